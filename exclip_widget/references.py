@@ -1,0 +1,50 @@
+"""References: where the path to an input starts. They belong to the model, so they are computed once.
+
+Exclip's choice: a picture that is all zeros after normalisation, and a caption of a single padding token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from .caption import Tokenizer, token_ids
+from .towers import ImageTower, TextTower
+
+_kept: WeakKeyDictionary[nn.Module, tuple[object, Tensor]] = WeakKeyDictionary()
+
+
+def reference_picture(tower: ImageTower) -> Tensor:
+    """Tokens of the all-zero picture at the tower's cut, (1 + patches, width)."""
+    pixels = torch.zeros(1, 3, *tower.size)
+    return _keep(tower.visual, (), lambda: tower.tokens(pixels))
+
+
+def reference_caption(tower: TextTower, tokenizer: Tokenizer) -> Tensor:
+    """Tokens of `<sot> <pad> <eot>`, padded, at the tower's cut, (context length, width).
+
+    exclip follows the path at the caption's own end-of-text position, so all positions are kept.
+    """
+    start, end, pad = token_ids("", tokenizer, tower.context_length)[:3].tolist()
+    ids = torch.full((tower.context_length,), pad)
+    ids[0], ids[2] = start, end
+    return _keep(tower.text, (start, end, pad), lambda: tower.tokens(ids))
+
+
+def _keep(module: nn.Module, inputs: object, compute: Callable[[], Tensor]) -> Tensor:
+    """What `compute` gives, kept for as long as the weights of `module` stay what they are."""
+    state = (inputs, *map(_fingerprint, module.parameters()))
+    kept = _kept.get(module)
+    if kept is None or kept[0] != state:
+        _kept[module] = kept = (state, compute())
+    return kept[1]
+
+
+def _fingerprint(weight: Tensor) -> tuple[object, ...]:
+    # The version counts changes in place, but not those through `.data`: a few values tell of those.
+    sample = weight.detach().flatten()[:: max(1, weight.numel() // 8)].sum().item()
+    version = None if weight.is_inference() else weight._version
+    return weight.data_ptr(), version, weight.dtype, sample
