@@ -20,14 +20,14 @@ from .caption import Tokenizer, read_caption
 from .defaults import find_preprocess, find_tokenizer
 from .errors import ModelError, ParameterError
 from .interactions import Interactions
-from .last_block import LastBlock, Path, integrate_cotangents, integrate_tangents
 from .picture import Picture, Preprocess, open_picture, preprocessed
 from .quadrature import quadrature
 from .references import reference_caption, reference_picture
 from .towers import evaluating, find_towers
+from .trunk import Path
 
-LARGEST = 2**23
-"""Most numbers of one intermediate array; more nodes than fit are integrated in turns."""
+LARGEST = 2**25
+"""Most numbers that the nodes integrated in one turn may take; 2^25 floats are 128 MiB."""
 
 
 class Explanation:
@@ -62,8 +62,8 @@ class Explanation:
         self._rule = rule
         self._model = model
         self._text, self._image = find_towers(model)
-        _require_last("text_layer", text_layer, self._text.layers)
-        _require_last("image_layer", image_layer, self._image.layers)
+        self._text_layer = _layer("text_layer", text_layer, len(self._text.trunk.blocks))
+        self._image_layer = _layer("image_layer", image_layer, len(self._image.trunk.blocks))
         self.preprocess = preprocess or find_preprocess(self._image)
         self._tokenizer = tokenizer or find_tokenizer(self._text)
         self.image = open_picture(image)
@@ -87,25 +87,28 @@ class Explanation:
             similarity = float(text_to @ image_to / norms)
             total = float((text_to - text_from) @ (image_to - image_from) / norms)
             nodes, weights = (torch.from_numpy(part).to(norms) for part in self._quadrature)
-            factors = integrate_tangents(text, nodes, weights)
-        fits = max(1, LARGEST // (len(factors) * image.block.heads * len(image.r.value)))
+            factors = text.integrate_tangents(nodes, weights)
+        fits = max(1, LARGEST // image.numbers_per_node(len(factors)))
         summed, weighed = torch.zeros(()), 0.0
         for turn in _turns(len(nodes), frames, fits):
             with _computing(self._model):
-                part = integrate_cotangents(image, nodes[turn], weights[turn], factors)
+                part = image.integrate_cotangents(nodes[turn], weights[turn], factors)
                 summed = part + summed.to(part)
                 weighed += float(weights[turn].sum())
                 matrix = (summed / (weighed * norms)).float().cpu().numpy()
             yield self._interactions(matrix, similarity, total)
 
     def _text_path(self) -> Path:
-        reference = reference_caption(self._text, self._tokenizer)[: len(self.caption.ids)]
-        return _path("text", self._text.block, reference, self._text.tokens(self.caption.ids), -1)
+        tower, layer = self._text, self._text_layer
+        reference = reference_caption(tower, self._tokenizer, layer)[: len(self.caption.ids)]
+        tokens = _finite("text", tower.tokens(self.caption.ids, layer), layer)
+        return tower.trunk.path(layer, reference, tokens, row=len(tokens) - 1)
 
     def _image_path(self) -> Path:
-        pixels = preprocessed(self.image, self.preprocess, self._image.size)
-        reference = reference_picture(self._image)
-        return _path("image", self._image.block, reference, self._image.tokens(pixels), 0)
+        tower, layer = self._image, self._image_layer
+        pixels = preprocessed(self.image, self.preprocess, tower.size)
+        tokens = _finite("image", tower.tokens(pixels, layer), layer)
+        return tower.trunk.path(layer, reference_picture(tower, layer), tokens, row=0)
 
     def _interactions(self, matrix: np.ndarray, similarity: float, total: float) -> Interactions:
         return Interactions(
@@ -136,7 +139,8 @@ def explain(model: Any, image: Picture, caption: str, **options: Any) -> Interac
     preprocess, tokenizer : callable, optional
         As the model's library gives them; needed where they cannot be told from the model.
     text_layer, image_layer : int
-        Block at whose input a tower is cut; so far only the last, -1, which is the default.
+        Block at whose input a tower is cut, from 0, or negative from the end. The last, -1, is the
+        default and costs about a forward pass; earlier ones are differentiated automatically.
     steps : int
         Nodes of the quadrature along the path from reference to input; 10 by default.
     rule : {"gauss-legendre", "midpoint", "right"}
@@ -156,24 +160,24 @@ def explain(model: Any, image: Picture, caption: str, **options: Any) -> Interac
     return result
 
 
-def _require_last(name: str, layer: int, layers: int) -> None:
+def _layer(name: str, layer: int, layers: int) -> int:
+    """Index of a block, from 0, where negative ones count from the end."""
     try:
         number = index(layer)
     except TypeError:
         number = layers
-    if isinstance(layer, bool) or number not in (-1, layers - 1):
+    if isinstance(layer, bool) or not -layers <= number < layers:
         raise ParameterError(
-            f"{name}={layer!r}: only the last block, -1 or {layers - 1}, can be explained so far"
+            f"{name}={layer!r} is not a block of the tower: it has {layers}, 0 to {layers - 1} or, from "
+            f"the end, -1 to {-layers}"
         )
+    return number % layers
 
 
-def _path(name: str, block: LastBlock, reference: Tensor, tokens: Tensor, row: int) -> Path:
+def _finite(name: str, tokens: Tensor, layer: int) -> Tensor:
     if not torch.isfinite(tokens).all():
-        raise ModelError(
-            f"activations of the {name} tower are NaN or infinite at the input of its last block"
-        )
-    exact = block.in_weight.dtype
-    return Path(block, reference.to(exact), tokens.to(exact), row % len(tokens))
+        raise ModelError(f"activations of the {name} tower are NaN or infinite at the input of block {layer}")
+    return tokens
 
 
 def _turns(nodes: int, frames: int, most: int) -> list[np.ndarray]:

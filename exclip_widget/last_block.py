@@ -109,7 +109,7 @@ class Attended:
     by_query: Tensor
 
 
-class Path:
+class LastBlockPath:
     """The straight path ``r + a d`` from `reference` to `tokens`, both (tokens, width), through a block.
 
     `row` is the index of the pooled row.
@@ -120,6 +120,10 @@ class Path:
         self.row = row
         self.r = _project(block, reference, row)
         self.d = _project(block, tokens - reference, row)
+
+    def numbers_per_node(self, cotangents: int) -> int:
+        """About how many numbers one node takes while cotangents are integrated."""
+        return 2 * cotangents * self.block.heads * len(self.r.tokens)
 
     def ends(self) -> Tensor:
         """Embeddings of the reference and of the input, (2, embed)."""
@@ -169,60 +173,58 @@ class Path:
             by_query=mix(through_query) - through_query.sum(-1, keepdim=True) * output,
         )
 
+    def integrate_tangents(self, nodes: Tensor, weights: Tensor) -> Tensor:
+        """Token factors ``T[s] = sum_n w_n (d emb / d x_s)(a_n) d_s`` by forward mode, (tokens, embed).
 
-def integrate_tangents(path: Path, nodes: Tensor, weights: Tensor) -> Tensor:
-    """Token factors ``T[s] = sum_n w_n (d emb / d x_s)(a_n) d_s`` by forward mode, (tokens, embed).
+        One tangent through the tail for each token: the way when there are fewer tokens than
+        embedding dimensions, or when the factors are to be kept.
+        """
+        at = self.attend(nodes)
+        heads = (
+            torch.einsum("nhs,shk->snhk", at.of_reference, self.r.value)
+            + torch.einsum("nhs,shk->snhk", at.of_step, self.d.value)
+            - torch.einsum("nhs,nhk->snhk", at.of_output, at.output)
+        )
+        heads[self.row] += at.by_query
+        tangents = heads.flatten(2) @ self.block.out_weight.T
+        tangents[self.row] += self.d.tokens[self.row]
 
-    One tangent through the tail for each token: the way when there are fewer tokens than
-    embedding dimensions, or when the factors are to be kept.
-    """
-    at = path.attend(nodes)
-    heads = (
-        torch.einsum("nhs,shk->snhk", at.of_reference, path.r.value)
-        + torch.einsum("nhs,shk->snhk", at.of_step, path.d.value)
-        - torch.einsum("nhs,nhk->snhk", at.of_output, at.output)
-    )
-    heads[path.row] += at.by_query
-    tangents = heads.flatten(2) @ path.block.out_weight.T
-    tangents[path.row] += path.d.tokens[path.row]
+        # Forward mode as the transpose of reverse mode: the cotangent's pull-back is linear in the cotangent,
+        # so its own derivative pushes tangents forward. Unlike torch.func.jvp it asks nothing of the modules.
+        with torch.enable_grad():
+            rows = at.rows.detach().requires_grad_()
+            embedded = self.block.tail(rows)
+            cotangent = torch.zeros_like(embedded, requires_grad=True)
+            pulled = torch.autograd.grad(embedded, rows, cotangent, create_graph=True)[0]
+        moved = torch.autograd.grad(pulled, cotangent, tangents, is_grads_batched=True)[0]
+        return torch.einsum("n,sne->se", weights, moved)
 
-    # Forward mode as the transpose of reverse mode: the cotangent's pull-back is linear in the cotangent,
-    # so its own derivative pushes tangents forward. Unlike torch.func.jvp it asks nothing of the modules.
-    with torch.enable_grad():
-        rows = at.rows.detach().requires_grad_()
-        embedded = path.block.tail(rows)
-        cotangent = torch.zeros_like(embedded, requires_grad=True)
-        pulled = torch.autograd.grad(embedded, rows, cotangent, create_graph=True)[0]
-    moved = torch.autograd.grad(pulled, cotangent, tangents, is_grads_batched=True)[0]
-    return torch.einsum("n,sne->se", weights, moved)
+    def integrate_cotangents(self, nodes: Tensor, weights: Tensor, cotangents: Tensor) -> Tensor:
+        """``T P^T`` for the factors P of this side, without forming P: (cotangents, tokens).
 
-
-def integrate_cotangents(path: Path, nodes: Tensor, weights: Tensor, cotangents: Tensor) -> Tensor:
-    """``T P^T`` for the factors P of this side, without forming P: (cotangents, tokens).
-
-    Each of `cotangents`, (cotangents, embed), goes backwards through the tail once and meets every
-    token's derivative in attention: the way when one pair is all that is wanted.
-    """
-    at = path.attend(nodes)
-    with torch.enable_grad():
-        rows = at.rows.detach().requires_grad_()
-        embedded = path.block.tail(rows)
-    back = torch.autograd.grad(
-        embedded,
-        rows,
-        cotangents[:, None].expand(-1, *embedded.shape),
-        is_grads_batched=True,
-    )[0]
-    back = back * weights[:, None]  # (cotangents, nodes, width)
-    heads = (back @ path.block.out_weight).reshape(*back.shape[:2], *at.output.shape[1:])
-    with_r = torch.einsum("tnhk,shk->tnhs", heads, path.r.value)
-    with_d = torch.einsum("tnhk,shk->tnhs", heads, path.d.value)
-    with_output = torch.einsum("tnhk,nhk->tnh", heads, at.output)
-    met = (
-        torch.einsum("tnhs,nhs->ts", with_r, at.of_reference)
-        + torch.einsum("tnhs,nhs->ts", with_d, at.of_step)
-        - torch.einsum("tnh,nhs->ts", with_output, at.of_output)
-    )
-    met[:, path.row] += torch.einsum("tnhk,nhk->t", heads, at.by_query)
-    met[:, path.row] += back.sum(1) @ path.d.tokens[path.row]
-    return met
+        Each of `cotangents`, (cotangents, embed), goes backwards through the tail once and meets every
+        token's derivative in attention: the way when one pair is all that is wanted.
+        """
+        at = self.attend(nodes)
+        with torch.enable_grad():
+            rows = at.rows.detach().requires_grad_()
+            embedded = self.block.tail(rows)
+        back = torch.autograd.grad(
+            embedded,
+            rows,
+            cotangents[:, None].expand(-1, *embedded.shape),
+            is_grads_batched=True,
+        )[0]
+        back = back * weights[:, None]  # (cotangents, nodes, width)
+        heads = (back @ self.block.out_weight).reshape(*back.shape[:2], *at.output.shape[1:])
+        with_r = torch.einsum("tnhk,shk->tnhs", heads, self.r.value)
+        with_d = torch.einsum("tnhk,shk->tnhs", heads, self.d.value)
+        with_output = torch.einsum("tnhk,nhk->tnh", heads, at.output)
+        met = (
+            torch.einsum("tnhs,nhs->ts", with_r, at.of_reference)
+            + torch.einsum("tnhs,nhs->ts", with_d, at.of_step)
+            - torch.einsum("tnh,nhs->ts", with_output, at.of_output)
+        )
+        met[:, self.row] += torch.einsum("tnhk,nhk->t", heads, at.by_query)
+        met[:, self.row] += back.sum(1) @ self.d.tokens[self.row]
+        return met

@@ -17,21 +17,21 @@ from .towers import ImageTower, TextTower
 _kept: WeakKeyDictionary[nn.Module, tuple[object, Tensor]] = WeakKeyDictionary()
 
 
-def reference_picture(tower: ImageTower) -> Tensor:
-    """Tokens of the all-zero picture at the tower's cut, (1 + patches, width)."""
+def reference_picture(tower: ImageTower, layer: int) -> Tensor:
+    """Tokens of the all-zero picture at the input of block `layer`, (1 + patches, width)."""
     pixels = torch.zeros(1, 3, *tower.size)
-    return _keep(tower.visual, (), lambda: tower.tokens(pixels))
+    return _keep(tower.visual, (layer,), lambda: tower.tokens(pixels, layer))
 
 
-def reference_caption(tower: TextTower, tokenizer: Tokenizer) -> Tensor:
-    """Tokens of `<sot> <pad> <eot>`, padded, at the tower's cut, (context length, width).
+def reference_caption(tower: TextTower, tokenizer: Tokenizer, layer: int) -> Tensor:
+    """Tokens of `<sot> <pad> <eot>`, padded, at the input of block `layer`, (context length, width).
 
     exclip follows the path at the caption's own end-of-text position, so all positions are kept.
     """
     start, end, pad = token_ids("", tokenizer, tower.context_length)[:3].tolist()
     ids = torch.full((tower.context_length,), pad)
     ids[0], ids[2] = start, end
-    return _keep(tower.text, (start, end, pad), lambda: tower.tokens(ids))
+    return _keep(tower.text, (layer, start, end, pad), lambda: tower.tokens(ids, layer))
 
 
 def _keep(module: nn.Module, inputs: object, compute: Callable[[], Tensor]) -> Tensor:

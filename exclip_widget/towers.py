@@ -1,4 +1,4 @@
-"""Towers: the two encoders of a CLIP-like model, each cut at the input of its last block.
+"""Towers: the two encoders of a CLIP-like model, each of which can be cut at the input of a block.
 
 The towers are run from their own modules, so that everything up to the cut happens once, a caption
 costs its own length instead of the whole context, and nothing of the model is hooked or changed.
@@ -6,7 +6,6 @@ costs its own length instead of the whole context, and nothing of the model is h
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import ModelError
-from .last_block import LastBlock
+from .trunk import Trunk
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class ImageTower:
     ----------
     visual : nn.Module
         The tower itself.
-    block : LastBlock
-        Its last block, in the precision of the computation.
+    trunk : Trunk
+        Its blocks and what follows them.
     grid : (int, int)
         Rows and columns of patches.
     size : (int, int)
@@ -36,22 +35,17 @@ class ImageTower:
     """
 
     visual: Any
-    block: LastBlock
+    trunk: Trunk
     grid: tuple[int, int]
     size: tuple[int, int]
 
-    @property
-    def layers(self) -> int:
-        """Number of blocks."""
-        return len(self.visual.transformer.resblocks)
-
-    def tokens(self, pixels: Tensor) -> Tensor:
-        """CLS and patch tokens at the input of the last block, for (1, 3, height, width)."""
+    def tokens(self, pixels: Tensor, layer: int) -> Tensor:
+        """CLS and patch tokens at the input of block `layer`, for (1, 3, height, width)."""
         visual = self.visual
         x = visual.conv1(pixels.to(visual.conv1.weight)).flatten(2)[0].T
         x = torch.cat([visual.class_embedding.to(x.dtype)[None], x])
         x = visual.ln_pre(x + visual.positional_embedding.to(x.dtype))
-        return _run(visual.transformer.resblocks[:-1], x, None)
+        return self.trunk.up_to(layer, x)
 
 
 @dataclass(frozen=True)
@@ -62,8 +56,8 @@ class TextTower:
     ----------
     text : nn.Module
         The module that holds the token embedding, the transformer and the final norm.
-    block : LastBlock
-        Its last block, in the precision of the computation.
+    trunk : Trunk
+        Its blocks and what follows them.
     context_length : int
         Most tokens a caption can have.
     end_id : int or None
@@ -71,42 +65,21 @@ class TextTower:
     """
 
     text: Any
-    block: LastBlock
+    trunk: Trunk
     context_length: int
     end_id: int | None
-
-    @property
-    def layers(self) -> int:
-        """Number of blocks."""
-        return len(self.text.transformer.resblocks)
 
     def end_of(self, ids: Tensor) -> int:
         """Index of the token that the model pools."""
         return int((ids if self.end_id is None else (ids == self.end_id).int()).argmax())
 
-    def tokens(self, ids: Tensor) -> Tensor:
-        """Tokens at the input of the last block, for ids (tokens,): causal, so any prefix will do."""
+    def tokens(self, ids: Tensor, layer: int) -> Tensor:
+        """Tokens at the input of block `layer`, for ids (tokens,): causal, so any prefix will do."""
         text = self.text
         x = text.token_embedding(ids.to(text.token_embedding.weight.device))
-        dtype = text.transformer.resblocks[0].mlp.c_fc.weight.dtype
+        dtype = self.trunk.blocks[0].mlp.c_fc.weight.dtype
         x = x.to(dtype) + text.positional_embedding[: len(ids)].to(dtype)
-        mask = torch.full((len(ids), len(ids)), -torch.inf, dtype=dtype, device=x.device).triu(1)
-        return _run(text.transformer.resblocks[:-1], x, mask)
-
-
-def _run(blocks: Any, x: Tensor, mask: Tensor | None) -> Tensor:
-    # Two-dimensional input suits attention modules of either layout, batch first or not.
-    for block in blocks:
-        normed = block.ln_1(x)
-        attended = block.attn(normed, normed, normed, need_weights=False, attn_mask=mask)[0]
-        x = x + _scale(block, 1)(attended)
-        x = x + _scale(block, 2)(block.mlp(block.ln_2(x)))
-    return x
-
-
-def _scale(block: Any, number: int) -> Any:
-    """LayerScale of open_clip's blocks; OpenAI's have none."""
-    return getattr(block, f"ls_{number}", nn.Identity())
+        return self.trunk.up_to(layer, x)
 
 
 def find_towers(model: Any) -> tuple[TextTower, ImageTower]:
@@ -140,13 +113,13 @@ def find_towers(model: Any) -> tuple[TextTower, ImageTower]:
     return (
         TextTower(
             text=text,
-            block=_last_block(text, text.ln_final, text.text_projection),
+            trunk=Trunk(text.transformer.resblocks, text.ln_final, text.text_projection, causal=True),
             context_length=text.context_length,
             end_id=end_id,
         ),
         ImageTower(
             visual=visual,
-            block=_last_block(visual, visual.ln_post, visual.proj),
+            trunk=Trunk(visual.transformer.resblocks, visual.ln_post, visual.proj, causal=False),
             grid=grid,
             size=size,
         ),
@@ -192,54 +165,6 @@ def _grid(visual: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     size: Any = visual.image_size if hasattr(visual, "image_size") else visual.input_resolution
     height, width = (size, size) if isinstance(size, int) else tuple(size)
     return (height // patch_height, width // patch_width), (height, width)
-
-
-def _last_block(tower: Any, norm: nn.Module, projection: Any) -> LastBlock:
-    """The tower's last block in at least single precision: half is too coarse to differentiate in."""
-    block = tower.transformer.resblocks[-1]
-    dtype = torch.promote_types(block.mlp.c_fc.weight.dtype, torch.float32)
-
-    def exact(weight: Tensor | None, like: Tensor) -> Tensor:
-        return (torch.zeros_like(like) if weight is None else weight.detach()).to(dtype)
-
-    def exactly(module: nn.Module) -> nn.Module:
-        if all(weight.dtype == dtype for weight in module.parameters()):
-            return module
-        return copy.deepcopy(module).to(dtype)
-
-    attn = block.attn
-    width = attn.embed_dim
-    in_weight = exact(attn.in_proj_weight, attn.in_proj_weight).reshape(3, width, width)
-    in_bias = exact(attn.in_proj_bias, attn.in_proj_weight[:, 0]).reshape(3, width)
-    out_weight = exact(attn.out_proj.weight, attn.out_proj.weight)
-    out_bias = exact(attn.out_proj.bias, attn.out_proj.weight[:, 0])
-    if hasattr(_scale(block, 1), "gamma"):
-        gamma = exact(block.ls_1.gamma, block.ls_1.gamma)
-        out_weight, out_bias = gamma[:, None] * out_weight, gamma * out_bias
-
-    ln_2, mlp, ls_2, ln_final = map(exactly, (block.ln_2, block.mlp, _scale(block, 2), norm))
-    if isinstance(projection, nn.Module):
-        project: Any = exactly(projection)
-    else:
-        matrix = None if projection is None else exact(projection, projection)
-        project = (lambda x: x) if matrix is None else (lambda x: x @ matrix)
-
-    def tail(row: Tensor) -> Tensor:
-        embedded: Tensor = project(ln_final(row + ls_2(mlp(ln_2(row)))))
-        return embedded
-
-    norm_weight = block.ln_1.weight
-    return LastBlock(
-        norm_weight=exact(norm_weight, norm_weight),
-        norm_bias=exact(block.ln_1.bias, norm_weight),
-        norm_eps=block.ln_1.eps,
-        in_weight=in_weight,
-        in_bias=in_bias,
-        out_weight=out_weight,
-        out_bias=out_bias,
-        heads=attn.num_heads,
-        tail=tail,
-    )
 
 
 @contextmanager
