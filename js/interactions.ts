@@ -1,0 +1,56 @@
+/**
+ * The algebra of one interaction matrix A (tokens x patches): what is shown is
+ * always a sum of its entries. Pure functions; sums in double precision.
+ */
+
+export interface Interactions {
+  tokens: number;
+  rows: number;
+  columns: number;
+  /** Row-major, tokens x rows x columns; row 0 is the top of the picture. */
+  values: Float32Array;
+  /** The share of each token with the class token, which has no place on the picture. */
+  cls: Float32Array;
+}
+
+/** Per patch, the sum over the given tokens. */
+export function heatOf(a: Interactions, tokens: readonly number[]): Float64Array {
+  const patches = a.rows * a.columns;
+  const heat = new Float64Array(patches);
+  for (const token of tokens) {
+    const row = a.values.subarray(token * patches, (token + 1) * patches);
+    for (let p = 0; p < patches; p++) heat[p] = (heat[p] ?? 0) + (row[p] ?? 0);
+  }
+  return heat;
+}
+
+/** Per token, the sum over the given patches. */
+export function tintOf(a: Interactions, patches: readonly number[]): Float64Array {
+  const width = a.rows * a.columns;
+  const tint = new Float64Array(a.tokens);
+  for (let t = 0; t < a.tokens; t++) {
+    let sum = 0;
+    for (const p of patches) sum += a.values[t * width + p] ?? 0;
+    tint[t] = sum;
+  }
+  return tint;
+}
+
+/** The sum over both: the interaction of the given tokens with the given patches. */
+export function interactionOf(
+  a: Interactions,
+  tokens: readonly number[],
+  patches: readonly number[],
+): number {
+  const width = a.rows * a.columns;
+  let sum = 0;
+  for (const t of tokens) for (const p of patches) sum += a.values[t * width + p] ?? 0;
+  return sum;
+}
+
+/** The largest magnitude, the end of a scale symmetric about 0. */
+export function largest(values: Iterable<number>): number {
+  let most = 0;
+  for (const value of values) most = Math.max(most, Math.abs(value));
+  return most;
+}

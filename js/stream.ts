@@ -1,0 +1,105 @@
+/**
+ * Puts interaction tensors together from binary chunks. A wrong chunk costs
+ * its frame and is reported in words; the next frame starts afresh.
+ */
+import type { Interactions } from "./interactions.ts";
+import type { FromKernel, Shape } from "./protocol.ts";
+
+type Bytes = ArrayBufferView | ArrayBuffer;
+type Chunk = Pick<Extract<FromKernel, { kind: "chunk" }>, "frame" | "offset" | "bytes">;
+
+export interface Outcome {
+  frame?: Interactions;
+  problem?: string;
+}
+
+/** Jupyter hands out views into a larger message: the offset matters. */
+function bytesOf(data: Bytes): Uint8Array {
+  return ArrayBuffer.isView(data)
+    ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+    : new Uint8Array(data);
+}
+
+function payloadBytes([tokens, rows, columns]: Shape): number {
+  return 4 * (tokens * rows * columns + tokens);
+}
+
+/** A payload: little-endian float32, values then cls. Every browser's platform is little-endian. */
+export function decode(data: Bytes, shape: Shape): Outcome {
+  const bytes = bytesOf(data);
+  const expected = payloadBytes(shape);
+  const named = `${shape.join(" × ")} (tokens × rows × columns)`;
+  if (bytes.length !== expected) {
+    return { problem: `${bytes.length} bytes where ${named} needs ${expected}` };
+  }
+  const [tokens, rows, columns] = shape;
+  // slice() copies to an aligned buffer that nothing else holds.
+  const floats = new Float32Array(bytes.slice().buffer);
+  if (!floats.every(Number.isFinite)) return { problem: "numbers that are not finite" };
+  const size = tokens * rows * columns;
+  return {
+    frame: {
+      tokens,
+      rows,
+      columns,
+      values: floats.subarray(0, size),
+      cls: floats.subarray(size),
+    },
+  };
+}
+
+export class FrameAssembler {
+  readonly #shape: Shape;
+  readonly #payload: Uint8Array;
+  /** The frame now being put together, or the last one that was. */
+  #frame = -1;
+  #filled = 0;
+  #state: "filling" | "complete" | "dropped" = "complete";
+
+  constructor(shape: Shape) {
+    this.#shape = shape;
+    this.#payload = new Uint8Array(payloadBytes(shape));
+  }
+
+  accept(chunk: Chunk, data: Bytes | undefined): Outcome {
+    const { frame, offset } = chunk;
+    let missed: string | undefined;
+    if (frame > this.#frame) {
+      if (this.#state === "filling") missed = this.#drop("ended early");
+      this.#frame = frame;
+      this.#filled = 0;
+      this.#state = "filling";
+    } else if (frame < this.#frame || this.#state === "complete") {
+      return { problem: `Step ${frame + 1} came twice or too late; the newer one is kept.` };
+    } else if (this.#state === "dropped") {
+      return {};
+    }
+
+    if (data === undefined) return { problem: this.#drop("came without data") };
+    const bytes = bytesOf(data);
+    const size = this.#payload.length;
+    if (chunk.bytes !== size) {
+      const expected = `${this.#shape.join(" × ")} (tokens × rows × columns) needs ${size}`;
+      return { problem: this.#drop(`announced ${chunk.bytes} bytes where ${expected}`) };
+    }
+    if (offset !== this.#filled) {
+      return { problem: this.#drop(`continued at byte ${offset} instead of ${this.#filled}`) };
+    }
+    if (offset + bytes.length > size) return { problem: this.#drop("was longer than announced") };
+
+    this.#payload.set(bytes, offset);
+    this.#filled += bytes.length;
+    const outcome: Outcome = missed === undefined ? {} : { problem: missed };
+    if (this.#filled < size) return outcome;
+    this.#state = "complete";
+    const decoded = decode(this.#payload, this.#shape);
+    return decoded.frame
+      ? { ...outcome, frame: decoded.frame }
+      : { problem: this.#drop(`holds ${decoded.problem}`) };
+  }
+
+  #drop(why: string): string {
+    this.#state = "dropped";
+    return `Step ${this.#frame + 1} of the result was dropped: it ${why}.`;
+  }
+}

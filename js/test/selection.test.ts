@@ -1,0 +1,52 @@
+import { describe, expect, it } from "vitest";
+import { outlineOf } from "../outline.ts";
+import { box, join, modeOf, same, sorted, toggle } from "../selection.ts";
+
+describe("selections", () => {
+  it("stay sorted and without doubles", () => {
+    expect(sorted([5, 1, 5, 3])).toEqual([1, 3, 5]);
+    expect(join([4], [2, 4, 3], "add")).toEqual([2, 3, 4]);
+  });
+
+  it("replace, add and subtract", () => {
+    expect(join([1, 2], [5, 4], "replace")).toEqual([4, 5]);
+    expect(join([1, 2, 3], [2, 9], "subtract")).toEqual([1, 3]);
+  });
+
+  it("a click selects only it, and a second one clears", () => {
+    expect(toggle([1, 2], [2], "replace")).toEqual([2]);
+    expect(toggle([2], [2], "replace")).toEqual([]);
+    expect(toggle([2], [2], "add")).toEqual([2]);
+  });
+
+  it("Alt subtracts even with Shift", () => {
+    expect(modeOf({ shiftKey: true, altKey: true })).toBe("subtract");
+    expect(modeOf({ shiftKey: true, altKey: false })).toBe("add");
+    expect(modeOf({ shiftKey: false, altKey: false })).toBe("replace");
+  });
+
+  it("a box is the same from every corner", () => {
+    expect(box(1, 6, 4)).toEqual([1, 2, 5, 6]);
+    for (const [a, b] of [
+      [6, 1],
+      [2, 5],
+      [5, 2],
+    ] as const) {
+      expect(same(box(a, b, 4), box(1, 6, 4))).toBe(true);
+    }
+  });
+});
+
+describe("the outline of patches", () => {
+  it("is the square of one patch", () => {
+    expect(outlineOf([0], 3)).toHaveLength(4);
+  });
+
+  it("merges neighbours", () => {
+    expect(outlineOf([0, 1, 3, 4], 3)).toHaveLength(8);
+  });
+
+  it("does not join the end of a row with the start of the next", () => {
+    expect(outlineOf([2, 3], 3)).toHaveLength(8);
+  });
+});

@@ -1,0 +1,15 @@
+/// <reference types="vite/client" />
+/** Every test runs with the widget's own styles, and fails on any error in the console. */
+import { afterEach, beforeEach, expect, vi } from "vitest";
+import "../widget.css";
+
+beforeEach(() => {
+  vi.spyOn(console, "error");
+});
+
+afterEach(() => {
+  expect(console.error).not.toHaveBeenCalled();
+  vi.restoreAllMocks();
+  document.body.replaceChildren();
+  delete document.body.dataset.jpThemeLight;
+});
