@@ -15,8 +15,9 @@ export function readout(state: WidgetState, lens: Lens, lifetime: AbortSignal): 
   const similarity = figure("similarity", "Cosine similarity of the caption and the picture");
   const selection = figure("selection", "Sum of the interactions of what is selected");
   const residual = figure("residual", "What the interactions leave unexplained, relative");
+  // Not a definition list: JupyterLab's styles for rendered Markdown would lay one out anew.
   const node = element(
-    "dl",
+    "div",
     "exclip-readout",
     { "data-testid": "exclip-readout" },
     similarity.node,
@@ -65,8 +66,8 @@ function describe(state: WidgetState, lens: Lens): string {
 }
 
 function figure(key: string, title: string) {
-  const label = element("dt", "exclip-label", {}, key);
-  const number = element("dd", "exclip-number", { "data-figure": key }, "–");
+  const label = element("div", "exclip-label", {}, key);
+  const number = element("div", "exclip-number", { "data-figure": key }, "–");
   const node = element("div", "exclip-figure", { title }, label, number);
   return {
     node,
