@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import threading
+import weakref
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
@@ -29,6 +30,9 @@ FRAMES = 4
 SHOWN = 1024
 """Longest side, in pixels, of the picture as the browser gets it."""
 
+PATIENCE = 20.0
+"""Seconds that the interpreter waits, at its end, for a computation to notice that it is cancelled."""
+
 STATIC = resources.files(__package__) / "static"
 
 
@@ -41,6 +45,12 @@ class Selection(traitlets.List):  # type: ignore[type-arg]
     def validate(self, obj: Any, value: Any) -> Any:
         """Numbers from a mask, an array or any other collection, sorted."""
         if isinstance(value, np.ndarray) and value.dtype == bool:
+            tokens, *grid = obj._result_shape
+            expected = (tokens,) if self.name == "tokens" else tuple(grid)
+            if value.shape != expected:
+                raise traitlets.TraitError(
+                    f"{self.name} was set to a mask of shape {value.shape}; expected {expected}"
+                )
             value = np.flatnonzero(value)
         if isinstance(value, (np.ndarray, set, tuple, range)):
             value = [int(number) if isinstance(number, np.integer) else number for number in value]
@@ -111,6 +121,8 @@ class ExplainWidget(anywidget.AnyWidget):
             target=self._compute, args=(explanation,), name="exclip-widget", daemon=True
         )
         self._worker.start()
+        # Also at the interpreter's end, which must not come in the middle of a computation.
+        weakref.finalize(self, _stop, self._cancelled, self._worker)
 
     def wait(self, timeout: float | None = None) -> Interactions:
         """Block until the result is there, and return it.
@@ -197,6 +209,12 @@ class ExplainWidget(anywidget.AnyWidget):
                     self._send_begin()
                     if self.interactions is not None:
                         self._send_frame(progress=True)
+
+
+def _stop(cancelled: threading.Event, worker: threading.Thread) -> None:
+    cancelled.set()
+    if worker is not threading.current_thread():
+        worker.join(PATIENCE)
 
 
 def _described(explanation: Explanation) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .scenes import BIG, SMALL, Group, Scene
 from .things import COLOURS, KINDS, plural
@@ -30,8 +31,7 @@ class Mention:
     group: int
 
 
-@dataclass(frozen=True)
-class Description:
+class Description(NamedTuple):
     """A caption with what its noun phrases speak of."""
 
     caption: str
