@@ -12,6 +12,7 @@ import regex
 import torch
 
 from .errors import CaptionError, ParameterError
+from .towers import TextTower
 
 Tokenizer: TypeAlias = Callable[..., torch.Tensor]
 Span: TypeAlias = tuple[int, int]
@@ -45,32 +46,36 @@ class Caption:
     words: tuple[int, ...]
 
 
-def read_caption(
-    text: object, tokenizer: Tokenizer, context_length: int, end_of: Callable[[torch.Tensor], int]
-) -> Caption:
-    """Tokenize `text`; `end_of` tells where the model pools its caption (the end-of-text token).
+def read_caption(text: object, tokenizer: Tokenizer, tower: TextTower) -> Caption:
+    """Tokenize `text` for `tower`.
 
     Raises
     ------
     CaptionError
-        Where `text` is not a string, has no words, or takes more than `context_length` tokens.
+        Where `text` is not a string, has no words, does not fit the tower's context, or spells a
+        special token.
+    ParameterError
+        Where `tokenizer` gives something else than ids that the tower takes.
     """
     if not isinstance(text, str):
         shown = " ".join(repr(text).split())
         raise CaptionError(f"caption is a {type(text).__name__} ({shown:.80}); expected a string")
     if not text.strip():
         raise CaptionError(f"caption {text!r} has no words")
-    ids = token_ids(text, tokenizer, context_length)
-    ids = ids[: end_of(ids) + 1]
+    ids = token_ids(text, tokenizer, tower)
+    ids = ids[: tower.end_of(ids) + 1]
     content = ids[1:-1].tolist()
     words = _bpe_words(tokenizer, text, content)
     if words is None:
         words = _decoded_words(tokenizer, content)
-    if (length := sum(map(len, words)) + 2) > context_length:
+    length = sum(map(len, words)) + 2
+    if length > tower.context_length:
         raise CaptionError(
             f"caption takes {length} tokens, start and end included; the model's context is "
-            f"{context_length}: {text!r:.80}"
+            f"{tower.context_length}: {text!r:.80}"
         )
+    if length != len(ids) or length == 2:
+        raise CaptionError(f"caption {text!r:.80} has no words, or a special token among them")
     pieces = [piece.decode(errors="replace") for word in words for piece in word]
     numbers = [number for number, word in enumerate(words) for _ in word]
     return Caption(
@@ -82,17 +87,25 @@ def read_caption(
     )
 
 
-def token_ids(text: str, tokenizer: Tokenizer, context_length: int) -> torch.Tensor:
-    """Ids of `text`, padded to the context length, long, (context_length,)."""
+def token_ids(text: str, tokenizer: Tokenizer, tower: TextTower) -> torch.Tensor:
+    """Ids of `text`, padded to the tower's context length, long, (context_length,).
+
+    Raises
+    ------
+    CaptionError, ParameterError
+        As `read_caption` says.
+    """
     try:
-        ids: object = tokenizer([text])
+        ids: object = tokenizer(text)
     except RuntimeError as error:  # OpenAI's clip.tokenize says so when a caption is too long.
         raise CaptionError(str(error)) from None
-    if not isinstance(ids, torch.Tensor) or ids.shape != (1, context_length):
-        got = tuple(ids.shape) if isinstance(ids, torch.Tensor) else type(ids).__name__
-        raise ParameterError(
-            f"tokenizer gave {got} for one caption; expected a tensor of shape (1, {context_length})"
-        )
+    expected = f"expected whole numbers below {tower.vocabulary}, shape (1, {tower.context_length})"
+    if not isinstance(ids, torch.Tensor):
+        raise ParameterError(f"tokenizer gave a {type(ids).__name__} for one caption; {expected}")
+    if ids.shape != (1, tower.context_length) or ids.is_floating_point():
+        raise ParameterError(f"tokenizer gave {ids.dtype} of shape {tuple(ids.shape)}; {expected}")
+    if ids.min() < 0 or ids.max() >= tower.vocabulary:
+        raise ParameterError(f"tokenizer gave ids from {ids.min()} to {ids.max()}; {expected}")
     return ids[0].long().cpu()
 
 

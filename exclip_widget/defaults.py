@@ -45,7 +45,7 @@ def find_tokenizer(tower: TextTower) -> Tokenizer:
     ModelError
         Where the vocabulary is another one.
     """
-    rows = tower.text.token_embedding.num_embeddings
+    rows = tower.vocabulary
     if rows != CLIP_VOCABULARY:
         raise ModelError(
             f"the model's vocabulary has {rows} rows, not CLIP's {CLIP_VOCABULARY}; pass tokenizer=, "

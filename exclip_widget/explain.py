@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from operator import index
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from .quadrature import quadrature
 from .references import reference_caption, reference_picture
 from .towers import evaluating, find_towers
 from .trunk import Path
+
+T = TypeVar("T")
 
 LARGEST = 2**25
 """Most numbers that the nodes integrated in one turn may take; 2^25 floats are 128 MiB."""
@@ -64,10 +66,10 @@ class Explanation:
         self._text, self._image = find_towers(model)
         self._text_layer = _layer("text_layer", text_layer, len(self._text.trunk.blocks))
         self._image_layer = _layer("image_layer", image_layer, len(self._image.trunk.blocks))
-        self.preprocess = preprocess or find_preprocess(self._image)
-        self._tokenizer = tokenizer or find_tokenizer(self._text)
+        self.preprocess = _callable("preprocess", preprocess) or find_preprocess(self._image)
+        self._tokenizer = _callable("tokenizer", tokenizer) or find_tokenizer(self._text)
         self.image = open_picture(image)
-        self.caption = read_caption(caption, self._tokenizer, self._text.context_length, self._text.end_of)
+        self.caption = read_caption(caption, self._tokenizer, self._text)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -158,6 +160,12 @@ def explain(model: Any, image: Picture, caption: str, **options: Any) -> Interac
     """
     *_, result = Explanation(model, image, caption, **options).refine()
     return result
+
+
+def _callable(name: str, given: T) -> T:
+    if given is not None and not callable(given):
+        raise ParameterError(f"{name}={given!r} cannot be called; expected what the model's library gives")
+    return given
 
 
 def _layer(name: str, layer: int, layers: int) -> int:

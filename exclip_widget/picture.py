@@ -37,7 +37,7 @@ def open_picture(picture: Picture) -> Image.Image:
     elif isinstance(picture, np.ndarray):
         image = _from_array(picture)
     elif isinstance(picture, (str, os.PathLike)):
-        image = _from_file(Path(picture))
+        image = _from_file(picture)
     else:
         raise PictureError(
             f"image is a {type(picture).__name__}; expected a PIL image, a numpy array or a path"
@@ -47,18 +47,19 @@ def open_picture(picture: Picture) -> Image.Image:
     return _to_rgb(image)
 
 
-def _from_file(path: Path) -> Image.Image:
+def _from_file(path: str | os.PathLike[str]) -> Image.Image:
+    name = repr(os.fspath(path))
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(_loaded(image, f"picture {str(path)!r}"))
+        with Image.open(Path(path)) as image:
+            return ImageOps.exif_transpose(_loaded(image, f"picture {name}"))
     except FileNotFoundError:
-        raise PictureError(f"there is no picture {str(path)!r}") from None
+        raise PictureError(f"there is no picture {name}") from None
     except UnidentifiedImageError:
-        raise PictureError(f"{str(path)!r} is not a picture that Pillow can read") from None
+        raise PictureError(f"{name} is not a picture that Pillow can read") from None
     except Image.DecompressionBombError as error:
-        raise PictureError(f"picture {str(path)!r} is too large to open: {error}") from None
+        raise PictureError(f"picture {name} is too large to open: {error}") from None
     except (OSError, ValueError) as error:
-        raise PictureError(f"picture {str(path)!r} cannot be read: {error}") from None
+        raise PictureError(f"picture {name} cannot be read: {error}") from None
 
 
 def _loaded(image: Image.Image, name: str) -> Image.Image:

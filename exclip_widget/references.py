@@ -28,7 +28,7 @@ def reference_caption(tower: TextTower, tokenizer: Tokenizer, layer: int) -> Ten
 
     exclip follows the path at the caption's own end-of-text position, so all positions are kept.
     """
-    start, end, pad = token_ids("", tokenizer, tower.context_length)[:3].tolist()
+    start, end, pad = token_ids("", tokenizer, tower)[:3].tolist()
     ids = torch.full((tower.context_length,), pad)
     ids[0], ids[2] = start, end
     return _keep(tower.text, (layer, start, end, pad), lambda: tower.tokens(ids, layer))

@@ -69,6 +69,11 @@ class TextTower:
     context_length: int
     end_id: int | None
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        return int(self.text.token_embedding.num_embeddings)
+
     def end_of(self, ids: Tensor) -> int:
         """Index of the token that the model pools."""
         return int((ids if self.end_id is None else (ids == self.end_id).int()).argmax())
@@ -100,9 +105,7 @@ def find_towers(model: Any) -> tuple[TextTower, ImageTower]:
         raise ModelError("model is a TorchScript archive; load it with clip.load(..., jit=False)")
     _require_vit(visual)
     _require_causal(text)
-    for name, module in model.named_modules():
-        if "resblocks" in name and (module._forward_hooks or module._forward_pre_hooks):
-            raise ModelError(f"module {name!r} carries forward hooks; remove them before explaining")
+    _require_untouched(model, visual, text)
     devices = {parameter.device for parameter in model.parameters()}
     if len(devices) > 1 or torch.device("meta") in devices:
         found = ", ".join(sorted(map(str, devices)))
@@ -132,7 +135,7 @@ _EXPECTED = "expected an open_clip model or an OpenAI clip model with a vision t
 def _require_vit(visual: Any) -> None:
     kind = f"{type(visual).__module__}.{type(visual).__qualname__}"
     parts = ("conv1", "class_embedding", "positional_embedding", "ln_pre", "ln_post", "proj")
-    if not all(hasattr(visual, part) for part in parts):
+    if not all(hasattr(visual, part) for part in parts) or not isinstance(visual.conv1, nn.Conv2d):
         raise ModelError(f"the image tower is a {kind}; {_EXPECTED}")
     if getattr(visual, "attn_pool", None) is not None or getattr(visual, "pool_type", "tok") != "tok":
         raise ModelError(f"the image tower ({kind}) does not pool its CLS token; only that is supported")
@@ -141,7 +144,7 @@ def _require_vit(visual: Any) -> None:
 
 def _require_causal(text: Any) -> None:
     kind = f"{type(text).__module__}.{type(text).__qualname__}"
-    if not hasattr(text, "token_embedding") or not hasattr(text, "ln_final"):
+    if not isinstance(getattr(text, "token_embedding", None), nn.Embedding) or not hasattr(text, "ln_final"):
         raise ModelError(f"the text tower is a {kind}; {_EXPECTED}")
     pool = getattr(text, "pool_type", getattr(text, "text_pool_type", "argmax"))
     if pool not in ("argmax", "eos"):
@@ -153,10 +156,35 @@ def _require_causal(text: Any) -> None:
 
 
 def _require_plain_blocks(transformer: Any, kind: str) -> None:
-    for block in transformer.resblocks:
+    for block in getattr(transformer, "resblocks", [transformer]):
         plain = isinstance(getattr(block, "attn", None), nn.MultiheadAttention)
         if not plain or not isinstance(block.ln_1, nn.LayerNorm) or block.attn.in_proj_weight is None:
             raise ModelError(f"{kind} has blocks of a kind that is not supported: {type(block).__name__}")
+
+
+def _require_untouched(model: nn.Module, *towers: Any) -> None:
+    """Refuse a model in which code has changed that the towers do not call but stand in for."""
+    stood_in_for = [model, *towers]
+    for tower in towers:
+        blocks = tower.transformer.resblocks
+        stood_in_for += [tower.transformer, blocks, *blocks, *(block.attn for block in blocks)]
+        stood_in_for += [block.attn.out_proj for block in blocks] + [blocks[-1].ln_1]
+    for module in stood_in_for:
+        # The model itself encodes by methods of its own: its forward, hooks included, is never run.
+        methods = ("encode_image", "encode_text") if module is model else ("forward",)
+        hooks = module is not model and (module._forward_hooks or module._forward_pre_hooks)
+        if hooks or not all(_is_library_code(module, method) for method in methods):
+            name = next((name for name, found in model.named_modules() if found is module), "") or "model"
+            what = "carries forward hooks" if hooks else f"({type(module).__qualname__}) runs code of its own"
+            raise ModelError(
+                f"module {name!r} {what}, which an explanation would not show; take it off first"
+            )
+
+
+def _is_library_code(module: nn.Module, method: str) -> bool:
+    function = getattr(type(module), method, None)
+    library = getattr(function, "__module__", "").partition(".")[0]
+    return method not in vars(module) and library in ("torch", "open_clip", "clip")
 
 
 def _grid(visual: Any) -> tuple[tuple[int, int], tuple[int, int]]:

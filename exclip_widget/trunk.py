@@ -57,14 +57,7 @@ class Trunk:
 
     def up_to(self, layer: int, x: Tensor) -> Tensor:
         """Tokens at the input of block `layer`, from those at the input of the first, (tokens, width)."""
-        mask = _causal_mask(x) if self.causal else None
-        # Two-dimensional input suits attention modules of either layout, batch first or not.
-        for block in self.blocks[:layer]:
-            normed = block.ln_1(x)
-            attended = block.attn(normed, normed, normed, need_weights=False, attn_mask=mask)[0]
-            x = x + _layer_scale(block, 1)(attended)
-            x = x + _layer_scale(block, 2)(block.mlp(block.ln_2(x)))
-        return x
+        return self._run(self.blocks[:layer], x[None])[0]
 
     def path(self, layer: int, reference: Tensor, tokens: Tensor, row: int) -> Path:
         """The path at the input of block `layer`; row `row` is the one that is pooled."""
@@ -85,7 +78,7 @@ class Trunk:
         if isinstance(self.projection, nn.Module):
             project = exactly(self.projection, dtype)
             return lambda row: project(norm(row))
-        matrix = self.projection.detach().to(dtype)
+        matrix = exact(self.projection, dtype)
         return lambda row: norm(row) @ matrix
 
     def _run_from(self, layer: int, row: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
@@ -93,29 +86,27 @@ class Trunk:
         blocks = [exactly(block, dtype) for block in self.blocks[layer:]]
         embedding_of_row = self._embedding_of_row(dtype)
 
-        def run(x: Tensor) -> Tensor:
-            mask = _causal_mask(x[0]) if self.causal else x.new_zeros(())
-            for block in blocks:
-                x = x + _layer_scale(block, 1)(_attention(block.attn, block.ln_1(x), mask))
-                x = x + _layer_scale(block, 2)(block.mlp(block.ln_2(x)))
-            return embedding_of_row(x[:, row])
+        return lambda x: embedding_of_row(self._run(blocks, x)[:, row])
 
-        return run
+    def _run(self, blocks: Any, x: Tensor) -> Tensor:
+        mask = torch.full(2 * x.shape[1:2], -torch.inf, dtype=x.dtype, device=x.device).triu(1)
+        for block in blocks:
+            attended = _attention(block.attn, block.ln_1(x), mask if self.causal else None)
+            x = x + _layer_scale(block, 1)(attended)
+            x = x + _layer_scale(block, 2)(block.mlp(block.ln_2(x)))
+        return x
 
 
-def _attention(attn: nn.MultiheadAttention, x: Tensor, mask: Tensor) -> Tensor:
+def _attention(attn: nn.MultiheadAttention, x: Tensor, mask: Tensor | None) -> Tensor:
     """Self-attention in plain operations, which can be differentiated twice; fused kernels cannot."""
     projected = F.linear(x, attn.in_proj_weight, attn.in_proj_bias)
     q, k, v = (
         part.reshape(*part.shape[:2], attn.num_heads, attn.head_dim).transpose(1, 2)
         for part in projected.chunk(3, dim=-1)
     )
-    weights = (q @ k.transpose(-1, -2) * attn.head_dim**-0.5 + mask).softmax(-1)
+    logits = q @ k.transpose(-1, -2) * attn.head_dim**-0.5
+    weights = (logits if mask is None else logits + mask).softmax(-1)
     return F.linear((weights @ v).transpose(1, 2).flatten(2), attn.out_proj.weight, attn.out_proj.bias)
-
-
-def _causal_mask(x: Tensor) -> Tensor:
-    return torch.full((len(x), len(x)), -torch.inf, dtype=x.dtype, device=x.device).triu(1)
 
 
 def _layer_scale(block: Any, number: int) -> Any:
@@ -130,16 +121,23 @@ def exactly(module: nn.Module, dtype: torch.dtype) -> Any:
     return copy.deepcopy(module).to(dtype)
 
 
+def exact(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """`weight` without its history, in `dtype`; a copy where autograd could not use it."""
+    return (weight.clone() if weight.is_inference() else weight.detach()).to(dtype)
+
+
 def _last_block(block: Any, embedding_of_row: Callable[[Tensor], Tensor], dtype: torch.dtype) -> LastBlock:
-    def exact(weight: Tensor | None, like: Tensor) -> Tensor:
-        return (torch.zeros_like(like) if weight is None else weight.detach()).to(dtype)
+    def bias(tensor: Tensor | None, width: int) -> Tensor:
+        return weight(attn.in_proj_weight).new_zeros(width) if tensor is None else weight(tensor)
+
+    def weight(tensor: Tensor) -> Tensor:
+        return exact(tensor, dtype)
 
     attn = block.attn
     width = attn.embed_dim
-    out_weight = exact(attn.out_proj.weight, attn.out_proj.weight)
-    out_bias = exact(attn.out_proj.bias, attn.out_proj.weight[:, 0])
+    out_weight, out_bias = weight(attn.out_proj.weight), bias(attn.out_proj.bias, width)
     if hasattr(_layer_scale(block, 1), "gamma"):
-        gamma = exact(block.ls_1.gamma, block.ls_1.gamma)
+        gamma = weight(block.ls_1.gamma)
         out_weight, out_bias = gamma[:, None] * out_weight, gamma * out_bias
     ln_2, mlp, ls_2 = (exactly(part, dtype) for part in (block.ln_2, block.mlp, _layer_scale(block, 2)))
 
@@ -147,11 +145,11 @@ def _last_block(block: Any, embedding_of_row: Callable[[Tensor], Tensor], dtype:
         return embedding_of_row(row + ls_2(mlp(ln_2(row))))
 
     return LastBlock(
-        norm_weight=exact(block.ln_1.weight, block.ln_1.weight),
-        norm_bias=exact(block.ln_1.bias, block.ln_1.weight),
+        norm_weight=weight(block.ln_1.weight),
+        norm_bias=bias(block.ln_1.bias, width),
         norm_eps=block.ln_1.eps,
-        in_weight=exact(attn.in_proj_weight, attn.in_proj_weight).reshape(3, width, width),
-        in_bias=exact(attn.in_proj_bias, attn.in_proj_weight[:, 0]).reshape(3, width),
+        in_weight=weight(attn.in_proj_weight).reshape(3, width, width),
+        in_bias=bias(attn.in_proj_bias, 3 * width).reshape(3, width),
         out_weight=out_weight,
         out_bias=out_bias,
         heads=attn.num_heads,
