@@ -1,0 +1,19 @@
+"""Settings of every test."""
+
+import os
+
+import hypothesis
+import pytest
+
+# No test reaches a network, and a model that would be downloaded fails at once instead.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+# A shared machine's pauses are not failures, and CI draws the same examples every time.
+hypothesis.settings.register_profile("development", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "development")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Runs the slow end-to-end tests last: whatever else fails is told first."""
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)

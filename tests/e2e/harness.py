@@ -1,0 +1,352 @@
+"""A real JupyterLab and a real Chromium, driven from Python.
+
+``LabServer`` runs JupyterLab on the loopback address with all its folders below one temporary
+folder, so that nothing of the user's is read or written; the kernel is the running Python.
+``Notebook`` is one notebook open in one page of that Lab. Neither knows pytest: a script that takes
+screenshots uses them as the tests do.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import nbformat
+from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, Playwright
+
+# Upper bounds, for a machine that has other work; none of them is ever waited out on a free one.
+STARTUP_S = 180
+READY_MS = 180_000
+REACT_S = 60
+
+# No sandbox because CI runs as root; the rest keeps Chromium from calling home.
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+# Console errors that JupyterLab itself logs, each with its reason. Keep it short.
+ALLOWED_CONSOLE_ERRORS: tuple[str, ...] = ()
+
+SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+        "doNotDisturbMode": True,
+    },
+    # A test that ends must not be asked whether to save.
+    "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+}
+
+# Finds the notebook in front; every snippet below starts from it.
+CURRENT = "const panel = window.jupyterapp.shell.currentWidget;"
+
+
+def find_chromium() -> str:
+    """Path of Chromium or Chrome: $EXCLIP_CHROMIUM, or the first that is installed."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    chosen = os.environ.get("EXCLIP_CHROMIUM")
+    found = chosen or next(filter(None, map(shutil.which, names)), None)
+    if found is None or not Path(found).is_file():
+        message = f"no Chromium at {chosen}" if chosen else f"no Chromium found (tried {', '.join(names)})"
+        raise FileNotFoundError(f"{message}; install one or set EXCLIP_CHROMIUM=/path/to/chromium")
+    return found
+
+
+def launch_chromium(playwright: Playwright) -> Browser:
+    """Starts the system's Chromium, headless."""
+    return playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_ARGUMENTS)
+
+
+class LabServer:
+    """JupyterLab on a free loopback port, as a context manager.
+
+    Parameters
+    ----------
+    folder
+        An empty folder that everything of this server lies in; its notebooks in ``notebooks``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.notebooks = folder / "notebooks"
+        self.log = folder / "server.log"
+        self._folder = folder
+        self._token = secrets.token_hex(16)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._address = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "LabServer":
+        settings = self._folder / "settings"
+        kernel = self._folder / "data" / "kernels" / "python3"
+        for path in (self.notebooks, settings, kernel):
+            path.mkdir(parents=True)
+        (settings / "overrides.json").write_text(json.dumps(SETTINGS))
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        (kernel / "kernel.json").write_text(
+            json.dumps({"argv": command, "display_name": "Python 3", "language": "python"})
+        )
+        environment = os.environ | {
+            "IPYTHONDIR": str(self._folder / "ipython"),
+            "JUPYTER_CONFIG_DIR": str(self._folder / "config"),
+            "JUPYTER_DATA_DIR": str(self._folder / "data"),
+            "JUPYTER_PATH": str(self._folder / "data"),  # searched first: the kernel above wins
+            "JUPYTER_PREFER_ENV_PATH": "1",
+            "JUPYTER_RUNTIME_DIR": str(self._folder / "runtime"),
+        }
+        options = {
+            "ServerApp.ip": "127.0.0.1",
+            "ServerApp.port": self._address.rpartition(":")[2],
+            "ServerApp.port_retries": "0",
+            "ServerApp.root_dir": str(self.notebooks),
+            "ServerApp.terminals_enabled": "False",
+            "IdentityProvider.token": self._token,
+            "LabApp.app_settings_dir": str(settings),
+            "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+            "LabApp.expose_app_in_browser": "True",
+            "LabApp.extension_manager": "readonly",
+            "LabApp.news_url": "None",
+            "LabApp.user_settings_dir": str(self._folder / "user-settings"),
+            "LabApp.workspaces_dir": str(self._folder / "workspaces"),
+        }
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+                    *(f"--{name}={value}" for name, value in options.items()),
+                ],
+                cwd=self._folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            self._wait_until_up()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()  # the server ends its kernels itself
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _wait_until_up(self) -> None:
+        assert self._process is not None
+        url = f"{self._address}/api/status?token={self._token}"
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never by a proxy
+        end = time.monotonic() + STARTUP_S
+        while time.monotonic() < end and self._process.poll() is None:
+            try:
+                with opener.open(url, timeout=5):
+                    return
+            except OSError:
+                time.sleep(0.1)
+        raise RuntimeError(f"JupyterLab did not start:\n{self.log.read_text()}")
+
+    def url(self, notebook: str) -> str:
+        """Address of a notebook in the server's folder, each in a workspace of its own."""
+        workspace = secrets.token_hex(4)
+        return f"{self._address}/lab/workspaces/{workspace}/tree/{notebook}?token={self._token}"
+
+
+class Notebook:
+    """A notebook open in a page, its kernel idle.
+
+    Parameters
+    ----------
+    page
+        A new page; its console is listened to from here on.
+    url
+        From `LabServer.url`.
+    """
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error.stack or error}"))
+        page.goto(url)
+        self.wait_until_idle()
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not any(known in message.text for known in ALLOWED_CONSOLE_ERRORS):
+            where = message.location
+            self.errors.append(f"{message.text} ({where.get('url')}:{where.get('lineNumber')})")
+
+    def wait_until_idle(self, timeout_ms: float = READY_MS) -> None:
+        """Waits until the notebook is loaded and its kernel connected and idle."""
+        self.page.wait_for_function(
+            """() => {
+                const context = window.jupyterapp?.shell.currentWidget?.context;
+                const kernel = context?.sessionContext?.session?.kernel;
+                return context?.isReady && context.sessionContext.isReady
+                    && kernel?.connectionStatus === "connected" && kernel.status === "idle";
+            }""",
+            timeout=timeout_ms,
+        )
+        self._wait_until_splash_is_gone()
+
+    def _wait_until_splash_is_gone(self) -> None:
+        # It lies over the page while it fades, and a second one within that time makes Lab throw.
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached")
+
+    def run_all(self) -> None:
+        """Starts all cells and returns at once; wait for what they show, or for the last of them."""
+        # Not awaited in the page either, where a cell that never ends would hang the evaluation.
+        self.page.evaluate(
+            """() => {
+                window.allCellsRan = false;
+                void window.jupyterapp.commands.execute("notebook:run-all-cells")
+                    .finally(() => { window.allCellsRan = true; });
+            }"""
+        )
+
+    def wait_until_run(self, timeout_ms: float = READY_MS) -> None:
+        """Waits until the last cell that `run_all` started has ended."""
+        self.page.wait_for_function("() => window.allCellsRan", timeout=timeout_ms)
+        self.check_cells()
+
+    def wait_for(self, selector: str, timeout_ms: float = READY_MS) -> Locator:
+        """Waits until `selector` is visible, failing at once when a cell fails instead."""
+        found = self.page.locator(selector).first
+        end = time.monotonic() + timeout_ms / 1000
+        while True:
+            try:
+                found.wait_for(timeout=500)
+            except Error:
+                self.check_cells()
+                if time.monotonic() > end:
+                    raise
+            else:
+                return found
+
+    def check_cells(self) -> None:
+        """Raises if a cell has ended in a Python exception."""
+        failures = self.page.evaluate(
+            f"""() => {{
+                {CURRENT}
+                return [...panel.content.model.cells]
+                    .flatMap(cell => cell.toJSON().outputs ?? [])
+                    .filter(output => output.output_type === "error")
+                    .map(output => output.traceback.join("\\n"));
+            }}"""
+        )
+        if failures:
+            raise AssertionError("a cell failed:\n" + "\n".join(failures))
+
+    def check_console(self) -> None:
+        """Raises if the page has logged an error or thrown one."""
+        if self.errors:
+            raise AssertionError("errors in the browser's console:\n" + "\n".join(self.errors))
+
+    def execute(self, code: str) -> str:
+        """Runs code in the notebook's kernel, beside its cells; returns what it printed."""
+        result = self.page.evaluate(
+            f"""async code => {{
+                {CURRENT}
+                const kernel = panel.context.sessionContext.session.kernel;
+                const future = kernel.requestExecute({{ code, store_history: false }});
+                const result = {{ printed: "", error: null }};
+                future.onIOPub = ({{ header, content }}) => {{
+                    if (header.msg_type === "error") result.error = content.traceback.join("\\n");
+                    else if (content.name === "stdout") result.printed += content.text;
+                }};
+                await future.done;
+                return result;
+            }}""",
+            code,
+        )
+        if result["error"]:
+            raise AssertionError(f"in the kernel, {code!r} failed:\n{result['error']}")
+        return str(result["printed"])
+
+    def value(self, expression: str) -> Any:
+        """Value of a Python expression in the notebook's kernel, through JSON."""
+        return json.loads(self.execute(f"import json as _json; print(_json.dumps({expression}))"))
+
+    def wait_for_value(self, expression: str, expected: Any, timeout_s: float = REACT_S) -> None:
+        """Waits until a Python expression in the kernel equals `expected`."""
+        end = time.monotonic() + timeout_s
+        while (value := self.value(expression)) != expected:
+            if time.monotonic() > end:
+                raise AssertionError(f"{expression} is {value!r}, expected {expected!r}")
+            self.page.wait_for_timeout(50)
+
+    def set_theme(self, theme: str) -> None:
+        """Switches the Lab to its "light" or "dark" theme."""
+        name = f"JupyterLab {theme.title()}"
+        self.page.evaluate(
+            """theme => {
+                void window.jupyterapp.commands.execute("apputils:change-theme", { theme });
+            }""",
+            name,
+        )
+        self.page.wait_for_selector(f'body[data-jp-theme-name="{name}"]', state="attached")
+        self._wait_until_splash_is_gone()
+
+    def set_size(self, width: int, height: int) -> None:
+        """Sets the size of the page, in CSS pixels."""
+        self.page.set_viewport_size({"width": width, "height": height})
+
+    def close_side_bar(self) -> None:
+        """Folds the file browser away, for the notebook's full width."""
+        self.page.evaluate("() => { window.jupyterapp.shell.collapseLeft(); }")
+
+    def drag(self, target: Locator, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drags the mouse over `target`; both ends as fractions of its width and height."""
+        target.scroll_into_view_if_needed()
+        box = target.bounding_box()
+        assert box is not None, "the target of the drag is not visible"
+        (x0, y0), (x1, y1) = (
+            (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)
+        )
+        self.page.mouse.move(x0, y0)
+        self.page.mouse.down()
+        self.page.mouse.move(x1, y1, steps=8)
+        self.page.mouse.up()
+
+    def screenshot(self, path: Path) -> None:
+        """Takes a picture of the page as it is."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=path)
+
+    def shut_down(self) -> None:
+        """Ends the kernel, whose model would stay in memory otherwise."""
+        self.page.evaluate(f"async () => {{ {CURRENT} await panel.context.sessionContext.shutdown(); }}")
+
+
+def write_notebook(path: Path, *cells: str) -> Path:
+    """Writes a notebook of these code cells."""
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    nbformat.write(notebook, path)
+    return path

@@ -1,0 +1,326 @@
+"""The user's model, and everything global, is after an explanation what it was before."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from models import build, inputs_of, open_clip_model, preprocess_for, scene
+from PIL import Image
+from torch import Tensor, nn
+
+from exclip_widget import ModelError, explain
+
+CAPTION = "a red boat"
+NAMES = ("plain", "custom text", "openai")
+
+
+# --------------------------------------------------------------------------------------- snapshots
+
+
+def _tensor_state(tensor: Tensor) -> tuple[Any, ...]:
+    grad = tensor.grad
+    return (
+        id(tensor),
+        tensor.data_ptr(),
+        tensor.dtype,
+        str(tensor.device),
+        tuple(tensor.shape),
+        tensor.requires_grad,
+        tensor._version,
+        tensor.detach().reshape(-1).view(torch.uint8).numpy().tobytes(),
+        None if grad is None else (id(grad), grad._version, grad.numpy().tobytes()),
+        len(tensor._backward_hooks or {}),
+    )
+
+
+def _module_state(module: nn.Module) -> dict[str, Any]:
+    """All but the tensors: training, hooks, every attribute, whatever was added or replaced."""
+    state: dict[str, Any] = {"class": type(module), "training": module.training}
+    for name, value in vars(module).items():
+        if "hooks" in name:
+            state[name] = [(key, id(hook)) for key, hook in value.items()]
+        elif isinstance(value, (bool, int, float, str, tuple, type(None))):
+            state[name] = value
+        elif isinstance(value, dict):
+            state[name] = [(key, id(item)) for key, item in value.items()]
+        else:
+            state[name] = id(value)
+    return state
+
+
+def model_state(model: nn.Module) -> dict[str, Any]:
+    """Everything of a model that a caller could notice."""
+    state: dict[str, Any] = {n: _module_state(m) for n, m in model.named_modules()}
+    state |= {f"parameter {n}": _tensor_state(p) for n, p in model.named_parameters()}
+    state |= {f"buffer {n}": _tensor_state(b) for n, b in model.named_buffers()}
+    return state
+
+
+def global_state() -> dict[str, Any]:
+    """Everything of torch, numpy and Pillow that an explanation could have switched."""
+    module = torch.nn.modules.module
+    state = {
+        "mha fast path": torch.backends.mha.get_fastpath_enabled(),
+        "grad": torch.is_grad_enabled(),
+        "inference mode": torch.is_inference_mode_enabled(),
+        "default dtype": torch.get_default_dtype(),
+        "default device": torch.get_default_device(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "anomaly mode": torch.is_anomaly_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "matmul precision": torch.get_float32_matmul_precision(),
+        "threads": torch.get_num_threads(),
+        "torch random": torch.get_rng_state().numpy().tobytes(),
+        "numpy random": np.random.get_state()[1].tobytes(),  # noqa: NPY002
+        "python random": random.getstate(),
+        "numpy errors": np.geterr(),
+        "largest picture": Image.MAX_IMAGE_PIXELS,
+    }
+    for kind in ("flash", "mem_efficient", "math", "cudnn"):
+        state[f"sdp {kind}"] = getattr(torch.backends.cuda, f"{kind}_sdp_enabled")()
+    for name in vars(module):
+        if name.startswith("_global_") and "hooks" in name:
+            hooks = getattr(module, name)
+            state[name] = len(hooks) if hasattr(hooks, "__len__") else hooks
+    return state
+
+
+@contextlib.contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Compare before and after, attribute by attribute, whatever happens in between."""
+    before, globals_before = model_state(model), global_state()
+    yield
+    after, globals_after = model_state(model), global_state()
+    assert globals_after == globals_before
+    assert after.keys() == before.keys()
+    for name, state in before.items():
+        assert after[name] == state, f"{name} has changed"
+
+
+def prepared(name: str) -> nn.Module:
+    """A model as unlike a fresh one as can be: modes mixed, gradients there, hooks of its own."""
+    model = build(name)
+    model.train()
+    model.visual.transformer.resblocks[0].eval()
+    for index, parameter in enumerate(model.parameters()):
+        parameter.requires_grad_(index % 3 != 0)
+        if index % 3 == 1:
+            parameter.grad = torch.full_like(parameter, 0.5)
+    model.register_forward_hook(lambda *_: None)
+    model.register_full_backward_hook(lambda *_: None)
+    return model
+
+
+def picture() -> Image.Image:
+    return Image.fromarray(scene(0))
+
+
+# ------------------------------------------------------------------------------------ after success
+
+
+@pytest.mark.parametrize("layers", [(-1, -1), (0, 0), (-1, 0), (0, -1)])
+@pytest.mark.parametrize("name", NAMES)
+def test_after_success(name: str, layers: tuple[int, int]) -> None:
+    model = prepared(name)
+    options = {"text_layer": layers[0], "image_layer": layers[1], "steps": 3}
+    with unchanged(model):
+        explain(model, picture(), CAPTION, **options, **inputs_of(model))
+    assert model.training
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_after_success_in_other_precision(dtype: torch.dtype) -> None:
+    model = build("plain").to(dtype)
+    with unchanged(model):
+        explain(model, picture(), CAPTION, steps=3, **inputs_of(model))
+
+
+@pytest.mark.parametrize("kind", ["math", "flash"])
+@pytest.mark.parametrize("name", NAMES)
+def test_flags_the_user_has_set_stay_set(name: str, kind: str) -> None:
+    """Restored means as before, not as by default."""
+    model = prepared(name)
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    enable = getattr(torch.backends.cuda, f"enable_{kind}_sdp")
+    try:
+        torch.backends.mha.set_fastpath_enabled(not fast_path)
+        enable(False)
+        with torch.no_grad(), unchanged(model):
+            explain(model, picture(), CAPTION, steps=3, **inputs_of(model))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        enable(True)
+
+
+def test_input_is_left_alone() -> None:
+    model, image, array = build("plain"), picture(), scene(0)
+    pixels = image.tobytes()
+    explain(model, image, CAPTION, steps=1, **inputs_of(model))
+    explain(model, array, CAPTION, steps=1, **inputs_of(model))
+    assert image.tobytes() == pixels
+    assert image.mode == "RGB"
+    np.testing.assert_array_equal(array, scene(0))
+
+
+def test_result_holds_nothing_of_the_graph() -> None:
+    """Plain numbers: a result can be kept without keeping the model's gradients alive."""
+    model = build("plain")
+    found = explain(model, picture(), CAPTION, steps=2, **inputs_of(model))
+    for name in ("values", "cls"):
+        array = getattr(found, name)
+        assert type(array) is np.ndarray
+        assert array.flags.c_contiguous
+    for name in ("similarity", "total", "residual"):
+        assert type(getattr(found, name)) is float
+
+
+def test_model_can_be_trained_on_afterwards() -> None:
+    model = build("plain").train()
+    explain(model, picture(), CAPTION, steps=2, **inputs_of(model))
+    pixels, ids = preprocess_for(model)(picture())[None], inputs_of(model)["tokenizer"](CAPTION)
+    (model.encode_image(pixels) @ model.encode_text(ids).T).sum().backward()
+    assert all(p.grad is not None for n, p in model.named_parameters() if n != "logit_scale")
+
+
+# ------------------------------------------------------------------------------------ after errors
+
+
+class Stopped(Exception):  # noqa: N818
+    """Raised where a test wants an explanation to end."""
+
+
+def _raise(error: type[BaseException]) -> Callable[..., Any]:
+    def function(*_: Any, **__: Any) -> Any:
+        raise error("on purpose")
+
+    return function
+
+
+@pytest.mark.parametrize("error", [Stopped, RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("keyword", ["preprocess", "tokenizer"])
+@pytest.mark.parametrize("name", NAMES)
+def test_after_an_error_in_what_the_user_gave(name: str, keyword: str, error: type[BaseException]) -> None:
+    model = prepared(name)
+    inputs = inputs_of(model) | {keyword: _raise(error)}
+    with unchanged(model), pytest.raises((error, ValueError)):
+        explain(model, picture(), CAPTION, steps=2, **inputs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_after_a_picture_without_numbers(name: str) -> None:
+    model = prepared(name)
+    inputs = inputs_of(model) | {"preprocess": lambda _: torch.full((3, 32, 32), torch.nan)}
+    with unchanged(model), pytest.raises(ValueError, match="preprocess"):
+        explain(model, picture(), CAPTION, steps=2, **inputs)
+
+
+PLACES = (
+    "visual.conv1",
+    "visual.transformer.resblocks.0",
+    "visual.transformer.resblocks.1",
+    "visual.transformer.resblocks.1.ln_1",
+    "visual.ln_post",
+    "token_embedding",
+    "transformer.resblocks.0.mlp.c_proj",
+    "transformer.resblocks.1.ln_2",
+    "ln_final",
+)
+
+
+def _place(model: nn.Module, place: str) -> nn.Module:
+    """A part by its name in a model whose caption tower is, or is not, a module of its own."""
+    in_text = hasattr(model, "text") and not place.startswith("visual.")
+    return (model.text if in_text else model).get_submodule(place)
+
+
+@pytest.mark.parametrize("error", [Stopped, KeyboardInterrupt])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", NAMES)
+def test_after_an_error_inside_the_model(name: str, place: str, error: type[BaseException]) -> None:
+    """A model that cannot run cannot be explained either; a patched part may be refused."""
+    model = prepared(name)
+    _place(model, place).forward = _raise(error)
+    with unchanged(model), pytest.raises((error, ModelError)):
+        explain(model, picture(), CAPTION, steps=2, **inputs_of(model))
+
+
+class _Fuse(nn.Module):
+    """An activation that burns out after some calls."""
+
+    def __init__(self, activation: nn.Module, calls: int, error: type[BaseException]) -> None:
+        super().__init__()
+        self.activation, self.calls, self.error = activation, [calls], error
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls[0] -= 1
+        if self.calls[0] < 0:
+            raise self.error("on purpose")
+        return self.activation(x)
+
+
+@pytest.mark.parametrize(("error", "layer"), [(Stopped, -1), (KeyboardInterrupt, -1), (Stopped, 0)])
+@pytest.mark.parametrize("calls", [0, 1, 2])
+@pytest.mark.parametrize(
+    "block",
+    [
+        "visual.transformer.resblocks.0",
+        "visual.transformer.resblocks.1",
+        "transformer.resblocks.0",
+        "transformer.resblocks.1",
+    ],
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_stopped_in_the_middle(name: str, block: str, calls: int, error: type[BaseException]) -> None:
+    """By a fault or by the stop button, at every depth, in the first pass or a later one."""
+    model = prepared(name)
+    mlp = _place(model, block).mlp
+    mlp.gelu = _Fuse(mlp.gelu, calls, error)
+    options = {"text_layer": layer, "image_layer": layer, "steps": 2}
+    with unchanged(model), contextlib.suppress(error, ModelError):
+        explain(model, picture(), CAPTION, **options, **inputs_of(model))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_works_again_after_an_error(name: str) -> None:
+    """An error leaves nothing half done to be used next time."""
+    model = build(name)
+    expected = explain(build(name), picture(), CAPTION, steps=2, **inputs_of(model)).values
+    activation = model.visual.transformer.resblocks[1].mlp.gelu
+    model.visual.transformer.resblocks[1].mlp.gelu = _Fuse(activation, 0, Stopped)
+    with pytest.raises((Stopped, ModelError)):
+        explain(model, picture(), CAPTION, steps=2, **inputs_of(model))
+    model.visual.transformer.resblocks[1].mlp.gelu = activation
+    found = explain(model, picture(), CAPTION, steps=2, **inputs_of(model))
+    np.testing.assert_array_equal(found.values, expected)
+
+
+# ------------------------------------------------------------------------------------------ threads
+
+
+def test_two_explanations_at_once() -> None:
+    """A widget computes in a worker thread: modes and flags must not be swapped under another."""
+    model = open_clip_model(vision={"patch_dropout": 0.5}, seed=1)
+    expected = explain(model, picture(), CAPTION, steps=2, **inputs_of(model)).values
+    model.train()
+    wrong: list[float] = []
+
+    def work() -> None:
+        for _ in range(6):
+            values = explain(model, picture(), CAPTION, steps=2, **inputs_of(model)).values
+            wrong.append(float(np.abs(values - expected).max()))
+
+    with unchanged(model):
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(wrong) == 24
+    assert max(wrong) <= 1e-5

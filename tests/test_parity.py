@@ -1,0 +1,97 @@
+"""Parity with exclip 1.1 itself, all entries, on random models of both packages."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+from models import CAPTIONS, build, clip_tokenizer, inputs_of, picture_size, preprocess_for, scene
+from oracle import assert_close, blocks_of, explain_slowly
+from PIL import Image
+from torch import Tensor, nn
+
+from exclip_widget import explain
+
+with warnings.catch_warnings():
+    # exclip imports OpenAI's package, which imports the deprecated pkg_resources.
+    warnings.simplefilter("ignore")
+    exclip = pytest.importorskip("exclip", reason="pip install --no-deps exclip==1.1")
+
+SQUARE = ("plain", "one block", "layer scale", "openai", "openai, deep")
+"""exclip takes square pictures, CLIP's vocabulary, and caption towers that sit in the model."""
+
+
+CASES = tuple(zip(CAPTIONS, range(4), (10, 3, 10, 7), strict=True))
+
+
+def explain_with_exclip(
+    model: nn.Module,
+    picture: Tensor,
+    ids: Tensor,
+    steps: int,
+    text_layer: int = -1,
+    image_layer: int = -1,
+) -> np.ndarray:
+    """exclip's own interactions at a block of each tower.
+
+    It leaves its hooks on the model it is given, hence the copy.
+    """
+    model = copy.deepcopy(model)
+    openai = type(model).__module__.startswith("clip.")
+    explainer_class = exclip.OpenAIExplainer if openai else exclip.OpenClipExplainer
+    explainer = explainer_class(model, device="cpu", image_dim=picture_size(model)[0])
+    text_blocks, image_blocks = blocks_of(model)
+    interactions = explainer.explain(
+        ids,
+        picture[None],
+        text_layer=text_layer % len(text_blocks),
+        image_layer=image_layer % len(image_blocks),
+        N=steps,
+    )
+    return interactions.numpy()
+
+
+@pytest.mark.parametrize("name", SQUARE)
+@pytest.mark.parametrize(("caption", "seed", "steps"), CASES)
+def test_right_end_points_equal_exclip(name: str, caption: str, seed: int, steps: int) -> None:
+    """Every entry, every model, one-word to many-piece captions, several step counts."""
+    model = build(name)
+    image = Image.fromarray(scene(seed))
+    expected = explain_with_exclip(model, preprocess_for(model)(image), clip_tokenizer()(caption), steps)
+    found = explain(model, image, caption, steps=steps, rule="right", **inputs_of(model))
+    assert_close(found.values, expected, 1e-4)
+
+
+@pytest.mark.parametrize("layers", [(1, 1), (0, 0), (-1, 0), (0, -1), (-2, -2)])
+@pytest.mark.parametrize("name", ["plain", "layer scale", "openai", "openai, deep"])
+def test_any_layer_equals_exclip(name: str, layers: tuple[int, int]) -> None:
+    """Every block of both towers, from the front or from the end."""
+    model = build(name)
+    image = Image.fromarray(scene(5))
+    ids = clip_tokenizer()(CAPTIONS[1])
+    expected = explain_with_exclip(model, preprocess_for(model)(image), ids, 5, *layers)
+    found = explain(
+        model,
+        image,
+        CAPTIONS[1],
+        steps=5,
+        rule="right",
+        text_layer=layers[0],
+        image_layer=layers[1],
+        **inputs_of(model),
+    )
+    assert_close(found.values, expected, 1e-4)
+
+
+@pytest.mark.parametrize("name", SQUARE)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_oracle_equals_exclip(name: str, seed: int) -> None:
+    """The oracle of the other tests is itself held to the published implementation."""
+    model = build(name)
+    picture = preprocess_for(model)(Image.fromarray(scene(seed)))
+    ids = clip_tokenizer()(CAPTIONS[1 + seed])
+    expected = explain_with_exclip(model, picture, ids, 4)
+    truth = explain_slowly(model, picture, ids, rule="right", steps=4)
+    assert_close(truth.values, expected, 1e-4)
