@@ -1,0 +1,143 @@
+# Sourced by the other scripts: one environment in .venv, one front end in exclip_widget/static,
+# each made once and made again only when what it is made from has changed.
+# shellcheck shell=bash
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+
+# shellcheck disable=SC2034  # used where this is sourced
+python=$root/.venv/bin/python
+
+# The same pins inside pip's isolated builds; the second name is the one newer pips read. Relative,
+# because pip splits these at spaces.
+export PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+# The tests drive the system's Chromium; npm need not bring one.
+export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1
+
+say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+
+die() {
+    printf '\nscripts: %s\n' "$1" >&2
+    shift
+    [ $# -eq 0 ] || printf '    %s\n' "$@" >&2
+    exit 1
+}
+
+# Prints one hash over the contents and names of the files given; folders are walked.
+hash_of() {
+    { find "$@" -type f -print0 2>/dev/null || true; } | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1
+}
+
+# is_stamped NAME HASH: what NAME stands for was last done with just this HASH.
+is_stamped() { [ "$(cat ".venv/.stamp-$1" 2>/dev/null)" = "$2" ]; }
+stamp() { printf '%s\n' "$2" >".venv/.stamp-$1"; }
+
+find_python() {
+    local name
+    for name in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python; do
+        # PyTorch's wheels end at 3.14.
+        if "$name" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' 2>/dev/null; then
+            command -v "$name"
+            return
+        fi
+    done
+    die "Python 3.10 to 3.14 is needed, and none was found (python3: $(python3 --version 2>&1 || true))." \
+        "On Debian or Ubuntu: apt-get install python3 python3-venv"
+}
+
+need_node() {
+    command -v node >/dev/null || die "Node 20.19 or newer is needed to build the front end, and none was found." \
+        "On Debian or Ubuntu: apt-get install nodejs npm, or see https://nodejs.org"
+    node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' ||
+        die "Node 20.19 or newer is needed to build the front end; this one is $(node --version)." "See https://nodejs.org"
+    command -v npm >/dev/null || die "npm is needed to build the front end, and none was found." \
+        "On Debian or Ubuntu: apt-get install npm"
+}
+
+make_venv() {
+    "$python" -c '' 2>/dev/null && return
+    local base
+    base=$(find_python)
+    say "Python environment: .venv ($("$base" --version))"
+    rm -rf .venv
+    "$base" -m venv .venv ||
+        { rm -rf .venv; die "'$base -m venv' failed." "On Debian or Ubuntu: apt-get install python3-venv"; }
+    # JupyterLab runs a CommonJS program of its own from in there, and Node would take it for a module
+    # because of the package.json above.
+    echo '{ "type": "commonjs" }' >.venv/package.json
+}
+
+# install_python lab, or install_python test, which contains it.
+install_python() {
+    local want=$1 extras=lab now
+    [ -f .venv/.stamp-test ] && want=test
+    [ "$want" = test ] && extras=lab,test
+    now=$({ echo "$root"; hash_of pyproject.toml constraints.txt; } | sha256sum | cut -d' ' -f1)
+    is_stamped "$want" "$now" && return
+    say "Python packages: exclip-widget[$extras] (PyTorch among them: minutes and several GB, once)"
+    # The front end is a step of its own below.
+    SKIP_JUPYTER_BUILDER=1 "$python" -m pip install --progress-bar off -q -e ".[$extras]"
+    if [ "$want" = test ]; then
+        # The parity tests' oracles. What else they require (OpenCV, matplotlib) is not wanted, only
+        # their code, and setuptools for clip, which imports pkg_resources.
+        "$python" -m pip install --progress-bar off -q --no-deps \
+            "exclip; python_version >= '3.11'" clip-anytorch setuptools
+    fi
+    stamp "$want" "$now"
+}
+
+install_npm() {
+    local now
+    now=$(hash_of package.json package-lock.json)
+    [ -d node_modules ] && is_stamped npm "$now" && return
+    say "npm packages"
+    npm ci --no-audit --no-fund
+    stamp npm "$now"
+}
+
+build_front_end() {
+    local now
+    now=$(hash_of js package.json package-lock.json tsconfig.json)
+    [ -f exclip_widget/static/widget.js ] && [ -f exclip_widget/static/widget.css ] && is_stamped front "$now" && return
+    install_npm
+    say "Front end"
+    npm run build
+    stamp front "$now"
+}
+
+find_chromium() {
+    local name
+    for name in chromium chromium-browser google-chrome google-chrome-stable; do
+        command -v "$name" && return
+    done
+    return 1
+}
+
+# Sets EXCLIP_CHROMIUM, which the front-end tests and the end-to-end tests read.
+need_chromium() {
+    local as_root=()
+    if [ -n "${EXCLIP_CHROMIUM:-}" ]; then
+        [ -x "$EXCLIP_CHROMIUM" ] || die "EXCLIP_CHROMIUM=$EXCLIP_CHROMIUM is no executable file."
+    elif ! EXCLIP_CHROMIUM=$(find_chromium); then
+        if ! command -v apt-get >/dev/null; then
+            die "Chromium or Chrome is needed for the browser tests, and none was found." \
+                "Install one, then: EXCLIP_CHROMIUM=/path/to/chromium scripts/test"
+        fi
+        if [ "$(id -u)" -ne 0 ]; then
+            as_root=(sudo)
+            [ -t 0 ] || as_root=(sudo -n)
+            "${as_root[@]}" true 2>/dev/null ||
+                die "Chromium is needed for the browser tests; installing it needs root, and sudo is not available." \
+                    "As root: apt-get install chromium" \
+                    "or, with a browser elsewhere: EXCLIP_CHROMIUM=/path/to/chromium scripts/test"
+        fi
+        say "Chromium"
+        "${as_root[@]}" apt-get update -qq
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
+        EXCLIP_CHROMIUM=$(find_chromium)
+    fi
+    export EXCLIP_CHROMIUM
+}
