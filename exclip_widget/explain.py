@@ -7,6 +7,7 @@ before the two sides meet, so that the interactions are a product of token facto
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from operator import index
@@ -27,6 +28,8 @@ from .towers import evaluating, find_towers
 from .trunk import Path
 
 T = TypeVar("T")
+
+_turn = threading.RLock()
 
 LARGEST = 2**25
 """Most numbers that the nodes integrated in one turn may take; 2^25 floats are 128 MiB."""
@@ -127,7 +130,18 @@ class Explanation:
         )
 
 
-def explain(model: Any, image: Picture, caption: str, **options: Any) -> Interactions:
+def explain(
+    model: Any,
+    image: Picture,
+    caption: str,
+    *,
+    preprocess: Preprocess | None = None,
+    tokenizer: Tokenizer | None = None,
+    text_layer: int = -1,
+    image_layer: int = -1,
+    steps: int = 10,
+    rule: str = "gauss-legendre",
+) -> Interactions:
     """Which tokens of `caption` speak to which patches of `image`, and how strongly.
 
     Parameters
@@ -158,7 +172,18 @@ def explain(model: Any, image: Picture, caption: str, **options: Any) -> Interac
     ModelError, PictureError, CaptionError, ParameterError
         Where an input cannot be used: the message names it and says what was expected.
     """
-    *_, result = Explanation(model, image, caption, **options).refine()
+    explanation = Explanation(
+        model,
+        image,
+        caption,
+        preprocess=preprocess,
+        tokenizer=tokenizer,
+        text_layer=text_layer,
+        image_layer=image_layer,
+        steps=steps,
+        rule=rule,
+    )
+    *_, result = explanation.refine()
     return result
 
 
@@ -202,8 +227,11 @@ def _turns(nodes: int, frames: int, most: int) -> list[np.ndarray]:
 
 @contextmanager
 def _computing(model: nn.Module) -> Iterator[None]:
-    """The state torch must be in, whatever the caller's is; entered anew for every piece of work."""
-    with ExitStack() as stack:
+    """The state torch must be in, whatever the caller's is; entered anew for every piece of work.
+
+    One at a time: a model's modes are its own, and the worker threads of several widgets may share it.
+    """
+    with _turn, ExitStack() as stack:
         stack.enter_context(evaluating(model))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())

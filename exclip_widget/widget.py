@@ -6,6 +6,7 @@ State on the browser's side: what is hovered, and everything drawn. State on bot
 
 from __future__ import annotations
 
+import inspect
 import io
 import threading
 import weakref
@@ -19,7 +20,7 @@ import traitlets
 from PIL import Image
 
 from .errors import ExclipError
-from .explain import Explanation
+from .explain import Explanation, explain
 from .interactions import Interactions
 from .picture import Picture, field_of_view
 from .stream import chunks, payload
@@ -72,6 +73,8 @@ class ExplainWidget(anywidget.AnyWidget):
     interactions : Interactions or None
         The newest estimate; None before the first.
     """
+
+    __signature__ = inspect.signature(explain).replace(return_annotation=inspect.Signature.empty)
 
     _esm = STATIC / "widget.js"
     _css = STATIC / "widget.css"

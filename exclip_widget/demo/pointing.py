@@ -6,10 +6,11 @@ import random
 from typing import NamedTuple
 
 import numpy as np
+from open_clip.model import CLIP
 
 from ..explain import explain
 from .captions import Mention, describe
-from .picture_book import PREPROCESS
+from .picture_book import PREPROCESS, PictureBookTokenizer
 from .retrieval import HELD_OUT
 from .scenes import sample_scene
 
@@ -31,7 +32,12 @@ class Pointing(NamedTuple):
 
 
 def pointing_game(
-    model: object, tokenizer: object, *, layers: tuple[int, int], scenes: int = 80, steps: int = 10
+    model: CLIP,
+    tokenizer: PictureBookTokenizer,
+    *,
+    layers: tuple[int, int],
+    scenes: int = 80,
+    steps: int = 10,
 ) -> Pointing:
     """Explain held-out scenes of two and more groups at `layers` (text, image), and score the mentions."""
     scores: list[tuple[float, float, float]] = []
