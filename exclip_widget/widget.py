@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import sys
 import threading
 import weakref
 from collections.abc import Mapping
@@ -235,7 +236,9 @@ def _described(explanation: Explanation) -> list[dict[str, Any]]:
 
 
 def _summary(interactions: Interactions) -> dict[str, float]:
-    return {name: getattr(interactions, name) for name in ("similarity", "residual", "total")}
+    numbers = {name: getattr(interactions, name) for name in ("similarity", "residual", "total")}
+    # JSON has no infinity, which the residual is where the exact total is zero.
+    return {name: min(number, sys.float_info.max) for name, number in numbers.items()}
 
 
 def _encoded(image: Image.Image) -> tuple[bytes, str]:

@@ -14,6 +14,7 @@ import torch
 from models import build, inputs_of, open_clip_model, preprocess_for, scene
 from PIL import Image
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from exclip_widget import ModelError, explain
 
@@ -277,7 +278,9 @@ class _Fuse(nn.Module):
     ],
 )
 @pytest.mark.parametrize("name", NAMES)
-def test_stopped_in_the_middle(name: str, block: str, calls: int, error: type[BaseException]) -> None:
+def test_stopped_in_the_middle(
+    name: str, block: str, calls: int, error: type[BaseException], layer: int
+) -> None:
     """By a fault or by the stop button, at every depth, in the first pass or a later one."""
     model = prepared(name)
     mlp = _place(model, block).mlp
@@ -285,6 +288,39 @@ def test_stopped_in_the_middle(name: str, block: str, calls: int, error: type[Ba
     options = {"text_layer": layer, "image_layer": layer, "steps": 2}
     with unchanged(model), contextlib.suppress(error, ModelError):
         explain(model, picture(), CAPTION, **options, **inputs_of(model))
+
+
+class _Operations(TorchFunctionMode):
+    """Counts torch's operations and raises at a given one."""
+
+    def __init__(self, last: int | None = None, error: type[BaseException] = Stopped) -> None:
+        super().__init__()
+        self.count, self.last, self.error = 0, last, error
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        self.count += 1
+        if self.count == self.last:
+            raise self.error("on purpose")
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("layer", [-1, 0])
+@pytest.mark.parametrize("name", NAMES)
+def test_stopped_at_any_operation(name: str, layer: int) -> None:
+    """From the first operation to the last; and the next explanation is none the worse for it."""
+    model = prepared(name)
+    inputs = inputs_of(model) | {"text_layer": layer, "image_layer": layer, "steps": 2}
+    expected = explain(model, picture(), CAPTION, **inputs).values
+    with _Operations() as all_:
+        explain(model, picture(), CAPTION, **inputs)
+    with unchanged(model):
+        for index, last in enumerate(np.linspace(1, all_.count, 16).astype(int)):
+            error = KeyboardInterrupt if index % 2 else Stopped
+            with pytest.raises(error), _Operations(int(last), error):
+                explain(model, picture(), CAPTION, **inputs)
+            found = explain(model, picture(), CAPTION, **inputs).values
+            np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import types
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -452,7 +453,11 @@ def _by_assignment(parameter: nn.Parameter) -> None:
     parameter.data = parameter.data * -0.7
 
 
-@pytest.mark.parametrize("change", [_through_copy, _through_data, _by_assignment])
+def _one_element(parameter: nn.Parameter) -> None:
+    parameter.data.view(-1)[-2] += 3
+
+
+@pytest.mark.parametrize("change", [_through_copy, _through_data, _by_assignment, _one_element])
 def test_changed_weights_are_seen(change: Callable[[nn.Parameter], None]) -> None:
     """What is kept of a model from one explanation to the next must not outlive its weights."""
     model, image = build("plain"), Image.fromarray(scene(0))
@@ -462,6 +467,65 @@ def test_changed_weights_are_seen(change: Callable[[nn.Parameter], None]) -> Non
             change(model.get_parameter(path))
         found = explain(model, image, "a red boat", **arguments, **inputs_of(model))
         assert_agree(found, definition(model, image, "a red boat", **arguments), 1e-4)
+
+
+def _hooked_below(model: nn.Module) -> None:
+    _hook(model.visual.conv1)
+
+
+def _hooked_in_text(model: nn.Module) -> None:
+    _hook(model.transformer.resblocks[0].mlp.c_fc)
+
+
+def _other_activation(model: nn.Module) -> None:
+    model.visual.transformer.resblocks[0].mlp.gelu = nn.Tanh()
+
+
+def _other_epsilon(model: nn.Module) -> None:
+    model.transformer.resblocks[0].ln_2.eps = 0.5
+
+
+def _other_mask(model: nn.Module) -> None:
+    model.attn_mask[3, 1] = -torch.inf
+
+
+@pytest.mark.parametrize(
+    "change", [_hooked_below, _hooked_in_text, _other_activation, _other_epsilon, _other_mask]
+)
+def test_a_model_changed_otherwise_is_seen(change: Callable[[nn.Module], None]) -> None:
+    """A model is more than its weights."""
+    model, image = build("plain"), Image.fromarray(scene(0))
+    options = {"steps": 3, "rule": "right"}
+    explain(model, image, "a red boat", **options, **inputs_of(model))
+    change(model)
+    try:
+        found = explain(model, image, "a red boat", **options, **inputs_of(model))
+    except ModelError:
+        return
+    assert_agree(found, definition(model, image, "a red boat", **options), 1e-4)
+
+
+@pytest.mark.parametrize("layer", [-1, 0])
+@pytest.mark.parametrize(
+    "context",
+    [
+        torch.inference_mode,
+        torch.no_grad,
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    ],
+    ids=["inference mode", "no grad", "autocast"],
+)
+def test_where_it_was_first_used_leaves_no_trace(
+    context: Callable[[], AbstractContextManager[None]], layer: int
+) -> None:
+    """What is kept of a model was not computed in another precision, nor is it unfit for autograd."""
+    model, image = build("plain"), Image.fromarray(scene(0))
+    options = {"text_layer": layer, "image_layer": layer, "steps": 2} | inputs_of(model)
+    with context():
+        explain(model, image, "a red boat", **options)
+    found = explain(model, image, "a red boat", **options)
+    truth = definition(model, image, "a red boat", rule="gauss-legendre", steps=2, layers=(layer, layer))
+    assert_agree(found, truth, 1e-4)
 
 
 def test_changed_precision_is_seen() -> None:
