@@ -3,8 +3,10 @@ import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
 import { drag } from "./js/test/drag.command.ts";
 
-/** Debian's own browser where there is one; else the one Playwright manages. */
-const debian = "/usr/bin/chromium";
+/** The browser that is named, else Debian's own, else the one Playwright manages. */
+const browser = [process.env.EXCLIP_CHROMIUM, "/usr/bin/chromium"].find(
+  (path) => path && existsSync(path),
+);
 
 export default defineConfig({
   cacheDir: "node_modules/.vite",
@@ -22,7 +24,7 @@ export default defineConfig({
       commands: { drag },
       provider: playwright({
         launchOptions: {
-          ...(existsSync(debian) ? { executablePath: debian } : {}),
+          ...(browser ? { executablePath: browser } : {}),
           args: [
             "--no-sandbox",
             "--disable-gpu",

@@ -82,8 +82,9 @@ class Explanation:
     def refine(self, frames: int = 1) -> Iterator[Interactions]:
         """Yield estimates, each better than the one before; the last one is the result.
 
-        There are `frames` of them, or as many as memory makes necessary. Each adds nodes to those of the
-        one before it, so all of them cost no more than the last alone.
+        There are `frames` of them (no more than there are nodes), or as many as memory makes
+        necessary. Each adds nodes to those of the one before it, so all of them cost no more than the
+        last alone.
         """
         with _computing(self._model):
             text, image = self._text_path(), self._image_path()
@@ -217,11 +218,10 @@ def _turns(nodes: int, frames: int, most: int) -> list[np.ndarray]:
     """Node numbers in turns of at most `most`: a few first, for an early estimate, then ever more."""
     # Multiples of the golden ratio, modulo one, spread every prefix evenly over the path.
     order = np.argsort(np.arange(nodes) * 0.618033988749895 % 1)
-    growing = np.ceil(nodes * (np.arange(1, frames) / frames) ** 2).astype(int)
+    cut = np.arange(1, min(frames, nodes))
+    growing = np.maximum(cut, np.ceil(nodes * (cut / min(frames, nodes)) ** 2).astype(int))
     return [
-        turn[start : start + most]
-        for turn in np.split(order, np.unique(growing))
-        for start in range(0, len(turn), most)
+        turn[start : start + most] for turn in np.split(order, growing) for start in range(0, len(turn), most)
     ]
 
 

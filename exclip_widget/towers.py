@@ -150,9 +150,15 @@ def _require_causal(text: Any) -> None:
     if pool not in ("argmax", "eos"):
         raise ModelError(f"the text tower pools by {pool!r}; expected its end-of-text token")
     _require_plain_blocks(text.transformer, kind)
-    mask = getattr(text, "attn_mask", getattr(text.transformer.resblocks[0], "attn_mask", None))
-    if mask is None or getattr(text, "cls_emb", None) is not None:
+    # open_clip keeps one mask beside the blocks, OpenAI one in each of them.
+    found = (getattr(holder, "attn_mask", None) for holder in (text, *text.transformer.resblocks))
+    masks = [mask for mask in found if isinstance(mask, Tensor)]
+    if not masks or not all(map(_is_causal, masks)) or getattr(text, "cls_emb", None) is not None:
         raise ModelError(f"the text tower ({kind}) is not causal; only causal ones are supported")
+
+
+def _is_causal(mask: Tensor) -> bool:
+    return torch.equal(mask.float(), torch.full_like(mask, -torch.inf, dtype=torch.float32).triu(1))
 
 
 def _require_plain_blocks(transformer: Any, kind: str) -> None:

@@ -1,8 +1,7 @@
 """Pictures of the widget in use: the quickstart notebook in a real JupyterLab, in Chromium.
 
-    python scripts/screenshots.py [folder]
-
-Writes `docs/images` unless told another folder; the README shows some of them.
+python scripts/screenshots.py            # the README's, into docs/images
+python scripts/screenshots.py FOLDER     # every state in both themes, wide and narrow
 """
 
 import sys
@@ -37,43 +36,57 @@ def words(widget: Locator, *texts: str) -> None:
         word.click(modifiers=["Shift"] if number else [])
 
 
+def gallery(notebook: Notebook, widget: Locator, folder: Path) -> None:
+    """Every state in both themes, wide and narrow: to look at, not to keep."""
+    heat = widget.get_by_test_id("exclip-heat")
+    for theme in ("light", "dark"):
+        notebook.set_theme(theme)
+        for size, shape in ((WIDE, "wide"), (NARROW, "narrow")):
+            notebook.set_size(*size)
+            notebook.execute("widget.tokens, widget.region = [], []")
+            save(notebook, widget, folder / f"{theme}-{shape}-nothing-selected.png")
+            words(widget, "red", "boat")
+            save(notebook, widget, folder / f"{theme}-{shape}-words.png")
+            notebook.execute("widget.tokens = []")
+            notebook.drag(heat, (0.56, 0.2), (0.92, 0.92))
+            save(notebook, widget, folder / f"{theme}-{shape}-region.png")
+            words(widget, "yellow", "fish")
+            save(notebook, widget, folder / f"{theme}-{shape}-both.png")
+        notebook.set_size(*WIDE)
+        notebook.screenshot(folder / f"{theme}-notebook.png")
+
+
+def readme(notebook: Notebook, widget: Locator) -> None:
+    """The README's picture, in both themes."""
+    words(widget, "yellow", "fish")
+    for theme in ("light", "dark"):
+        notebook.set_theme(theme)
+        save(notebook, widget, ROOT / "docs" / "images" / f"widget-{theme}.png")
+
+
+def save(notebook: Notebook, widget: Locator, path: Path) -> None:
+    """Wait for hover to fade and the theme to settle, then take the picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    notebook.page.mouse.move(2, 2)
+    notebook.page.wait_for_timeout(500)
+    widget.screenshot(path=path)
+
+
 def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images"
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
         browser = launch_chromium(playwright)
-        context = browser.new_context(
-            viewport=dict(zip(("width", "height"), WIDE, strict=True)), device_scale_factor=2
-        )
+        width, height = WIDE
+        context = browser.new_context(viewport={"width": width, "height": height}, device_scale_factor=2)
         with LabServer(Path(temporary)) as lab:
             write_notebook(lab.notebooks / "pictures.ipynb", SETUP, SHOW)
             notebook = Notebook(context.new_page(), lab.url("pictures.ipynb"))
             notebook.close_side_bar()
             notebook.run_all()
             widget = notebook.wait_for("[data-testid=exclip][data-phase=done]")
-            heat = widget.get_by_test_id("exclip-heat")
-
-            def picture(name: str) -> None:
-                notebook.page.mouse.move(2, 2)
-                notebook.page.wait_for_timeout(400)  # for hover to fade and the theme to settle
-                widget.screenshot(path=folder / f"{name}.png")
-
-            for theme in ("light", "dark"):
-                notebook.set_theme(theme)
-                for size, shape in ((WIDE, "wide"), (NARROW, "narrow")):
-                    notebook.set_size(*size)
-                    notebook.execute("widget.tokens, widget.region = [], []")
-                    notebook.page.wait_for_timeout(300)
-                    picture(f"{theme}-{shape}-nothing-selected")
-                    words(widget, "red", "boat")
-                    picture(f"{theme}-{shape}-words")
-                    notebook.execute("widget.tokens = []")
-                    notebook.drag(heat, (0.56, 0.2), (0.92, 0.92))
-                    picture(f"{theme}-{shape}-region")
-                    words(widget, "yellow", "fish")
-                    picture(f"{theme}-{shape}-both")
-                notebook.set_size(*WIDE)
-                notebook.screenshot(folder / f"{theme}-notebook.png")
+            if len(sys.argv) > 1:
+                gallery(notebook, widget, Path(sys.argv[1]))
+            else:
+                readme(notebook, widget)
             notebook.check_console()
             notebook.shut_down()
         browser.close()

@@ -159,6 +159,8 @@ UNUSUAL: dict[str, Callable[[], nn.Module]] = {
         custom_text=True, text={"embed_cls": True, "context_length": CONTEXT}
     ),
     "gradient checkpoints": lambda: _with_checkpoints(open_clip_model()),
+    "another mask": lambda: _with_mask(open_clip_model()),
+    "another mask, openai": lambda: _with_mask(openai_model()),
     "another epsilon, openai": lambda: _with_epsilon(openai_model(), 0.1),
 }
 """Towers that differ from CLIP's in one part. An engine may refuse them; it may not be wrong."""
@@ -166,6 +168,15 @@ UNUSUAL: dict[str, Callable[[], nn.Module]] = {
 
 def _with_checkpoints(model: Any) -> nn.Module:
     model.set_grad_checkpointing(True)
+    return model
+
+
+def _with_mask(model: nn.Module) -> nn.Module:
+    """Nothing may look at the second token, but that token itself."""
+    for module in model.modules():
+        mask = getattr(module, "attn_mask", None)
+        if mask is not None:
+            mask[2:, 1] = -torch.inf
     return model
 
 

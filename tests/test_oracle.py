@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gc
+import sys
 import types
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -292,6 +294,40 @@ def test_any_configuration(
     assert found.values.shape[1:] == grid
     truth = definition(model, image, caption, layers=(text_layer, image_layer), **options)
     assert_agree(found, truth, 1e-6)
+
+
+# --------------------------------------------------------------------------- refined in steps
+
+
+@functools.cache
+def _openai_boat(layers: tuple[int, int]) -> Truth:
+    image, rule = Image.fromarray(scene(1)), "gauss-legendre"
+    return definition(build("openai"), image, "a boat", rule=rule, steps=10, layers=layers)
+
+
+@pytest.mark.parametrize("layers", [(-1, -1), (0, 0)])
+@pytest.mark.parametrize("frames", [1, 4, 10, 40])
+@pytest.mark.parametrize("memory", [None, 1])
+def test_refined_in_steps(
+    frames: int, layers: tuple[int, int], memory: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many estimates are shown and however little memory there is, the end is the same."""
+    module = sys.modules["exclip_widget.explain"]
+    if memory is not None:
+        monkeypatch.setattr(module, "LARGEST", memory)
+    model, image = build("openai"), Image.fromarray(scene(1))
+    options = {"text_layer": layers[0], "image_layer": layers[1], "steps": 10}
+    explanation = module.Explanation(model, image, "a boat", **options, **inputs_of(model))
+    *early, last = explanation.refine(frames)
+    assert len(early) < 10
+    assert len(early) + 1 == 10 or memory is None
+    assert_agree(last, _openai_boat(layers), 1e-4)
+    for estimate in early:
+        assert estimate.values.shape == last.values.shape
+        assert np.isfinite(estimate.values).all()
+        assert (estimate.total, estimate.similarity) == (last.total, last.similarity)
+    if early:
+        assert relative_error(early[-1].values, last.values) < 1
 
 
 # --------------------------------------------------------------------- what an explanation says
