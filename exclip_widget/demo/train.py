@@ -168,7 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m exclip_widget.demo.train", description=__doc__)
     parser.add_argument("--directory", type=Path, default=Path("picture-book-run"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
     options = parser.parse_args()
     train(options.directory, seed=options.seed, steps=options.steps, every=options.every)
