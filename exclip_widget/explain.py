@@ -95,14 +95,15 @@ class Explanation:
             nodes, weights = (torch.from_numpy(part).to(norms) for part in self._quadrature)
             factors = text.integrate_tangents(nodes, weights)
         fits = max(1, LARGEST // image.numbers_per_node(len(factors)))
-        summed, weighed = torch.zeros(()), 0.0
+        summed, weighed, done = torch.zeros(()), 0.0, 0
         for turn in _turns(len(nodes), frames, fits):
             with _computing(self._model):
                 part = image.integrate_cotangents(nodes[turn], weights[turn], factors)
                 summed = part + summed.to(part)
                 weighed += float(weights[turn].sum())
+                done += len(turn)
                 matrix = (summed / (weighed * norms)).float().cpu().numpy()
-            yield self._interactions(matrix, similarity, total)
+            yield self._interactions(matrix, similarity, total, done)
 
     def _text_path(self) -> Path:
         tower, layer = self._text, self._text_layer
@@ -116,7 +117,7 @@ class Explanation:
         tokens = _finite("image", tower.tokens(pixels, layer), layer)
         return tower.trunk.path(layer, reference_picture(tower, layer), tokens, row=0)
 
-    def _interactions(self, matrix: np.ndarray, similarity: float, total: float) -> Interactions:
+    def _interactions(self, matrix: np.ndarray, similarity: float, total: float, nodes: int) -> Interactions:
         return Interactions(
             caption=self.caption.text,
             tokens=self.caption.tokens,
@@ -127,6 +128,7 @@ class Explanation:
             similarity=similarity,
             total=total,
             steps=len(self._quadrature.nodes),
+            nodes=nodes,
             rule=self._rule,
         )
 

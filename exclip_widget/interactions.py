@@ -34,6 +34,8 @@ class Interactions:
         ``(f(x) - f(r)) . (g(y) - g(r')) / (|f(x)| |g(y)|)``, with references r and r'.
     steps : int
         Nodes of the quadrature.
+    nodes : int
+        Nodes integrated so far; fewer than `steps` in an estimate on the way to the result.
     rule : str
         Name of the quadrature rule.
     """
@@ -47,6 +49,7 @@ class Interactions:
     similarity: float
     total: float
     steps: int
+    nodes: int
     rule: str
 
     @property

@@ -27,7 +27,7 @@ from .picture import Picture, field_of_view
 from .stream import chunks, payload
 
 FRAMES = 4
-"""Estimates shown on the way to the result."""
+"""Estimates shown on the way to the result; more where memory asks for it."""
 
 SHOWN = 1024
 """Longest side, in pixels, of the picture as the browser gets it."""
@@ -174,7 +174,7 @@ class ExplainWidget(anywidget.AnyWidget):
                     break
                 with self._sending:
                     self.interactions, self._frame = estimate, frame
-                    self._send_frame(progress=True)
+                    self._send_frame()
         except Exception as error:
             self._error = error
             self._finish("error", str(error) or type(error).__name__)
@@ -192,14 +192,14 @@ class ExplainWidget(anywidget.AnyWidget):
     def _send_begin(self) -> None:
         self.send({"kind": "begin", "id": self._id, "shape": self._result_shape, "frames": FRAMES})
 
-    def _send_frame(self, *, progress: bool) -> None:
+    def _send_frame(self) -> None:
         assert self.interactions is not None
         data = payload(self.interactions)
         for offset, chunk in chunks(data):
             place = {"frame": self._frame, "offset": offset, "bytes": len(data)}
             self.send({"kind": "chunk", "id": self._id, **place}, [chunk])
-        if progress:
-            self.send({"kind": "progress", "id": self._id, "done": self._frame + 1, "total": FRAMES})
+        done, total = self.interactions.nodes, self.interactions.steps
+        self.send({"kind": "progress", "id": self._id, "done": done, "total": total})
 
     def _receive(self, _: Any, content: Any, __: Any) -> None:
         """Take a message from a browser; anything that is not one of ours is nothing to us."""
@@ -212,7 +212,7 @@ class ExplainWidget(anywidget.AnyWidget):
                 if self._status["phase"] == "computing":
                     self._send_begin()
                     if self.interactions is not None:
-                        self._send_frame(progress=True)
+                        self._send_frame()
 
 
 def _stop(cancelled: threading.Event, worker: threading.Thread) -> None:

@@ -22,7 +22,10 @@ book = demo.load()
 """
 SHOW = """
 page = book.pages[0]
-widget = ExplainWidget(book.model, page.image, page.caption, tokenizer=book.tokenizer)
+widget = ExplainWidget(
+    book.model, page.image, page.caption, tokenizer=book.tokenizer,
+    text_layer=0, image_layer=2, steps=20,
+)
 widget
 """
 
@@ -58,7 +61,7 @@ def gallery(notebook: Notebook, widget: Locator, folder: Path) -> None:
 
 def readme(notebook: Notebook, widget: Locator) -> None:
     """The README's picture, in both themes."""
-    words(widget, "yellow", "fish")
+    words(widget, "red", "boat")
     for theme in ("light", "dark"):
         notebook.set_theme(theme)
         save(notebook, widget, ROOT / "docs" / "images" / f"widget-{theme}.png")

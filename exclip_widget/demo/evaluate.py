@@ -7,8 +7,9 @@ from .pointing import pointing_game
 from .retrieval import colour_binding, recall_at_1
 
 LAYERS = (
-    ("last block / last block", (-1, -1)),
-    ("text last, image block 1", (-1, 1)),
+    ("text last, image last", (-1, -1)),
+    ("text block 0, image last", (0, -1)),
+    ("text block 0, image block 2", (0, 2)),
     ("text block 0, image block 0", (0, 0)),
 )
 
@@ -22,7 +23,7 @@ def main() -> None:
     print(f"colours exchanged: right caption {of_caption:.3f}, right picture {of_picture:.3f}")
     print(f"{'pointing game':30}{'hit':>8}{'energy':>8}{'chance':>8}{'residual':>10}")
     for name, layers in LAYERS:
-        score = pointing_game(model, tokenizer, layers=layers)
+        score = pointing_game(model, tokenizer, layers=layers, steps=20)
         print(f"{name:30}{score.hit:8.3f}{score.energy:8.3f}{score.chance:8.3f}{score.residual:10.2%}")
 
 

@@ -22,7 +22,7 @@ class Pointing(NamedTuple):
     """Means over mentions; `chance` is the share of the picture that the things cover.
 
     `hit` counts mentions whose strongest patch lies on their group, `energy` is the share of positive
-    interaction on it, `residual` the mean completeness residual of the explanations.
+    interaction on it, `residual` the median completeness residual of the explanations.
     """
 
     hit: float
@@ -71,7 +71,7 @@ def pointing_game(
             hit = cover.flat[int(heat.argmax())] >= ON
             scores.append((float(hit), on_group, float(cover.mean())))
     hit, energy, chance = np.mean(scores, 0).tolist()
-    return Pointing(hit, energy, chance, float(np.mean(residuals)))
+    return Pointing(hit, energy, chance, float(np.median(residuals)))
 
 
 def within(span: tuple[int, int] | None, mention: Mention) -> bool:
