@@ -38,6 +38,25 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, Any], list[byt
     return messages
 
 
+Halt = tuple[threading.Event, threading.Event]
+
+
+@pytest.fixture
+def halt(monkeypatch: pytest.MonkeyPatch) -> Halt:
+    """Computations stop after each estimate: the first event tells of it, the second lets them go on."""
+    refined, go_on = threading.Event(), threading.Event()
+    refine = Explanation.refine
+
+    def halting(self: Explanation, frames: int = 1) -> Iterator[Interactions]:
+        for estimate in refine(self, frames):
+            yield estimate
+            refined.set()
+            assert go_on.wait(60)
+
+    monkeypatch.setattr(Explanation, "refine", halting)
+    return refined, go_on
+
+
 def make(book: demo.PictureBook, page: int = 0, **options: Any) -> ExplainWidget:
     chosen = book.pages[page]
     return ExplainWidget(book.model, chosen.image, chosen.caption, tokenizer=book.tokenizer, **options)
@@ -82,20 +101,9 @@ def test_stream_of_messages(book: demo.PictureBook, sent: list[Any]) -> None:
     assert frames[FRAMES - 1] == payload(result)
 
 
-def test_hello_repeats_what_was_missed(
-    book: demo.PictureBook, sent: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hello_repeats_what_was_missed(book: demo.PictureBook, sent: list[Any], halt: Halt) -> None:
     """A view that opens in the middle gets the newest estimate; one that opens late has the state."""
-    first_frame, go_on = threading.Event(), threading.Event()
-    refine = Explanation.refine
-
-    def halting(self: Explanation, frames: int = 1) -> Iterator[Interactions]:
-        for estimate in refine(self, frames):
-            yield estimate
-            first_frame.set()
-            assert go_on.wait(60)
-
-    monkeypatch.setattr(Explanation, "refine", halting)
+    first_frame, go_on = halt
     widget = make(book)
     assert first_frame.wait(60)
     before = len(sent)
@@ -108,19 +116,8 @@ def test_hello_repeats_what_was_missed(
     assert len(sent) == before
 
 
-def test_cancel_keeps_the_last_estimate(
-    book: demo.PictureBook, sent: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refine = Explanation.refine
-    first_frame, go_on = threading.Event(), threading.Event()
-
-    def halting(self: Explanation, frames: int = 1) -> Iterator[Interactions]:
-        for estimate in refine(self, frames):
-            yield estimate
-            first_frame.set()
-            assert go_on.wait(60)
-
-    monkeypatch.setattr(Explanation, "refine", halting)
+def test_cancel_keeps_the_last_estimate(book: demo.PictureBook, sent: list[Any], halt: Halt) -> None:
+    first_frame, go_on = halt
     widget = make(book)
     assert first_frame.wait(60)
     widget._receive(widget, {"kind": "cancel", "id": 7}, [])  # another request's

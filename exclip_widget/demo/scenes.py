@@ -158,35 +158,23 @@ def _free_place(
 
 def swap_colours(scene: Scene, rng: random.Random) -> Scene | None:
     """Two groups exchange their colours; None where no two differ in colour."""
-    pairs = [
-        (i, j)
-        for i in range(len(scene.groups))
-        for j in range(i)
-        if scene.groups[i].colour != scene.groups[j].colour
-    ]
-    if not pairs:
-        return None
-    i, j = rng.choice(pairs)
-    groups = list(scene.groups)
-    groups[i] = replace(groups[i], colour=scene.groups[j].colour)
-    groups[j] = replace(groups[j], colour=scene.groups[i].colour)
-    return replace(scene, groups=tuple(groups))
+    return _swap(scene, rng, "colour", lambda one, other: one.colour != other.colour)
 
 
 def swap_places(scene: Scene, rng: random.Random) -> Scene | None:
     """Two groups of as many things exchange their places; None where there are no such two."""
-    pairs = [
-        (i, j)
-        for i in range(len(scene.groups))
-        for j in range(i)
-        if scene.groups[i].count == scene.groups[j].count
-    ]
+    return _swap(scene, rng, "places", lambda one, other: one.count == other.count)
+
+
+def _swap(scene: Scene, rng: random.Random, what: str, can: Callable[[Group, Group], bool]) -> Scene | None:
+    groups = list(scene.groups)
+    pairs = [(i, j) for i in range(len(groups)) for j in range(i) if can(groups[i], groups[j])]
     if not pairs:
         return None
     i, j = rng.choice(pairs)
-    groups = list(scene.groups)
-    groups[i] = replace(groups[i], places=scene.groups[j].places)
-    groups[j] = replace(groups[j], places=scene.groups[i].places)
+    one, other = groups[i], groups[j]
+    groups[i] = replace(one, **{what: getattr(other, what)})
+    groups[j] = replace(other, **{what: getattr(one, what)})
     return replace(scene, groups=tuple(groups))
 
 
