@@ -35,16 +35,28 @@ def reference_caption(tower: TextTower, tokenizer: Tokenizer, layer: int) -> Ten
 
 
 def _keep(module: nn.Module, inputs: object, compute: Callable[[], Tensor]) -> Tensor:
-    """What `compute` gives, kept for as long as the weights of `module` stay what they are."""
-    state = (inputs, *map(_fingerprint, module.parameters()))
+    """What `compute` gives, kept for as long as nothing about `module` changes."""
+    # The text tower's parts may lie on the model itself, with `visual` beside them.
+    modules = [part for name, part in module.named_modules() if name.partition(".")[0] != "visual"]
+    state = (inputs, *map(_setting, modules), *map(_checksums, modules))
     kept = _kept.get(module)
     if kept is None or kept[0] != state:
         _kept[module] = kept = (state, compute())
     return kept[1]
 
 
-def _fingerprint(weight: Tensor) -> tuple[object, ...]:
-    # The version counts changes in place, but not those through `.data`: a few values tell of those.
-    sample = weight.detach().flatten()[:: max(1, weight.numel() // 8)].sum().item()
-    version = None if weight.is_inference() else weight._version
-    return weight.data_ptr(), version, weight.dtype, sample
+def _setting(module: nn.Module) -> tuple[object, ...]:
+    """What a module does beside its weights: its class, its hooks and its plain attributes."""
+    plain = {name: value for name, value in vars(module).items() if isinstance(value, _PLAIN)}
+    del plain["training"]  # explanations are computed in evaluation mode
+    hooks = (*module._forward_hooks, *module._forward_pre_hooks)
+    return id(module), type(module), "forward" in vars(module), hooks, plain
+
+
+_PLAIN = (bool, int, float, str, tuple)
+
+
+def _checksums(module: nn.Module) -> list[float]:
+    """A number for each weight: versions would not tell of changes through `.data`."""
+    weights = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    return [float(part) for weight in weights for part in (weight.data_ptr(), weight.detach().sum())]

@@ -103,13 +103,13 @@ def find_towers(model: Any) -> tuple[TextTower, ImageTower]:
         raise ModelError(f"model is a {type(model).__module__}.{type(model).__qualname__}; {_EXPECTED}")
     if isinstance(model, torch.jit.ScriptModule):
         raise ModelError("model is a TorchScript archive; load it with clip.load(..., jit=False)")
-    _require_vit(visual)
-    _require_causal(text)
-    _require_untouched(model, visual, text)
     devices = {parameter.device for parameter in model.parameters()}
     if len(devices) > 1 or torch.device("meta") in devices:
         found = ", ".join(sorted(map(str, devices)))
         raise ModelError(f"model is on {found}; expected all of it on one device with real weights")
+    _require_vit(visual)
+    _require_causal(text)
+    _require_untouched(model, visual, text)
     grid, size = _grid(visual)
     pools_by_id = getattr(text, "pool_type", getattr(text, "text_pool_type", "argmax")) == "eos"
     end_id = getattr(text, "eos_id", getattr(text, "text_eos_id", None)) if pools_by_id else None

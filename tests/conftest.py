@@ -5,6 +5,8 @@ import os
 import hypothesis
 import pytest
 
+# The models are tiny: more threads would only wait for each other. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test reaches a network, and a model that would be downloaded fails at once instead.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
