@@ -100,7 +100,7 @@ def find_towers(model: Any) -> tuple[TextTower, ImageTower]:
     visual: Any = getattr(model, "visual", None)
     text: Any = getattr(model, "text", model)
     if visual is None or not hasattr(model, "encode_image") or not hasattr(model, "encode_text"):
-        raise ModelError(f"model is a {type(model).__module__}.{type(model).__qualname__}; {_EXPECTED}")
+        raise ModelError(f"model is of kind {type(model).__module__}.{type(model).__qualname__}; {_EXPECTED}")
     if isinstance(model, torch.jit.ScriptModule):
         raise ModelError("model is a TorchScript archive; load it with clip.load(..., jit=False)")
     devices = {parameter.device for parameter in model.parameters()}
@@ -135,8 +135,10 @@ _EXPECTED = "expected an open_clip model or an OpenAI clip model with a vision t
 def _require_vit(visual: Any) -> None:
     kind = f"{type(visual).__module__}.{type(visual).__qualname__}"
     parts = ("conv1", "class_embedding", "positional_embedding", "ln_pre", "ln_post", "proj")
-    if not all(hasattr(visual, part) for part in parts) or not isinstance(visual.conv1, nn.Conv2d):
-        raise ModelError(f"the image tower is a {kind}; {_EXPECTED}")
+    if not all(hasattr(visual, part) for part in parts):
+        raise ModelError(f"the image tower is of kind {kind}; {_EXPECTED}")
+    if not isinstance(visual.conv1, nn.Conv2d):
+        raise ModelError(f"the image tower's conv1 is a {type(visual.conv1).__name__}; expected a Conv2d")
     if getattr(visual, "attn_pool", None) is not None or getattr(visual, "pool_type", "tok") != "tok":
         raise ModelError(f"the image tower ({kind}) does not pool its CLS token; only that is supported")
     _require_plain_blocks(visual.transformer, kind)
@@ -145,7 +147,7 @@ def _require_vit(visual: Any) -> None:
 def _require_causal(text: Any) -> None:
     kind = f"{type(text).__module__}.{type(text).__qualname__}"
     if not isinstance(getattr(text, "token_embedding", None), nn.Embedding) or not hasattr(text, "ln_final"):
-        raise ModelError(f"the text tower is a {kind}; {_EXPECTED}")
+        raise ModelError(f"the text tower is of kind {kind}; {_EXPECTED}")
     pool = getattr(text, "pool_type", getattr(text, "text_pool_type", "argmax"))
     if pool not in ("argmax", "eos"):
         raise ModelError(f"the text tower pools by {pool!r}; expected its end-of-text token")
@@ -163,9 +165,15 @@ def _is_causal(mask: Tensor) -> bool:
 
 def _require_plain_blocks(transformer: Any, kind: str) -> None:
     for block in getattr(transformer, "resblocks", [transformer]):
-        plain = isinstance(getattr(block, "attn", None), nn.MultiheadAttention)
-        if not plain or not isinstance(block.ln_1, nn.LayerNorm) or block.attn.in_proj_weight is None:
-            raise ModelError(f"{kind} has blocks of a kind that is not supported: {type(block).__name__}")
+        for part, expected in (("attn", nn.MultiheadAttention), ("ln_1", nn.LayerNorm)):
+            found = getattr(block, part, None)
+            if not isinstance(found, expected):
+                raise ModelError(
+                    f"a {type(block).__name__} of {kind} has {type(found).__name__} as its {part!r}; "
+                    f"expected a {expected.__name__}"
+                )
+        if block.attn.in_proj_weight is None:
+            raise ModelError(f"a {type(block).__name__} of {kind} projects keys and values of other widths")
 
 
 def _require_untouched(model: nn.Module, *towers: Any) -> None:
