@@ -160,9 +160,10 @@ def _boat(p: Pen) -> None:
 
 def _butterfly(p: Pen) -> None:
     for side in (-1, 1):
-        upper, lower = 0.5 + side * 0.27, 0.5 + side * 0.21
-        p.ellipse(upper - 0.21, 0.08, upper + 0.21, 0.54)
-        p.ellipse(lower - 0.17, 0.5, lower + 0.17, 0.92, p.dark)
+        left, right = sorted((0.5 + side * 0.06, 0.5 + side * 0.48))
+        p.ellipse(left, 0.08, right, 0.54)
+        left, right = sorted((0.5 + side * 0.04, 0.5 + side * 0.38))
+        p.ellipse(left, 0.5, right, 0.92, p.dark)
         p.disc(0.5 + side * 0.28, 0.3, 0.08, p.light)
         p.line([(0.5, 0.2), (0.5 + side * 0.12, 0.02)], 0.035)
     p.ellipse(0.44, 0.16, 0.56, 0.86, p.ink)
