@@ -111,8 +111,7 @@ def find_towers(model: Any) -> tuple[TextTower, ImageTower]:
     _require_causal(text)
     _require_untouched(model, visual, text)
     grid, size = _grid(visual)
-    pools_by_id = getattr(text, "pool_type", getattr(text, "text_pool_type", "argmax")) == "eos"
-    end_id = getattr(text, "eos_id", getattr(text, "text_eos_id", None)) if pools_by_id else None
+    end_id = getattr(text, "eos_id", getattr(text, "text_eos_id", None)) if _pool_of(text) == "eos" else None
     return (
         TextTower(
             text=text,
@@ -148,15 +147,20 @@ def _require_causal(text: Any) -> None:
     kind = f"{type(text).__module__}.{type(text).__qualname__}"
     if not isinstance(getattr(text, "token_embedding", None), nn.Embedding) or not hasattr(text, "ln_final"):
         raise ModelError(f"the text tower is of kind {kind}; {_EXPECTED}")
-    pool = getattr(text, "pool_type", getattr(text, "text_pool_type", "argmax"))
-    if pool not in ("argmax", "eos"):
-        raise ModelError(f"the text tower pools by {pool!r}; expected its end-of-text token")
+    if _pool_of(text) not in ("argmax", "eos"):
+        raise ModelError(f"the text tower pools by {_pool_of(text)!r}; expected its end-of-text token")
     _require_plain_blocks(text.transformer, kind)
     # open_clip keeps one mask beside the blocks, OpenAI one in each of them.
     found = (getattr(holder, "attn_mask", None) for holder in (text, *text.transformer.resblocks))
     masks = [mask for mask in found if isinstance(mask, Tensor)]
     if not masks or not all(map(_is_causal, masks)) or getattr(text, "cls_emb", None) is not None:
         raise ModelError(f"the text tower ({kind}) is not causal; only causal ones are supported")
+
+
+def _pool_of(text: Any) -> str:
+    """How a text tower pools, under either name of open_clip's; OpenAI's has the one way and no name."""
+    pool: str = getattr(text, "pool_type", getattr(text, "text_pool_type", "argmax"))
+    return pool
 
 
 def _is_causal(mask: Tensor) -> bool:

@@ -11,3 +11,11 @@ export function element<Tag extends keyof HTMLElementTagNameMap>(
   node.append(...children);
   return node;
 }
+
+/** Adds listeners to `node` that end with `lifetime`. */
+export function listenerOf(node: HTMLElement, lifetime: AbortSignal) {
+  return <Type extends keyof HTMLElementEventMap>(
+    type: Type,
+    listener: (event: HTMLElementEventMap[Type]) => void,
+  ): void => node.addEventListener(type, listener, { signal: lifetime });
+}

@@ -1,7 +1,7 @@
 /** The picture with the heat map over it: where patches are read and selected. */
 import { effect, type ReadonlySignal, signal } from "@preact/signals-core";
 import { colormaps, css, opacity } from "./colormap.ts";
-import { element } from "./dom.ts";
+import { element, listenerOf } from "./dom.ts";
 import type { Lens } from "./lens.ts";
 import { signed } from "./numbers.ts";
 import { outlineOf } from "./outline.ts";
@@ -167,10 +167,7 @@ export function picture(
     side.draft.value = null;
   }
 
-  const on = <Type extends keyof HTMLElementEventMap>(
-    type: Type,
-    listener: (event: HTMLElementEventMap[Type]) => void,
-  ) => canvas.addEventListener(type, listener, { signal: lifetime });
+  const on = listenerOf(canvas, lifetime);
 
   on("pointerdown", (event) => {
     if (event.button !== 0 || !event.isPrimary) return;

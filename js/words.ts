@@ -2,7 +2,7 @@
 import { effect, type ReadonlySignal } from "@preact/signals-core";
 import { partsOf } from "./caption.ts";
 import { colormaps, css } from "./colormap.ts";
-import { element } from "./dom.ts";
+import { element, listenerOf } from "./dom.ts";
 import type { Lens } from "./lens.ts";
 import { signed } from "./numbers.ts";
 import { join, modeOf, sorted, toggle } from "./selection.ts";
@@ -95,10 +95,7 @@ export function words(
     side.draft.value = null;
   }
 
-  const on = <Type extends keyof HTMLElementEventMap>(
-    type: Type,
-    listener: (event: HTMLElementEventMap[Type]) => void,
-  ) => caption.addEventListener(type, listener, { signal: lifetime });
+  const on = listenerOf(caption, lifetime);
 
   on("pointerdown", (event) => {
     const index = indexOf(event.target);
