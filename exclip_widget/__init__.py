@@ -4,8 +4,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 from . import demo
 from .errors import CaptionError, ExclipError, ModelError, ParameterError, PictureError
-from .explain import explain
-from .interactions import Interactions
+from .explainer import Explainer, explain
+from .factors import Factors
+from .interactions import Interactions, interactions_of
+from .towers import DualEncoder
 from .widget import ExplainWidget
 
 try:
@@ -15,12 +17,16 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 __all__ = [
     "CaptionError",
+    "DualEncoder",
     "ExclipError",
     "ExplainWidget",
+    "Explainer",
+    "Factors",
     "Interactions",
     "ModelError",
     "ParameterError",
     "PictureError",
     "demo",
     "explain",
+    "interactions_of",
 ]

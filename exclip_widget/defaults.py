@@ -7,9 +7,10 @@ from typing import Any
 from open_clip.transform import PreprocessCfg, image_transform_v2
 
 from .caption import Tokenizer, clip_tokenizer
-from .errors import ModelError
+from .errors import ModelError, ParameterError
 from .picture import Preprocess
 from .towers import ImageTower, TextTower
+from .towers.hugging_face import pixels_of
 
 CLIP_VOCABULARY = 49408
 """Rows of the token embedding of every model that reads CLIP's own byte-pair tokens."""
@@ -25,13 +26,13 @@ def find_preprocess(tower: ImageTower) -> Preprocess:
     ModelError
         Where the model does not tell, as when it was built straight from its class.
     """
-    config: dict[str, Any] | None = getattr(tower.visual, "preprocess_cfg", None)
-    if config is None and hasattr(tower.visual, "input_resolution"):
+    config: Any = getattr(tower.root, "preprocess_cfg", None)
+    if config is None and hasattr(tower.root, "input_resolution"):
         config = {"size": tower.size}
     if not config:
         raise ModelError(
             "the model does not say how its pictures are preprocessed; pass preprocess=, the last "
-            "value that open_clip.create_model_and_transforms returns"
+            "value that open_clip.create_model_and_transforms returns, or a transformers model's processor="
         )
     transform: Preprocess = image_transform_v2(PreprocessCfg(**config), is_train=False)
     return transform
@@ -49,7 +50,23 @@ def find_tokenizer(tower: TextTower) -> Tokenizer:
     if rows != CLIP_VOCABULARY:
         raise ModelError(
             f"the model's vocabulary has {rows} rows, not CLIP's {CLIP_VOCABULARY}; pass tokenizer=, "
-            "such as open_clip.get_tokenizer(name)"
+            "such as open_clip.get_tokenizer(name), or a transformers model's processor="
         )
     tokenizer: Tokenizer = clip_tokenizer(tower.context_length)
     return tokenizer
+
+
+def from_processor(processor: Any) -> tuple[Preprocess, Tokenizer]:
+    """Preprocessing and tokenizer of a Hugging Face processor.
+
+    Raises
+    ------
+    ParameterError
+        Where it is something else.
+    """
+    tokenizer: Tokenizer | None = getattr(processor, "tokenizer", None)
+    if tokenizer is None or not callable(processor):
+        raise ParameterError(
+            f"processor is a {type(processor).__name__}; expected one of transformers, such as CLIPProcessor"
+        )
+    return lambda image: pixels_of(processor(images=image, return_tensors="pt")), tokenizer

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .products import fast_products
+
 Tail = Callable[[Tensor], Tensor]
 
 
@@ -79,7 +81,8 @@ def _project(block: LastBlock, tokens: Tensor, row: int) -> Projected:
     weighted = centred * block.norm_weight
     shape = (-1, block.heads, tokens.shape[1] // block.heads)
     query = (weighted[row] @ block.in_weight[0].T).reshape(shape[1:])
-    key, value = (weighted @ block.in_weight[1:].flatten(0, 1).T).chunk(2, dim=-1)
+    with fast_products():
+        key, value = (weighted @ block.in_weight[1:].flatten(0, 1).T).chunk(2, dim=-1)
     return Projected(tokens, centred, query, key.reshape(shape), value.reshape(shape))
 
 
@@ -121,9 +124,9 @@ class LastBlockPath:
         self.r = _project(block, reference, row)
         self.d = _project(block, tokens - reference, row)
 
-    def numbers_per_node(self, cotangents: int) -> int:
-        """About how many numbers one node takes while cotangents are integrated."""
-        return 2 * cotangents * self.block.heads * len(self.r.tokens)
+    def bytes_per_node(self, cotangents: int) -> int:
+        """About how much memory one node takes while so many cotangents are integrated."""
+        return 2 * cotangents * self.block.heads * self.r.tokens[:, 0].nbytes
 
     def ends(self) -> Tensor:
         """Embeddings of the reference and of the input, (2, embed)."""
@@ -191,12 +194,12 @@ class LastBlockPath:
 
         # Forward mode as the transpose of reverse mode: the cotangent's pull-back is linear in the cotangent,
         # so its own derivative pushes tangents forward. Unlike torch.func.jvp it asks nothing of the modules.
-        with torch.enable_grad():
+        with torch.enable_grad(), fast_products():
             rows = at.rows.detach().requires_grad_()
             embedded = self.block.tail(rows)
             cotangent = torch.zeros_like(embedded, requires_grad=True)
             pulled = torch.autograd.grad(embedded, rows, cotangent, create_graph=True)[0]
-        moved = torch.autograd.grad(pulled, cotangent, tangents, is_grads_batched=True)[0]
+            moved = torch.autograd.grad(pulled, cotangent, tangents, is_grads_batched=True)[0]
         return torch.einsum("n,sne->se", weights, moved)
 
     def integrate_cotangents(self, nodes: Tensor, weights: Tensor, cotangents: Tensor) -> Tensor:
@@ -206,15 +209,11 @@ class LastBlockPath:
         token's derivative in attention: the way when one pair is all that is wanted.
         """
         at = self.attend(nodes)
-        with torch.enable_grad():
+        with torch.enable_grad(), fast_products():
             rows = at.rows.detach().requires_grad_()
             embedded = self.block.tail(rows)
-        back = torch.autograd.grad(
-            embedded,
-            rows,
-            cotangents[:, None].expand(-1, *embedded.shape),
-            is_grads_batched=True,
-        )[0]
+            each = cotangents[:, None].expand(-1, *embedded.shape)
+            back = torch.autograd.grad(embedded, rows, each, is_grads_batched=True)[0]
         back = back * weights[:, None]  # (cotangents, nodes, width)
         heads = (back @ self.block.out_weight).reshape(*back.shape[:2], *at.output.shape[1:])
         with_r = torch.einsum("tnhk,shk->tnhs", heads, self.r.value)

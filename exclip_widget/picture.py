@@ -131,15 +131,28 @@ def preprocessed(
     PictureError
         Where `preprocess` gives anything else, or values that are not finite.
     """
-    pixels = preprocess(image)
-    expected = f"expected a tensor {(3, *(size or ('height', 'width')))}"
+    return checked_pixels(preprocess(image), size, "preprocess gave")
+
+
+def checked_pixels(pixels: object, size: tuple[int, int] | None, source: str = "image is") -> torch.Tensor:
+    """Preprocessed pixels as the model takes them, (1, 3, height, width); `source` begins the errors.
+
+    Raises
+    ------
+    PictureError
+        Where they are anything else, or not finite.
+    """
+    height, width = size or ("height", "width")
+    expected = f"expected preprocessed pixels, a tensor of floats (3, {height}, {width})"
     if not isinstance(pixels, torch.Tensor):
-        raise PictureError(f"preprocess gave a {type(pixels).__name__}; {expected}")
+        raise PictureError(f"{source} a {type(pixels).__name__}; {expected}")
     pixels = pixels[0] if pixels.ndim == 4 and len(pixels) == 1 else pixels
     if pixels.ndim != 3 or len(pixels) != 3 or (size and pixels.shape[1:] != size):
-        raise PictureError(f"preprocess gave shape {tuple(pixels.shape)}; {expected}")
+        raise PictureError(f"{source} of shape {tuple(pixels.shape)}; {expected}")
+    if not pixels.is_floating_point():
+        raise PictureError(f"{source} of {pixels.dtype}; {expected}")
     if not torch.isfinite(pixels).all():
-        raise PictureError("preprocess gave values that are NaN or infinite")
+        raise PictureError(f"{source} NaN or infinite in places; {expected}")
     return pixels[None]
 
 

@@ -1,62 +1,88 @@
-"""References: where the path to an input starts. They belong to the model, so they are computed once.
+"""References: where the paths to inputs start, and what a masked token is replaced by.
 
-Exclip's choice: a picture that is all zeros after normalisation, and a caption of a single padding token.
+exclip's choice is the default: a picture that is all zeros after normalisation, and a caption of a single
+padding token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
 
 from .caption import Tokenizer, token_ids
+from .errors import CaptionError, ParameterError, PictureError
+from .picture import Preprocess, open_picture, preprocessed
 from .towers import ImageTower, TextTower
 
-_kept: WeakKeyDictionary[nn.Module, tuple[object, Tensor]] = WeakKeyDictionary()
+PICTURES = ("zeros", "mean", "blur", "noise")
 
 
-def reference_picture(tower: ImageTower, layer: int) -> Tensor:
-    """Tokens of the all-zero picture at the input of block `layer`, (1 + patches, width)."""
-    pixels = torch.zeros(1, 3, *tower.size)
-    return _keep(tower.visual, (layer,), lambda: tower.tokens(pixels, layer))
+def reference_pixels(
+    kind: Any, pixels: Tensor, preprocess: Preprocess, tower: ImageTower, seed: int
+) -> Tensor:
+    """The reference picture for `pixels`, of their shape, (1, 3, height, width).
 
+    `"zeros"` is zero after normalisation, the mean colour of the training set; `"mean"` the picture's
+    own mean colour; `"blur"` the picture blurred until only its large shapes are left (a Gaussian as wide
+    as a sixteenth of it); `"noise"` normal noise, seeded. Anything else is a picture of the user's own.
 
-def reference_caption(tower: TextTower, tokenizer: Tokenizer, layer: int) -> Tensor:
-    """Tokens of `<sot> <pad> <eot>`, padded, at the input of block `layer`, (context length, width).
-
-    exclip follows the path at the caption's own end-of-text position, so all positions are kept.
+    Raises
+    ------
+    ParameterError
+        Where `kind` is a string that is none of these and names no picture.
+    PictureError
+        Where the user's own picture does not come out in the same shape.
     """
-    start, end, pad = token_ids("", tokenizer, tower)[:3].tolist()
-    ids = torch.full((tower.context_length,), pad)
-    ids[0], ids[2] = start, end
-    return _keep(tower.text, (layer, start, end, pad), lambda: tower.tokens(ids, layer))
+    if not isinstance(kind, str) or kind not in PICTURES:
+        try:
+            own = preprocessed(open_picture(kind), preprocess, tower.size)
+        except PictureError as error:
+            names = ", ".join(map(repr, PICTURES))
+            raise ParameterError(
+                f"image_reference={kind!r:.80} is not one of {names} nor a picture: {error}"
+            ) from None
+        if own.shape != pixels.shape:
+            raise PictureError(
+                f"the reference picture is preprocessed to {tuple(own.shape[2:])}, the picture to "
+                f"{tuple(pixels.shape[2:])}; expected the same height and width"
+            )
+        return own.to(pixels)
+    if kind == "zeros":
+        return torch.zeros_like(pixels)
+    if kind == "mean":
+        return pixels.mean((2, 3), keepdim=True).expand_as(pixels).contiguous()
+    if kind == "blur":
+        height, width = pixels.shape[2:]
+        sigma = min(height, width) / 16
+        reach = min(int(3 * sigma), (min(height, width) - 1) // 2)
+        blurred: Tensor = gaussian_blur(pixels, 2 * reach + 1, sigma)
+        return blurred
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(pixels.shape, generator=generator).to(pixels)
 
 
-def _keep(module: nn.Module, inputs: object, compute: Callable[[], Tensor]) -> Tensor:
-    """What `compute` gives, kept for as long as nothing about `module` changes."""
-    # The text tower's parts may lie on the model itself, with `visual` beside them.
-    modules = [part for name, part in module.named_modules() if name.partition(".")[0] != "visual"]
-    state = (inputs, *map(_setting, modules), *map(_checksums, modules))
-    kept = _kept.get(module)
-    if kept is None or kept[0] != state:
-        _kept[module] = kept = (state, compute())
-    return kept[1]
+def reference_ids(text: str | None, tokenizer: Tokenizer, tower: TextTower, length: int) -> Tensor:
+    """Ids of the reference caption `text`, filled up to `length` or cut there, long, (length,).
 
+    None is exclip's for CLIP's tokenizers, `<sot> <pad> <eot>`, and the empty caption for any other. The path
+    is followed at the caption's own end-of-text position, so the reference has its length.
 
-def _setting(module: nn.Module) -> tuple[object, ...]:
-    """What a module does beside its weights: its class, its hooks and its plain attributes."""
-    plain = {name: value for name, value in vars(module).items() if isinstance(value, _PLAIN)}
-    del plain["training"]  # explanations are computed in evaluation mode
-    hooks = (*module._forward_hooks, *module._forward_pre_hooks)
-    return id(module), type(module), "forward" in vars(module), hooks, plain
-
-
-_PLAIN = (bool, int, float, str, tuple)
-
-
-def _checksums(module: nn.Module) -> list[float]:
-    """A number for each weight: versions would not tell of changes through `.data`."""
-    weights = (*module.parameters(recurse=False), *module.buffers(recurse=False))
-    return [float(part) for weight in weights for part in (weight.data_ptr(), weight.detach().sum())]
+    Raises
+    ------
+    CaptionError, ParameterError
+        Where `text` cannot be read.
+    """
+    if text is not None and not isinstance(text, str):
+        raise CaptionError(
+            f"text_reference is a {type(text).__name__} ({text!r:.80}); expected a string or None"
+        )
+    ids = token_ids(text or "", tokenizer, tower)
+    if text is None and len(ids) > 1 and ids[1] == tower.vocabulary - 1:
+        # CLIP's end-of-text has the highest id of all; one padding token goes before it.
+        ids = torch.cat([ids[:1], ids.new_zeros(1), ids[1:]])
+    filled = torch.full((max(length, len(ids)),), int(ids[-1]) if tower.padded else 0)
+    filled[: len(ids)] = ids
+    return filled[:length]

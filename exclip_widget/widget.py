@@ -20,8 +20,8 @@ import numpy as np
 import traitlets
 from PIL import Image
 
-from .errors import ExclipError
-from .explain import Explanation, explain
+from .errors import ExclipError, ParameterError, PictureError
+from .explainer import Explainer, Explanation, explain
 from .interactions import Interactions
 from .picture import Picture, field_of_view
 from .stream import chunks, payload
@@ -94,10 +94,12 @@ class ExplainWidget(anywidget.AnyWidget):
     _status = traitlets.Dict({"phase": "idle", "message": ""}).tag(sync=True)
 
     def __init__(self, model: Any, image: Picture, caption: str, **options: Any) -> None:
-        explanation = Explanation(model, image, caption, **options)
+        explanation = _prepared(Explainer(model, **options), image, caption)
+        whole = explanation.image
+        assert whole is not None
         rows, columns = explanation.shape[1:]
-        left, top, width, height = field_of_view(explanation.preprocess, explanation.image.size)
-        picture, picture_type = _encoded(explanation.image)
+        left, top, width, height = field_of_view(explanation.preprocess, whole.size)
+        picture, picture_type = _encoded(whole)
         super().__init__(
             _tokens=_described(explanation),
             _picture=picture,
@@ -221,8 +223,18 @@ def _stop(cancelled: threading.Event, worker: threading.Thread) -> None:
         worker.join(PATIENCE)
 
 
+def _prepared(explainer: Explainer, image: Picture, caption: str) -> Explanation:
+    """The pair, as a widget can show it."""
+    if explainer.many:
+        raise ParameterError("text_layer and image_layer are lists; a widget shows one layer of each tower")
+    explanation = explainer.prepare(image, caption)
+    if explanation.image is None:
+        raise PictureError("image is a tensor of pixels; a widget shows the picture itself, so give it that")
+    return explanation
+
+
 def _described(explanation: Explanation) -> list[dict[str, Any]]:
-    caption = explanation.caption
+    caption = explanation.tokens
     return [
         {
             "text": token,

@@ -14,7 +14,7 @@ import traitlets
 from PIL import Image
 
 from exclip_widget import CaptionError, ExclipError, ExplainWidget, ModelError, demo, explain
-from exclip_widget.explain import Explanation
+from exclip_widget.explainer import Explanation
 from exclip_widget.interactions import Interactions
 from exclip_widget.stream import CHUNK, chunks, payload
 from exclip_widget.widget import FRAMES

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from open_clip.model import CLIP
 
-from ..explain import explain
+from ..explainer import explain
 from .captions import Mention, describe
 from .picture_book import PREPROCESS, PictureBookTokenizer
 from .retrieval import HELD_OUT

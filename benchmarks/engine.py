@@ -1,0 +1,227 @@
+"""What explanations cost, beside forward passes of the same model and beside exclip 1.1.
+
+    python benchmarks/engine.py [--model ViT-B-32 ViT-B-16 ...] [--part ...] [--exclip MODEL]
+
+Everything is timed in one process, in turns, as medians; ratios are what counts. Weights are random: cost
+does not depend on them. Every run has pixels of its own, so that nothing kept from the last one helps.
+exclip is measured in a process of its own, because its memory is what it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from PIL import Image
+
+from exclip_widget import Explainer, demo, explain, interactions_of
+from exclip_widget.cut_path import CutPath
+from exclip_widget.quadrature import quadrature
+from exclip_widget.running import computing
+
+CAPTION = "two dogs chase a yellow ball on a beach"
+STEPS = 10
+
+
+def megabytes() -> float:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def medians(runs: int, work: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Seconds of each piece of work, run in turns so that a slow moment slows all of them."""
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for run in range(runs + 1):
+        for name, piece in work.items():
+            start = time.perf_counter()
+            piece()
+            if run:  # the first turn warms up
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def inputs(name: str) -> tuple[Any, Image.Image, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=None)
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (320, 480, 3), np.uint8))
+    return model.eval(), picture, preprocess(picture)[None], open_clip.get_tokenizer(name)(CAPTION)
+
+
+def fresh(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The picture, ever so little another one every time."""
+    for number in itertools.count(1):
+        yield pixels + 1e-4 * number
+
+
+def default_layer(name: str, runs: int) -> None:
+    model, picture, pixels, ids = inputs(name)
+    pictures = fresh(pixels)
+    explainer = Explainer(model)
+
+    @torch.inference_mode()
+    def forward() -> None:
+        model.encode_image(pixels)
+        model.encode_text(ids)
+
+    @torch.inference_mode()
+    def caption_forward() -> None:
+        model.encode_text(ids)
+
+    forward()
+    before = megabytes()
+    explain(model, next(pictures), CAPTION)
+    extra = megabytes() - before
+    of_picture = explainer.image(pixels)
+    work: dict[str, Callable[[], object]] = {
+        "forward": forward,
+        **{
+            f"explain, N = {steps}": lambda steps=steps: explain(model, next(pictures), CAPTION, steps=steps)
+            for steps in (5, STEPS, 20)
+        },
+        "explain, N = 10, a photo": lambda: explain(model, picture, CAPTION),
+        "factors of both sides, N = 10": lambda: (explainer.text(CAPTION), explainer.image(next(pictures))),
+        "caption forward": caption_forward,
+        "new caption, same picture": lambda: interactions_of(explainer.text(CAPTION), of_picture),
+        "token similarity": lambda: explain(model, next(pictures), CAPTION, method="similarity"),
+        "gradient": lambda: explain(model, next(pictures), CAPTION, method="gradient"),
+    }
+    seconds = medians(runs, work)
+    print(f"\n{name}, {torch.get_num_threads()} threads\n")
+    print("| | ms | x forward |\n|---|---|---|")
+    for label, value in seconds.items():
+        against = seconds["caption forward"] if label.startswith("new caption") else seconds["forward"]
+        unit = " of a caption's" if label.startswith("new caption") else ""
+        print(f"| {label} | {1e3 * value:.0f} | {value / against:.2f}{unit} |")
+    print(f"\nextra memory at the first explanation: {extra:.0f} MB")
+
+
+def many(name: str, count: int = 64) -> None:
+    """`count` captions and pictures against each other."""
+    model, _, pixels, _ = inputs(name)
+    explainer = Explainer(model)
+    pictures = fresh(pixels)
+    start = time.perf_counter()
+    texts = [explainer.text(f"{CAPTION} {number}") for number in range(count)]
+    images = [explainer.image(next(pictures)) for _ in range(count)]
+    sides = time.perf_counter() - start
+    seconds = medians(5, {"products": lambda: interactions_of(texts, images)})["products"]
+    print(f"\n{name}: {count} captions x {count} pictures: {2 * count} sides {sides:.1f} s, ", end="")
+    print(f"all {count**2} products {1e3 * seconds:.0f} ms = {seconds / sides:.2%} more")
+
+
+def earlier_layer(name: str, layer: int, of: int = 4) -> None:
+    """One pair at an earlier block, beside a reverse pass for every dimension of the embedding."""
+    model, _, pixels, _ = inputs(name)
+    explainer = Explainer(model, text_layer=layer, image_layer=layer)
+    seconds = medians(3, {"pair": lambda: explainer.explain(pixels, CAPTION)})["pair"]
+    prepared = explainer.prepare(pixels, CAPTION)
+    nodes, weights = (torch.from_numpy(part).float() for part in quadrature("gauss-legendre", STEPS))
+    with computing(model):
+        layers = explainer._text_layers.values(), explainer._image_layers.values()
+        (text,) = explainer._text_sides(prepared._caption, list(layers[0]))
+        (image,) = explainer._image_sides(pixels, list(layers[1]))
+        width = text.path().ends().shape[1]
+        some = torch.eye(width)[:of]
+
+        def reverse() -> None:
+            for side in (text, image):
+                CutPath(side.differentiable(), side.reference, side.tokens).integrate_cotangents(
+                    nodes, weights, some
+                )
+
+        naive = medians(2, {"reverse": reverse})["reverse"] * width / of
+    print(f"\n{name}, block {layer}, N = {STEPS}: one pair {seconds:.1f} s; ", end="")
+    print(
+        f"{width} reverse passes of both sides {naive:.0f} s (from {of}) = {naive / seconds:.0f} times as long"
+    )
+
+
+def rules(scenes: int = 40) -> None:
+    """Completeness residuals on the picture-book model, which is trained."""
+    book = demo.load()
+    from exclip_widget.demo.captions import describe
+    from exclip_widget.demo.retrieval import held_out_scenes
+
+    pairs = [(scene.draw(96), describe(scene, full=True).caption) for scene in held_out_scenes(scenes)]
+    print("\nMedian completeness residual, picture-book model, last block and first block of the picture\n")
+    print("| rule | N | last block | block 0 |\n|---|---|---|---|")
+    rows = [
+        ("right", 10),
+        ("right", 50),
+        ("midpoint", 10),
+        *(("gauss-legendre", n) for n in (3, 5, 8, 10, 20)),
+    ]
+    for rule, steps in rows:
+        found = []
+        for layers in ({}, {"text_layer": 0, "image_layer": 0}):
+            explainer = Explainer(book.model, tokenizer=book.tokenizer, rule=rule, steps=steps, **layers)
+            found.append(statistics.median(explainer.explain(*pair).residual for pair in pairs))
+        print(f"| {rule} | {steps} | {found[0]:.2%} | {found[1]:.2%} |", flush=True)
+
+
+def exclip(name: str) -> None:
+    from exclip import OpenClipExplainer
+
+    model, _, pixels, ids = inputs(name)
+    with torch.inference_mode():
+        forward = medians(5, {"forward": lambda: (model.encode_image(pixels), model.encode_text(ids))})
+    before, start = megabytes(), time.perf_counter()
+    explainer = OpenClipExplainer(model, device="cpu", image_dim=pixels.shape[-1])
+    explainer.explain(ids, pixels, 11, 11, STEPS)
+    seconds = time.perf_counter() - start
+    print(f"\n{name}: exclip 1.1, N = {STEPS}, one run: {seconds:.1f} s, ", end="")
+    print(f"{seconds / forward['forward']:.0f} x forward, extra memory {megabytes() - before:.0f} MB")
+
+
+PARTS = {"default": default_layer, "many": many, "earlier": earlier_layer, "rules": rules, "exclip": exclip}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", nargs="+", default=["ViT-B-32", "ViT-B-16"], help="open_clip ViTs")
+    parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=["default", "many", "earlier", "rules"])
+    parser.add_argument("--exclip", metavar="MODEL", help="measure exclip 1.1 alone: minutes, gigabytes")
+    options = parser.parse_args()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}")
+    if options.exclip:
+        exclip(options.exclip)
+        return
+    for name in options.model:
+        # A process for each, because the most memory a process ever had is all that can be told.
+        if len(options.model) > 1 and {"default"} & set(options.part):
+            command = [
+                sys.executable,
+                __file__,
+                "--model",
+                name,
+                "--part",
+                "default",
+                "--runs",
+                str(options.runs),
+            ]
+            subprocess.run(command, check=True)
+        elif "default" in options.part:
+            default_layer(name, options.runs)
+    if "many" in options.part:
+        many("ViT-B-32")
+    if "earlier" in options.part:
+        earlier_layer("ViT-B-16", 6)
+    if "rules" in options.part:
+        rules()
+
+
+if __name__ == "__main__":
+    main()

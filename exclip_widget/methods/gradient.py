@@ -1,0 +1,35 @@
+"""Gradient times activation, at the input alone: no path, no reference.
+
+The second-order form of Grad-CAM's product that Sammani, Joukovsky and Deligiannis ("Visualizing and
+Understanding Contrastive Learning", IEEE TIP 2024) call InteractionCAM, without rectification: here each
+side's ``(d f / d x_s) x_s`` meets the other's in the embedding, as in exCLIP.
+
+Normalisation ignores the length of what it normalises. At the last block of a transformer, where tokens act
+through normalised keys and values alone, all these products are therefore zero but for the pooled token's;
+so the default is the block before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from ..factors import Factors
+from ..sides import Side
+from .method import Product, as_factors
+
+
+@dataclass(frozen=True)
+class GradientActivation(Product):
+    """Interactions of gradients times activations."""
+
+    name: str = field(default="gradient", init=False)
+    layers: tuple[int, int] = field(default=(-2, -2), init=False)
+
+    def factors(self, side: Side, memory: int) -> Factors:
+        """``T[s] = (d f / d x_s)(x) x_s``: the path from the origin, at its end."""
+        del memory
+        path = side.path(torch.zeros_like(side.tokens))
+        once = side.tokens.new_ones(1)
+        return as_factors(self, side, path.integrate_tangents(once, once), path.ends()[1])

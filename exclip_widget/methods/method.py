@@ -1,0 +1,137 @@
+"""What a method of explanation is: factors of a side, and how a pair comes about from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..factors import Factors, Samples
+from ..sides import Side
+
+
+class Estimate(NamedTuple):
+    """Interactions of one caption and a picture, complete or on the way there.
+
+    `matrix` is (text rows, image tokens), `error` its standard error or None, `total` what it sums to in
+    the limit or None; `done` of `steps` evaluations of the image side are in it.
+    """
+
+    matrix: np.ndarray
+    error: np.ndarray | None
+    similarity: float
+    total: float | None
+    done: int
+    steps: int
+
+
+class Method(Protocol):
+    """A way of explaining: one function from a side to its factors.
+
+    Attributes
+    ----------
+    name : str
+        What users call it.
+    layers : (int or str, int or str)
+        Where it cuts the text and the image tower unless told otherwise.
+    """
+
+    @property
+    def name(self) -> str:
+        """As documented above."""
+
+    @property
+    def layers(self) -> tuple[int | str, int | str]:
+        """As documented above."""
+
+    def factors(self, side: Side, memory: int) -> Factors:
+        """Factors of a side, using about `memory` bytes at a time."""
+
+    def meet(
+        self, texts: Sequence[Factors], image: Side, frames: int, memory: int
+    ) -> Iterator[list[Estimate]]:
+        """Interactions of each of `texts` with a picture, in about `frames` estimates, each better."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """Interactions as products of the factors of both sides: how every method can, and most do."""
+
+    def factors(self, side: Side, memory: int) -> Factors:
+        """Factors of a side."""
+        raise NotImplementedError
+
+    def meet(
+        self, texts: Sequence[Factors], image: Side, frames: int, memory: int
+    ) -> Iterator[list[Estimate]]:
+        """Interactions of each of `texts` with a picture, in one estimate."""
+        del frames
+        factors = self.factors(image, memory)
+        yield [product(text, factors) for text in texts]
+
+
+def product(text: Factors, image: Factors) -> Estimate:
+    """Interactions of two sides whose factors are known."""
+    total = None
+    if text.change is not None and image.change is not None:
+        total = float(text.change @ image.change)
+    return Estimate(
+        matrix=text.values @ image.values.T,
+        error=_error(text, image),
+        similarity=float(text.embedding @ image.embedding),
+        total=total,
+        done=image.steps,
+        steps=image.steps,
+    )
+
+
+def _error(text: Factors, image: Factors) -> np.ndarray | None:
+    if text.samples is None or image.samples is None:
+        return None
+    variance = text.samples.variance(image.values) + image.samples.variance(text.values).T
+    error: np.ndarray = np.sqrt(variance).astype(np.float32)
+    return error
+
+
+def as_factors(
+    method: Method,
+    side: Side,
+    values: Tensor,
+    embedding: Tensor,
+    *,
+    change: Tensor | None = None,
+    samples: Samples | None = None,
+    steps: int = 1,
+    rule: str | None = None,
+) -> Factors:
+    """Factors from `values` (rows, embed), the side's `embedding`, (embed,), and the `change` they explain.
+
+    All three are in the embedding's own units here, and in those of the unit embedding there.
+    """
+    norm = embedding.norm()
+    return Factors(
+        values=as_array(values / norm),
+        embedding=as_array(embedding / norm),
+        change=None if change is None else as_array(change / norm),
+        samples=samples,
+        labels=side.labels,
+        method=method.name,
+        layer=side.layer.name,
+        steps=steps,
+        rule=rule,
+    )
+
+
+def as_array(tensor: Tensor) -> np.ndarray:
+    """A tensor as float32 numbers of its own on the CPU."""
+    array: np.ndarray = tensor.detach().float().cpu().numpy()
+    return array
+
+
+def in_chunks(tensor: Tensor, bytes_each: int, memory: int) -> Sequence[Tensor]:
+    """Parts of `tensor` along its first axis, each within `memory`, of one at least."""
+    return torch.split(tensor, max(1, memory // max(1, bytes_each)))
