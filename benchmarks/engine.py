@@ -144,7 +144,7 @@ def earlier_layer(name: str, layer: int, of: int = 4) -> None:
         naive = medians(2, {"reverse": reverse})["reverse"] * width / of
     print(f"\n{name}, block {layer}, N = {STEPS}: one pair {seconds:.1f} s; ", end="")
     print(
-        f"{width} reverse passes of both sides {naive:.0f} s (from {of}) = {naive / seconds:.0f} times as long"
+        f"{width} reverse passes of both sides {naive:.0f} s (from {of}) or {naive / seconds:.0f} times that"
     )
 
 

@@ -99,6 +99,8 @@ class Explainer:
             method, {"steps": steps, "rule": rule, "tolerance": tolerance, "samples": samples}, seed
         )
         self._towers = find_towers(model)
+        if self._method.differentiates:
+            self._towers.require_gradients()
         self._text_layers = layers_named(self._towers.text, text_layer, self._method.layers[0])
         self._image_layers = layers_named(self._towers.image, image_layer, self._method.layers[1])
         self.many = any(isinstance(given, (list, tuple, range)) for given in (text_layer, image_layer))

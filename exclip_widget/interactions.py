@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,8 +106,8 @@ def interactions_of(
         Where the factors are of different methods or models, or are given in the wrong order.
     """
     single = isinstance(texts, Factors) and isinstance(images, Factors)
-    rows = [texts] if isinstance(texts, Factors) else list(texts)
-    columns = [images] if isinstance(images, Factors) else list(images)
+    rows = list(texts) if isinstance(texts, Iterable) else [texts]
+    columns = list(images) if isinstance(images, Iterable) else [images]
     _require_matching(rows, columns)
     result = _all_products(rows, columns)
     return result[0][0] if single else result

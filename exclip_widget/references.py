@@ -38,12 +38,13 @@ def reference_pixels(
     """
     if not isinstance(kind, str) or kind not in PICTURES:
         try:
-            own = preprocessed(open_picture(kind), preprocess, tower.size)
+            picture = open_picture(kind)
         except PictureError as error:
             names = ", ".join(map(repr, PICTURES))
             raise ParameterError(
                 f"image_reference={kind!r:.80} is not one of {names} nor a picture: {error}"
             ) from None
+        own = preprocessed(picture, preprocess, tower.size)
         if own.shape != pixels.shape:
             raise PictureError(
                 f"the reference picture is preprocessed to {tuple(own.shape[2:])}, the picture to "

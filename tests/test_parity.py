@@ -7,7 +7,17 @@ import warnings
 
 import numpy as np
 import pytest
-from models import CAPTIONS, build, clip_tokenizer, inputs_of, picture_size, preprocess_for, scene
+import torch
+from models import (
+    CAPTIONS,
+    build,
+    clip_tokenizer,
+    inputs_of,
+    openai_model,
+    picture_size,
+    preprocess_for,
+    scene,
+)
 from oracle import assert_close, blocks_of, explain_slowly
 from PIL import Image
 from torch import Tensor, nn
@@ -95,3 +105,35 @@ def test_oracle_equals_exclip(name: str, seed: int) -> None:
     expected = explain_with_exclip(model, picture, ids, 4)
     truth = explain_slowly(model, picture, ids, rule="right", steps=4)
     assert_close(truth.values, expected, 1e-4)
+
+
+@pytest.mark.parametrize("layer", [1, 2, 3, 4])
+def test_residual_network_equals_exclip(layer: int) -> None:
+    """Every stage of OpenAI's ResNet; exclip counts them from 1, by the names of their modules."""
+    model = openai_model(
+        vision_layers=(1, 1, 1, 1), vision_width=16, vision_patch_size=None, image_resolution=64, seed=3
+    )
+    spread_normalisation(model)
+    image, ids = Image.fromarray(scene(5)), clip_tokenizer()(CAPTIONS[0])
+    picture = preprocess_for(model)(image)
+    explainer = exclip.OpenAIExplainer(copy.deepcopy(model), device="cpu", image_dim=64)
+    expected = explainer.explain(ids, picture[None], text_layer=1, image_layer=layer, N=4).numpy()
+    found = explain(
+        model,
+        image,
+        CAPTIONS[0],
+        steps=4,
+        rule="right",
+        image_layer=f"visual.layer{layer}",
+        **inputs_of(model),
+    )
+    assert_close(found.values, expected, 1e-4)
+
+
+def spread_normalisation(model: nn.Module) -> None:
+    """Running statistics as after training: those of a new model normalise nothing."""
+    random = torch.Generator().manual_seed(7)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.copy_(0.3 * torch.randn(module.running_mean.shape, generator=random))
+            module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=random))

@@ -41,6 +41,7 @@ class Banzhaf(Product):
     seed: int = 0
     name: str = field(default="banzhaf", init=False)
     layers: tuple[int, int] = field(default=(0, 0), init=False)
+    differentiates: bool = field(default=False, init=False)
 
     def factors(self, side: Side, memory: int) -> Factors:
         """``T[s] = mean f(masks with s) - mean f(masks without s)``, of the unit embedding f."""

@@ -26,6 +26,7 @@ class GradientActivation(Product):
 
     name: str = field(default="gradient", init=False)
     layers: tuple[int, int] = field(default=(-2, -2), init=False)
+    differentiates: bool = field(default=True, init=False)
 
     def factors(self, side: Side, memory: int) -> Factors:
         """``T[s] = (d f / d x_s)(x) x_s``: the path from the origin, at its end."""

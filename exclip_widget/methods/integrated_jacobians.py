@@ -44,6 +44,7 @@ class IntegratedJacobians:
     tolerance: float | None = None
     name: str = field(default="exclip", init=False)
     layers: tuple[int, int] = field(default=(-1, -1), init=False)
+    differentiates: bool = field(default=True, init=False)
 
     def factors(self, side: Side, memory: int) -> Factors:
         """``T[s] = sum_n w_n (d f / d x_s)(r + a_n d) d_s``; they sum to ``f(x) - f(r)`` (completeness)."""

@@ -38,6 +38,8 @@ class Method(Protocol):
         What users call it.
     layers : (int or str, int or str)
         Where it cuts the text and the image tower unless told otherwise.
+    differentiates : bool
+        Whether gradients must go through the towers.
     """
 
     @property
@@ -46,6 +48,10 @@ class Method(Protocol):
 
     @property
     def layers(self) -> tuple[int | str, int | str]:
+        """As documented above."""
+
+    @property
+    def differentiates(self) -> bool:
         """As documented above."""
 
     def factors(self, side: Side, memory: int) -> Factors:

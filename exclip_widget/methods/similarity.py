@@ -26,6 +26,7 @@ class TokenSimilarity(Product):
 
     name: str = field(default="similarity", init=False)
     layers: tuple[str, str] = field(default=("output", "output"), init=False)
+    differentiates: bool = field(default=False, init=False)
 
     def factors(self, side: Side, memory: int) -> Factors:
         """Unit embeddings of every token alone; rows of several tokens hold their sum."""

@@ -32,6 +32,21 @@ class Towers:
     text: TextTower
     image: ImageTower
 
+    def require_gradients(self) -> None:
+        """Refuse a model that gradients cannot go through.
+
+        Raises
+        ------
+        ModelError
+            Where a module is quantised: its output would seem to depend on nothing.
+        """
+        for name, module in self.model.named_modules():
+            if "quantized" in type(module).__module__:
+                raise ModelError(
+                    f"module {name!r} is quantised ({type(module).__qualname__}), and no gradient goes "
+                    "through it; methods 'similarity' and 'banzhaf' do without"
+                )
+
     def computing_in(self, dtype: torch.dtype) -> Towers:
         """These towers, or those of a copy of the model, such that autograd can go through in `dtype`."""
         if computes_in(self.model, dtype):
