@@ -4,6 +4,7 @@ import os
 
 import hypothesis
 import pytest
+from support_table import SupportTable
 
 # The models are tiny: more threads would only wait for each other. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -14,6 +15,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 hypothesis.settings.register_profile("development", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "development")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-support", action="store_true", help="write the table in docs/models.md anew")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(SupportTable(config), "support table")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,12 +19,16 @@ from families import FAMILIES, Family
 from models import scene
 from oracle import assert_close, explain_slowly, relative_error
 from PIL import Image
+from support_table import RUN, VERIFIED
 from torch import Tensor, nn
 
 from exclip_widget import ExclipError, explain
 
 STEPS = 5
 TOLERANCE = 1e-4  # of the largest entry: what float32 leaves of a network
+
+Record = Callable[[str, object], None]
+"""Pytest's `record_property`: tells tests/support_table.py what has been seen."""
 
 EVERY = tuple(FAMILIES)
 KINKED = ("OpenAI ResNet", "open_clip ResNet", "open_clip MobileCLIP")
@@ -253,9 +257,12 @@ def test_similarity_of_a_site_that_stands_everywhere_already() -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize(("text", "image", "caption"), CUTS)
-def test_exclip_is_the_definition(name: str, text: int, image: int | str, caption: str) -> None:
+def test_exclip_is_the_definition(
+    name: str, text: int, image: int | str, caption: str, record_property: Record
+) -> None:
     this = family(name)
     text_layer, image_layer = layers(this, text, image)
+    record_property(VERIFIED, f"{name}|exclip|{text_layer}|{image_layer}")
     found = explained(name, text_layer, image_layer, caption, steps=STEPS)
     expected = truth(name, text, image, caption)
     grid = this.grids[this.image_layers.index(image_layer)]
@@ -304,10 +311,11 @@ def test_residual_vanishes(name: str) -> None:
 @pytest.mark.parametrize(("text", "image", "caption"), [CUTS[1], CUTS[3]])
 @pytest.mark.parametrize("method", ["gradient", "similarity"])
 def test_other_methods_are_their_definitions(
-    name: str, text: int, image: int | str, caption: str, method: str
+    name: str, text: int, image: int | str, caption: str, method: str, record_property: Record
 ) -> None:
     this = family(name)
     text_layer, image_layer = layers(this, text, image)
+    record_property(VERIFIED, f"{name}|{method}|{text_layer}|{image_layer}")
     found = explained(name, text_layer, image_layer, caption, method=method)
     expected = getattr(cut_oracle, method)(*cut(name, text, image, caption))
     assert_agree(found, this, expected, caption, this.grids[this.image_layers.index(image_layer)])
@@ -328,8 +336,9 @@ FEW_PATCHES = (
 
 
 @pytest.mark.parametrize("name", FEW_PATCHES)
-def test_banzhaf_is_the_exact_one_within_its_error(name: str) -> None:
+def test_banzhaf_is_the_exact_one_within_its_error(name: str, record_property: Record) -> None:
     caption = "a red boat"
+    record_property(VERIFIED, f"{name}|banzhaf|-1|-1")
     text, image = cut(name, -1, -1, caption)
     first = family(name).extra_before
     patches = list(range(first, len(image.by_site(image.x)) - family(name).extra_after))
@@ -422,7 +431,8 @@ def settings_kept() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("method", ["exclip", "similarity", "gradient", "banzhaf"])
-def test_model_is_left_alone(name: str, method: str) -> None:
+def test_model_is_left_alone(name: str, method: str, record_property: Record) -> None:
+    record_property(RUN, f"{name}|{method}|-1|-1")
     this = family(name)
     model = copy.deepcopy(this.model)
     # A model as somebody may have it while training: parts frozen, gradients kept, hooks of their own.

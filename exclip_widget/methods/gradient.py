@@ -11,17 +11,20 @@ so the default is the block before it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
+from ..cut_path import Path
 from ..factors import Factors
 from ..sides import Side
-from .method import Product, as_factors
+from .method import Estimate, as_factors, met_by, stacked
 
 
 @dataclass(frozen=True)
-class GradientActivation(Product):
+class GradientActivation:
     """Interactions of gradients times activations."""
 
     name: str = field(default="gradient", init=False)
@@ -31,6 +34,18 @@ class GradientActivation(Product):
     def factors(self, side: Side, memory: int) -> Factors:
         """``T[s] = (d f / d x_s)(x) x_s``: the path from the origin, at its end."""
         del memory
-        path = side.path(torch.zeros_like(side.tokens))
-        once = side.tokens.new_ones(1)
+        path, once = self._path(side)
         return as_factors(self, side, path.integrate_tangents(once, once), path.ends()[1])
+
+    def meet(
+        self, texts: Sequence[Factors], image: Side, frames: int, memory: int
+    ) -> Iterator[list[Estimate]]:
+        """Interactions without the picture's factors, as for integrated Jacobians."""
+        del frames, memory
+        path, once = self._path(image)
+        end = path.ends()[1]
+        met = path.integrate_cotangents(once, once, stacked(texts, end))
+        yield met_by(texts, met / end.norm(), end)
+
+    def _path(self, side: Side) -> tuple[Path, Tensor]:
+        return side.path(torch.zeros_like(side.tokens)), side.tokens.new_ones(1)

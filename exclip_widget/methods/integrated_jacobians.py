@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cut_path import Path
 from ..factors import Factors
 from ..quadrature import quadrature
 from ..sides import Side
-from .method import Estimate, as_factors
+from .method import Estimate, as_factors, met_by, stacked
 
 FIRST_STEPS, MOST_STEPS = 5, 320
 """A tolerance is tried with so many nodes first, then with twice as many, up to so many."""
@@ -52,7 +51,10 @@ class IntegratedJacobians:
         start, end = path.ends()
         change = end - start
         for steps in self._attempts():
-            values = self._integrated(path, len(side.tokens), memory, steps)
+            nodes, weights = _rule(self.rule, steps, end)
+            fits = max(1, memory // path.bytes_per_node(len(side.tokens)))
+            parts = (path.integrate_tangents(nodes[turn], weights[turn]) for turn in turns(steps, 1, fits))
+            values = sum(parts, start.new_zeros(()))
             # A side can be held against its own change alone; the other one will shrink or stretch it.
             left = float((values.sum(0) - change).norm() / change.norm())
             if self.tolerance is None or left <= self.tolerance / 10:
@@ -69,9 +71,7 @@ class IntegratedJacobians:
         path = image.path()
         start, end = path.ends()
         norm = end.norm()
-        cotangents = torch.from_numpy(np.concatenate([text.values for text in texts])).to(start)
-        ends = [int(end) for end in np.cumsum([len(text.values) for text in texts])]
-        similarities = [float(end @ torch.from_numpy(text.embedding).to(end) / norm) for text in texts]
+        cotangents = stacked(texts, start)
         totals = [float((end - start) @ torch.from_numpy(text.change).to(end) / norm) for text in texts]
         for steps in self._attempts():
             nodes, weights = _rule(self.rule, steps, start)
@@ -80,11 +80,10 @@ class IntegratedJacobians:
             for turn in turns(steps, frames, fits):
                 part = path.integrate_cotangents(nodes[turn], weights[turn], cotangents)
                 summed, weighed, done = part + summed, weighed + float(weights[turn].sum()), done + len(turn)
-                met = (summed / (weighed * norm)).float().cpu().numpy()
-                matrices = np.split(met, ends[:-1])
+                met = summed / (weighed * norm)
                 estimates = [
-                    Estimate(matrix, None, similarity, total, done, steps)
-                    for matrix, similarity, total in zip(matrices, similarities, totals, strict=True)
+                    one._replace(total=total, done=done, steps=steps)
+                    for one, total in zip(met_by(texts, met, end), totals, strict=True)
                 ]
                 yield estimates
             residuals = [residual(float(one.matrix.sum(dtype=np.float64)), one.total) for one in estimates]
@@ -104,13 +103,6 @@ class IntegratedJacobians:
         while steps <= MOST_STEPS:
             yield steps
             steps *= 2
-
-    def _integrated(self, path: Path, tokens: int, memory: int, steps: int) -> Tensor:
-        start = path.ends()
-        nodes, weights = _rule(self.rule, steps, start)
-        fits = max(1, memory // path.bytes_per_node(tokens))
-        parts = (path.integrate_tangents(nodes[turn], weights[turn]) for turn in turns(steps, 1, fits))
-        return sum(parts, start.new_zeros(()))
 
 
 def residual(found: float, total: float | None) -> float:

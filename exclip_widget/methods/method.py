@@ -95,6 +95,24 @@ def product(text: Factors, image: Factors) -> Estimate:
     )
 
 
+def stacked(texts: Sequence[Factors], like: Tensor) -> Tensor:
+    """The factors of several captions below each other, (rows, embed): cotangents for a picture's tower."""
+    return torch.from_numpy(np.concatenate([text.values for text in texts])).to(like)
+
+
+def met_by(texts: Sequence[Factors], met: Tensor, embedding: Tensor) -> list[Estimate]:
+    """Interactions of each of `texts` among all that their rows have `met`, (rows, image tokens).
+
+    `embedding` is the picture's own, of any length.
+    """
+    unit = as_array(embedding / embedding.norm())
+    parts = np.split(as_array(met), np.cumsum([len(text.values) for text in texts])[:-1])
+    return [
+        Estimate(part, None, float(text.embedding @ unit), None, done=1, steps=1)
+        for part, text in zip(parts, texts, strict=True)
+    ]
+
+
 def _error(text: Factors, image: Factors) -> np.ndarray | None:
     if text.samples is None or image.samples is None:
         return None

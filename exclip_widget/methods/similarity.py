@@ -33,7 +33,7 @@ class TokenSimilarity(Product):
         count = len(side.tokens)
         alone = [
             side.run(some[:, None].expand(-1, count, -1))
-            for some in in_chunks(side.tokens, 4 * side.tokens.nbytes, memory)
+            for some in in_chunks(side.tokens, 2 * side.tokens.nbytes, memory)
         ]
         units = F.normalize(torch.cat(alone), dim=-1)
         rows = units.new_zeros(int(side.owners.max()) + 1, units.shape[1])

@@ -1,0 +1,42 @@
+"""What the docs show is run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from models import SmallTokenizer, scene
+from PIL import Image
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def snippets(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+
+
+def test_a_model_of_ones_own() -> None:
+    (code,) = snippets("models.md")
+    picture = Image.fromarray(scene(3)).resize((48, 32))
+
+    def preprocess(image: Image.Image) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(image) / 255.0).permute(2, 0, 1).float()
+
+    names: dict[str, Any] = {"image": picture, "preprocess": preprocess, "tokenizer": SmallTokenizer()}
+    exec(code, names)  # our own text, from this repository
+    result = names["result"]
+    assert result.values.shape == (len(result.tokens), 4, 6)
+    assert result.residual < 0.05
+    assert not result.cls.any()
+    with pytest.raises(ValueError, match=r"text_layers has 'order.weight'.*'order' has no modules"):
+        names["DualEncoder"](
+            names["model"],
+            encode_text=print,
+            encode_image=print,
+            text_layers=["order.weight"],
+            image_layers=["mix"],
+        )
