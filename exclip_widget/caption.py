@@ -54,7 +54,7 @@ def read_caption(text: object, tokenizer: Tokenizer, tower: Intake) -> Caption:
         The caption.
     tokenizer : callable
         One of open_clip's, OpenAI's `clip.tokenize`, one of Hugging Face's, or any other callable that
-        gives the ids of a caption, padded to the context: long, (1, context_length).
+        gives the ids of a caption, (1, ids), padded to the context where the tower reads the padding.
     tower : Intake
         The text tower that they are for.
 

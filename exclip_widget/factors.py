@@ -18,7 +18,7 @@ class Samples:
     present : np.ndarray
         Which rows were present in each, bool, (samples, rows).
     outputs : np.ndarray
-        What the encoder gave, float32, (samples, embed).
+        What the encoder gave, (samples, embed).
     """
 
     present: np.ndarray
@@ -47,9 +47,10 @@ class Factors:
     Attributes
     ----------
     values : np.ndarray
-        A row for each token of the side, float32, (rows, embed), in units of the unit embedding.
+        A row for each token of the side, (rows, embed), in units of the unit embedding; float32, or
+        float64 where the model is, like all arrays here.
     embedding : np.ndarray
-        The side's embedding at unit length, float32, (embed,).
+        The side's embedding at unit length, (embed,).
     change : np.ndarray or None
         What the rows sum to in the limit of many steps, (embed,): the embedding less that of the
         reference, in the same units. None where the method promises nothing of the kind.

@@ -12,11 +12,11 @@ import regex
 
 Span: TypeAlias = tuple[int, int]
 
-CUTS = tuple(map(regex.compile, (r"\S+", r"&#?\w+;|\X", r"(?s:.)")))
-"""Ways to cut a text, from coarse to fine: words, HTML entities and letters with their marks, characters."""
+CUTS = tuple(map(regex.compile, (r"\S+", r"\X", r"(?s:.)")))
+"""Ways to cut a text, from coarse to fine: words, letters with their marks, characters."""
 
 TRIES = 8
-"""How many places are tried to part a text that does not read as its parts do."""
+"""How many places are tried to part a text in two that does not read as its parts do."""
 
 RUN = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}\p{Cf}]*|[^\s\p{L}\p{N}]+")
 """Letters and digits with their marks and joiners, or other signs: a word, where no tokenizer says more."""

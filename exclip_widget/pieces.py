@@ -61,8 +61,8 @@ def token_ids(text: str, tokenizer: Tokenizer, tower: Intake) -> torch.Tensor:
     Returns
     -------
     torch.Tensor
-        Long; padded, (context_length,), but from one of Hugging Face's tokenizers for a tower that does
-        not read the padding: (tokens,).
+        Long, (ids,): padded to the context where the tower reads the padding. Where it does not, Hugging
+        Face's tokenizers leave it out, and any other may.
 
     Raises
     ------
@@ -86,9 +86,9 @@ def token_ids(text: str, tokenizer: Tokenizer, tower: Intake) -> torch.Tensor:
     expected = f"expected whole numbers below {tower.vocabulary}, shape (1, {length})"
     if not isinstance(ids, torch.Tensor):
         raise ParameterError(f"tokenizer gave a {type(ids).__name__} for one caption; {expected}")
-    # Only who reads the padding needs so much of it.
-    fits = ids.shape[1:] == (length,) or (ids.ndim == 2 and ids.shape[1] < length and not tower.padded)
-    if ids.shape[:1] != (1,) or not fits or ids.is_floating_point():
+    # Only a tower that reads the padding needs all of it.
+    least = length if tower.padded else 0
+    if ids.ndim != 2 or len(ids) != 1 or not least <= ids.shape[1] <= length or ids.is_floating_point():
         raise ParameterError(f"tokenizer gave {ids.dtype} of shape {tuple(ids.shape)}; {expected}")
     if ids.numel() and (ids.min() < 0 or ids.max() >= tower.vocabulary):
         raise ParameterError(f"tokenizer gave ids from {ids.min()} to {ids.max()}; {expected}")
@@ -155,10 +155,9 @@ def _byte_pairs(text: str, ids: list[int], tokenizer: Any, tower: Intake) -> lis
 
 def _hugging_face(text: str, ids: list[int], tokenizer: Tokenizer, inner: Any, tower: Intake) -> list[Piece]:
     """Pieces by `inner`, one of Hugging Face's tokenizers: `tokenizer` itself, or what open_clip wraps."""
-    clean = getattr(tokenizer, "clean_fn", str)
-    full = tower.padded or inner is not tokenizer
-    whole = _encoded(inner, clean(text), tower.context_length if full else None)
-    # What open_clip wraps is cut in silence. In its mode "clips" a class token follows the padding.
+    clean, wrapped = _clean_up(tokenizer, inner), tokenizer is not inner
+    whole = _encoded(inner, clean(text), tower.context_length if wrapped or tower.padded else None)
+    # A wrapper cuts in silence. In its mode "clips" a class token follows the padding.
     clips = getattr(tokenizer, "tokenizer_mode", "") == "clips"
     _require_fit(sum(whole["attention_mask"]) + clips, text, tower)
 
@@ -181,6 +180,16 @@ def _hugging_face(text: str, ids: list[int], tokenizer: Tokenizer, inner: Any, t
     return [*map(around, range(start)), *pieces, *map(around, range(stop, len(ids)))]
 
 
+def _clean_up(tokenizer: Any, inner: Any) -> Callable[[str], str]:
+    """What `tokenizer` does to a text before `inner` reads it."""
+    if tokenizer is inner:
+        return str
+    # Of open_clip's two wrappers, SigLIP's does not say what it does.
+    canonical = open_clip.tokenizer.get_clean_fn("canonicalize")
+    clean: Callable[[str], str] = getattr(tokenizer, "clean_fn", canonical)
+    return clean
+
+
 def _content(text: str, inner: Any, clean: Callable[[str], str]) -> tuple[list[int], list[Piece]]:
     """Ids and pieces of a caption without the special tokens around it."""
     fast = getattr(inner, "is_fast", False)
@@ -191,7 +200,7 @@ def _content(text: str, inner: Any, clean: Callable[[str], str]) -> tuple[list[i
     def shown(numbers: Sequence[int]) -> list[str]:
         return [_shown(inner, number) for number in numbers]
 
-    found = encoded(text)
+    found, cleaned = encoded(text), clean(text)
     ids: list[int] = found["input_ids"]
     pieces = shown(ids)
     if not fast:
@@ -199,8 +208,8 @@ def _content(text: str, inner: Any, clean: Callable[[str], str]) -> tuple[list[i
         return ids, _placed(text, pieces, lambda part: "".join(shown(encoded(part)["input_ids"])))
     offsets = found["offset_mapping"]
     # The bytes of an unusual space are no text on their own.
-    letters = [not clean(text)[slice(*at)].isspace() for at in offsets]
-    pieces = [piece if letter else SPACE for piece, letter in zip(pieces, letters, strict=True)]
+    spaces = [cleaned[slice(*at)].isspace() for at in offsets]
+    pieces = [SPACE if space else piece for piece, space in zip(pieces, spaces, strict=True)]
     return ids, _placed(text, pieces, clean, offsets)
 
 

@@ -84,6 +84,6 @@ def reference_ids(text: str | None, tokenizer: Tokenizer, tower: TextTower, leng
     if text is None and len(ids) > 1 and ids[1] == tower.vocabulary - 1:
         # CLIP's end-of-text has the highest id of all; one padding token goes before it.
         ids = torch.cat([ids[:1], ids.new_zeros(1), ids[1:]])
-    filled = torch.full((max(length, len(ids)),), int(ids[-1]) if tower.padded else 0)
+    filled = torch.full((max(length, len(ids)),), int(ids[-1]) if tower.padded and len(ids) else 0)
     filled[: len(ids)] = ids
     return filled[:length]

@@ -151,8 +151,9 @@ def as_factors(
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
-    """A tensor as float32 numbers of its own on the CPU."""
-    array: np.ndarray = tensor.detach().float().cpu().numpy()
+    """A tensor as numbers on the CPU, of float32, or of float64 where the model computes in that."""
+    wide = tensor.dtype == torch.float64
+    array: np.ndarray = (tensor.detach() if wide else tensor.detach().float()).cpu().numpy()
     return array
 
 
