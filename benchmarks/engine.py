@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import platform
+import random
 import resource
 import statistics
 import subprocess
@@ -27,6 +28,8 @@ from PIL import Image
 
 from exclip_widget import Explainer, demo, explain, interactions_of
 from exclip_widget.cut_path import CutPath
+from exclip_widget.demo.captions import describe
+from exclip_widget.demo.retrieval import held_out_scenes
 from exclip_widget.quadrature import quadrature
 from exclip_widget.running import computing
 
@@ -151,10 +154,10 @@ def earlier_layer(name: str, layer: int, of: int = 4) -> None:
 def rules(scenes: int = 40) -> None:
     """Completeness residuals on the picture-book model, which is trained."""
     book = demo.load()
-    from exclip_widget.demo.captions import describe
-    from exclip_widget.demo.retrieval import held_out_scenes
-
-    pairs = [(scene.draw(96), describe(scene, full=True).caption) for scene in held_out_scenes(scenes)]
+    pairs = [
+        (scene.draw(96), describe(scene, random.Random(number), full=True).caption)
+        for number, scene in enumerate(held_out_scenes(scenes))
+    ]
     print("\nMedian completeness residual, picture-book model, last block and first block of the picture\n")
     print("| rule | N | last block | block 0 |\n|---|---|---|---|")
     rows = [
