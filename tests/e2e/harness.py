@@ -1,9 +1,10 @@
-"""A real JupyterLab and a real Chromium, driven from Python.
+"""Real notebook servers and a real Chromium, driven from Python.
 
 ``LabServer`` runs JupyterLab on the loopback address with all its folders below one temporary
-folder, so that nothing of the user's is read or written; the kernel is the running Python.
-``Notebook`` is one notebook open in one page of that Lab. Neither knows pytest: a script that takes
-screenshots uses them as the tests do.
+folder, so that nothing of the user's is read or written; the kernel is the running Python. ``ClassicServer``
+does the same with Jupyter Notebook 7, and ``MarimoServer`` runs one marimo app. ``Notebook`` is one notebook
+open in one page of a Jupyter server. None of them knows pytest: a script that takes screenshots uses them as
+the tests do.
 """
 
 import json
@@ -80,14 +81,14 @@ class LabServer:
         An empty folder that everything of this server lies in; its notebooks in ``notebooks``.
     """
 
+    MODULE, APP, SETTINGS = "jupyterlab", "LabApp", SETTINGS
+
     def __init__(self, folder: Path) -> None:
         self.notebooks = folder / "notebooks"
         self.log = folder / "server.log"
         self._folder = folder
         self._token = secrets.token_hex(16)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._address = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        self._address = free_address()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "LabServer":
@@ -95,7 +96,7 @@ class LabServer:
         kernel = self._folder / "data" / "kernels" / "python3"
         for path in (self.notebooks, settings, kernel):
             path.mkdir(parents=True)
-        (settings / "overrides.json").write_text(json.dumps(SETTINGS))
+        (settings / "overrides.json").write_text(json.dumps(self.SETTINGS))
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         (kernel / "kernel.json").write_text(
             json.dumps({"argv": command, "display_name": "Python 3", "language": "python"})
@@ -115,18 +116,18 @@ class LabServer:
             "ServerApp.root_dir": str(self.notebooks),
             "ServerApp.terminals_enabled": "False",
             "IdentityProvider.token": self._token,
-            "LabApp.app_settings_dir": str(settings),
+            f"{self.APP}.app_settings_dir": str(settings),
             "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
-            "LabApp.expose_app_in_browser": "True",
+            f"{self.APP}.expose_app_in_browser": "True",
             "LabApp.extension_manager": "readonly",
             "LabApp.news_url": "None",
-            "LabApp.user_settings_dir": str(self._folder / "user-settings"),
-            "LabApp.workspaces_dir": str(self._folder / "workspaces"),
+            f"{self.APP}.user_settings_dir": str(self._folder / "user-settings"),
+            f"{self.APP}.workspaces_dir": str(self._folder / "workspaces"),
         }
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+                    *(sys.executable, "-m", self.MODULE, "--no-browser", "--allow-root"),
                     *(f"--{name}={value}" for name, value in options.items()),
                 ],
                 cwd=self._folder,
@@ -148,32 +149,108 @@ class LabServer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._process is None:
-            return
-        self._process.terminate()  # the server ends its kernels itself
-        try:
-            self._process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if self._process is not None:
+            end_process(self._process)  # the server ends its kernels itself
 
     def _wait_until_up(self) -> None:
         assert self._process is not None
-        url = f"{self._address}/api/status?token={self._token}"
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never by a proxy
-        end = time.monotonic() + STARTUP_S
-        while time.monotonic() < end and self._process.poll() is None:
-            try:
-                with opener.open(url, timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.1)
-        raise RuntimeError(f"JupyterLab did not start:\n{self.log.read_text()}")
+        wait_until_up(self._process, f"{self._address}/api/status?token={self._token}", self.log)
 
     def url(self, notebook: str) -> str:
         """Address of a notebook in the server's folder, each in a workspace of its own."""
         workspace = secrets.token_hex(4)
         return f"{self._address}/lab/workspaces/{workspace}/tree/{notebook}?token={self._token}"
+
+
+class ClassicServer(LabServer):
+    """Jupyter Notebook 7, which shows one document to a page."""
+
+    # Settings of extensions that it does not have make it throw.
+    MODULE, APP, SETTINGS = "notebook", "JupyterNotebookApp", {}
+
+    def url(self, notebook: str) -> str:
+        """Address of a notebook in the server's folder."""
+        return f"{self._address}/notebooks/{notebook}?token={self._token}"
+
+
+class MarimoServer:
+    """One marimo app on a free loopback port, as a context manager; `url` is where it is.
+
+    Parameters
+    ----------
+    folder
+        An empty folder for what marimo writes.
+    app
+        The app: a Python file as marimo keeps notebooks.
+    """
+
+    def __init__(self, folder: Path, app: Path) -> None:
+        self.url = free_address()
+        self.log = folder / "server.log"
+        self._folder = folder
+        self._app = app
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "MarimoServer":
+        home = {
+            name: str(self._folder)
+            for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME")
+        }
+        options = ["--headless", "--no-token", "--host", "127.0.0.1", "--port", self.url.rpartition(":")[2]]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "marimo", "run", str(self._app), *options],
+                cwd=self._folder,
+                env=os.environ | home | {"MARIMO_SKIP_UPDATE_CHECK": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            wait_until_up(self._process, f"{self.url}/health", self.log)
+        except BaseException:
+            end_process(self._process)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._process is not None:
+            end_process(self._process)
+
+
+def free_address() -> str:
+    """An address on this machine that nothing listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def wait_until_up(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Waits until a server that was just started answers at `url`."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never by a proxy
+    end = time.monotonic() + STARTUP_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with opener.open(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"the server did not start:\n{log.read_text()}")
+
+
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """Ends a server, in its own time at first."""
+    process.terminate()
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class Notebook:

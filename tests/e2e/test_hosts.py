@@ -1,0 +1,110 @@
+"""The same widget where else people work: Jupyter Notebook 7, and marimo, which puts it in a shadow root."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import REACT_S, ClassicServer, MarimoServer, Notebook, write_notebook
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+RESULTS = Path(__file__).parents[2] / "test-results"
+DONE_MS = 300_000
+
+MAKE = """
+from exclip_widget import ExplainWidget, demo
+
+book = demo.load()
+page = book.pages[0]
+widget = ExplainWidget(book.model, page.image, page.caption, tokenizer=book.tokenizer)
+"""
+
+APP = f"""
+import marimo
+
+app = marimo.App()
+
+
+@app.cell
+def _():
+    import marimo as mo
+{re.sub("^(?=.)", "    ", MAKE, flags=re.MULTILINE)}
+    view = mo.ui.anywidget(widget)
+    view
+    return mo, view
+
+
+@app.cell
+def _(mo, view):
+    mo.md(f"selected {{view.value['tokens']}} and {{len(view.value['region'])}} patches")
+    return
+
+
+if __name__ == "__main__":
+    app.run()
+"""
+
+
+@pytest.fixture
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A new page, whose errors fail the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(REACT_S * 1000)
+    page = context.new_page()
+    errors: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        # What a host says of itself is not ours; what comes from the widget's module or its messages is.
+        if message.type == "error" and re.search(r"exclip|widget", message.text):
+            errors.append(message.text)
+
+    page.on("console", listen)
+    page.on("pageerror", lambda error: errors.append(f"uncaught: {error.stack or error}"))
+    yield page
+    RESULTS.mkdir(exist_ok=True)
+    page.screenshot(path=RESULTS / f"{request.node.name}.png")
+    context.close()
+    assert not errors
+
+
+def test_notebook_7(browser: Browser, tmp_path: Path) -> None:
+    with ClassicServer(tmp_path / "server") as server:
+        path = write_notebook(tmp_path / "widget.ipynb", MAKE + "widget")
+        shutil.copyfile(path, server.notebooks / "widget.ipynb")
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        notebook = Notebook(context.new_page(), server.url("widget.ipynb"))
+        notebook.run_all()
+        root = notebook.wait_for("[data-testid=exclip][data-phase=done]", DONE_MS)
+        word = root.get_by_test_id("exclip-word").nth(1)
+        word.click()
+        expect(word).to_have_attribute("aria-pressed", "true")
+        rows = [int(row) for row in re.findall(r"\d+", word.get_attribute("data-tokens") or "")]
+        notebook.wait_for_value("widget.tokens", rows)
+        notebook.screenshot(RESULTS / "test_notebook_7.png")
+        notebook.shut_down()
+        context.close()
+        # Notebook 7.6 throws while it loads its own settings, widget or not.
+        notebook.errors = [error for error in notebook.errors if "reading 'schema'" not in error]
+        notebook.check_console()
+
+
+def test_marimo(page: Page, tmp_path: Path) -> None:
+    app = tmp_path / "app.py"
+    app.write_text(APP)
+    home = tmp_path / "home"
+    home.mkdir()
+    with MarimoServer(home, app) as server:
+        page.goto(server.url)
+        # Playwright looks into open shadow roots.
+        root = page.locator("[data-testid=exclip][data-phase=done]")
+        root.wait_for(timeout=DONE_MS)
+        word = root.get_by_test_id("exclip-word").nth(1)
+        word.click()
+        expect(word).to_have_attribute("aria-pressed", "true")
+        rows = [int(row) for row in re.findall(r"\d+", word.get_attribute("data-tokens") or "")]
+        expect(page.get_by_text(f"selected {rows} and 0 patches")).to_be_visible()
+        heat = root.get_by_test_id("exclip-heat")
+        assert heat.evaluate("canvas => canvas.width * canvas.height") > 0
