@@ -169,7 +169,7 @@ def interactions_from(estimate: Estimate, text: Factors, image: Factors | tuple[
         tokens=tokens.tokens,
         spans=tokens.spans,
         words=tokens.words,
-        values=values.reshape(shape).astype(np.float32),
+        values=values.reshape(shape).astype(np.float32, order="C"),
         cls=others.sum(1).astype(np.float32),
         similarity=estimate.similarity,
         total=float("nan") if estimate.total is None else estimate.total,
