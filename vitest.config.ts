@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
 import { drag } from "./js/test/drag.command.ts";
+import { touch } from "./js/test/touch.command.ts";
 
 /** The browser that is named, else Debian's own, else the one Playwright manages. */
 const browser = [process.env.EXCLIP_CHROMIUM, "/usr/bin/chromium"].find(
@@ -10,6 +11,8 @@ const browser = [process.env.EXCLIP_CHROMIUM, "/usr/bin/chromium"].find(
 
 export default defineConfig({
   cacheDir: "node_modules/.vite",
+  // Found late, it would reload tests that are running.
+  optimizeDeps: { include: ["axe-core"] },
   test: {
     include: ["js/test/*.test.ts"],
     setupFiles: ["js/test/setup.ts"],
@@ -21,7 +24,7 @@ export default defineConfig({
       headless: true,
       screenshotFailures: false,
       viewport: { width: 1000, height: 800 },
-      commands: { drag },
+      commands: { drag, touch },
       provider: playwright({
         launchOptions: {
           ...(browser ? { executablePath: browser } : {}),

@@ -151,7 +151,7 @@ def earlier_layer(name: str, layer: int, of: int = 4) -> None:
     )
 
 
-def rules(scenes: int = 40) -> None:
+def rules(scenes: int = 20) -> None:
     """Completeness residuals on the picture-book model, which is trained."""
     book = demo.load()
     pairs = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 from PIL import Image
 from torch import Tensor
@@ -15,6 +15,8 @@ from .defaults import find_preprocess, find_tokenizer, from_processor
 from .errors import ParameterError
 from .factors import Factors
 from .interactions import Interactions, interactions_from
+from .kept import state_of
+from .masking import Trial, change_by_masking, described, predicted_change, rows_chosen
 from .options import callable_or_none, layers_named, method_named, whole
 from .picture import Picture, Preprocess, checked_pixels, open_picture, preprocessed
 from .references import reference_ids, reference_pixels
@@ -24,6 +26,7 @@ from .towers import find_towers
 
 LayerName: TypeAlias = int | str
 Layers: TypeAlias = "LayerName | Sequence[LayerName] | None"
+T = TypeVar("T")
 Pair: TypeAlias = tuple[LayerName, LayerName]
 
 MEMORY = 2**27
@@ -146,6 +149,64 @@ class Explainer:
             (side,) = self._image_sides(pixels, [layer])
             return self._method.factors(side, self._memory)
 
+    def meet(
+        self, texts: Sequence[Factors], image: Picture | Tensor, frames: int = 1
+    ) -> Iterator[list[Interactions]]:
+        """Yield estimates for captions whose factors are known, each better than the last.
+
+        What all captions have in common is computed once: the picture's whole way through its tower.
+
+        Parameters
+        ----------
+        texts : sequence of Factors
+            Of captions, as `text` gives them.
+        image : picture or tensor
+            As `explain` takes it.
+        frames : int
+            About how many estimates to give on the way to the result, which is the last of them.
+
+        Raises
+        ------
+        PictureError
+            Where the picture cannot be read.
+        ParameterError
+            Where this explainer has more than one image layer.
+        """
+        (layer,) = self._one(self._image_layers)
+        return self._in_turns(self._met(texts, self._pixels(image), layer, frames))
+
+    def _met(
+        self, texts: Sequence[Factors], pixels: Tensor, layer: Layer, frames: int
+    ) -> Iterator[list[Interactions]]:
+        (side,) = self._image_sides(pixels, [layer])
+        assert isinstance(side.labels, Grid)
+        for estimates in self._method.meet(texts, side, frames, self._memory):
+            yield [
+                interactions_from(estimate, text, (side.labels, side.layer.name))
+                for estimate, text in zip(estimates, texts, strict=True)
+            ]
+
+    def state(self) -> object | None:
+        """Equal for as long as nothing about the model changes; None where that cannot be told."""
+        with computing(self._towers.model):
+            return state_of(self._towers.model)
+
+    @property
+    def cut_at(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the layers at which the text and the image tower are cut."""
+        both = (self._text_layers, self._image_layers)
+        text, image = (tuple(layer.name for layer in layers.values()) for layers in both)
+        return text, image
+
+    def _in_turns(self, work: Iterator[T]) -> Iterator[T]:
+        """What `work` yields, computed in our state and left in the caller's: between two, it is theirs."""
+        while True:
+            with computing(self._towers.model):
+                found = next(work, None)
+            if found is None:
+                return
+            yield found
+
     def prepare(self, image: Picture | Tensor, caption: str) -> Explanation:
         """A pair read and checked, with nothing computed yet.
 
@@ -237,14 +298,42 @@ class Explanation:
 
     def refine_all(self, frames: int = 1) -> Iterator[dict[Pair, Interactions]]:
         """Yield estimates at every pair of layers as they come; in the last of them all are complete."""
-        work = self._work(frames)
-        while True:
-            # Entered anew for every piece: between two of them the caller has the model.
-            with computing(self._explainer._towers.model):
-                found = next(work, None)
-            if found is None:
-                return
-            yield found
+        return self._explainer._in_turns(self._work(frames))
+
+    def test(
+        self, interactions: Interactions, tokens: Sequence[int] = (), region: Sequence[int] = ()
+    ) -> Trial:
+        """Mask a selection at the input of the towers, run the model, and compare with what was predicted.
+
+        What is masked is replaced by the reference's token before the first block, as in `"banzhaf"`. With
+        both tokens and patches it is their interaction that is tested: what masking both changes beyond
+        what masking either does.
+
+        Parameters
+        ----------
+        interactions : Interactions
+            Of this pair: what predicts.
+        tokens, region : sequence of int
+            Rows of the caption, and patches, ``row * columns + column``, of the grid of `interactions`.
+
+        Raises
+        ------
+        ParameterError
+            Where both are empty, or a number is out of range.
+        """
+        tokens, region = rows_chosen(interactions, tokens, region)
+        explainer = self._explainer
+        with computing(explainer._towers.model):
+            (text,) = explainer._text_sides(self._caption, explainer._towers.text.layers[:1])
+            (image,) = explainer._image_sides(self._pixels, explainer._towers.image.layers[:1])
+            actual = change_by_masking(text, image, tokens, region, interactions.values.shape[1:])
+        return Trial(
+            tokens=tokens,
+            region=region,
+            predicted=predicted_change(interactions, tokens, region),
+            actual=actual,
+            label=described(interactions, tokens, region),
+        )
 
     def _work(self, frames: int) -> Iterator[dict[Pair, Interactions]]:
         explainer = self._explainer

@@ -25,10 +25,10 @@ _kept: WeakKeyDictionary[nn.Module, tuple[object, OrderedDict[_Key, Passing]]] =
 
 def passing_kept(tower: Tower, layers: Sequence[Layer], inputs: Tensor) -> list[Passing]:
     """What passes each of `layers` for `inputs`, (1, ...): from before, or from one pass of the tower."""
-    modules = list(tower.root.modules())
-    if tower.call is None or any(map(_is_watched, modules)):  # what was put there may change at any time
+    settings = state_of(tower.root)
+    if tower.call is None or settings is None:
         return passing(layers, tower.encode, inputs)
-    state = [tower.call, *map(_setting, modules), *map(_checksums, modules)]
+    state = tower.call, settings
     known, found = _kept.get(tower.root, (None, OrderedDict()))
     if known != state:
         found = OrderedDict()
@@ -44,6 +44,14 @@ def passing_kept(tower: Tower, layers: Sequence[Layer], inputs: Tensor) -> list[
     while len(found) > len(layers) and sum(at.tokens.nbytes for at in found.values()) > LARGEST:
         found.popitem(last=False)
     return result
+
+
+def state_of(root: nn.Module) -> list[object] | None:
+    """Equal for as long as nothing about a module changes; None where it may do so without a trace."""
+    modules = list(root.modules())
+    if any(map(_is_watched, modules)):
+        return None
+    return [*map(_setting, modules), *map(_checksums, modules)]
 
 
 def _is_watched(module: nn.Module) -> bool:

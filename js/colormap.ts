@@ -1,11 +1,11 @@
 /**
  * Signed diverging colour maps, symmetric about 0 and safe for colour-blind
- * eyes: blue below, orange above, told apart by hue that every common colour
- * vision keeps. Both arms share one lightness ramp, linear in OKLab, so equal
- * steps look equal and a sign never looks stronger than the other. On light
- * ground they darken outward (as *vik*), on dark ground they brighten (as
- * *berlin*).
+ * eyes: two hues told apart by what every common colour vision keeps. Both
+ * arms share one lightness ramp, linear in OKLab, so equal steps look equal
+ * and a sign never looks stronger than the other. On light ground they darken
+ * outward (as *vik*), on dark ground they brighten (as *berlin*).
  */
+import type { Theme } from "./theme.ts";
 
 export type Rgb = readonly [number, number, number];
 
@@ -22,17 +22,49 @@ interface Anchors {
   above: Arm;
 }
 
-const LIGHT: Anchors = {
-  lightness: [0.97, 0.45],
-  below: { hue: [232, 262], chroma: [0.115, 0.16] },
-  above: { hue: [72, 36], chroma: [0.13, 0.155] },
-};
+/** Lightness at 0 and at the ends, on either ground. */
+const LIGHTNESS: Record<Theme, Anchors["lightness"]> = { light: [0.97, 0.45], dark: [0.24, 0.86] };
 
-const DARK: Anchors = {
-  lightness: [0.24, 0.86],
-  below: { hue: [262, 230], chroma: [0.13, 0.1] },
-  above: { hue: [36, 76], chroma: [0.12, 0.125] },
-};
+/** Below 0 and above it, on light and on dark ground. The first is the one to start with. */
+const PALETTES = {
+  "blue–orange": {
+    light: [
+      { hue: [232, 262], chroma: [0.115, 0.16] },
+      { hue: [72, 36], chroma: [0.13, 0.155] },
+    ],
+    dark: [
+      { hue: [262, 230], chroma: [0.13, 0.1] },
+      { hue: [36, 76], chroma: [0.12, 0.125] },
+    ],
+  },
+  "purple–green": {
+    light: [
+      { hue: [318, 306], chroma: [0.12, 0.16] },
+      { hue: [136, 150], chroma: [0.13, 0.12] },
+    ],
+    dark: [
+      { hue: [302, 318], chroma: [0.14, 0.12] },
+      { hue: [152, 128], chroma: [0.11, 0.15] },
+    ],
+  },
+  "teal–ochre": {
+    light: [
+      { hue: [204, 214], chroma: [0.1, 0.085] },
+      { hue: [96, 72], chroma: [0.14, 0.105] },
+    ],
+    dark: [
+      { hue: [216, 200], chroma: [0.075, 0.105] },
+      { hue: [70, 94], chroma: [0.09, 0.14] },
+    ],
+  },
+} as const satisfies Record<string, Record<Theme, readonly [Arm, Arm]>>;
+
+export type Palette = keyof typeof PALETTES;
+
+export const palettes = Object.keys(PALETTES) as Palette[];
+
+/** What is shown of a signed value. */
+export type Sign = "both" | "positive" | "negative";
 
 /** Where chroma stops rising: early, so that the sign of small values is seen too. */
 const KNEE = 0.4;
@@ -56,11 +88,41 @@ export class Colormap {
   }
 }
 
-export const colormaps = { light: new Colormap(LIGHT), dark: new Colormap(DARK) } as const;
+const made = new Map<string, Colormap>();
+
+export function colormap(palette: Palette, theme: Theme): Colormap {
+  const key = palette + theme;
+  const known = made.get(key);
+  if (known) return known;
+  const [below, above] = PALETTES[palette][theme];
+  const map = new Colormap({ lightness: LIGHTNESS[theme], below, above });
+  made.set(key, map);
+  return map;
+}
 
 /** How much of the photograph a value covers: nothing at 0, never all of it. */
 export function opacity(x: number): number {
   return 0.9 * Math.min(1, Math.abs(x)) ** 0.9;
+}
+
+/** How values look in one view: its colours, which sign is shown, and how strongly. */
+export interface Ink {
+  readonly theme: Theme;
+  readonly map: Colormap;
+  readonly sign: Sign;
+  /** 0..1, times the opacity of heat over the picture. */
+  readonly strength: number;
+}
+
+/** The fraction as it is shown: 0 where its sign is not. */
+export function shownOf({ sign }: Ink, x: number): number {
+  return sign === "both" || x > 0 === (sign === "positive") ? x : 0;
+}
+
+/** A value as heat over the picture: its colour, and how much of the picture it covers. */
+export function heatColor(ink: Ink, fraction: number): [rgb: Rgb, alpha: number] {
+  const x = shownOf(ink, fraction);
+  return [ink.map.at(x), ink.strength * opacity(x)];
 }
 
 export function css([r, g, b]: Rgb, alpha = 1): string {

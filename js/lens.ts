@@ -2,11 +2,16 @@
  * What one view shows: the shared selections, what the pointer previews in
  * this view, and the numbers that follow from both.
  */
-import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals-core";
+import { computed, type ReadonlySignal, type Signal } from "@preact/signals-core";
 import { partsOf, type Word } from "./caption.ts";
+import { colormap, type Ink } from "./colormap.ts";
 import { heatOf, interactionOf, largest, tintOf } from "./interactions.ts";
-import type { Selection } from "./selection.ts";
+import type { Token } from "./protocol.ts";
+import { same } from "./selection.ts";
+import type { Settings } from "./settings.ts";
+import { createSide, type Side } from "./side.ts";
 import type { WidgetState } from "./state.ts";
+import type { Theme } from "./theme.ts";
 
 /**
  * A scale follows what is shown, but never below this share of the strongest
@@ -14,44 +19,52 @@ import type { WidgetState } from "./state.ts";
  */
 const FLOOR = 1 / 4;
 
-/** One side of the matrix (words or patches) as one view sees it. */
-export interface Side {
-  /** Under the pointer or the cursor: shown alone, kept nowhere. */
-  readonly preview: Signal<Selection | null>;
-  /** What a drag in progress would select. */
-  readonly draft: Signal<Selection | null>;
-  /** What is outlined as selected. */
-  readonly selected: ReadonlySignal<Selection>;
-  /** What the other side is summed over. */
-  readonly summed: ReadonlySignal<Selection>;
-}
-
-function side(selection: ReadonlySignal<Selection>, all: ReadonlySignal<Selection>): Side {
-  const preview = signal<Selection | null>(null);
-  const draft = signal<Selection | null>(null);
-  const selected = computed(() => draft.value ?? selection.value);
-  const summed = computed(() => {
-    const one = preview.value ?? selected.value;
-    return one.length > 0 ? one : all.value;
-  });
-  return { preview, draft, selected, summed };
+/** A scale symmetric about 0, and the values on it. */
+export interface Scale {
+  /** The value at its end; 0 before there is a result. */
+  readonly end: ReadonlySignal<number>;
+  /** The end it keeps whatever is shown; null: it follows. */
+  readonly lock: Signal<number | null>;
+  /** Where it follows: the end it never goes below. */
+  readonly floor: ReadonlySignal<number>;
+  /** Smallest and largest of the values shown. */
+  readonly range: ReadonlySignal<readonly [number, number] | null>;
+  /** The value under the pointer. */
+  readonly pointed: ReadonlySignal<number | null>;
 }
 
 export interface Lens {
+  readonly ink: ReadonlySignal<Ink>;
   readonly words: ReadonlySignal<readonly Word[]>;
+  /** What the caption is cut into now: its words, or the pieces that the model reads. */
+  readonly units: ReadonlySignal<readonly Word[]>;
   readonly tokens: Side;
   readonly region: Side;
-  /** Per patch, and the end of its scale; null before there is a result. */
+  /** Per patch; null before there is a result. */
   readonly heat: ReadonlySignal<Float64Array | null>;
-  readonly heatScale: ReadonlySignal<number>;
-  /** Per word, in the order of `words`, and the end of its scale. */
+  readonly heatScale: Scale;
+  /** Per unit, in the order of `units`. */
   readonly tint: ReadonlySignal<readonly number[] | null>;
-  readonly tintScale: ReadonlySignal<number>;
+  readonly tintScale: Scale;
   /** The interaction of what is selected, without previews. */
   readonly selection: ReadonlySignal<number | null>;
 }
 
-export function createLens(state: WidgetState): Lens {
+function wordsOf(caption: string, tokens: readonly Token[], pieces: boolean): Word[] {
+  return partsOf(caption, tokens, pieces).flatMap((part) => ("word" in part ? [part.word] : []));
+}
+
+export function createLens(
+  state: WidgetState,
+  settings: Settings,
+  theme: ReadonlySignal<Theme>,
+): Lens {
+  const ink = computed<Ink>(() => ({
+    theme: theme.value,
+    map: colormap(settings.palette.value, theme.value),
+    sign: settings.sign.value,
+    strength: settings.strength.value,
+  }));
   // Marginals leave the special tokens out: they are no words of the caption.
   const content = computed(() =>
     state.tokens.value.flatMap((token, index) => (token.special ? [] : [index])),
@@ -60,13 +73,11 @@ export function createLens(state: WidgetState): Lens {
     const { rows, columns } = state.grid.value;
     return Array.from({ length: rows * columns }, (_, patch) => patch);
   });
-  const words = computed(() =>
-    partsOf(state.caption.value, state.tokens.value).flatMap((part) =>
-      "word" in part ? [part.word] : [],
-    ),
-  );
-  const tokens = side(state.selectedTokens, content);
-  const region = side(state.selectedRegion, patches);
+  const cut = (pieces: boolean) => wordsOf(state.caption.value, state.tokens.value, pieces);
+  const words = computed(() => cut(false));
+  const units = computed(() => (settings.pieces.value ? cut(true) : words.value));
+  const tokens = createSide(state.selectedTokens, content, settings.mode, state.selectTokens);
+  const region = createSide(state.selectedRegion, patches, settings.mode, state.selectRegion);
 
   const heat = computed(() => {
     const a = state.interactions.value;
@@ -76,34 +87,83 @@ export function createLens(state: WidgetState): Lens {
     const a = state.interactions.value;
     if (!a) return null;
     const perToken = tintOf(a, region.summed.value);
-    return words.value.map((word) => word.tokens.reduce((sum, t) => sum + (perToken[t] ?? 0), 0));
+    return units.value.map((unit) => unit.tokens.reduce((sum, t) => sum + (perToken[t] ?? 0), 0));
   });
+  // With a foil, both captions and their difference have one scale.
+  const sides = computed(() =>
+    (["caption", "foil"] as const).slice(0, state.compared.value ? 2 : 1).flatMap((part) => {
+      const { caption, tokens, interactions, selected } = state.sides[part];
+      const a = interactions.value;
+      if (!a) return [];
+      const words = wordsOf(caption.value, tokens.value, false);
+      return { a, words: words.map(({ tokens }) => tokens), selected };
+    }),
+  );
   const floor = computed(() => {
-    const a = state.interactions.value;
-    if (!a) return 0;
-    const peaks = words.value.map((word) => largest(heatOf(a, word.tokens)));
-    return FLOOR * largest(peaks);
+    const peaks = sides.value.flatMap(({ a, words }) => words.map((word) => heatOf(a, word)));
+    return FLOOR * largest(peaks.map(largest));
   });
-  const scaleOf = (values: Iterable<number> | null) =>
-    values ? Math.max(largest(values), floor.value) : 0;
-  const orAll = (one: Selection, all: Selection) => (one.length > 0 ? one : all);
+  const compared = computed(() => {
+    const shown = { heat: 0, tint: 0 };
+    if (!state.compared.value) return shown;
+    for (const { a, words, selected } of sides.value) {
+      const chosen = selected.value.length > 0 ? selected.value : words.flat();
+      const tint = tintOf(a, region.chosen.value);
+      const sums = words.map((word) => word.reduce((sum, t) => sum + (tint[t] ?? 0), 0));
+      shown.heat = Math.max(shown.heat, largest(heatOf(a, chosen)));
+      shown.tint = Math.max(shown.tint, largest(sums));
+    }
+    return shown;
+  });
+  const scaleOf = (
+    name: "heat" | "tint",
+    values: ReadonlySignal<Float64Array | readonly number[] | null>,
+    lock: Signal<number | null>,
+    pointed: ReadonlySignal<number>,
+  ): Scale => ({
+    lock,
+    floor,
+    end: computed(() => {
+      const shown = values.value;
+      if (!shown) return 0;
+      return lock.value ?? Math.max(largest(shown), compared.value[name], floor.value);
+    }),
+    range: computed(() => {
+      const shown = values.value;
+      return shown && [Math.min(0, ...shown), Math.max(0, ...shown)];
+    }),
+    pointed: computed(() => values.value?.[pointed.value] ?? null),
+  });
 
   return {
+    ink,
     words,
+    units,
     tokens,
     region,
     heat,
-    heatScale: computed(() => scaleOf(heat.value)),
+    heatScale: scaleOf(
+      "heat",
+      heat,
+      settings.heatLock,
+      computed(() => {
+        const under = region.preview.value;
+        return under?.length === 1 ? (under[0] ?? -1) : -1;
+      }),
+    ),
     tint,
-    tintScale: computed(() => scaleOf(tint.value)),
+    tintScale: scaleOf(
+      "tint",
+      tint,
+      settings.tintLock,
+      computed(() => {
+        const under = tokens.preview.value;
+        return under ? units.value.findIndex((unit) => same(unit.tokens, under)) : -1;
+      }),
+    ),
     selection: computed(() => {
       const a = state.interactions.value;
-      if (!a) return null;
-      return interactionOf(
-        a,
-        orAll(tokens.selected.value, content.value),
-        orAll(region.selected.value, patches.value),
-      );
+      return a && interactionOf(a, tokens.chosen.value, region.chosen.value);
     }),
   };
 }

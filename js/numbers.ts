@@ -14,7 +14,52 @@ export function signed(value: number): string {
 }
 
 export function percent(fraction: number): string {
-  const value = 100 * Math.abs(fraction);
-  if (value > 0 && value < 0.1) return "< 0.1 %";
-  return `${value.toFixed(1)} %`;
+  const value = 100 * fraction;
+  if (value !== 0 && Math.abs(value) < 0.1) return "< 0.1 %";
+  return `${value.toFixed(1).replace("-", "−")} %`;
 }
+
+/** Decimals that give the largest of `values` four significant digits. */
+function decimalsOf(values: readonly number[]): number {
+  const size = Math.max(...values.map(Math.abs), 0) || 1;
+  return Math.max(0, Math.min(7, 3 - Math.floor(Math.log10(size))));
+}
+
+/** Numbers of one column: all with the same decimals. */
+export function aligned(values: readonly number[]): string[] {
+  const decimals = decimalsOf(values);
+  return values.map((value) => fixed(Math.round(value * 10 ** decimals), decimals, "+"));
+}
+
+/**
+ * Summands with as many decimals as their total has, rounded so that they add
+ * up to it as shown: what rounding leaves over goes where it is felt least,
+ * never into the first.
+ */
+export function rounded(
+  values: readonly number[],
+  total: number,
+): { summands: string[]; total: string } {
+  const decimals = decimalsOf(total === 0 ? values : [total]);
+  const units = values.map((value) => value * 10 ** decimals);
+  const whole = units.map(Math.round);
+  const sum = Math.round(total * 10 ** decimals);
+  const lost = (i: number) => (units[i] ?? 0) - (whole[i] ?? 0);
+  for (let left = sum - whole.reduce((a, b) => a + b, 0); left !== 0; left -= Math.sign(left)) {
+    const others = whole.map((_, i) => i).slice(1);
+    const [most = 0] = others.sort((a, b) => Math.sign(left) * (lost(b) - lost(a)));
+    whole[most] = (whole[most] ?? 0) + Math.sign(left);
+  }
+  return {
+    summands: whole.map((n) => fixed(n, decimals, "+")),
+    total: fixed(sum, decimals, ""),
+  };
+}
+
+function fixed(units: number, decimals: number, plus: string): string {
+  if (units === 0) return "0";
+  const text = Math.abs(units / 10 ** decimals).toFixed(decimals);
+  return `${units < 0 ? "−" : plus}${text}`;
+}
+
+export const patchCount = (n: number) => (n === 1 ? "1 patch" : `${n} patches`);

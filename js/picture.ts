@@ -1,19 +1,20 @@
 /** The picture with the heat map over it: where patches are read and selected. */
 import { effect, type ReadonlySignal, signal } from "@preact/signals-core";
-import { colormaps, css, opacity } from "./colormap.ts";
-import { element, listenerOf } from "./dom.ts";
+import { element, listenerOf, until } from "./dom.ts";
 import type { Lens } from "./lens.ts";
 import { signed } from "./numbers.ts";
-import { outlineOf } from "./outline.ts";
-import type { Grid } from "./protocol.ts";
-import { box, join, modeOf, type Selection, toggle } from "./selection.ts";
+import {
+  Geometry,
+  heatPainter,
+  paintCursor,
+  paintOutline,
+  paintOutside,
+  paintPath,
+} from "./painting.ts";
+import { boxOf, lassoOf, type Point, strokeOf } from "./regions.ts";
+import { join, type Selection, same } from "./selection.ts";
+import type { Settings, Tool } from "./settings.ts";
 import type { WidgetState } from "./state.ts";
-import type { Theme } from "./theme.ts";
-
-interface Point {
-  x: number;
-  y: number;
-}
 
 export interface PictureView {
   node: HTMLElement;
@@ -21,10 +22,27 @@ export interface PictureView {
   spoken: ReadonlySignal<string>;
 }
 
+interface Drag {
+  /** All of a lasso's points; of the others, only what the next step needs. */
+  path: Point[];
+  /** What letting go at once would have chosen. */
+  readonly dab: Selection;
+  patches: Selection;
+  moved: boolean;
+}
+
+/** The brush's radius as a share of the grid, until it is changed. */
+const BRUSH = 1 / 16;
+
+/** Points of a lasso closer than this, in patches, add nothing. */
+const LASSO_STEP = 0.1;
+
+const TOOL_KEYS: Record<string, Tool> = { b: "box", p: "brush", l: "lasso" };
+
 export function picture(
   state: WidgetState,
   lens: Lens,
-  theme: ReadonlySignal<Theme>,
+  settings: Settings,
   lifetime: AbortSignal,
 ): PictureView {
   const image = element("img", "exclip-image", { alt: "", draggable: "false" });
@@ -33,18 +51,24 @@ export function picture(
     role: "application",
     "aria-roledescription": "patch grid",
     "aria-label":
-      "Picture. Arrow keys move over its patches, Enter selects, Shift adds, Alt subtracts, Escape clears.",
+      "Picture. Arrow keys move over its patches, Enter selects, Shift with arrows extends, Shift with Enter adds, Alt with Enter subtracts, I inverts, Escape clears.",
     tabindex: "0",
   });
   const broken = element("div", "exclip-broken", {}, "The picture could not be read.");
   const node = element("div", "exclip-picture", {}, image, broken, canvas);
   const context = canvas.getContext("2d");
+  const paintHeat = heatPainter();
   const side = lens.region;
   /** The keyboard's patch, drawn while the picture has the focus by keyboard. */
   const cursor = signal<number | null>(null);
   const spoken = signal("");
   let lastCursor = 0;
+  let drag: Drag | null = null;
+  /** The patch just kept: its preview waits until the pointer has been elsewhere. */
+  let settled = -1;
 
+  /** Device pixels to a pixel of the page. */
+  let unit = 1;
   let frame = 0;
   /** One paint a frame, however many events came in it. */
   function schedule(): void {
@@ -55,19 +79,23 @@ export function picture(
     frame = 0;
     if (!context || canvas.width === 0) return;
     const map = new Geometry(state.grid.peek(), canvas.width, canvas.height);
+    const ink = lens.ink.peek();
     context.clearRect(0, 0, canvas.width, canvas.height);
-    paintOutside(context, map, theme.peek());
+    paintOutside(context, map, ink.theme);
     const heat = lens.heat.peek();
-    if (heat) paintHeat(context, map, heat, lens.heatScale.peek(), theme.peek());
-    const unit = canvas.width / Math.max(1, canvas.clientWidth);
+    if (heat) {
+      paintHeat(context, map, heat, lens.heatScale.end.peek(), ink, settings.smooth.peek());
+    }
     paintOutline(context, map, side.selected.peek(), 2.5 * unit, "#fff", "#000");
     const under = side.preview.peek();
     if (under) paintOutline(context, map, under, 1.25 * unit, "#fff", "#0008");
+    if (drag && settings.tool.peek() === "lasso") paintPath(context, map, drag.path, unit);
     const at = cursor.peek();
     if (at !== null) paintCursor(context, map, at, unit);
   }
 
-  const stops = [
+  until(
+    lifetime,
     effect(() => {
       const shown = state.picture.value;
       broken.hidden = true;
@@ -81,21 +109,25 @@ export function picture(
       return () => URL.revokeObjectURL(url);
     }),
     effect(() => {
-      void [state.grid.value, lens.heat.value, theme.value, cursor.value];
+      void [state.grid.value, lens.heat.value, cursor.value, settings.smooth.value];
       void [side.selected.value, side.preview.value];
-      canvas.dataset.scale = String(lens.heatScale.value);
-      node.classList.toggle("exclip-heated", lens.heat.value !== null);
+      canvas.dataset.scale = String(lens.heatScale.end.value);
+      // The photograph steps back as far as heat comes forward.
+      const strength = lens.heat.value ? lens.ink.value.strength : 0;
+      image.style.setProperty("--exclip-strength", String(strength));
       schedule();
+    }),
+    effect(() => {
+      node.dataset.tool = settings.tool.value;
     }),
     effect(() => {
       // Another grid has other patches under the same numbers.
       void state.grid.value;
-      side.preview.value = null;
-      side.draft.value = null;
+      stopDrag();
       cursor.value = null;
       lastCursor = 0;
     }),
-  ];
+  );
 
   image.addEventListener(
     "load",
@@ -119,6 +151,8 @@ export function picture(
     if (width === canvas.width && height === canvas.height) return;
     canvas.width = width;
     canvas.height = height;
+    // Kept: to ask while painting would have the whole widget laid out first.
+    unit = width / Math.max(1, canvas.clientWidth);
     // Sizing cleared it: paint before the browser shows it empty.
     paint();
   });
@@ -133,7 +167,6 @@ export function picture(
   seen.observe(canvas);
   canvas.addEventListener("contextrestored", schedule, { signal: lifetime });
   lifetime.addEventListener("abort", () => {
-    for (const stop of stops) stop();
     resized.disconnect();
     seen.disconnect();
     cancelAnimationFrame(frame);
@@ -149,57 +182,84 @@ export function picture(
     };
   }
 
-  const touched = (a: Point, b: Point) => patchesBetween(a, b, state.grid.peek());
+  const centerOf = (patch: number): Point => {
+    const { columns } = state.grid.peek();
+    return { x: (patch % columns) + 0.5, y: Math.floor(patch / columns) + 0.5 };
+  };
+  const patchAt = (point: Point) => boxOf(point, point, state.grid.peek())[0] ?? -1;
+  const radius = () => {
+    const { rows, columns } = state.grid.peek();
+    return settings.brush.peek() ?? BRUSH * Math.min(rows, columns);
+  };
 
-  let drag: { from: Point; moved: boolean } | null = null;
-  /** The patch just kept: its preview waits until the pointer has been elsewhere. */
-  let settled = -1;
+  /** What a press there, let go at once, chooses. */
+  function dabOf(point: Point): Selection {
+    const grid = state.grid.peek();
+    return settings.tool.peek() === "brush"
+      ? strokeOf(point, point, radius(), grid)
+      : boxOf(point, point, grid);
+  }
 
-  function keep(patches: Selection, single: boolean, event: MouseEvent | KeyboardEvent): void {
-    const choose = single ? toggle : join;
-    side.preview.value = null;
-    side.draft.value = null;
-    state.selectRegion(choose(state.selectedRegion.peek(), patches, modeOf(event)));
+  /** What the drag has chosen when it comes to `to`. */
+  function drawn(stroke: Drag, to: Point): Selection {
+    const grid = state.grid.peek();
+    const [first = to] = stroke.path;
+    const last = stroke.path.at(-1) ?? to;
+    switch (settings.tool.peek()) {
+      case "box":
+        return boxOf(first, to, grid);
+      case "brush":
+        stroke.path = [to];
+        return join(stroke.patches, strokeOf(last, to, radius(), grid), "add");
+      case "lasso": {
+        if (Math.hypot(to.x - last.x, to.y - last.y) > LASSO_STEP) stroke.path.push(to);
+        const inside = lassoOf(stroke.path, grid);
+        return inside.length > 0 ? inside : dabOf(first);
+      }
+    }
   }
 
   function stopDrag(): void {
     drag = null;
-    side.draft.value = null;
+    side.rest();
   }
 
   const on = listenerOf(canvas, lifetime);
 
   on("pointerdown", (event) => {
     if (event.button !== 0 || !event.isPrimary) return;
-    drag = { from: pointOf(event), moved: false };
+    const from = pointOf(event);
+    const dab = dabOf(from);
+    drag = { path: [from], dab, patches: dab, moved: false };
     cursor.value = null;
     canvas.setPointerCapture(event.pointerId);
     canvas.focus({ preventScroll: true });
   });
   on("pointermove", (event) => {
     const to = pointOf(event);
-    const [under] = touched(to, to);
     if (drag) {
-      const patches = touched(drag.from, to);
-      drag.moved ||= patches.length > 1;
-      if (!drag.moved) return;
-      side.preview.value = null;
-      side.draft.value = join(state.selectedRegion.peek(), patches, modeOf(event));
+      drag.patches = drawn(drag, to);
+      drag.moved ||= !same(drag.patches, drag.dab);
+      schedule();
+      if (drag.moved) side.plan(drag.patches, event);
       return;
     }
-    if (under !== undefined && under === settled) return;
+    const under = patchAt(to);
+    if (under >= 0 && under === settled) return;
     settled = -1;
-    if (under !== side.preview.peek()?.[0]) {
-      side.preview.value = under === undefined ? null : [under];
-    }
+    const patches = under < 0 ? [] : dabOf(to);
+    if (same(patches, side.preview.peek() ?? [])) return;
+    side.preview.value = patches.length > 0 ? patches : null;
   });
   on("pointerup", (event) => {
     if (!drag) return;
-    const { from, moved } = drag;
-    drag = null;
+    const { moved } = drag;
     const to = pointOf(event);
-    settled = touched(to, to)[0] ?? -1;
-    keep(touched(from, to), !moved, event);
+    const patches = drawn(drag, to);
+    drag = null;
+    settled = patchAt(to);
+    side.keep(patches, event, !moved);
+    schedule();
   });
   on("pointercancel", stopDrag);
   on("pointerleave", () => {
@@ -210,19 +270,31 @@ export function picture(
   on("keydown", (event) => {
     if (event.key === "Escape" && drag) {
       stopDrag();
+      schedule();
       event.stopPropagation();
       return;
     }
-    const { rows, columns } = state.grid.peek();
+    if (!act(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  on("focusout", () => {
+    cursor.value = null;
+    if (!drag) side.rest();
+  });
+
+  /** What a key does; false where it is not ours. */
+  function act(event: KeyboardEvent): boolean {
+    const grid = state.grid.peek();
+    const { rows, columns } = grid;
     const at = cursor.peek() ?? lastCursor;
     if (event.key === "Enter" || event.key === " ") {
-      event.preventDefault();
-      event.stopPropagation();
-      keep([at], true, event);
+      side.keep([at], event, true);
       cursor.value = at;
       lastCursor = at;
-      return;
+      return true;
     }
+    if (side.act(event)) return true;
     const [row, column] = [Math.floor(at / columns), at % columns];
     const target = {
       ArrowLeft: [row, column - 1],
@@ -232,146 +304,30 @@ export function picture(
       Home: [row, 0],
       End: [row, columns - 1],
     }[event.key];
-    if (!target) return;
-    event.preventDefault();
-    event.stopPropagation();
+    if (!target) return !event.ctrlKey && !event.metaKey && actOnTool(event.key);
     const [nextRow, nextColumn] = target as [number, number];
     // The first key only shows where the cursor is.
     const inside = nextRow >= 0 && nextRow < rows && nextColumn >= 0 && nextColumn < columns;
     const next = cursor.peek() === null || !inside ? at : nextRow * columns + nextColumn;
     cursor.value = next;
     lastCursor = next;
-    side.preview.value = [next];
+    if (event.shiftKey) side.extend(at, (from) => boxOf(centerOf(from), centerOf(next), grid));
+    else side.point([next]);
     const value = lens.heat.peek()?.[next];
     const place = `Row ${Math.floor(next / columns) + 1}, column ${(next % columns) + 1}`;
     const chosen = side.selected.peek().includes(next) ? ", selected" : "";
     spoken.value = `${place}${value === undefined ? "" : `, ${signed(value)}`}${chosen}`;
-  });
-  on("focusout", () => {
-    cursor.value = null;
-    if (!drag) side.preview.value = null;
-  });
+    return true;
+  }
+
+  function actOnTool(key: string): boolean {
+    const tool = TOOL_KEYS[key];
+    if (tool) settings.tool.value = tool;
+    else if (key === "[" || key === "]") {
+      settings.brush.value = Math.max(0.5, radius() + (key === "]" ? 0.5 : -0.5));
+    } else return false;
+    return true;
+  }
 
   return { node, spoken };
-}
-
-/** All patches that the box between two points touches; none where it misses the crop. */
-function patchesBetween(a: Point, b: Point, grid: Grid): number[] {
-  const [left, right] = [Math.min(a.x, b.x), Math.max(a.x, b.x)];
-  const [top, bottom] = [Math.min(a.y, b.y), Math.max(a.y, b.y)];
-  if (right < 0 || bottom < 0 || left >= grid.columns || top >= grid.rows) return [];
-  const column = (x: number) => Math.max(0, Math.min(grid.columns - 1, Math.floor(x)));
-  const row = (y: number) => Math.max(0, Math.min(grid.rows - 1, Math.floor(y)));
-  return box(
-    row(top) * grid.columns + column(left),
-    row(bottom) * grid.columns + column(right),
-    grid.columns,
-  );
-}
-
-/** Grid units to device pixels, rounded, so that neighbours share an edge without a seam. */
-class Geometry {
-  readonly grid: Grid;
-  readonly width: number;
-  readonly height: number;
-
-  constructor(grid: Grid, width: number, height: number) {
-    this.grid = grid;
-    this.width = width;
-    this.height = height;
-  }
-
-  x(column: number): number {
-    const { left, width, columns } = this.grid;
-    return Math.round((left + (width * column) / columns) * this.width);
-  }
-
-  y(row: number): number {
-    const { top, height, rows } = this.grid;
-    return Math.round((top + (height * row) / rows) * this.height);
-  }
-}
-
-/** What the model never saw: veiled, behind a fine frame around the crop. */
-function paintOutside(context: CanvasRenderingContext2D, map: Geometry, theme: Theme): void {
-  const [x, y] = [map.x(0), map.y(0)];
-  const [width, height] = [map.x(map.grid.columns) - x, map.y(map.grid.rows) - y];
-  if (width >= map.width && height >= map.height) return;
-  context.beginPath();
-  context.rect(0, 0, map.width, map.height);
-  context.rect(x, y, width, height);
-  context.fillStyle = theme === "dark" ? "rgb(17 17 17 / 0.66)" : "rgb(255 255 255 / 0.66)";
-  context.fill("evenodd");
-  context.strokeStyle = theme === "dark" ? "rgb(255 255 255 / 0.7)" : "rgb(0 0 0 / 0.6)";
-  context.lineWidth = 1;
-  context.strokeRect(x - 0.5, y - 0.5, width + 1, height + 1);
-}
-
-function paintHeat(
-  context: CanvasRenderingContext2D,
-  map: Geometry,
-  heat: Float64Array,
-  scale: number,
-  theme: Theme,
-): void {
-  if (scale === 0) return;
-  const { rows, columns } = map.grid;
-  for (let row = 0; row < rows; row++) {
-    const [top, bottom] = [map.y(row), map.y(row + 1)];
-    for (let column = 0; column < columns; column++) {
-      const x = (heat[row * columns + column] ?? 0) / scale;
-      const [left, right] = [map.x(column), map.x(column + 1)];
-      context.fillStyle = css(colormaps[theme].at(x), opacity(x));
-      context.fillRect(left, top, right - left, bottom - top);
-    }
-  }
-}
-
-/** Light on dark, so that it shows on any picture. */
-function paintOutline(
-  context: CanvasRenderingContext2D,
-  map: Geometry,
-  patches: Selection,
-  width: number,
-  inner: string,
-  outer: string,
-): void {
-  context.beginPath();
-  for (const [x1, y1, x2, y2] of outlineOf(patches, map.grid.columns)) {
-    context.moveTo(map.x(x1), map.y(y1));
-    context.lineTo(map.x(x2), map.y(y2));
-  }
-  context.lineCap = "square";
-  context.strokeStyle = outer;
-  context.lineWidth = 2 * width;
-  context.stroke();
-  context.strokeStyle = inner;
-  context.lineWidth = width;
-  context.stroke();
-}
-
-/** Corner marks, so that the cursor never looks like a selection. */
-function paintCursor(
-  context: CanvasRenderingContext2D,
-  map: Geometry,
-  patch: number,
-  unit: number,
-): void {
-  const [row, column] = [Math.floor(patch / map.grid.columns), patch % map.grid.columns];
-  const [left, top, right, bottom] = [map.x(column), map.y(row), map.x(column + 1), map.y(row + 1)];
-  const arm = Math.min(right - left, bottom - top) / 3;
-  context.beginPath();
-  for (const [x, dx] of [[left, arm] as const, [right, -arm] as const]) {
-    for (const [y, dy] of [[top, arm] as const, [bottom, -arm] as const]) {
-      context.moveTo(x + dx, y);
-      context.lineTo(x, y);
-      context.lineTo(x, y + dy);
-    }
-  }
-  context.lineCap = "square";
-  for (const [color, width] of [["#000", 5] as const, ["#fff", 2.5] as const]) {
-    context.strokeStyle = color;
-    context.lineWidth = width * unit;
-    context.stroke();
-  }
 }

@@ -1,6 +1,6 @@
 /** Where the newest request stands: a thin line and a way out while computing, words after. */
 import { effect } from "@preact/signals-core";
-import { element } from "./dom.ts";
+import { element, listenerOf, until } from "./dom.ts";
 import type { WidgetState } from "./state.ts";
 
 const HINT =
@@ -20,15 +20,13 @@ export function progress(state: WidgetState, lifetime: AbortSignal): ProgressVie
       "data-testid": "exclip-progress",
       role: "progressbar",
       "aria-label": "Computing interactions",
-      "aria-valuemin": "0",
-      "aria-valuemax": "100",
     },
     bar,
   );
-  const words = element("span", "exclip-computing");
+  const words = element("span", "exclip-computing", { "data-testid": "exclip-computing" });
   const cancel = element(
     "button",
-    "exclip-cancel",
+    "exclip-tool exclip-text exclip-button",
     { type: "button", "data-testid": "exclip-cancel" },
     "Cancel",
   );
@@ -40,50 +38,53 @@ export function progress(state: WidgetState, lifetime: AbortSignal): ProgressVie
     role: "status",
   });
   const status = element("div", "exclip-status", {}, running, hint, error, notice);
+  listenerOf(cancel, lifetime)("click", state.cancel);
 
-  cancel.addEventListener(
-    "click",
-    () => {
-      cancel.disabled = true;
-      state.cancel();
-    },
-    { signal: lifetime },
-  );
+  function count(): void {
+    const now = state.progress.value;
+    const fraction = now && now.total > 0 ? Math.min(1, now.done / now.total) : null;
+    const percent = fraction === null ? null : Math.round(100 * fraction);
+    line.classList.toggle("exclip-indeterminate", fraction === null);
+    bar.style.transform = fraction === null ? "" : `scaleX(${fraction})`;
+    const seconds = now?.ends ? Math.ceil((now.ends - performance.now()) / 1000) : 0;
+    const left = seconds > 1 && percent !== 100 ? ` · about ${duration(seconds)} left` : "";
+    const doing = state.stale.value ? "Replacing what is shown…" : "Computing…";
+    words.textContent = percent === null ? doing : `${doing} ${percent} %${left}`;
+    if (percent === null) line.removeAttribute("aria-valuenow");
+    else line.setAttribute("aria-valuenow", String(percent));
+  }
 
-  const stops = [
+  until(
+    lifetime,
     effect(() => {
       const { phase, message } = state.status.value;
       const computing = phase === "computing";
       line.hidden = !computing;
       running.hidden = !computing;
       hint.hidden = computing || !state.interactions.value;
-      cancel.disabled = false;
       error.hidden = phase !== "error";
       error.textContent = phase === "error" ? message || "The computation failed." : "";
-    }),
-    effect(() => {
-      const { phase, message } = state.status.value;
-      const cancelled = state.interactions.value
-        ? "Cancelled. The last finished step is shown."
-        : "Cancelled.";
+      const cancelled = state.stale.value
+        ? "Cancelled. What is shown is the result before."
+        : state.interactions.value
+          ? "Cancelled. The last finished step is shown."
+          : "Cancelled.";
       const said = phase === "cancelled" ? message || cancelled : phase === "idle" ? message : "";
       const all = [said, state.notice.value ?? ""].filter((text) => text !== "");
       notice.hidden = all.length === 0;
       notice.textContent = all.join(" ");
     }),
     effect(() => {
-      const now = state.progress.value;
-      const fraction = now && now.total > 0 ? Math.min(1, now.done / now.total) : null;
-      line.classList.toggle("exclip-indeterminate", fraction === null);
-      bar.style.transform = fraction === null ? "" : `scaleX(${fraction})`;
-      words.textContent =
-        fraction === null ? "Computing…" : `Computing… ${Math.round(100 * fraction)} %`;
-      if (fraction === null) line.removeAttribute("aria-valuenow");
-      else line.setAttribute("aria-valuenow", String(Math.round(100 * fraction)));
+      count();
+      if (state.status.value.phase !== "computing") return;
+      // The time left runs down between two steps too.
+      const clock = setInterval(count, 1000);
+      return () => clearInterval(clock);
     }),
-  ];
-  lifetime.addEventListener("abort", () => {
-    for (const stop of stops) stop();
-  });
+  );
   return { line, status };
+}
+
+function duration(seconds: number): string {
+  return seconds < 100 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
 }

@@ -5,9 +5,10 @@ export type Selection = readonly number[];
 /** How a gesture joins what is selected already. */
 export type Mode = "replace" | "add" | "subtract";
 
-export function modeOf(event: { shiftKey: boolean; altKey: boolean }): Mode {
+/** What the keys say, else what was chosen for hands without keys. */
+export function modeOf(event: { shiftKey: boolean; altKey: boolean }, chosen: Mode): Mode {
   if (event.altKey) return "subtract";
-  return event.shiftKey ? "add" : "replace";
+  return event.shiftKey ? "add" : chosen;
 }
 
 export function sorted(indices: Iterable<number>): number[] {
@@ -34,15 +35,7 @@ export function toggle(selection: Selection, indices: Selection, mode: Mode): nu
   return mode === "replace" && same(selection, next) ? [] : next;
 }
 
-/** The patches between two corners, both included, in whatever order they are given. */
-export function box(a: number, b: number, columns: number): number[] {
-  const [rowA, columnA] = [Math.floor(a / columns), a % columns];
-  const [rowB, columnB] = [Math.floor(b / columns), b % columns];
-  const patches: number[] = [];
-  for (let r = Math.min(rowA, rowB); r <= Math.max(rowA, rowB); r++) {
-    for (let c = Math.min(columnA, columnB); c <= Math.max(columnA, columnB); c++) {
-      patches.push(r * columns + c);
-    }
-  }
-  return patches;
+/** What of `all` is not selected. */
+export function invert(selection: Selection, all: Selection): number[] {
+  return join(all, selection, "subtract");
 }

@@ -1,25 +1,36 @@
 /**
  * What all views of one widget share: the synced traits as signals, the last
- * good interactions, and where the newest request stands.
+ * good interactions, what is being asked, and where the newest request stands.
  *
- * The browser owns the two selections together with the kernel; everything
- * else here is the kernel's, and only follows.
+ * The browser owns the two selections together with the kernel, and alone
+ * which of caption, foil and difference is looked at; everything else here is
+ * the kernel's, and only follows.
  */
 import { batch, computed, type ReadonlySignal, signal } from "@preact/signals-core";
+import { type Asking, createAsking } from "./asking.ts";
+import { differenceOf, pairsOf, rowsOf, subtract } from "./comparison.ts";
 import type { Interactions } from "./interactions.ts";
 import {
+  type Choices,
   type Grid,
   isShape,
+  type Layer,
   type MessageListener,
   type Model,
+  type Pair,
+  type Report,
   readMessage,
+  type SentSummary,
+  type Shape,
   type Status,
   type Summary,
+  type Test,
+  type ToKernel,
   type Token,
   type Traits,
 } from "./protocol.ts";
 import { type Selection, same } from "./selection.ts";
-import { decode, FrameAssembler } from "./stream.ts";
+import { decode, FrameAssembler, type Outcome } from "./stream.ts";
 
 export interface Picture {
   bytes: DataView;
@@ -29,21 +40,57 @@ export interface Picture {
 export interface Progress {
   done: number;
   total: number;
+  /** When it should be finished (as `performance.now()`); null while that is not known. */
+  ends: number | null;
+}
+
+/** Which captions there are. */
+export type Part = "caption" | "foil";
+
+/** What is looked at. */
+export type Look = Part | "difference";
+
+/** A caption, or the difference of both as one, with its own interactions. */
+export interface Side {
+  readonly caption: ReadonlySignal<string>;
+  readonly tokens: ReadonlySignal<readonly Token[]>;
+  readonly interactions: ReadonlySignal<Interactions | null>;
+  /** What is selected, as rows of this side. */
+  readonly selected: ReadonlySignal<Selection>;
 }
 
 export interface WidgetState {
+  /** These five, and `selectTokens`, are about what is looked at. */
   readonly caption: ReadonlySignal<string>;
   readonly tokens: ReadonlySignal<readonly Token[]>;
+  readonly interactions: ReadonlySignal<Interactions | null>;
+  readonly summary: ReadonlySignal<Summary | null>;
+  readonly selectedTokens: ReadonlySignal<Selection>;
+
+  readonly look: ReadonlySignal<Look>;
+  /** Whether there is a foil. */
+  readonly compared: ReadonlySignal<boolean>;
+  readonly sides: Readonly<Record<Look, Side>>;
+  /** The caption's rows beside the foil's; each to itself without a foil. */
+  readonly pairs: ReadonlySignal<readonly Pair[]>;
+
   readonly picture: ReadonlySignal<Picture | null>;
   readonly grid: ReadonlySignal<Grid>;
-  readonly summary: ReadonlySignal<Summary | null>;
-  readonly interactions: ReadonlySignal<Interactions | null>;
-  readonly selectedTokens: ReadonlySignal<Selection>;
   readonly selectedRegion: ReadonlySignal<Selection>;
+  readonly method: ReadonlySignal<string>;
+  readonly layers: Readonly<Record<"text_layer" | "image_layer", ReadonlySignal<Layer>>>;
+  readonly choices: ReadonlySignal<Choices | null>;
+  readonly tests: ReadonlySignal<readonly Test[]>;
+  readonly asking: Asking;
+  /** Whether questions have somebody to answer them. */
+  readonly answered: ReadonlySignal<boolean>;
   readonly status: ReadonlySignal<Status>;
   readonly progress: ReadonlySignal<Progress | null>;
+  /** What is shown belongs to an earlier request, until the newest has something to show. */
+  readonly stale: ReadonlySignal<boolean>;
   /** Something that went wrong on the way here, in words. */
   readonly notice: ReadonlySignal<string | null>;
+  lookAt(look: Look): void;
   selectTokens(tokens: Selection): void;
   selectRegion(patches: Selection): void;
   cancel(): void;
@@ -51,12 +98,25 @@ export interface WidgetState {
 }
 
 /** The traits that say what is explained; interactions belong to one set of them. */
-const INPUTS = ["caption", "_tokens", "_picture", "_picture_type", "_grid"] as const;
+const PICTURE = ["_picture", "_picture_type", "_grid"] as const;
+const INPUTS = {
+  caption: ["caption", "_tokens", ...PICTURE],
+  foil: ["foil", "_foil_tokens", ...PICTURE],
+} as const;
 const FOLLOWED = [
-  ...INPUTS,
+  ...INPUTS.caption,
+  "foil",
+  "_foil_tokens",
+  "_pairs",
+  "method",
+  "text_layer",
+  "image_layer",
+  "_choices",
+  "_tests",
   "_summary",
   "_result",
   "_result_shape",
+  "_foil_result",
   "_status",
   "tokens",
   "region",
@@ -65,104 +125,310 @@ const FOLLOWED = [
 const NO_GRID: Grid = { rows: 1, columns: 1, left: 0, top: 0, width: 1, height: 1 };
 const IDLE: Status = { phase: "idle", message: "" };
 
-/** A kernel that computes says so at once; a saved "computing" stays silent. */
+/** A kernel that is there says so at once; one that is gone says nothing. */
 const SILENCE_MS = 10_000;
 
+/** A view that joins a computation hears within this time how far it is. */
+const JOIN_MS = 100;
+
+/** More than any model reads. */
+const NO_TOKEN = 2 ** 20;
+
+/** Hosts make new objects of what has not changed. */
+function alike(a: unknown, b: unknown): boolean {
+  return a === b || (!ArrayBuffer.isView(a) && JSON.stringify(a) === JSON.stringify(b));
+}
+
 export function createState(model: Model): WidgetState {
-  const caption = signal("");
-  const tokens = signal<readonly Token[]>([]);
+  const traits = signal<Partial<Traits>>({});
   const picture = signal<Picture | null>(null);
-  const grid = signal<Grid>(NO_GRID);
-  const summary = signal<Summary | null>(null);
-  const shown = signal<Interactions | null>(null);
+  const shown = {
+    caption: signal<Interactions | null>(null),
+    foil: signal<Interactions | null>(null),
+  };
+  const summary = signal<SentSummary | null>(null);
   const tokenSelection = signal<Selection>([]);
+  /** Selected rows of the foil that have no counterpart: the traits have no place for them. */
+  const foilAlone = signal<Selection>([]);
   const regionSelection = signal<Selection>([]);
+  const chosen = signal<Look>("caption");
   const status = signal<Status>(IDLE);
   const progress = signal<Progress | null>(null);
-  const notice = signal<string | null>(null);
+  const stale = signal(false);
+  const problem = signal<string | null>(null);
+  /** Nothing comes of what is being computed. */
+  const silent = signal(false);
+  /** Nobody answers. */
+  const gone = signal(false);
+  const announced = signal<readonly number[] | null>(null);
+
+  /** A part of the traits that changes only when its contents do. */
+  function trait<Name extends keyof Traits, Empty>(name: Name, empty: Empty) {
+    let kept: NonNullable<Traits[Name]> | Empty = empty;
+    return computed(() => {
+      const now = traits.value[name] ?? empty;
+      if (!alike(now, kept)) kept = now as NonNullable<Traits[Name]>;
+      return kept;
+    });
+  }
+
+  const grid = trait("_grid", NO_GRID);
+  const foil = trait("foil", null);
+  const tokens = { caption: trait("_tokens", []), foil: trait("_foil_tokens", []) };
+  const texts = { caption: trait("caption", ""), foil: computed(() => foil.value ?? "") };
+  const compared = computed(() => foil.value !== null);
+  const sentPairs = trait("_pairs", []);
+  const pairs = computed<readonly Pair[]>(() =>
+    compared.value ? sentPairs.value : tokens.caption.value.map((_, row) => [row, null] as const),
+  );
+  const look = computed<Look>(() => (compared.value ? chosen.value : "caption"));
+  /** The places in `pairs` that are selected. */
+  const selectedPairs = computed(() => [
+    ...pairsOf(pairs.value, 0, tokenSelection.value),
+    ...pairsOf(pairs.value, 1, foilAlone.value),
+  ]);
+
+  function side(part: Part, selected: () => Selection): Side {
+    return {
+      caption: texts[part],
+      tokens: tokens[part],
+      // Between two updates of the traits the pieces may not fit each other.
+      interactions: computed(() => {
+        const { rows, columns } = grid.value;
+        const a = shown[part].value;
+        const fits =
+          a?.tokens === tokens[part].value.length && a.rows === rows && a.columns === columns;
+        return fits ? a : null;
+      }),
+      selected: computed(() => selected().filter((row) => row < tokens[part].value.length)),
+    };
+  }
+  const caption = side("caption", () => tokenSelection.value);
+  const other = side("foil", () => rowsOf(pairs.value, 1, selectedPairs.value));
+  const difference = computed(() =>
+    differenceOf(
+      { caption: caption.caption.value, tokens: caption.tokens.value },
+      { caption: other.caption.value, tokens: other.tokens.value },
+      pairs.value,
+    ),
+  );
+  const sides: Record<Look, Side> = {
+    caption,
+    foil: other,
+    difference: {
+      caption: computed(() => difference.value.caption),
+      tokens: computed(() => difference.value.tokens),
+      interactions: computed(() => {
+        const [a, b] = [caption.interactions.value, other.interactions.value];
+        return a && b && subtract(a, b, pairs.value);
+      }),
+      selected: computed(() => selectedPairs.value.toSorted((a, b) => a - b)),
+    },
+  };
+  const looked = computed(() => sides[look.value]);
 
   /** The newest request seen; older ones are no longer listened to. */
   let newest = -1;
-  let assembler: FrameAssembler | null = null;
-  let seen: Partial<Traits> = {};
+  /** The newest one that was cancelled here: nothing of it is wanted, whatever still comes. */
+  let dropped = -1;
+  let assemblers: Record<Part, FrameAssembler> | null = null;
+  /** What the time left is reckoned from. */
+  let base = { time: 0, done: 0 };
+  let heard = false;
+  let patience = SILENCE_MS;
+  /** Cancelled before its number was known. */
+  let dropNext = false;
+  /** The traits say that something is computed, and no message yet which. */
+  let unnumbered = false;
+  let silence: ReturnType<typeof setTimeout> | undefined;
+  let disposed = false;
 
-  function show(frame: Interactions | undefined, problem: string | undefined): void {
-    if (frame) shown.value = frame;
-    if (frame || problem) notice.value = problem ?? null;
+  function send(content: ToKernel, buffer?: ArrayBuffer): void {
+    if (disposed) return;
+    try {
+      if (buffer) model.send(content, undefined, [buffer]);
+      else model.send(content);
+      expect();
+    } catch {
+      gone.value = true; // the host has closed the channel
+    }
+  }
+  const asking = createAsking(send);
+
+  /** Says that a view is here; any word back shows that a kernel is. */
+  function knock(): void {
+    send({ kind: "hello" });
+    // A finished widget leaves a hello unanswered, but refuses to test a token that no caption has.
+    send({ kind: "test", ask: 0, tokens: [NO_TOKEN], region: [] });
+  }
+
+  /** Waits for a word, ever longer; says so when there is none. */
+  function expect(): void {
+    clearTimeout(silence);
+    silence = setTimeout(() => {
+      const computing = status.peek().phase === "computing";
+      // A test may take its time; whatever else is asked is answered before anything is computed.
+      const { test: _, ...questions } = asking.open.peek();
+      const waiting = Object.values(questions).some(({ refused }) => refused === null);
+      if (heard && !computing && !waiting) return;
+      if (!heard && computing) {
+        // Saved in the middle of a computation that nobody goes on with.
+        status.value = {
+          phase: "idle",
+          message: "No kernel is computing this; run the cell again.",
+        };
+      }
+      batch(() => {
+        silent.value = computing;
+        gone.value = !heard || waiting;
+      });
+      patience *= 2;
+      knock(); // where the channel is back, so is the result
+    }, patience);
+  }
+
+  function show(part: Part, { frame, problem: wrong }: Outcome): void {
+    if (frame) {
+      shown[part].value = frame;
+      stale.value = false;
+    }
+    if (frame || wrong) problem.value = wrong ?? null;
   }
 
   /** Takes over whatever the traits say now. Hosts may send them one by one or all at once. */
   function follow(): void {
+    const seen = traits.peek();
     const now: Partial<Traits> = {};
     for (const name of FOLLOWED) Object.assign(now, { [name]: model.get(name) });
-    const changed = (name: keyof Traits) => now[name] !== seen[name];
-    const inputsChanged = INPUTS.some(changed);
+    const changed = (name: keyof Traits) => !alike(now[name], seen[name]);
     batch(() => {
-      caption.value = now.caption ?? "";
-      tokens.value = now._tokens ?? [];
-      grid.value = now._grid ?? NO_GRID;
-      summary.value = now._summary ?? null;
+      traits.value = now;
+      if (!compared.value) chosen.value = "caption";
+      if (changed("_summary")) summary.value = now._summary ?? null;
       if (changed("_picture") || changed("_picture_type")) {
         picture.value = now._picture?.byteLength
           ? { bytes: now._picture, type: now._picture_type ?? "image/png" }
           : null;
       }
-      if (!same(tokenSelection.peek(), now.tokens ?? [])) tokenSelection.value = now.tokens ?? [];
+      if (!same(tokenSelection.peek(), now.tokens ?? [])) {
+        tokenSelection.value = now.tokens ?? [];
+        foilAlone.value = [];
+      }
       if (!same(regionSelection.peek(), now.region ?? [])) {
         regionSelection.value = now.region ?? [];
       }
-      if (changed("_status")) status.value = now._status ?? IDLE;
-      if (inputsChanged) shown.value = null;
-      if (!changed("_result") && !changed("_result_shape")) return;
-      if (now._result?.byteLength && isShape(now._result_shape)) {
-        const { frame, problem } = decode(now._result, now._result_shape);
-        show(frame, problem && `The saved result has ${problem}.`);
+      if (changed("_status")) {
+        status.value = now._status ?? IDLE;
+        unnumbered = now._status?.phase === "computing";
+      }
+      for (const part of ["caption", "foil"] as const) {
+        if (INPUTS[part].some(changed)) {
+          shown[part].value = null;
+          foilAlone.value = [];
+        }
+        const name = part === "caption" ? "_result" : "_foil_result";
+        if (!changed(name) && !changed("_result_shape")) continue;
+        const result = now[name];
+        const shape = now._result_shape;
+        if (!result?.byteLength || !isShape(shape)) {
+          if (part === "caption") stale.value = shown.caption.peek() !== null;
+          continue;
+        }
+        const [, rows, columns] = shape;
+        const own =
+          part === "caption" ? shape : ([now._foil_tokens?.length ?? 0, rows, columns] as const);
+        const { frame, problem: wrong } = decode(result, own);
+        show(part, {
+          ...(frame ? { frame } : {}),
+          ...(wrong ? { problem: `The saved result has ${wrong}.` } : {}),
+        });
       }
     });
-    seen = now;
+  }
+
+  function begin(id: number, shape: Shape | null): void {
+    const { rows, columns } = grid.peek();
+    const own = shape ?? ([tokens.caption.peek().length, rows, columns] as const);
+    announced.value = own;
+    unnumbered = false;
+    dropNext = false;
+    assemblers = {
+      caption: new FrameAssembler(own),
+      foil: new FrameAssembler([tokens.foil.peek().length, own[1], own[2]]),
+    };
+    status.value = { phase: "computing", message: "" };
+    if (id === newest) return; // said again, for a view that has missed it
+    newest = id;
+    base = { time: performance.now(), done: 0 };
+    progress.value = null;
+    problem.value = null;
+    stale.value = shown.caption.peek() !== null;
+  }
+
+  function report(message: Report, buffer: ArrayBufferView | ArrayBuffer | undefined): void {
+    if (message.id < newest || message.id <= dropped) return;
+    // The first sign of a request starts it, even where its `begin` was lost.
+    if (message.id > newest || message.kind === "begin") {
+      if (dropNext) {
+        newest = message.id;
+        cancel();
+        return;
+      }
+      begin(message.id, message.kind === "begin" ? message.shape : null);
+    }
+    switch (message.kind) {
+      case "progress": {
+        const { done, total } = message;
+        const now = performance.now();
+        // What is said at once was done before this view was here to see it.
+        if (now - base.time < JOIN_MS) base = { time: now, done };
+        const rate = (done - base.done) / (now - base.time);
+        const ends = rate > 0 ? now + (total - done) / rate : null;
+        progress.value = { done, total, ends };
+        break;
+      }
+      case "chunk": {
+        const part = message.part === "foil" ? "foil" : "caption";
+        if (assemblers) show(part, assemblers[part].accept(message, buffer));
+        break;
+      }
+      case "done":
+        summary.value = message;
+        status.value = { phase: "done", message: "" };
+        break;
+      case "error":
+        status.value = { phase: "error", message: message.message };
+        break;
+      case "cancelled":
+        status.value = { phase: "cancelled", message: "" };
+        break;
+    }
   }
 
   const receive: MessageListener = (content, buffers) => {
     const message = readMessage(content);
-    if (!message || message.id < newest) return;
+    if (!message) return;
+    heard = true;
+    patience = SILENCE_MS;
     batch(() => {
-      // The first sign of a request starts it, even where its `begin` was lost.
-      if (message.id > newest || message.kind === "begin") {
-        newest = message.id;
-        const { rows, columns } = grid.peek();
-        const expected = [tokens.peek().length, rows, columns] as const;
-        const shape = message.kind === "begin" ? message.shape : expected;
-        notice.value = same(shape, expected)
-          ? null
-          : `The result has shape ${shape.join(" × ")}, but the caption and the picture make ${expected.join(" × ")} (tokens × rows × columns).`;
-        assembler = new FrameAssembler(shape);
-        progress.value = null;
-        status.value = { phase: "computing", message: "" };
-      }
-      switch (message.kind) {
-        case "progress":
-          progress.value = { done: message.done, total: message.total };
-          break;
-        case "chunk": {
-          const outcome = assembler?.accept(message, buffers?.[0]);
-          show(outcome?.frame, outcome?.problem);
-          break;
-        }
-        case "done": {
-          const { similarity, residual, total } = message;
-          summary.value = { similarity, residual, total };
-          status.value = { phase: "done", message: "" };
-          break;
-        }
-        case "error":
-          status.value = { phase: "error", message: message.message };
-          break;
-        case "cancelled":
-          status.value = { phase: "cancelled", message: "" };
-          break;
-      }
+      silent.value = false;
+      gone.value = false;
+      if ("id" in message) report(message, buffers?.[0]);
+      else asking.receive(message);
     });
+    expect();
   };
+
+  function cancel(): void {
+    // Until its first sign, nobody here knows the number of what the traits say is computed.
+    dropNext = unnumbered;
+    unnumbered = false;
+    if (!dropNext) {
+      dropped = newest;
+      send({ kind: "cancel", id: newest });
+    }
+    status.value = { phase: "cancelled", message: "" };
+  }
 
   function keep(name: "tokens" | "region", selection: Selection): void {
     model.set(name, [...selection]);
@@ -172,50 +438,94 @@ export function createState(model: Model): WidgetState {
   follow();
   for (const name of FOLLOWED) model.on(`change:${name}`, follow);
   model.on("msg:custom", receive);
-  model.send({ kind: "hello" });
-
-  const silence = setTimeout(() => {
-    if (newest < 0 && status.peek().phase === "computing") {
-      status.value = { phase: "idle", message: "No kernel is computing this; run the cell again." };
-    }
-  }, SILENCE_MS);
+  knock();
 
   return {
-    caption,
-    tokens,
+    caption: computed(() => looked.value.caption.value),
+    tokens: computed(() => looked.value.tokens.value),
+    interactions: computed(() => looked.value.interactions.value),
+    summary: computed(() => summary.value && summaryOf(summary.value, look.value)),
+    selectedTokens: computed(() => looked.value.selected.value),
+    look,
+    compared,
+    sides,
+    pairs,
     picture,
     grid,
-    summary,
-    status,
-    progress,
-    notice,
-    // Between two updates of the traits the pieces may not fit each other.
-    interactions: computed(() => {
-      const { rows, columns } = grid.value;
-      const a = shown.value;
-      const fits = a?.tokens === tokens.value.length && a.rows === rows && a.columns === columns;
-      return fits ? a : null;
-    }),
-    selectedTokens: computed(() => tokenSelection.value.filter((t) => t < tokens.value.length)),
     selectedRegion: computed(() => {
       const { rows, columns } = grid.value;
       return regionSelection.value.filter((p) => p < rows * columns);
     }),
+    method: trait("method", ""),
+    layers: {
+      text_layer: trait("text_layer", "output"),
+      image_layer: trait("image_layer", "output"),
+    },
+    choices: trait("_choices", null),
+    tests: trait("_tests", []),
+    asking,
+    answered: computed(() => !gone.value),
+    status,
+    progress,
+    stale,
+    notice: computed(() => {
+      const { rows, columns } = grid.value;
+      const expected = [tokens.caption.value.length, rows, columns];
+      const shape = announced.value;
+      const said = [
+        problem.value,
+        shape && !same(shape, expected)
+          ? `The result has shape ${shape.join(" × ")}, but the caption and the picture make ${expected.join(" × ")} (tokens × rows × columns).`
+          : null,
+        silent.value
+          ? "The kernel says nothing. It may be busy; if it was restarted, run the cell again."
+          : null,
+      ].filter((one) => one !== null);
+      return said.join(" ") || null;
+    }),
+    lookAt(next) {
+      chosen.value = next;
+    },
     selectTokens(selection) {
-      tokenSelection.value = selection;
-      keep("tokens", selection);
+      batch(() => {
+        if (look.peek() === "caption") {
+          foilAlone.value = [];
+          tokenSelection.value = selection;
+        } else {
+          const places =
+            look.peek() === "foil" ? pairsOf(pairs.peek(), 1, selection) : [...selection];
+          const alone = places.filter((place) => pairs.peek()[place]?.[0] === null);
+          tokenSelection.value = rowsOf(pairs.peek(), 0, places);
+          foilAlone.value = rowsOf(pairs.peek(), 1, alone);
+        }
+        keep("tokens", tokenSelection.peek());
+      });
     },
     selectRegion(selection) {
       regionSelection.value = selection;
       keep("region", selection);
     },
-    cancel() {
-      model.send({ kind: "cancel", id: newest });
-    },
+    cancel,
     dispose() {
+      disposed = true;
       clearTimeout(silence);
       for (const name of FOLLOWED) model.off(`change:${name}`, follow);
       model.off("msg:custom", receive);
     },
+  };
+}
+
+/** The numbers of what is looked at. */
+function summaryOf(sent: SentSummary, look: Look): Summary | null {
+  const { similarity, total = null, residual = null, error = null } = sent;
+  const { foil_similarity: foil = null, foil_total: foilTotal = null } = sent;
+  if (look === "caption") return { similarity, total, residual, error };
+  if (foil === null) return null;
+  const both = total !== null && foilTotal !== null;
+  return {
+    similarity: look === "foil" ? foil : similarity - foil,
+    total: look === "foil" ? foilTotal : both ? total - foilTotal : null,
+    residual: null,
+    error,
   };
 }

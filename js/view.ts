@@ -1,13 +1,21 @@
 /** One view of a widget: the parts in their places, and what they share. */
-import { computed, effect } from "@preact/signals-core";
+import { effect } from "@preact/signals-core";
+import { controls } from "./controls.ts";
 import { element } from "./dom.ts";
+import { pictureSource } from "./drop.ts";
 import { legend } from "./legend.ts";
 import { createLens } from "./lens.ts";
+import { lines } from "./lines.ts";
+import { pairList } from "./pairlist.ts";
 import { picture } from "./picture.ts";
 import { progress } from "./progress.ts";
-import { readout } from "./readout.ts";
+import { receipt } from "./receipt.ts";
+import { createSettings } from "./settings.ts";
 import type { WidgetState } from "./state.ts";
+import { tables } from "./table.ts";
 import { watchTheme } from "./theme.ts";
+import { captionTools, pictureTools } from "./tools.ts";
+import { trials } from "./trials.ts";
 import { words } from "./words.ts";
 
 /** Long enough that a drag is read out once, when it rests. */
@@ -22,33 +30,26 @@ export function mount(el: HTMLElement, state: WidgetState, lifetime: AbortSignal
   el.append(root);
   lifetime.addEventListener("abort", () => root.remove());
 
-  const lens = createLens(state);
   const theme = watchTheme(root, lifetime);
-  const view = picture(state, lens, theme, lifetime);
-  const numbers = readout(state, lens, lifetime);
+  const settings = createSettings();
+  const lens = createLens(state, settings, theme);
+  const view = picture(state, lens, settings, lifetime);
+  const numbers = receipt(state, lens, lifetime);
+  const table = tables(state, lens, lifetime);
   const { line, status } = progress(state, lifetime);
+  const source = pictureSource(root, state, lifetime);
+  view.node.append(source.over);
 
-  const pointedHeat = computed(() => {
-    const [patch] = lens.region.preview.value ?? [];
-    return patch === undefined ? null : (lens.heat.value?.[patch] ?? null);
-  });
-  const pointedTint = computed(() => {
-    const preview = lens.tokens.preview.value;
-    const index = lens.words.value.findIndex((word) => word.tokens === preview);
-    return lens.tint.value?.[index] ?? null;
-  });
   const heatLegend = legend(
     { testid: "exclip-legend", unit: "cosine similarity per patch" },
     lens.heatScale,
-    pointedHeat,
-    theme,
+    lens.ink,
     lifetime,
   );
   const tintLegend = legend(
     { testid: "exclip-legend-words", unit: "cosine similarity per word" },
     lens.tintScale,
-    pointedTint,
-    theme,
+    lens.ink,
     lifetime,
   );
   const live = element("div", "exclip-live", { "aria-live": "polite" });
@@ -58,17 +59,35 @@ export function mount(el: HTMLElement, state: WidgetState, lifetime: AbortSignal
       "div",
       "exclip-body",
       {},
-      element("div", "exclip-left", {}, view.node, heatLegend),
+      element(
+        "div",
+        "exclip-left",
+        {},
+        view.node,
+        pictureTools(lens, settings, lifetime),
+        heatLegend,
+        source.node,
+      ),
       element(
         "div",
         "exclip-right",
         {},
-        words(state, lens, theme, lifetime),
-        tintLegend,
+        lines(state, lens, words(state, lens, settings, lifetime), lifetime),
+        element(
+          "div",
+          "exclip-beneath",
+          {},
+          tintLegend,
+          captionTools(lens, settings, lifetime, table.button),
+        ),
         numbers.node,
+        pairList(state, lens, lifetime),
+        trials(state, lifetime),
         status,
       ),
     ),
+    controls(state, lifetime),
+    table.node,
     live,
   );
 
@@ -82,6 +101,7 @@ export function mount(el: HTMLElement, state: WidgetState, lifetime: AbortSignal
   const stops = [
     effect(() => {
       root.dataset.phase = state.status.value.phase;
+      root.classList.toggle("exclip-stale", state.stale.value);
     }),
     effect(() => {
       root.dataset.exclipTheme = theme.value;
@@ -94,6 +114,13 @@ export function mount(el: HTMLElement, state: WidgetState, lifetime: AbortSignal
     clearTimeout(pending);
   });
 
+  root.addEventListener(
+    "click",
+    (event) => {
+      if ((event.target as Element).closest('[aria-disabled="true"]')) event.stopPropagation();
+    },
+    { capture: true, signal: lifetime },
+  );
   root.addEventListener(
     "keydown",
     (event) => {

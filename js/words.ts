@@ -1,13 +1,13 @@
 /** The caption: its words as buttons, tinted by their values. */
-import { effect, type ReadonlySignal } from "@preact/signals-core";
+import { effect, signal } from "@preact/signals-core";
 import { partsOf } from "./caption.ts";
-import { colormaps, css } from "./colormap.ts";
-import { element, listenerOf } from "./dom.ts";
+import { css, type Ink, shownOf } from "./colormap.ts";
+import { element, listenerOf, until } from "./dom.ts";
 import type { Lens } from "./lens.ts";
 import { signed } from "./numbers.ts";
-import { join, modeOf, sorted, toggle } from "./selection.ts";
+import { sorted } from "./selection.ts";
+import type { Settings } from "./settings.ts";
 import type { WidgetState } from "./state.ts";
-import type { Theme } from "./theme.ts";
 
 interface Button {
   node: HTMLButtonElement;
@@ -20,7 +20,7 @@ interface Button {
 export function words(
   state: WidgetState,
   lens: Lens,
-  theme: ReadonlySignal<Theme>,
+  settings: Settings,
   lifetime: AbortSignal,
 ): HTMLElement {
   const caption = element("div", "exclip-caption", {
@@ -29,22 +29,33 @@ export function words(
     dir: "auto",
   });
   let buttons: Button[] = [];
+  /** Set after each layout: new buttons need everything that old ones had. */
+  const laid = signal({});
   const side = lens.tokens;
 
-  const stops = [
+  until(
+    lifetime,
     effect(() => {
       // A caption laid out anew forgets what the pointer was doing in the old one.
-      side.preview.value = null;
-      side.draft.value = null;
-      buttons = layOut(caption, state);
+      side.rest();
+      caption.classList.toggle("exclip-pieces", settings.pieces.value);
+      buttons = layOut(caption, state, settings.pieces.value);
+      laid.value = {};
     }),
     effect(() => {
-      // Depends on the words too: new buttons need their values.
-      void lens.words.value;
-      paintValues(buttons, lens, theme.value);
+      void laid.value;
+      paintValues(buttons, lens);
     }),
     effect(() => {
-      void lens.words.value;
+      void laid.value;
+      const under = side.preview.value;
+      for (const { node, tokens } of buttons) {
+        const shown = under !== null && tokens.some((t) => under.includes(t));
+        node.classList.toggle("exclip-under", shown);
+      }
+    }),
+    effect(() => {
+      void laid.value;
       const selected = new Set(side.selected.value);
       const whole = buttons.map(({ tokens }) => tokens.every((t) => selected.has(t)));
       buttons.forEach(({ node, tokens, gap }, i) => {
@@ -55,16 +66,23 @@ export function words(
         node.classList.toggle("exclip-joins", Boolean(before?.gap && whole[i] && whole[i - 1]));
       });
     }),
-  ];
-  lifetime.addEventListener("abort", () => {
-    for (const stop of stops) stop();
-  });
+  );
 
   const indexOf = (target: EventTarget | null) => buttons.findIndex(({ node }) => node === target);
   const indexAt = (event: PointerEvent) => {
     // While captured, every event names the caption: ask what lies under the pointer.
     const root = caption.getRootNode() as Document | ShadowRoot;
     return indexOf(root.elementFromPoint(event.clientX, event.clientY));
+  };
+  /** The word that a drag has come to, between words and beside lines too. */
+  const nearest = ({ clientX: x, clientY: y }: PointerEvent) => {
+    const beyond = (at: number, from: number, to: number) => Math.max(from - at, 0, at - to);
+    // Lines come first: what is beside a line means the word at its end.
+    const far = buttons.map(({ node }) => {
+      const { left, right, top, bottom } = node.getBoundingClientRect();
+      return 1e4 * beyond(y, top, bottom) + beyond(x, left, right);
+    });
+    return far.indexOf(Math.min(...far));
   };
   const span = (a: number, b: number) =>
     sorted(buttons.slice(Math.min(a, b), Math.max(a, b) + 1).flatMap(({ tokens }) => tokens));
@@ -74,12 +92,9 @@ export function words(
   let settled = -1;
 
   function keep(from: number, to: number, event: MouseEvent | KeyboardEvent): void {
-    const choose = from === to ? toggle : join;
-    side.preview.value = null;
-    side.draft.value = null;
     settled = to;
     focus(to);
-    state.selectTokens(choose(state.selectedTokens.peek(), span(from, to), modeOf(event)));
+    side.keep(span(from, to), event, from === to);
   }
 
   function focus(index: number): void {
@@ -92,7 +107,7 @@ export function words(
 
   function stopDrag(): void {
     drag = null;
-    side.draft.value = null;
+    side.rest();
   }
 
   const on = listenerOf(caption, lifetime);
@@ -105,14 +120,14 @@ export function words(
     focus(index);
   });
   on("pointermove", (event) => {
-    const index = indexAt(event);
     if (drag) {
-      if (index < 0 || index === drag.to) return;
-      drag.to = index;
-      side.preview.value = null;
-      side.draft.value = join(state.selectedTokens.peek(), span(drag.from, index), modeOf(event));
+      const to = nearest(event);
+      if (to === drag.to) return;
+      drag.to = to;
+      side.plan(span(drag.from, to), event);
       return;
     }
+    const index = indexAt(event);
     if (index === settled && index >= 0) return;
     settled = -1;
     side.preview.value = buttons[index]?.tokens ?? null;
@@ -149,6 +164,13 @@ export function words(
       keep(index, index, event);
       return;
     }
+    if (!side.act(event) && !move(event, index)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+
+  /** Moves the focus by a key, and with Shift the end of the phrase; false where it is not ours. */
+  function move(event: KeyboardEvent, index: number): boolean {
     const rightToLeft = getComputedStyle(caption).direction === "rtl";
     const target = {
       ArrowRight: index + (rightToLeft ? -1 : 1),
@@ -158,29 +180,31 @@ export function words(
       Home: 0,
       End: buttons.length - 1,
     }[event.key];
-    if (target === undefined) return;
-    event.preventDefault();
-    event.stopPropagation();
+    if (target === undefined) return false;
     const next = buttons[target];
-    if (!next) return;
+    if (!next) return true;
     focus(target);
-    side.preview.value = next.tokens;
-  });
+    if (event.shiftKey) side.extend(index, (from) => span(from, target));
+    else side.point(next.tokens);
+    return true;
+  }
+
   on("keyup", (event) => {
     if (event.key === " ") event.preventDefault(); // Firefox clicks on release
   });
-  on("focusout", () => {
-    if (!drag) side.preview.value = null;
+  on("focusout", ({ relatedTarget }) => {
+    const moved = relatedTarget instanceof Node && caption.contains(relatedTarget);
+    if (!drag && !moved) side.rest();
   });
 
   return caption;
 }
 
 /** Buttons for the words, plain text between; what no token covers is visibly unread. */
-function layOut(caption: HTMLElement, state: WidgetState): Button[] {
+function layOut(caption: HTMLElement, state: WidgetState, pieces: boolean): Button[] {
   const buttons: Button[] = [];
   const nodes: Node[] = [];
-  for (const part of partsOf(state.caption.value, state.tokens.value)) {
+  for (const part of partsOf(state.caption.value, state.tokens.value, pieces)) {
     if ("between" in part) {
       const before = nodes.at(-1);
       const last = buttons.at(-1);
@@ -195,10 +219,10 @@ function layOut(caption: HTMLElement, state: WidgetState): Button[] {
       }
       continue;
     }
-    const { text, tokens } = part.word;
+    const { text, tokens, special } = part.word;
     const node = element(
       "button",
-      "exclip-word",
+      special ? "exclip-word exclip-special" : "exclip-word",
       {
         type: "button",
         tabindex: buttons.length === 0 ? "0" : "-1",
@@ -214,25 +238,33 @@ function layOut(caption: HTMLElement, state: WidgetState): Button[] {
   return buttons;
 }
 
-function paintValues(buttons: readonly Button[], lens: Lens, theme: Theme): void {
+function paintValues(buttons: readonly Button[], lens: Lens): void {
   const values = lens.tint.value;
-  const scale = lens.tintScale.value || 1;
+  const scale = lens.tintScale.end.value || 1;
+  const ink = lens.ink.value;
   buttons.forEach(({ node, text }, i) => {
     const value = values?.[i];
+    paintTint(node, ink, (value ?? 0) / scale);
     if (value === undefined) {
       node.removeAttribute("data-value");
       node.removeAttribute("aria-label");
-      node.removeAttribute("style");
-      return;
+    } else {
+      node.dataset.value = String(value);
+      node.setAttribute("aria-label", `${text}, ${signed(value)}`);
     }
-    const x = value / scale;
-    node.dataset.value = String(value);
-    node.setAttribute("aria-label", `${text}, ${signed(value)}`);
-    // The tint behind the letters stays at half the scale's strength: they must be read.
-    node.style.setProperty("--exclip-tint", css(colormaps[theme].at(x / 2), Math.abs(x) * 0.6));
-    // The column's height is its value; its colour only has to show the sign.
-    node.style.setProperty("--exclip-bar", css(colormaps[theme].at(x / 2 + Math.sign(x) / 2)));
-    node.style.setProperty("--exclip-up", String(Math.max(0, x)));
-    node.style.setProperty("--exclip-down", String(Math.max(0, -x)));
   });
+}
+
+/**
+ * Gives a word the look of a value that is this fraction of the scale. No
+ * custom properties: resolving them for every word took most of a frame.
+ */
+export function paintTint(word: HTMLElement, ink: Ink, fraction: number): void {
+  const bar = word.querySelector("i") ?? word.appendChild(element("i", "exclip-bar"));
+  const x = Math.max(-1, Math.min(1, shownOf(ink, fraction)));
+  // The tint behind the letters stays at half the scale's strength: they must be read.
+  word.style.backgroundColor = css(ink.map.at(x / 2), Math.abs(x) * 0.6);
+  // The bar's height is its value; its colour only has to show the sign.
+  bar.style.backgroundColor = css(ink.map.at(x / 2 + Math.sign(x) / 2));
+  bar.style.transform = `scaleY(${x.toFixed(3)})`;
 }

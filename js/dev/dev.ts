@@ -1,40 +1,14 @@
 /**
  * The widget on a synthetic picture and matrix, with no kernel. The address
- * chooses what to see: ?theme=dark&tokens=2,3&region=40,41&phase=computing
+ * chooses what to see: ?theme=dark&tokens=2,3&region=40,41&foil=a+blue+boat&phase=computing
  */
-import { MockModel, payload, png, tokensOf } from "../test/mock.ts";
+import { png } from "../test/mock.ts";
 import exclip from "../widget.ts";
+import { CHOICES, COLUMNS, MockKernel, ROWS } from "./kernel.ts";
 
 const query = new URLSearchParams(location.search);
 const indices = (name: string) => (query.get(name) ?? "").split(",").filter(Boolean).map(Number);
 document.body.dataset.jpThemeLight = String(query.get("theme") !== "dark");
-
-const caption = query.get("caption") ?? "a red boat left of two yellow fish under the small sun";
-const tokens = tokensOf(caption);
-const [rows, columns] = [12, 12];
-const wide = query.get("crop") === "wide";
-
-/** Where each word's object lies, in patches: [column, row, radius, strength]. */
-const PLACES: Record<string, [number, number, number, number][]> = {
-  red: [[2.8, 6.2, 1.6, 0.8]],
-  boat: [
-    [2.8, 6.2, 1.9, 1],
-    [8.4, 8.5, 2, -0.25],
-  ],
-  left: [[3.5, 6.5, 2.5, 0.2]],
-  two: [[8.3, 8.4, 2.2, 0.25]],
-  yellow: [
-    [8.3, 8.4, 1.9, 0.7],
-    [9.3, 2.2, 1.4, 0.5],
-  ],
-  fish: [
-    [7.2, 9.1, 1.5, 0.9],
-    [9.4, 7.6, 1.4, 0.8],
-    [2.8, 6.2, 1.8, -0.4],
-  ],
-  sun: [[9.3, 2.2, 1.6, 0.9]],
-  small: [[9.3, 2.2, 1.5, 0.3]],
-};
 
 function draw(context: CanvasRenderingContext2D): void {
   const { width, height } = context.canvas;
@@ -90,62 +64,50 @@ function draw(context: CanvasRenderingContext2D): void {
   }
 }
 
-/** Bumps at the objects over a little noise, the same on every visit. */
-function matrix(): { values: number[]; cls: number[] } {
-  let seed = 7;
-  const noise = () => {
-    seed = (seed * 16807) % 2147483647;
-    return seed / 2147483647 - 0.5;
-  };
-  const values = tokens.flatMap(({ text }) =>
-    Array.from({ length: rows * columns }, (_, p) => {
-      const [y, x] = [Math.floor(p / columns) + 0.5, (p % columns) + 0.5];
-      let value = 0.0006 * noise();
-      for (const [px, py, radius, strength] of PLACES[text] ?? []) {
-        const distance = ((x - px - 0.5) ** 2 + (y - py - 0.5) ** 2) / radius ** 2;
-        value += 0.011 * strength * Math.exp(-distance);
-      }
-      return value;
-    }),
-  );
-  return { values, cls: tokens.map(() => 0.001 * noise()) };
-}
-
-const phase = query.get("phase") ?? "done";
-const { values, cls } = matrix();
-const fresh = query.has("fresh");
-const model = new MockModel({
-  caption,
-  _tokens: tokens,
+const wide = query.get("crop") === "wide";
+const foil = query.get("foil");
+const pace = Number(query.get("pace") ?? 250);
+const empty = new DataView(new ArrayBuffer(0));
+const model = new MockKernel({
+  caption: query.get("caption") ?? "a red boat left of two yellow fish under the small sun",
+  foil,
+  method: "exclip",
+  text_layer: 2,
+  image_layer: 7,
+  ...(query.has("old") ? {} : { _choices: CHOICES }),
   _picture: await png(wide ? 900 : 600, 600, draw),
   _picture_type: "image/png",
   _grid: wide
-    ? { rows, columns, left: 1 / 6, top: 0, width: 2 / 3, height: 1 }
-    : { rows, columns, left: 0, top: 0, width: 1, height: 1 },
-  _summary: fresh ? null : { similarity: 0.4117, residual: 0.0081, total: 0.408 },
-  _result: fresh ? new DataView(new ArrayBuffer(0)) : payload(values, cls),
-  _result_shape: [tokens.length, rows, columns],
-  _status: { phase: "done", message: "" },
+    ? { rows: ROWS, columns: COLUMNS, left: 1 / 6, top: 0, width: 2 / 3, height: 1 }
+    : { rows: ROWS, columns: COLUMNS, left: 0, top: 0, width: 1, height: 1 },
+  _result: empty,
+  _status: { phase: "idle", message: "" },
   tokens: indices("tokens"),
   region: indices("region"),
 });
+model.pace = 0;
+model.compute({});
+await new Promise((resolve) => setTimeout(resolve, 50));
+model.pace = pace;
+model.alive = !query.has("gone");
 
 const host = document.querySelector<HTMLElement>("#widget");
 const widget = exclip();
 widget.initialize({ model });
 if (host) widget.render({ model, el: host });
 
+const phase = query.get("phase");
 if (phase === "computing") {
-  model.receive({ kind: "begin", id: 1, shape: [tokens.length, rows, columns], frames: 4 });
-  model.receive({ kind: "progress", id: 1, done: 42, total: 100 });
+  model.pace = 1e6;
+  model.compute({});
+  model.receive({ kind: "progress", id: 3, done: 42, total: 100 });
 } else if (phase === "error") {
   model.receive({
     kind: "error",
-    id: 1,
-    message:
-      "The caption has 91 tokens, and this model reads at most 77. Shorten it by 14 tokens or more.",
+    id: 3,
+    message: "The model ran out of memory. Ask for fewer steps, or an earlier layer.",
   });
 } else if (phase === "cancelled") {
-  model.receive({ kind: "cancelled", id: 1 });
+  model.receive({ kind: "cancelled", id: 3 });
 }
 Object.assign(window, { model });

@@ -29,6 +29,14 @@ export function result(tokens: number, patches = PATCHES): DataView {
   );
 }
 
+export const EMPTY = new DataView(new ArrayBuffer(0));
+
+export const CHOICES = {
+  methods: ["exclip", "similarity", "gradient", "banzhaf"],
+  text_layers: range(3).map((i) => `transformer.resblocks.${i}`),
+  image_layers: range(6).map((i) => `visual.transformer.resblocks.${i}`),
+};
+
 let picture: Promise<DataView> | undefined;
 
 export async function traits(changes: Partial<Traits> = {}): Promise<Partial<Traits>> {
@@ -40,13 +48,22 @@ export async function traits(changes: Partial<Traits> = {}): Promise<Partial<Tra
   const tokens = changes._tokens ?? tokensOf(caption);
   return {
     caption,
+    foil: null,
+    method: "exclip",
+    text_layer: 0,
+    image_layer: 2,
+    _choices: CHOICES,
     _tokens: tokens,
+    _foil_tokens: [],
+    _pairs: [],
     _picture: await picture,
     _picture_type: "image/png",
     _grid: wholePicture(ROWS, COLUMNS),
-    _summary: { similarity: 0.412, residual: 0.008, total: 0.4 },
+    _summary: { similarity: 0.412, residual: 0.008, total: 0.4, error: null },
     _result: result(tokens.length),
     _result_shape: [tokens.length, ROWS, COLUMNS],
+    _foil_result: EMPTY,
+    _tests: [],
     _status: { phase: "done", message: "" },
     tokens: [],
     region: [],
@@ -71,6 +88,8 @@ export class View {
 
   /** The picture has its shape and everything is painted: places stay where they are. */
   async settled(): Promise<this> {
+    // The pointer may rest where the last test left it, over what is now a word.
+    await commands.drag([[0, 0]]);
     const image = this.el.querySelector("img");
     await image?.decode().catch(() => undefined);
     await painted();
@@ -153,3 +172,8 @@ export async function open(changes: Partial<Traits> = {}) {
 /** Real pointers: away from everything, and over a point without pressing. */
 export const click = (point: Point, keys: string[] = []) => commands.drag([point], keys);
 export const drag = (points: Point[], keys: string[] = []) => commands.drag(points, keys);
+
+export function center(node: Element): Point {
+  const { left, top, width, height } = node.getBoundingClientRect();
+  return [left + width / 2, top + height / 2];
+}

@@ -5,12 +5,18 @@ type Listener = (...given: never[]) => void;
 
 export class MockModel implements Model {
   readonly sent: ToKernel[] = [];
+  /** What came with each message, in the same order. */
+  readonly buffers: ArrayBuffer[][] = [];
   saved = 0;
   readonly listeners = new Map<string, Set<Listener>>();
   readonly #traits: Partial<Traits>;
 
   constructor(traits: Partial<Traits>) {
     this.#traits = { ...traits };
+  }
+
+  traits(): Partial<Traits> {
+    return { ...this.#traits };
   }
 
   get<Name extends keyof Traits>(name: Name): Traits[Name] | undefined {
@@ -22,12 +28,19 @@ export class MockModel implements Model {
     this.emit(`change:${name}`);
   }
 
+  /** As a kernel that holds its changes back until they are complete. */
+  update(traits: Partial<Traits>): void {
+    Object.assign(this.#traits, traits);
+    for (const name of Object.keys(traits)) this.emit(`change:${name}`);
+  }
+
   save_changes(): void {
     this.saved += 1;
   }
 
-  send(content: ToKernel): void {
+  send(content: ToKernel, _callbacks?: undefined, buffers: ArrayBuffer[] = []): void {
     this.sent.push(content);
+    this.buffers.push(buffers);
   }
 
   on(event: string, listener: Listener): void {

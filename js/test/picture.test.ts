@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { userEvent } from "vitest/browser";
-import { colormaps, opacity } from "../colormap.ts";
+import { colormap, opacity } from "../colormap.ts";
 import { heatOf, largest } from "../interactions.ts";
 import { decode } from "../stream.ts";
 import {
@@ -25,7 +25,7 @@ function expected(tokens: number[], patch: number, theme: "light" | "dark"): num
   if (!frame) throw new Error("no example");
   const heat = heatOf(frame, tokens);
   const x = (heat[patch] ?? 0) / largest(heat);
-  return [...colormaps[theme].at(x), Math.round(255 * opacity(x))];
+  return [...colormap("blue–orange", theme).at(x), Math.round(255 * opacity(x))];
 }
 
 /** A canvas holds premultiplied bytes: faint colours come back a little off. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { outlineOf } from "../outline.ts";
-import { box, join, modeOf, same, sorted, toggle } from "../selection.ts";
+import { invert, join, modeOf, sorted, toggle } from "../selection.ts";
 
 describe("selections", () => {
   it("stay sorted and without doubles", () => {
@@ -20,20 +20,19 @@ describe("selections", () => {
   });
 
   it("Alt subtracts even with Shift", () => {
-    expect(modeOf({ shiftKey: true, altKey: true })).toBe("subtract");
-    expect(modeOf({ shiftKey: true, altKey: false })).toBe("add");
-    expect(modeOf({ shiftKey: false, altKey: false })).toBe("replace");
+    expect(modeOf({ shiftKey: true, altKey: true }, "replace")).toBe("subtract");
+    expect(modeOf({ shiftKey: true, altKey: false }, "replace")).toBe("add");
+    expect(modeOf({ shiftKey: false, altKey: false }, "replace")).toBe("replace");
   });
 
-  it("a box is the same from every corner", () => {
-    expect(box(1, 6, 4)).toEqual([1, 2, 5, 6]);
-    for (const [a, b] of [
-      [6, 1],
-      [2, 5],
-      [5, 2],
-    ] as const) {
-      expect(same(box(a, b, 4), box(1, 6, 4))).toBe(true);
-    }
+  it("keys come before what was chosen for hands without keys", () => {
+    expect(modeOf({ shiftKey: false, altKey: false }, "subtract")).toBe("subtract");
+    expect(modeOf({ shiftKey: true, altKey: false }, "subtract")).toBe("add");
+  });
+
+  it("invert", () => {
+    expect(invert([1, 2], [0, 1, 2, 3])).toEqual([0, 3]);
+    expect(invert([], [0, 1])).toEqual([0, 1]);
   });
 });
 

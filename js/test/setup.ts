@@ -1,7 +1,7 @@
 /// <reference types="vite/client" />
 /** Every test runs with the widget's own styles, and fails on any error in the console. */
 import { afterEach, beforeEach, expect, vi } from "vitest";
-import "../widget.css";
+import "../style.css";
 
 beforeEach(() => {
   vi.spyOn(console, "error");

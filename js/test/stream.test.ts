@@ -91,6 +91,36 @@ describe("putting frames together", () => {
     expect(outcome?.frame).toBeDefined();
   });
 
+  it("never writes into a step that was shown", () => {
+    const assembler = new FrameAssembler(SHAPE);
+    const [first] = feed(assembler, chunks(0, 56));
+    feed(
+      assembler,
+      chunks(
+        1,
+        16,
+        VALUES.map((value) => value / 2),
+      ),
+    );
+    expect(Array.from(first?.frame?.values ?? [])).toEqual(VALUES);
+  });
+
+  it("drops a step with numbers that are not finite, in whatever chunk they come", () => {
+    const broken = VALUES.map((value, i) => (i === 6 ? Number.POSITIVE_INFINITY : value));
+    const outcomes = feed(new FrameAssembler(SHAPE), chunks(0, 5, broken));
+    expect(outcomes.filter((o) => o.problem).map((o) => o.problem)).toEqual([
+      expect.stringContaining("not finite"),
+    ]);
+    expect(outcomes.some((o) => o.frame)).toBe(false);
+  });
+
+  it("asks for no memory for a shape that its chunks do not have", () => {
+    const huge: Shape = [1e6, 1e6, 1e6];
+    const [piece] = chunks(0, 56);
+    if (!piece) return;
+    expect(new FrameAssembler(huge).accept(piece.chunk, piece.data).problem).toContain("needs");
+  });
+
   it("drops wrong lengths", () => {
     const [piece] = chunks(0, 56);
     if (!piece) return;
@@ -107,6 +137,13 @@ describe("reading messages", () => {
     expect(readMessage({ kind: "begin", id: 1, shape: [4, 2, 2], frames: 3 })).not.toBeNull();
     expect(readMessage({ kind: "progress", id: 1, done: 1, total: 2 })).not.toBeNull();
     expect(readMessage({ kind: "cancelled", id: 1 })).not.toBeNull();
+    const chunk = { kind: "chunk", id: 1, frame: 0, offset: 0, bytes: 4 };
+    expect(readMessage({ ...chunk, part: "foil" })).not.toBeNull();
+    expect(readMessage({ kind: "done", id: 1, similarity: 0.4, total: null })).not.toBeNull();
+    expect(readMessage({ kind: "accepted", ask: 1 })).not.toBeNull();
+    expect(readMessage({ kind: "accepted", upload: 1 })).not.toBeNull();
+    expect(readMessage({ kind: "refused", upload: 1, message: "no" })).not.toBeNull();
+    expect(readMessage({ kind: "tested", ask: 1 })).not.toBeNull();
   });
 
   it.each([
@@ -119,6 +156,12 @@ describe("reading messages", () => {
     { kind: "progress", id: 1, done: "1", total: 2 },
     { kind: "begin", id: 1, shape: [4, 0, 2], frames: 3 },
     { kind: "error", id: 1 },
+    { kind: "chunk", id: 1, frame: 0, offset: 0, bytes: 4, part: "third" },
+    { kind: "done", id: 1, total: 1 },
+    { kind: "accepted" },
+    { kind: "refused", ask: 1 },
+    { kind: "refused", message: "no" },
+    { kind: "tested", upload: 1 },
   ])("leaves %j alone", (content) => {
     expect(readMessage(content)).toBeNull();
   });

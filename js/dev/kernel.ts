@@ -1,0 +1,253 @@
+/**
+ * A kernel in the page: answers what the widget asks with a synthetic picture
+ * and matrix. Slow on purpose, so that the way there can be looked at.
+ */
+import type { Layer, Pair, Test, ToKernel, Traits } from "../protocol.ts";
+import { MockModel, payload, tokensOf } from "../test/mock.ts";
+
+export const [ROWS, COLUMNS] = [12, 12];
+const FRAMES = 4;
+const EMPTY = new DataView(new ArrayBuffer(0));
+const WORDS_MOST = 75;
+
+export const CHOICES = {
+  methods: ["exclip", "similarity", "gradient", "banzhaf"],
+  text_layers: Array.from({ length: 6 }, (_, i) => `transformer.resblocks.${i}`),
+  image_layers: Array.from({ length: 12 }, (_, i) => `visual.transformer.resblocks.${i}`),
+};
+
+/** Where each word's object lies, in patches: [column, row, radius, strength]. */
+const PLACES: Record<string, [number, number, number, number][]> = {
+  red: [[2.8, 6.2, 1.6, 0.8]],
+  boat: [
+    [2.8, 6.2, 1.9, 1],
+    [8.4, 8.5, 2, -0.25],
+  ],
+  left: [[3.5, 6.5, 2.5, 0.2]],
+  two: [[8.3, 8.4, 2.2, 0.25]],
+  yellow: [
+    [8.3, 8.4, 1.9, 0.7],
+    [9.3, 2.2, 1.4, 0.5],
+  ],
+  blue: [
+    [8.3, 8.4, 2, -0.5],
+    [5, 9, 4, 0.25],
+  ],
+  fish: [
+    [7.2, 9.1, 1.5, 0.9],
+    [9.4, 7.6, 1.4, 0.8],
+    [2.8, 6.2, 1.8, -0.4],
+  ],
+  sun: [[9.3, 2.2, 1.6, 0.9]],
+  small: [[9.3, 2.2, 1.5, 0.3]],
+};
+
+/** Bumps at the objects over a little noise, the same every time; wider at early layers. */
+function matrixOf(caption: string, layer: Layer, shift: number): DataView {
+  let seed = 7 + shift;
+  const noise = () => {
+    seed = (seed * 16807) % 2147483647;
+    return seed / 2147483647 - 0.5;
+  };
+  const depth = layer === "output" ? 12 : layer;
+  const blur = 0.6 + depth / 10;
+  const tokens = tokensOf(caption);
+  const values = tokens.flatMap(({ text }) =>
+    Array.from({ length: ROWS * COLUMNS }, (_, p) => {
+      const [y, x] = [Math.floor(p / COLUMNS) + 0.5, (p % COLUMNS) + 0.5];
+      let value = 0.0006 * noise();
+      for (const [px, py, radius, strength] of PLACES[text] ?? []) {
+        const distance = ((x - px - 0.5) ** 2 + (y - py - 0.5) ** 2) / (radius * blur) ** 2;
+        value += (0.011 / blur) * strength * Math.exp(-distance);
+      }
+      return value;
+    }),
+  );
+  return payload(
+    values,
+    tokens.map(() => 0.001 * noise()),
+  );
+}
+
+/** What the paths cover, of which the quadrature leaves 0.8 %. */
+function totalOf(result: DataView): number {
+  let sum = 0;
+  for (let at = 0; at < result.byteLength; at += 4) sum += result.getFloat32(at, true);
+  return sum / 0.992;
+}
+
+/** The longest common rows pair up; what lies between is paired in order. */
+export function pairsOf(caption: string, foil: string): Pair[] {
+  const [a, b] = [tokensOf(caption), tokensOf(foil)].map((all) => all.map(({ text }) => text));
+  if (!a || !b) return [];
+  const length = (i: number, j: number): number => lengths[i]?.[j] ?? 0;
+  const lengths: number[][] = Array.from({ length: a.length + 1 }, () => []);
+  for (let i = a.length - 1; i >= 0; i--) {
+    for (let j = b.length - 1; j >= 0; j--) {
+      const same = a[i] === b[j] ? 1 + length(i + 1, j + 1) : 0;
+      (lengths[i] ?? [])[j] = Math.max(same, length(i + 1, j), length(i, j + 1));
+    }
+  }
+  const pairs: Pair[] = [];
+  let [i, j] = [0, 0];
+  while (i < a.length || j < b.length) {
+    let [nextI, nextJ] = [i, j];
+    while (nextI < a.length && nextJ < b.length && a[nextI] !== b[nextJ]) {
+      if (length(nextI + 1, nextJ) >= length(nextI, nextJ + 1)) nextI++;
+      else nextJ++;
+    }
+    while (i < nextI || j < nextJ) {
+      pairs.push([i < nextI ? i++ : null, j < nextJ ? j++ : null]);
+    }
+    if (i < a.length || j < b.length) {
+      pairs.push([i < a.length ? i++ : null, j < b.length ? j++ : null]);
+    }
+  }
+  return pairs;
+}
+
+export class MockKernel extends MockModel {
+  /** Milliseconds from one step to the next. */
+  pace = 250;
+  /** Whether anybody is there. */
+  alive = true;
+  #id = 1;
+  #timers: ReturnType<typeof setTimeout>[] = [];
+  #uploaded: Uint8Array | null = null;
+  #tests = 0;
+
+  override send(content: ToKernel, callbacks?: undefined, buffers: ArrayBuffer[] = []): void {
+    super.send(content, callbacks, buffers);
+    setTimeout(() => {
+      if (this.alive) this.#answer(content, buffers);
+    }, 20);
+  }
+
+  #answer(content: ToKernel, buffers: ArrayBuffer[]): void {
+    switch (content.kind) {
+      case "ask": {
+        const { ask, changes } = content;
+        const words = tokensOf(changes.caption ?? changes.foil ?? "").length - 2;
+        const message =
+          words > WORDS_MOST
+            ? `The caption has ${words} tokens, and this model reads at most ${WORDS_MOST}. Shorten it by ${words - WORDS_MOST} tokens or more.`
+            : changes.caption?.trim() === ""
+              ? "The caption is empty. Write at least one word."
+              : changes.image_layer === 3
+                ? "Layer 'visual.transformer.resblocks.3' is run 2 times in one pass; expected once."
+                : null;
+        if (message) this.receive({ kind: "refused", ask, message });
+        else {
+          this.receive({ kind: "accepted", ask });
+          this.compute(changes);
+        }
+        break;
+      }
+      case "upload": {
+        const { upload, offset, bytes } = content;
+        if (offset === 0) this.#uploaded = new Uint8Array(bytes);
+        this.#uploaded?.set(new Uint8Array(buffers[0] ?? new ArrayBuffer(0)), offset);
+        if (offset + (buffers[0]?.byteLength ?? 0) < bytes || !this.#uploaded) break;
+        const start = new TextDecoder("latin1").decode(this.#uploaded.subarray(0, 4));
+        if (start !== "\x89PNG") {
+          const message = `${content.name} is not a picture that can be read: expected PNG, JPEG, WebP or GIF.`;
+          this.receive({ kind: "refused", upload, message });
+        } else {
+          this.receive({ kind: "accepted", upload });
+          this.compute({ _picture: new DataView(this.#uploaded.buffer as ArrayBuffer) });
+        }
+        break;
+      }
+      case "test": {
+        const { ask, tokens, region } = content;
+        if (tokens.some((row) => row >= (this.get("_tokens") ?? []).length)) {
+          this.receive({ kind: "refused", ask, message: "There is no such token." });
+          break;
+        }
+        setTimeout(() => this.#test(ask, tokens, region), 4 * this.pace);
+        break;
+      }
+      case "untest":
+        this.set("_tests", []);
+        break;
+      case "cancel":
+        for (const timer of this.#timers) clearTimeout(timer);
+        this.receive({ kind: "cancelled", id: content.id });
+        break;
+    }
+  }
+
+  #test(ask: number, tokens: number[], region: number[]): void {
+    const caption = this.get("_tokens") ?? [];
+    const words = tokens.map((row) => caption[row]?.text ?? "").join(" ") || "caption";
+    const patches = region.length || ROWS * COLUMNS;
+    const id = ++this.#tests;
+    const predicted = 0.03 * Math.sin(3 * id) + 0.01 * tokens.length;
+    const one: Test = {
+      id,
+      tokens,
+      region,
+      predicted,
+      actual: 0.8 * predicted + 0.004 * Math.cos(5 * id),
+      label: region.length ? `${words} × ${patches} patches` : words,
+    };
+    this.set("_tests", [...(this.get("_tests") ?? []), one]);
+    this.receive({ kind: "tested", ask });
+  }
+
+  /** Takes the changes over and streams a result that gets finer. */
+  compute(changes: Partial<Traits>): void {
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers = [];
+    const id = ++this.#id;
+    const now = { caption: "", foil: null, image_layer: 7 as Layer, ...this.traits(), ...changes };
+    const { caption, foil, image_layer } = now;
+    const main = matrixOf(caption, image_layer, 0);
+    const other = foil === null ? null : matrixOf(foil, image_layer, 3);
+    const shape = [tokensOf(caption).length, ROWS, COLUMNS] as const;
+    this.update({
+      ...changes,
+      _tokens: tokensOf(caption),
+      _foil_tokens: foil === null ? [] : tokensOf(foil),
+      _pairs: foil === null ? [] : pairsOf(caption, foil),
+      _result: EMPTY,
+      _foil_result: EMPTY,
+      _result_shape: [...shape],
+      _summary: null,
+      _tests: [],
+      _status: { phase: "computing", message: "" },
+    });
+    this.receive({ kind: "begin", id, shape, frames: FRAMES });
+    for (let frame = 0; frame < FRAMES; frame++) {
+      const step = () => {
+        const bytes = main.byteLength;
+        this.receive({ kind: "chunk", id, part: "main", frame, offset: 0, bytes }, main);
+        if (other) {
+          const bytes = other.byteLength;
+          this.receive({ kind: "chunk", id, part: "foil", frame, offset: 0, bytes }, other);
+        }
+        this.receive({ kind: "progress", id, done: frame + 1, total: FRAMES });
+        if (frame < FRAMES - 1) return;
+        // Of the other methods, none adds up to the similarity.
+        const complete = (this.get("method") ?? "exclip") === "exclip";
+        const [total, foilTotal] = [totalOf(main), other && totalOf(other)];
+        const _summary = {
+          similarity: total + 0.0037,
+          residual: complete ? 0.008 : null,
+          total: complete ? total : null,
+          error: null,
+          foil_similarity: foilTotal && foilTotal + 0.0037,
+          foil_total: complete ? foilTotal : null,
+        };
+        this.receive({ kind: "done", id, ..._summary } as Record<string, unknown>);
+        this.update({
+          _result: main,
+          _foil_result: other ?? EMPTY,
+          _summary: _summary as Traits["_summary"],
+          _status: { phase: "done", message: "" },
+        });
+      };
+      this.#timers.push(setTimeout(step, this.pace * (frame + 1)));
+    }
+  }
+}

@@ -1,0 +1,94 @@
+/** A slider of ticks, one for each layer, which asks while it is moved. */
+import { computed, effect, type ReadonlySignal } from "@preact/signals-core";
+import { element, listenerOf, until } from "./dom.ts";
+import type { Layer } from "./protocol.ts";
+
+export function scrubber(
+  given: {
+    label: string;
+    testid: string;
+    /** Names in order; the output of the last comes after them. */
+    names: ReadonlySignal<readonly string[]>;
+    value: ReadonlySignal<Layer>;
+    disabled: ReadonlySignal<boolean>;
+    ask(layer: Layer): void;
+  },
+  lifetime: AbortSignal,
+): HTMLElement {
+  const { label, names, value, disabled } = given;
+  const track = element("div", "exclip-scrubber", {
+    "data-testid": given.testid,
+    role: "slider",
+    "aria-label": label,
+    tabindex: "0",
+  });
+  const name = element("span", "exclip-layer");
+  const node = element(
+    "div",
+    "exclip-control",
+    {},
+    element("span", "exclip-name-of", {}, label),
+    track,
+    name,
+  );
+  const last = computed(() => names.value.length);
+  const at = computed(() => (value.value === "output" ? last.value : value.value));
+
+  until(
+    lifetime,
+    effect(() => {
+      const ticks = Array.from({ length: last.value + 1 }, (_, tick) => {
+        const mark = element("span", "exclip-layer-tick");
+        mark.style.left = `${(100 * tick) / Math.max(1, last.value)}%`;
+        mark.classList.toggle("exclip-at", tick === at.value);
+        return mark;
+      });
+      track.replaceChildren(...ticks);
+      const full = names.value[at.value] ?? "output";
+      // Names are paths in the model: their end says which one it is.
+      name.textContent = full.split(".").slice(-2).join(".");
+      name.title = full;
+      track.setAttribute("aria-valuemax", String(last.value));
+      track.setAttribute("aria-valuenow", String(at.value));
+      track.setAttribute("aria-valuetext", full);
+    }),
+    effect(() => track.setAttribute("aria-disabled", String(disabled.value))),
+  );
+
+  function go(tick: number): void {
+    const next = Math.max(0, Math.min(last.peek(), tick));
+    if (next === at.peek() || disabled.peek()) return;
+    given.ask(next === last.peek() ? "output" : next);
+  }
+
+  const on = listenerOf(track, lifetime);
+  const follow = (event: PointerEvent) => {
+    const { left, width } = track.getBoundingClientRect();
+    go(Math.round(((event.clientX - left) / width) * last.peek()));
+  };
+  on("pointerdown", (event) => {
+    if (event.button !== 0 || disabled.peek()) return;
+    track.setPointerCapture(event.pointerId);
+    follow(event);
+  });
+  on("pointermove", (event) => {
+    if (track.hasPointerCapture(event.pointerId)) follow(event);
+  });
+  on("keydown", (event) => {
+    const step = {
+      ArrowRight: 1,
+      ArrowUp: 1,
+      ArrowLeft: -1,
+      ArrowDown: -1,
+      PageUp: 4,
+      PageDown: -4,
+      Home: Number.NEGATIVE_INFINITY,
+      End: Number.POSITIVE_INFINITY,
+    }[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    event.stopPropagation();
+    go(at.peek() + step);
+  });
+  return node;
+}

@@ -1,0 +1,89 @@
+import axe from "axe-core";
+import { describe, expect, it } from "vitest";
+import { userEvent } from "vitest/browser";
+import { center, click, open, painted } from "./harness.ts";
+
+/** Everything that can be open is open, with a selection on both sides. */
+async function everything(theme: "light" | "dark", width: number) {
+  document.body.dataset.jpThemeLight = String(theme === "light");
+  const { view } = await open({ tokens: [2], region: [5, 6] });
+  view.el.style.width = `${width}px`;
+  view.el.style.background = theme === "light" ? "#fff" : "#111";
+  for (const name of ["Pieces", "Appearance", "Table of the numbers"]) {
+    await click(center(view.el.querySelector(`button[aria-label="${name}"]`) as Element));
+  }
+  await expect.poll(() => view.find("exclip-pairs").hidden).toBe(false);
+  await painted();
+  return view;
+}
+
+describe.each(["light", "dark"] as const)("in the %s theme", (theme) => {
+  it.each([1000, 360])("nothing is out of reach at %i px", async (width) => {
+    const view = await everything(theme, width);
+    const { violations } = await axe.run(view.el, {
+      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"],
+      // Rules about whole pages: the widget is part of one.
+      rules: { region: { enabled: false } },
+    });
+    expect(
+      violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join("\n")}`),
+    ).toEqual([]);
+  });
+
+  it.each([1000, 360])("nothing sticks out at %i px", async (width) => {
+    const view = await everything(theme, width);
+    const { left, right } = view.root.getBoundingClientRect();
+    for (const node of view.root.querySelectorAll("*")) {
+      const box = node.getBoundingClientRect();
+      if (box.width === 0 || node.closest(".exclip-live")) continue;
+      expect(box.left, node.outerHTML.slice(0, 120)).toBeGreaterThanOrEqual(left - 1);
+      expect(box.right, node.outerHTML.slice(0, 120)).toBeLessThanOrEqual(right + 1);
+    }
+  });
+});
+
+it("hints stay within the widget", async () => {
+  for (const width of [1000, 360]) {
+    const { view } = await open({ tokens: [2], region: [1] });
+    view.el.style.width = `${width}px`;
+    await painted();
+    const { left, right } = view.root.getBoundingClientRect();
+    for (const tool of view.root.querySelectorAll<HTMLElement>(".exclip-tool")) {
+      if (tool.getBoundingClientRect().width === 0) continue;
+      const hint = getComputedStyle(tool, "::after");
+      const box = tool.getBoundingClientRect();
+      const size = Number.parseFloat(hint.width);
+      const start = box.left + Number.parseFloat(hint.left);
+      expect(start, tool.outerHTML).toBeGreaterThanOrEqual(left);
+      expect(start + size, tool.outerHTML).toBeLessThanOrEqual(right);
+    }
+    view.close();
+  }
+});
+
+it("every button can be reached with Tab and arrows alone", async () => {
+  const { view } = await open({ tokens: [2], region: [1] });
+  await expect.poll(() => view.find("exclip-pairs").hidden).toBe(false);
+  const reached = new Set<Element>();
+  for (let stop = 0; stop < 40; stop++) {
+    await userEvent.tab();
+    const first = document.activeElement;
+    if (!first || !view.root.contains(first)) {
+      if (reached.size > 0) break;
+      continue;
+    }
+    if (reached.has(first)) break;
+    reached.add(first);
+    if (first === view.canvas || first instanceof HTMLInputElement) continue;
+    for (let step = 0; step < 20; step++) {
+      await userEvent.keyboard("{ArrowRight}");
+      const now = document.activeElement;
+      if (!now || reached.has(now)) break;
+      reached.add(now);
+    }
+  }
+  const visible = [...view.root.querySelectorAll("button")].filter(
+    (button) => button.getBoundingClientRect().width > 0,
+  );
+  expect(visible.filter((button) => !reached.has(button)).map((b) => b.outerHTML)).toEqual([]);
+});

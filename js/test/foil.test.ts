@@ -1,0 +1,233 @@
+import { describe, expect, it } from "vitest";
+import { userEvent } from "vitest/browser";
+import type { Pair, ToKernel } from "../protocol.ts";
+import type { Look } from "../state.ts";
+import {
+  CAPTION,
+  COLUMNS,
+  click,
+  EMPTY,
+  entry,
+  open,
+  PATCHES,
+  ROWS,
+  range,
+  sum,
+  type View,
+} from "./harness.ts";
+import { payload, tokensOf } from "./mock.ts";
+
+const FOIL = "a blue big boat";
+const ALL = range(PATCHES);
+/** red beside blue; big stands alone. */
+const PAIRS: Pair[] = [
+  [0, 0],
+  [1, 1],
+  [2, 2],
+  [null, 3],
+  [3, 4],
+  [4, 5],
+];
+
+/** An entry of the foil's matrix: larger than any of the caption's. */
+const foilEntry = (row: number, patch: number) => 0.05 - entry(row, patch);
+const foilSum = (rows: number[]) =>
+  rows.flatMap((row) => ALL.map((p) => Math.fround(foilEntry(row, p)))).reduce((a, b) => a + b, 0);
+const foilResult = () =>
+  payload(
+    range(6 * PATCHES).map((i) => foilEntry(Math.floor(i / PATCHES), i % PATCHES)),
+    range(6).map(() => 0),
+  );
+
+const FOILED = {
+  foil: FOIL,
+  _foil_tokens: tokensOf(FOIL),
+  _pairs: PAIRS,
+  _foil_result: foilResult(),
+  _summary: {
+    similarity: 0.41,
+    total: 0.4,
+    residual: 0.008,
+    error: null,
+    foil_similarity: 0.3,
+    foil_total: 0.28,
+  },
+};
+
+const look = (view: View, at: Look) =>
+  view.find(`exclip-line-${at}`).querySelector<HTMLElement>("button.exclip-name") as HTMLElement;
+const texts = (view: View) => view.words.map((node) => node.textContent);
+const still = (view: View, at: Look) => [
+  ...view.find(`exclip-line-${at}`).querySelectorAll<HTMLElement>(".exclip-still .exclip-word"),
+];
+const lastSent = (sent: readonly ToKernel[]) => sent.at(-1);
+
+describe("a foil", () => {
+  it("is the caption with something changed, asked for from a quiet button", async () => {
+    const { model, view } = await open({ tokens: [2] });
+    expect(view.find("exclip-line-difference").hidden).toBe(true);
+    const add = view.el.querySelector<HTMLElement>(".exclip-add");
+    if (!add) throw new Error("no button");
+    await userEvent.click(add);
+    expect(view.find<HTMLTextAreaElement>("exclip-field-foil").value).toBe(CAPTION);
+    // Caption and result are where they were.
+    expect(texts(view)).toEqual(["a", "red", "boat"]);
+    await userEvent.keyboard("blue{Enter}");
+    expect(lastSent(model.sent)).toMatchObject({ kind: "ask", changes: { foil: "a blue boat" } });
+    const { ask } = lastSent(model.sent) as { ask: number };
+    model.receive({ kind: "accepted", ask });
+    model.update(FOILED);
+    expect(view.find("exclip-line-difference").hidden).toBe(false);
+    expect(still(view, "foil").map((node) => node.textContent)).toEqual([
+      "a",
+      "blue",
+      "big",
+      "boat",
+    ]);
+    expect(add.hidden).toBe(true);
+  });
+
+  it("is not asked for after Esc", async () => {
+    const { model, view } = await open();
+    await userEvent.click(view.el.querySelector(".exclip-add") as HTMLElement);
+    await userEvent.keyboard("{Escape}");
+    expect(lastSent(model.sent)?.kind).not.toBe("ask");
+    expect(view.el.querySelector("textarea")).toBeNull();
+  });
+
+  it("is refused in words beneath it", async () => {
+    const { model, view } = await open(FOILED);
+    const edit = view.el.querySelector<HTMLElement>('[aria-label="Edit the foil"]');
+    await userEvent.click(edit as HTMLElement);
+    await userEvent.keyboard(" and more{Enter}");
+    const { ask } = lastSent(model.sent) as { ask: number };
+    model.receive({ kind: "refused", ask, message: "The foil is too long." });
+    expect(view.find("exclip-refused-foil").textContent).toBe("The foil is too long.");
+    expect(view.find("exclip-refused-caption").hidden).toBe(true);
+  });
+
+  it("is removed with a button, or by leaving it empty", async () => {
+    const { model, view } = await open(FOILED);
+    await userEvent.click(view.el.querySelector('[aria-label="Remove the foil"]') as HTMLElement);
+    expect(lastSent(model.sent)).toMatchObject({ kind: "ask", changes: { foil: null } });
+    const asked = model.sent.length;
+    await userEvent.click(view.el.querySelector('[aria-label="Edit the foil"]') as HTMLElement);
+    await userEvent.clear(view.find("exclip-field-foil"));
+    await userEvent.keyboard("{Enter}");
+    expect(model.sent).toHaveLength(asked + 1);
+    expect(lastSent(model.sent)).toMatchObject({ kind: "ask", changes: { foil: null } });
+    model.update({ foil: null, _foil_tokens: [], _pairs: [], _foil_result: EMPTY });
+    expect(view.find("exclip-line-difference").hidden).toBe(true);
+    expect(view.values()[0]).toBeCloseTo(sum([1], ALL), 8);
+  });
+});
+
+describe("what is looked at", () => {
+  it("is the caption first, then the foil, then their difference", async () => {
+    const { view } = await open(FOILED);
+    expect(texts(view)).toEqual(["a", "red", "boat"]);
+    expect(view.values()[1]).toBeCloseTo(sum([2], ALL), 8);
+    const heat = view.pixels();
+    await userEvent.click(look(view, "foil"));
+    expect(texts(view)).toEqual(["a", "blue", "big", "boat"]);
+    expect(view.values()[2]).toBeCloseTo(foilSum([3]), 8);
+    await view.settled();
+    expect(view.pixels()).not.toBe(heat);
+    await userEvent.click(look(view, "difference"));
+    expect(texts(view)).toEqual(["a", "red − blue", "− big", "boat"]);
+    const values = view.values();
+    expect(values[0]).toBeCloseTo(sum([1], ALL) - foilSum([1]), 6);
+    expect(values[1]).toBeCloseTo(sum([2], ALL) - foilSum([2]), 6);
+    expect(values[2]).toBeCloseTo(-foilSum([3]), 6);
+    expect(values[3]).toBeCloseTo(sum([3], ALL) - foilSum([4]), 6);
+    expect(look(view, "difference").getAttribute("aria-pressed")).toBe("true");
+    expect(look(view, "caption").getAttribute("aria-pressed")).toBe("false");
+  });
+
+  it("shares one scale between caption and foil", async () => {
+    const { view } = await open(FOILED);
+    const ticks = () =>
+      [...view.el.querySelectorAll(".exclip-tick")].map((node) => node.textContent);
+    const [before, numbers] = [view.canvas.dataset.scale, ticks()];
+    await userEvent.click(look(view, "foil"));
+    await view.settled();
+    expect(view.canvas.dataset.scale).toBe(before);
+    expect(ticks()).toEqual(numbers);
+  });
+
+  it("shows the words that are not looked at with their own values", async () => {
+    const { view } = await open(FOILED);
+    const values = still(view, "foil").map((node) => Number(node.dataset.value));
+    expect(values[3]).toBeCloseTo(foilSum([4]), 8);
+    expect(still(view, "difference").map((node) => node.textContent)).toEqual([
+      "a",
+      "red − blue",
+      "− big",
+      "boat",
+    ]);
+  });
+
+  it("changes with a click on a word of another line, which is selected", async () => {
+    const { model, view } = await open(FOILED);
+    await userEvent.click(still(view, "foil")[1] as HTMLElement);
+    expect(look(view, "foil").getAttribute("aria-pressed")).toBe("true");
+    expect(view.pressed).toEqual(["blue"]);
+    expect(model.get("tokens")).toEqual([2]);
+    expect(document.activeElement).toBe(view.word("blue"));
+  });
+
+  it("has the numbers of its own", async () => {
+    const { view } = await open(FOILED);
+    expect(view.figure("similarity")).toBe(0.41);
+    await userEvent.click(look(view, "foil"));
+    expect(view.figure("similarity")).toBe(0.3);
+    await userEvent.click(look(view, "difference"));
+    expect(view.figure("similarity")).toBeCloseTo(0.11, 10);
+  });
+});
+
+describe("selecting in two captions", () => {
+  it("goes by the aligned rows, both ways", async () => {
+    const { model, view } = await open({ ...FOILED, tokens: [2] });
+    await userEvent.click(look(view, "foil"));
+    expect(view.pressed).toEqual(["blue"]);
+    await click(view.middle("boat"));
+    expect(model.get("tokens")).toEqual([3]);
+    await userEvent.click(look(view, "caption"));
+    expect(view.pressed).toEqual(["boat"]);
+  });
+
+  it("keeps what only the foil has, for which Python has no row", async () => {
+    const { model, view } = await open(FOILED);
+    await userEvent.click(look(view, "foil"));
+    await click(view.middle("big"));
+    await click(view.middle("boat"), ["Shift"]);
+    expect(view.pressed).toEqual(["big", "boat"]);
+    expect(model.get("tokens")).toEqual([3]);
+    await userEvent.click(look(view, "difference"));
+    expect(view.pressed).toEqual(["− big", "boat"]);
+    expect(view.figure("selection")).toBeCloseTo(sum([3], ALL) - foilSum([3, 4]), 6);
+  });
+});
+
+describe("streaming two captions", () => {
+  it("puts each part where it belongs", async () => {
+    const { model, view } = await open({ ...FOILED, _foil_result: EMPTY, _result: EMPTY });
+    model.receive({ kind: "begin", id: 1, shape: [5, ROWS, COLUMNS], frames: 1 });
+    const main = payload(
+      range(5 * PATCHES).map((i) => entry(Math.floor(i / PATCHES), i % PATCHES)),
+      range(5).map(() => 0),
+    );
+    const foil = foilResult();
+    const chunk = { kind: "chunk", id: 1, frame: 0, offset: 0 };
+    model.receive({ ...chunk, part: "main", bytes: main.byteLength }, main);
+    expect(view.values()[0]).toBeCloseTo(sum([1], ALL), 8);
+    expect(still(view, "foil")[0]?.dataset.value).toBeUndefined();
+    model.receive({ ...chunk, part: "foil", bytes: foil.byteLength }, foil);
+    expect(Number(still(view, "foil")[0]?.dataset.value)).toBeCloseTo(foilSum([1]), 8);
+    model.receive({ kind: "done", id: 1, similarity: 0.4, foil_similarity: 0.1 });
+    await userEvent.click(look(view, "foil"));
+    expect(view.figure("similarity")).toBe(0.1);
+    expect(view.find("exclip-notice").hidden).toBe(true);
+  });
+});

@@ -1,0 +1,125 @@
+import { describe, expect, it } from "vitest";
+import { userEvent } from "vitest/browser";
+import { type Interactions, interactionOf } from "../interactions.ts";
+import { strongestPairs } from "../pairs.ts";
+import { center, click, open, painted } from "./harness.ts";
+import { payload, tokensOf, wholePicture } from "./mock.ts";
+
+const [ROWS, COLUMNS] = [4, 6];
+
+/** Rows of the matrix from pictures of digits: each is that many hundredths, "-" before is negative. */
+function matrix(...rows: string[]): Interactions {
+  const values = rows.flatMap((row) => (row.match(/-?\d/g) ?? []).map((n) => Number(n) / 100));
+  return {
+    tokens: rows.length,
+    rows: ROWS,
+    columns: COLUMNS,
+    values: Float32Array.from(values),
+    cls: new Float32Array(rows.length),
+  };
+}
+
+const NONE = "000000 000000 000000 000000";
+// A blob of 8 with a skirt of 3, and a second one of 6 at the other side.
+const BOAT = "380000 880006 300066 000000";
+const RED = "040000 440000 000000 000000";
+const SEA = "00-5-500 000000 000000 000000";
+
+describe("the strongest pairs", () => {
+  const a = matrix(NONE, RED, BOAT, SEA, NONE);
+  const words = [[1], [2], [3]];
+  const { positive, negative } = strongestPairs(a, words, 3);
+
+  it("grow from a peak down to half of it, and join the words that share it", () => {
+    expect(positive[0]).toMatchObject({ tokens: [1, 2], region: [1, 6, 7] });
+    expect(positive[0]?.value).toBeCloseTo(0.24 + 0.12, 6);
+  });
+
+  it("find a second region of the same word", () => {
+    expect(positive[1]).toMatchObject({ tokens: [2], region: [11, 16, 17] });
+  });
+
+  it("keep the signs apart", () => {
+    expect(negative).toHaveLength(1);
+    expect(negative[0]).toMatchObject({ tokens: [3], region: [2, 3] });
+    expect(negative[0]?.value).toBeLessThan(0);
+  });
+
+  it("are what they say: the interaction of both", () => {
+    for (const { tokens, region, value } of [...positive, ...negative]) {
+      expect(value).toBeCloseTo(interactionOf(a, tokens, region), 10);
+    }
+  });
+
+  it("leave out what was found already, and what is faint", () => {
+    // "red" alone over the same place is the same finding.
+    expect(positive).toHaveLength(2);
+    const faint = matrix(BOAT, "000000 000000 000000 000001");
+    expect(strongestPairs(faint, [[0], [1]], 9).positive.map(({ tokens }) => tokens)).toEqual([
+      [0],
+      [0],
+    ]);
+  });
+
+  it("are none where there is nothing", () => {
+    expect(strongestPairs(matrix(NONE), [[0]], 3)).toEqual({ positive: [], negative: [] });
+    expect(strongestPairs(matrix(NONE), [], 3)).toEqual({ positive: [], negative: [] });
+  });
+});
+
+describe("the list of pairs", () => {
+  const a = matrix(NONE, RED, BOAT, SEA, NONE);
+  const shown = async () => {
+    const { view, model } = await open({
+      caption: "red boat sea",
+      _tokens: tokensOf("red boat sea"),
+      _grid: wholePicture(ROWS, COLUMNS),
+      _result: payload(a.values, a.cls),
+      _result_shape: [5, ROWS, COLUMNS],
+    });
+    const list = view.find("exclip-pairs");
+    await expect.poll(() => list.querySelectorAll("button").length).toBe(3);
+    return { view, model, buttons: [...list.querySelectorAll("button")] };
+  };
+
+  it("names the phrase and its number", async () => {
+    const { buttons } = await shown();
+    expect(buttons[0]?.textContent).toBe("red boatand 3 patches,+0.360");
+    expect(buttons[2]?.textContent).toContain("−0.100");
+  });
+
+  it("a click selects both sides, a second one clears", async () => {
+    const { model, buttons } = await shown();
+    await click(center(buttons[0] as Element));
+    expect(model.get("tokens")).toEqual([1, 2]);
+    expect(model.get("region")).toEqual([1, 6, 7]);
+    expect(buttons[0]?.getAttribute("aria-pressed")).toBe("true");
+    expect(buttons[1]?.getAttribute("aria-pressed")).toBe("false");
+    await click(center(buttons[0] as Element));
+    expect(model.get("tokens")).toEqual([]);
+    expect(model.get("region")).toEqual([]);
+  });
+
+  it("hovering previews both sides and keeps nothing", async () => {
+    const { view, model, buttons } = await shown();
+    const before = view.pixels();
+    await userEvent.hover(buttons[0] as Element);
+    await painted();
+    expect(view.pixels()).not.toBe(before);
+    expect(view.el.querySelectorAll(".exclip-under")).toHaveLength(2);
+    await userEvent.unhover(buttons[0] as Element);
+    await painted();
+    expect(view.pixels()).toBe(before);
+    expect(model.saved).toBe(0);
+  });
+
+  it("works from the keyboard: one stop, arrows, Enter", async () => {
+    const { view, model, buttons } = await shown();
+    expect(buttons.filter(({ tabIndex }) => tabIndex === 0)).toHaveLength(1);
+    buttons[0]?.focus();
+    await userEvent.keyboard("{ArrowDown}{Enter}");
+    expect(model.get("tokens")).toEqual([2]);
+    expect(model.get("region")).toEqual([11, 16, 17]);
+    expect(view.figure("selection")).toBeCloseTo(0.18, 6);
+  });
+});

@@ -1,0 +1,339 @@
+import { describe, expect, it } from "vitest";
+import { commands, userEvent } from "vitest/browser";
+import type { Point } from "./drag.command.ts";
+import {
+  COLUMNS,
+  center,
+  click,
+  drag,
+  open,
+  PATCHES,
+  painted,
+  range,
+  sum,
+  type View,
+} from "./harness.ts";
+import { payload, tokensOf, wholePicture } from "./mock.ts";
+
+const button = (view: View, name: string) => {
+  const found = view.el.querySelector<HTMLButtonElement>(`button[aria-label="${name}"]`);
+  if (!found) throw new Error(`no button ${name}`);
+  return found;
+};
+const press = (view: View, name: string) => click(center(button(view, name)));
+const pressed = (view: View, name: string) => button(view, name).getAttribute("aria-pressed");
+
+/** A grid large enough for strokes; every entry is 0.001. */
+const SIDE = 8;
+async function large() {
+  const opened = await open({
+    _grid: wholePicture(SIDE, SIDE),
+    _result: payload(new Float32Array(5 * SIDE * SIDE).fill(0.001), new Float32Array(5)),
+    _result_shape: [5, SIDE, SIDE],
+  });
+  const { left, top, width, height } = opened.view.canvas.getBoundingClientRect();
+  const at = (column: number, row: number): Point => [
+    left + (width * column) / SIDE,
+    top + (height * row) / SIDE,
+  ];
+  return { ...opened, at };
+}
+
+describe("the brush", () => {
+  it("paints the patches it goes over, and keeps them when it is lifted", async () => {
+    const { view, model, at } = await large();
+    await press(view, "Brush");
+    expect(pressed(view, "Brush")).toBe("true");
+    expect(pressed(view, "Box")).toBe("false");
+    await drag([at(0.5, 0.5), at(3.5, 0.5), at(3.5, 2.5)]);
+    expect(model.get("region")).toEqual([0, 1, 2, 3, 11, 19]);
+    expect(model.saved).toBe(1);
+  });
+
+  it("adds with Shift and takes away with Alt", async () => {
+    const { view, model, at } = await large();
+    await press(view, "Brush");
+    await drag([at(0.5, 0.5), at(2.5, 0.5)]);
+    await drag([at(6.5, 7.5), at(7.5, 7.5)], ["Shift"]);
+    expect(model.get("region")).toEqual([0, 1, 2, 62, 63]);
+    await drag([at(1.5, 0.5), at(2.5, 0.5)], ["Alt"]);
+    expect(model.get("region")).toEqual([0, 62, 63]);
+  });
+
+  it("grows and shrinks with ] and [", async () => {
+    const { view, model, at } = await large();
+    view.canvas.focus();
+    await userEvent.keyboard("p]]");
+    await click(at(3.5, 3.5));
+    expect(model.get("region")).toEqual([18, 19, 20, 26, 27, 28, 34, 35, 36]);
+    view.canvas.focus();
+    // Doubled, since one alone would begin the name of a key.
+    await userEvent.keyboard("[[[[");
+    await click(at(6.5, 6.5));
+    expect(model.get("region")).toEqual([54]);
+  });
+});
+
+describe("the lasso", () => {
+  it("selects what it goes around", async () => {
+    const { view, model, at } = await large();
+    await press(view, "Lasso");
+    await drag([at(0.8, 0.8), at(3.2, 0.8), at(3.2, 3.2), at(0.8, 3.2), at(0.8, 1)]);
+    expect(model.get("region")).toEqual([9, 10, 17, 18]);
+  });
+
+  it("is drawn while it is drawn, and Esc lets go of it", async () => {
+    const { view, model, at } = await large();
+    view.canvas.focus();
+    await userEvent.keyboard("l");
+    await commands.drag([at(7.9, 7.9)]);
+    await userEvent.keyboard("{Escape}");
+    await painted();
+    const before = view.pixels();
+    await commands.drag([at(1.2, 1.2), at(5, 1.2), at(5, 5)], [], false);
+    await painted();
+    expect(view.pixels()).not.toBe(before);
+    expect(view.figure("selection")).toBeGreaterThan(0.003);
+    await userEvent.keyboard("{Escape}");
+    await commands.drag([at(6.5, 0.5)]);
+    expect(model.get("region")).toEqual([6]);
+  });
+
+  it("that goes around nothing is a click", async () => {
+    const { view, model, at } = await large();
+    await press(view, "Lasso");
+    await drag([at(2.4, 2.4), at(2.45, 2.45)]);
+    expect(model.get("region")).toEqual([18]);
+  });
+});
+
+describe("hands without keys", () => {
+  it("add and take away by buttons, in both views", async () => {
+    const { view, model } = await open();
+    await press(view, "Add");
+    await click(view.patch(0));
+    await click(view.patch(5));
+    await click(view.middle("a"));
+    await click(view.middle("boat"));
+    expect(model.get("region")).toEqual([0, 5]);
+    expect(model.get("tokens")).toEqual([1, 3]);
+    await press(view, "Subtract");
+    expect(pressed(view, "Add")).toBe("false");
+    await click(view.patch(5));
+    await click(view.middle("a"));
+    expect(model.get("region")).toEqual([0]);
+    expect(model.get("tokens")).toEqual([3]);
+    await press(view, "Subtract");
+    await click(view.patch(7));
+    expect(model.get("region")).toEqual([7]);
+  });
+
+  it("see Shift and Alt on those buttons while they are held", async () => {
+    const { view } = await open();
+    await userEvent.keyboard("{Shift>}");
+    expect(pressed(view, "Add")).toBe("true");
+    await userEvent.keyboard("{/Shift}");
+    expect(pressed(view, "Add")).toBe("false");
+  });
+
+  it("tap a patch and a word", async () => {
+    const { view, model } = await open();
+    await commands.touch([view.patch(6)]);
+    await expect.poll(() => model.get("region")).toEqual([6]);
+    await commands.touch([view.middle("red")]);
+    await expect.poll(() => model.get("tokens")).toEqual([2]);
+  });
+
+  it("draw with one finger where a stroke needs it", async () => {
+    const { view, model, at } = await large();
+    await press(view, "Brush");
+    await commands.touch([at(0.5, 0.5), at(0.5, 1.5), at(0.5, 2.5), at(0.5, 3.5)]);
+    await expect.poll(() => model.get("region")).toEqual([0, 8, 16, 24]);
+  });
+
+  it("leave the page its scrolling and zooming", async () => {
+    const { view } = await open();
+    const allowed = () => getComputedStyle(view.canvas).touchAction;
+    expect(allowed()).toBe("pan-y pinch-zoom");
+    await press(view, "Lasso");
+    expect(allowed()).toBe("pinch-zoom");
+    await press(view, "Box");
+    expect(allowed()).toBe("pan-y pinch-zoom");
+  });
+});
+
+describe("all, none and the others", () => {
+  it("by buttons", async () => {
+    const { view, model } = await open({ region: [0, 1], tokens: [2] });
+    await press(view, "Invert selected patches");
+    expect(model.get("region")).toEqual(range(PATCHES).slice(2));
+    await press(view, "Clear selected patches");
+    expect(model.get("region")).toEqual([]);
+    await press(view, "Invert selected words");
+    expect(model.get("tokens")).toEqual([1, 3]);
+    await press(view, "Clear selected words");
+    expect(model.get("tokens")).toEqual([]);
+  });
+
+  it("by keys, each in its own view", async () => {
+    const { view, model } = await open({ region: [3], tokens: [1] });
+    view.canvas.focus();
+    await userEvent.keyboard("i");
+    expect(model.get("region")).toEqual(range(PATCHES).filter((p) => p !== 3));
+    await userEvent.keyboard("{Control>}a{/Control}");
+    expect(model.get("region")).toEqual(range(PATCHES));
+    expect(model.get("tokens")).toEqual([1]);
+    view.word("a").focus();
+    await userEvent.keyboard("i");
+    expect(model.get("tokens")).toEqual([2, 3]);
+    await userEvent.keyboard("{Control>}a{/Control}");
+    expect(model.get("tokens")).toEqual([1, 2, 3]);
+  });
+});
+
+describe("Shift and arrows", () => {
+  it("extend a box of patches, and shrink it again", async () => {
+    const { view, model } = await open({ region: [11] });
+    view.canvas.focus();
+    await userEvent.keyboard("{ArrowRight}{ArrowRight}");
+    await userEvent.keyboard("{Shift>}{ArrowRight}{ArrowDown}{/Shift}");
+    expect(model.get("region")).toEqual([1, 2, 5, 6, 11]);
+    await userEvent.keyboard("{Shift>}{ArrowLeft}{/Shift}");
+    expect(model.get("region")).toEqual([1, 5, 11]);
+    await userEvent.keyboard("{ArrowDown}{Shift>}{ArrowRight}{/Shift}");
+    expect(model.get("region")).toEqual([1, 5, 9, 10, 11]);
+  });
+
+  it("extend a phrase, and shrink it again", async () => {
+    const { view, model } = await open({ caption: "a red boat at sea" });
+    view.word("red").focus();
+    await userEvent.keyboard("{Shift>}{ArrowRight}{ArrowRight}{/Shift}");
+    expect(model.get("tokens")).toEqual([2, 3, 4]);
+    await userEvent.keyboard("{Shift>}{ArrowLeft}{/Shift}");
+    expect(model.get("tokens")).toEqual([2, 3]);
+  });
+});
+
+describe("pieces", () => {
+  const special = { word: -1, special: true, start: null, end: null };
+  const _tokens = [
+    { text: "<sot>", ...special },
+    { text: "sail", word: 0, special: false, start: 0, end: 4 },
+    { text: "boat", word: 0, special: false, start: 4, end: 8 },
+    { text: "🐟", word: 1, special: false, start: 9, end: 10 },
+    { text: "\ufffd", word: 1, special: false, start: 9, end: 10 },
+    { text: "<eot>", ...special },
+  ];
+  const pieces = () => open({ caption: "Sailboat 🐟", _tokens });
+
+  it("are shown on demand, special tokens too, each with its own value", async () => {
+    const { view } = await pieces();
+    expect(view.words.map((node) => node.textContent)).toEqual(["Sailboat", "🐟"]);
+    await press(view, "Pieces");
+    expect(view.words.map((node) => node.textContent)).toEqual([
+      "<sot>",
+      "Sail",
+      "boat",
+      "🐟",
+      "·",
+      "<eot>",
+    ]);
+    view.values().forEach((value, token) => {
+      expect(value).toBeCloseTo(sum([token], range(PATCHES)), 10);
+    });
+  });
+
+  it("are selected one by one, and the word says so", async () => {
+    const { view, model } = await pieces();
+    await press(view, "Pieces");
+    await click(view.middle("boat"));
+    expect(model.get("tokens")).toEqual([2]);
+    await click(view.middle("<eot>"), ["Shift"]);
+    expect(model.get("tokens")).toEqual([2, 5]);
+    expect(view.figure("selection")).toBeCloseTo(sum([2, 5], range(PATCHES)), 10);
+    await press(view, "Pieces");
+    expect(view.word("Sailboat").getAttribute("aria-pressed")).toBe("mixed");
+  });
+
+  it("leave scale and marginals as they are", async () => {
+    const { view } = await pieces();
+    const before = [view.canvas.dataset.scale, view.figure("selection")];
+    await press(view, "Pieces");
+    expect([view.canvas.dataset.scale, view.figure("selection")]).toEqual(before);
+  });
+});
+
+describe("drags over words", () => {
+  it("reach the end of a line from beside it", async () => {
+    const { view, model } = await open();
+    const [x, y] = view.middle("boat");
+    await drag([view.middle("red"), [x + 150, y]]);
+    expect(model.get("tokens")).toEqual([2, 3]);
+  });
+
+  it("follow reading order from right to left", async () => {
+    const { view, model } = await open({ caption: "قارب أحمر صغير" });
+    const [, second, third] = view.words.map((node) => center(node));
+    await drag([second, third] as Point[]);
+    expect(model.get("tokens")).toEqual([2, 3]);
+  });
+
+  it("are previewed like the selection they would make", async () => {
+    const { view } = await open();
+    await commands.drag([view.middle("a"), view.middle("red")], [], false);
+    expect(view.pressed).toEqual(["a", "red"]);
+    await userEvent.keyboard("{Escape}");
+    expect(view.pressed).toEqual([]);
+    await commands.drag([view.patch(COLUMNS)]);
+  });
+});
+
+describe("the tools", () => {
+  it("take one stop of the Tab key, and arrows move among them", async () => {
+    const { view } = await open();
+    const bar = view.find("exclip-tools");
+    const stops = [...bar.querySelectorAll<HTMLElement>('[role="toolbar"] button')];
+    expect(stops.filter(({ tabIndex }) => tabIndex === 0)).toHaveLength(1);
+    button(view, "Box").focus();
+    await userEvent.keyboard("{ArrowRight}");
+    expect(document.activeElement).toBe(button(view, "Brush"));
+    await userEvent.keyboard("{Enter}");
+    expect(pressed(view, "Brush")).toBe("true");
+    await userEvent.keyboard("{ArrowLeft}{ArrowLeft}");
+    expect(document.activeElement).toBe(button(view, "Appearance"));
+  });
+
+  it("answer to keys where the picture has the focus, and only there", async () => {
+    const { view } = await open({ tokens: [2] });
+    view.canvas.focus();
+    for (const [key, name] of [
+      ["l", "Lasso"],
+      ["p", "Brush"],
+      ["b", "Box"],
+    ] as const) {
+      await userEvent.keyboard(key);
+      expect(pressed(view, name)).toBe("true");
+    }
+    view.word("red").focus();
+    await userEvent.keyboard("l");
+    expect(pressed(view, "Box")).toBe("true");
+  });
+
+  it("are each view's own", async () => {
+    const { view, widget, model } = await open();
+    const other = await new (await import("./harness.ts")).View(widget, model).settled();
+    await press(view, "Lasso");
+    expect(pressed(other, "Box")).toBe("true");
+  });
+});
+
+it("tokens of every kind have their row in the caption as the model reads it", async () => {
+  const _tokens = [
+    ...tokensOf("a"),
+    { text: "<pad>", word: -1, special: true, start: null, end: null },
+  ];
+  const { view, model } = await open({ caption: "a", _tokens });
+  await press(view, "Pieces");
+  await click(view.middle("<pad>"));
+  expect(model.get("tokens")).toEqual([3]);
+});

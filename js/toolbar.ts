@@ -1,0 +1,99 @@
+/** Small buttons with a drawing and a name, in rows that take one stop of the Tab key. */
+import { drawing, element, listenerOf } from "./dom.ts";
+
+/** Paths in a box of 16 by 16, stroked. */
+export const icons = {
+  box: "M2.5 5v-2.5H5M11 2.5h2.5V5M13.5 11v2.5H11M5 13.5H2.5V11M7 2.5h2M7 13.5h2M2.5 7v2M13.5 7v2",
+  brush: "M13.5 2.5L7.5 8.5M9 10L6 7c-2.5 0-2 4-4 5.5 2.5 1.5 7 1 7-2.5z",
+  lasso: "M4.5 10.5C-.5 8 2 2.5 8 2.5s8 5 3.5 7.5c-2 1-5 1.2-7 .5-2-.5-2.5 2 .5 2s1.5 2.5-1 2",
+  add: "M8 3v10M3 8h10",
+  subtract: "M3 8h10",
+  invert:
+    "M8 2.5a5.5 5.5 0 1 0 0 11a5.5 5.5 0 1 0 0-11zM8 2.5v11M9.2 3v10M10.4 3.5v9M11.6 4.5v7M12.6 6v4",
+  clear: "M4 4l8 8M12 4l-8 8",
+  settings: "M2 5h5M11 5h3M9 3v4M2 11h2M8 11h6M6 9v4",
+  pieces: "M1.5 5.5h2.5v5h-2.5zM6 5.5h4v5h-4zM12 5.5h2.5v5h-2.5z",
+  table: "M2.5 3h11v10h-11zM2.5 6.5h11M2.5 9.7h11M6.5 3v10",
+  locked: "M4 7.5h8v6H4zM5.5 7.5V5a2.5 2.5 0 0 1 5 0v2.5",
+  unlocked: "M4 7.5h8v6H4zM5.5 7.5V5a2.5 2.5 0 0 1 4.7-1.2",
+  smooth: "M1.5 12.5c3.5 0 3.5-9 6.5-9s3 9 6.5 9",
+} as const;
+
+export interface IconButton {
+  node: HTMLButtonElement;
+  press(pressed: boolean): void;
+  draw(path: string): void;
+  /** Says what it does, and under which key, where it is pointed at or focused. */
+  hint(text: string): void;
+}
+
+export function iconButton(
+  name: string,
+  path: string,
+  lifetime: AbortSignal,
+  act: () => void,
+  hint = name,
+): IconButton {
+  const node = element("button", "exclip-tool", { type: "button", "aria-label": name });
+  const draw = (d: string) => node.replaceChildren(drawing("exclip-icon", d));
+  draw(path);
+  node.dataset.hint = hint;
+  listenerOf(node, lifetime)("click", act);
+  return {
+    node,
+    draw,
+    press: (pressed) => node.setAttribute("aria-pressed", String(pressed)),
+    hint: (text) => {
+      node.dataset.hint = text;
+    },
+  };
+}
+
+/**
+ * Arrow keys move among the buttons of `container`, and whatever else is
+ * marked as a stop; Tab comes to one of them. Call what it returns when they
+ * have changed.
+ */
+export function rove(container: HTMLElement, lifetime: AbortSignal): () => void {
+  const items = () => [
+    ...container.querySelectorAll<HTMLElement>(":is(button, [data-stop]):not([hidden])"),
+  ];
+  const stop = (chosen: HTMLElement | undefined) => {
+    for (const item of items()) item.tabIndex = item === chosen ? 0 : -1;
+  };
+  const on = listenerOf(container, lifetime);
+  on("focusin", ({ target }) => {
+    const item = items().find((one) => one === target);
+    if (item) stop(item);
+  });
+  on("keydown", (event) => {
+    const all = items();
+    const index = all.indexOf(event.target as HTMLElement);
+    const sideways = getComputedStyle(container).direction === "rtl" ? -1 : 1;
+    const step = { ArrowRight: sideways, ArrowLeft: -sideways, ArrowDown: 1, ArrowUp: -1 }[
+      event.key
+    ];
+    if (step === undefined || index < 0) return;
+    event.preventDefault();
+    event.stopPropagation();
+    all[(index + step + all.length) % all.length]?.focus();
+  });
+  const refresh = () => stop(items()[0]);
+  refresh();
+  return refresh;
+}
+
+export function toolbar(
+  name: string,
+  lifetime: AbortSignal,
+  ...groups: (readonly Node[])[]
+): HTMLElement {
+  const node = element(
+    "div",
+    "exclip-toolbar",
+    { role: "toolbar", "aria-label": name },
+    ...groups.map((group) => element("div", "exclip-group", {}, ...group)),
+  );
+  rove(node, lifetime);
+  return node;
+}

@@ -1,0 +1,174 @@
+"""Testing a selection: predicted and actual change, each against an independent computation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from models import build, inputs_of, residual_networks, scene
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from widgets import book
+
+from exclip_widget import Explainer, Interactions, ParameterError
+from exclip_widget.explainer import Explanation
+
+PAGE = book().pages[0]
+PATCH = 8  # pixels a side, of the picture book's model
+
+
+def pair(method: str = "exclip", **options: object) -> tuple[Explanation, Interactions]:
+    explainer = Explainer(book().model, tokenizer=book().tokenizer, method=method, **options)  # type: ignore[arg-type]
+    explanation = explainer.prepare(PAGE.image, PAGE.caption)
+    *_, interactions = explanation.refine()
+    return explanation, interactions
+
+
+EXPLANATION, INTERACTIONS = pair()
+ROWS, COLUMNS = INTERACTIONS.values.shape[1:]
+
+
+def picture_without(region: Sequence[int]) -> Tensor:
+    """Unit embedding of the picture with the pixels of some patches zero after preprocessing."""
+    pixels = book().preprocess(PAGE.image)[None].clone()
+    for patch in region:
+        row, column = divmod(patch, COLUMNS)
+        pixels[..., row * PATCH : (row + 1) * PATCH, column * PATCH : (column + 1) * PATCH] = 0
+    with torch.no_grad():
+        return F.normalize(book().model.encode_image(pixels), dim=-1)[0]
+
+
+def caption_without(tokens: Sequence[int]) -> Tensor:
+    """Unit embedding of the caption with some tokens' embeddings those of `<sot> <pad> <eot> 0 0 ...`."""
+    model = book().model
+    ids = book().tokenizer(PAGE.caption)
+    reference = torch.zeros_like(ids)
+    reference[0, 0], reference[0, 2] = ids[0, 0], ids.max()
+    masked = ids.clone()
+    masked[0, list(tokens)] = reference[0, list(tokens)]
+    with torch.no_grad():
+        x = model.token_embedding(masked) + model.positional_embedding
+        x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask))
+        return F.normalize(x[0, ids.argmax()] @ model.text_projection, dim=-1)
+
+
+SELECTIONS = [
+    ([2, 3], []),
+    ([], [27, 28, 40]),
+    ([2, 3], [27, 28, 40]),
+    ([7, 8], range(0, 144, 2)),
+    ([1], [0]),
+]
+
+
+@pytest.mark.parametrize(("tokens", "region"), SELECTIONS)
+def test_actual_change_is_that_of_the_masked_model(tokens: Sequence[int], region: Sequence[int]) -> None:
+    similarity = {
+        (with_tokens, with_region): float(
+            caption_without([] if with_tokens else tokens) @ picture_without([] if with_region else region)
+        )
+        for with_tokens in (True, False)
+        for with_region in (True, False)
+    }
+    if tokens and region:
+        expected = similarity[1, 1] - similarity[0, 1] - similarity[1, 0] + similarity[0, 0]
+    else:
+        expected = similarity[not tokens, not region] - similarity[1, 1]
+    trial = EXPLANATION.test(INTERACTIONS, tokens, region)
+    assert trial.actual == pytest.approx(expected, abs=2e-6)
+    assert abs(expected) > 2e-5  # there was something to find
+
+
+@pytest.mark.parametrize(("tokens", "region"), SELECTIONS)
+def test_predicted_change_is_a_sum_of_interactions(tokens: Sequence[int], region: Sequence[int]) -> None:
+    everything = np.concatenate([INTERACTIONS.values.reshape(10, -1), INTERACTIONS.cls[:, None]], 1)
+    if tokens and region:
+        expected = sum(float(everything[token, patch]) for token in tokens for patch in region)
+    elif tokens:
+        expected = -sum(float(everything[token].sum()) for token in tokens)
+    else:
+        expected = -sum(float(everything[:, patch].sum()) for patch in region)
+    assert EXPLANATION.test(INTERACTIONS, tokens, region).predicted == pytest.approx(expected, abs=1e-5)
+
+
+def test_all_of_the_picture_masked_is_the_reference_picture() -> None:
+    """At a layer with a coarser grid than the first: whatever a patch covers there is masked."""
+    model, _ = residual_networks()
+    explainer = Explainer(model, **inputs_of(model))
+    image = Image.fromarray(scene())
+    explanation = explainer.prepare(image, "a red boat")
+    *_, interactions = explanation.refine()
+    rows, columns = interactions.values.shape[1:]
+    trial = explanation.test(interactions, region=range(rows * columns))
+    with torch.no_grad():
+        pixels = inputs_of(model)["preprocess"](image)[None]
+        masked, whole = F.normalize(model.encode_image(torch.cat([torch.zeros_like(pixels), pixels])), dim=-1)
+        caption = F.normalize(model.encode_text(inputs_of(model)["tokenizer"]("a red boat")), dim=-1)[0]
+    assert trial.actual == pytest.approx(float(caption @ masked - caption @ whole), abs=1e-5)
+
+
+def test_patches_cover_all_cells_of_a_finer_grid_once() -> None:
+    model, _ = residual_networks()
+    explainer = Explainer(model, image_layer=3, **inputs_of(model))
+    from exclip_widget.masking import _covered  # the way there is long
+
+    pixels = explainer._pixels(Image.fromarray(scene()))
+    (first,) = explainer._image_sides(pixels, explainer._towers.image.layers[:1])
+    (last,) = explainer._image_sides(pixels, explainer._towers.image.layers[-1:])
+    grid = last.labels.rows, last.labels.columns
+    assert (first.labels.rows, first.labels.columns) > grid
+    masks = [_covered(first, [patch], grid) for patch in range(grid[0] * grid[1])]
+    np.testing.assert_array_equal(np.sum(masks, 0), 1)
+    cells = masks[0].reshape(first.labels.rows, first.labels.columns)
+    assert cells[: cells.shape[0] // grid[0], : cells.shape[1] // grid[1]].all()
+
+
+def test_prediction_of_exact_banzhaf_is_of_the_right_size() -> None:
+    """The two agree on average over contexts by definition; on this one they should at least be alike."""
+    explanation, interactions = pair("banzhaf", samples=256)
+    trial = explanation.test(interactions, tokens=[2, 3])
+    assert np.sign(trial.actual) == np.sign(trial.predicted) == -1
+
+
+@pytest.mark.parametrize(
+    ("tokens", "region", "label"),
+    [
+        ([2, 3], [1, 2, 3], "red boat × 3 patches"),
+        ([3], [], "boat"),
+        ([2, 7, 8], [4], "red … yellow fish × 1 patch"),
+        ([], [4, 4, 5], "2 patches"),
+        ([0, 1], [], "<sot> a"),
+    ],
+)
+def test_label(tokens: list[int], region: list[int], label: str) -> None:
+    assert EXPLANATION.test(INTERACTIONS, tokens, region).label == label
+
+
+@pytest.mark.parametrize(
+    ("tokens", "region", "message"),
+    [
+        ([], [], "nothing is selected"),
+        ([10], [], "tokens has 10; expected numbers from 0 to 9"),
+        ([], [144], "region has 144"),
+        ([-1], [], "tokens=-1"),
+        ([1.5], [], r"tokens=1\.5"),
+        ([True], [], "tokens=True"),
+    ],
+)
+def test_bad_selections_are_refused(tokens: list[int], region: list[int], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        EXPLANATION.test(INTERACTIONS, tokens, region)
+
+
+def test_model_is_as_it_was() -> None:
+    model = build("plain")
+    explainer = Explainer(model, **inputs_of(model))
+    explanation = explainer.prepare(Image.fromarray(scene()), "a red boat")
+    *_, interactions = explanation.refine()
+    model.train()
+    explanation.test(interactions, [1], [1])
+    assert model.training
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
