@@ -65,7 +65,8 @@ function line(
       name.setAttribute("aria-pressed", String(looked));
       const content = editing && writing ? writing.node : looked ? words : still;
       // Words are moved between the lines, not made anew.
-      if (slot.firstChild !== content) slot.replaceChildren(content);
+      if (look !== "caption" && !compared && !editing) slot.replaceChildren();
+      else if (slot.firstChild !== content) slot.replaceChildren(content);
       if (content === words) words.setAttribute("aria-label", NAMES[look]);
     }),
   );

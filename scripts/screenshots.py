@@ -1,16 +1,19 @@
-"""Pictures of the widget in use: the quickstart notebook in a real JupyterLab, in Chromium.
+"""Pictures of the widget in use: the picture book in a real JupyterLab, in Chromium.
 
-python scripts/screenshots.py            # the README's, into docs/images
+python scripts/screenshots.py            # the README's pictures and animation, into docs/images
 python scripts/screenshots.py FOLDER     # every state in both themes, wide and narrow
 """
 
+import io
 import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Locator, sync_playwright
+from PIL import Image
+from playwright.sync_api import Locator, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs" / "images"
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
 from harness import LabServer, Notebook, launch_chromium, write_notebook  # noqa: E402
@@ -29,50 +32,154 @@ widget = ExplainWidget(
 widget
 """
 
-WIDE, NARROW = (1180, 860), (460, 980)
+WIDE, NARROW = (1180, 1500), (420, 2400)
+FOIL = "a blue boat left of two yellow fish"
+
+PACE_MS = 500
+"""Milliseconds that one picture of the animation stays."""
 
 
-def words(widget: Locator, *texts: str) -> None:
-    """Select these words, one click after another."""
-    for number, text in enumerate(texts):
-        word = widget.get_by_test_id("exclip-word").filter(has_text=text).first
-        word.click(modifiers=["Shift"] if number else [])
+class Stage:
+    """The widget on the page, and what a person does to it."""
+
+    def __init__(self, notebook: Notebook, widget: Locator) -> None:
+        self.notebook = notebook
+        self.widget = widget
+        self.heat = widget.get_by_test_id("exclip-heat")
+
+    def words(self, *texts: str) -> None:
+        """Select these words, one click after another."""
+        for number, text in enumerate(texts):
+            word = self.widget.get_by_test_id("exclip-word").filter(has_text=text).first
+            word.click(modifiers=["Shift"] if number else [])
+
+    def clear(self) -> None:
+        self.python("widget.tokens, widget.region = [], []")
+
+    def python(self, code: str) -> None:
+        """Run code in the kernel, and wait until what it asks for is done."""
+        self.notebook.execute(f"{code}\n_ = widget.wait(120)")
+        expect(self.widget).to_have_attribute("data-phase", "done")
+
+    def test(self) -> None:
+        """Mask what is selected, and wait for the row."""
+        self.widget.get_by_role("button", name="Test this selection").click()
+        expect(self.widget.get_by_role("button", name="Test this selection")).to_be_enabled(timeout=60_000)
+
+    def refused(self) -> None:
+        """Ask for a caption that does not fit."""
+        self.widget.get_by_role("button", name="Edit the caption").first.click()
+        field = self.widget.get_by_test_id("exclip-field-caption")
+        field.fill("a boat and " * 20)
+        field.press("Enter")
+        expect(self.widget.get_by_role("alert").filter(has_text="tokens").first).to_be_visible()
+
+    def shot(self) -> Image.Image:
+        """The widget as it is, once hover has faded and the theme has settled."""
+        self.notebook.page.mouse.move(2, 2)
+        self.notebook.page.wait_for_timeout(500)
+        return Image.open(io.BytesIO(self.widget.screenshot()))
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.shot().save(path, optimize=True)
 
 
-def gallery(notebook: Notebook, widget: Locator, folder: Path) -> None:
+def gallery(stage: Stage, folder: Path) -> None:
     """Every state in both themes, wide and narrow: to look at, not to keep."""
-    heat = widget.get_by_test_id("exclip-heat")
+    notebook = stage.notebook
     for theme in ("light", "dark"):
         notebook.set_theme(theme)
         for size, shape in ((WIDE, "wide"), (NARROW, "narrow")):
             notebook.set_size(*size)
-            notebook.execute("widget.tokens, widget.region = [], []")
-            save(notebook, widget, folder / f"{theme}-{shape}-nothing-selected.png")
-            words(widget, "red", "boat")
-            save(notebook, widget, folder / f"{theme}-{shape}-words.png")
-            notebook.execute("widget.tokens = []")
-            notebook.drag(heat, (0.56, 0.2), (0.92, 0.92))
-            save(notebook, widget, folder / f"{theme}-{shape}-region.png")
-            words(widget, "yellow", "fish")
-            save(notebook, widget, folder / f"{theme}-{shape}-both.png")
+            states(stage, folder / f"{theme}-{shape}")
         notebook.set_size(*WIDE)
         notebook.screenshot(folder / f"{theme}-notebook.png")
 
 
-def readme(notebook: Notebook, widget: Locator) -> None:
-    """The README's picture, in both themes."""
-    words(widget, "red", "boat")
-    for theme in ("light", "dark"):
-        notebook.set_theme(theme)
-        save(notebook, widget, ROOT / "docs" / "images" / f"widget-{theme}.png")
+def states(stage: Stage, prefix: Path) -> None:
+    def save(name: str) -> None:
+        stage.save(prefix.with_name(f"{prefix.name}-{name}.png"))
+
+    stage.clear()
+    save("nothing-selected")
+    stage.words("red", "boat")
+    save("words")
+    stage.test()
+    stage.words("yellow", "fish")
+    stage.test()
+    save("test")
+    stage.clear()
+    stage.notebook.drag(stage.heat, (0.56, 0.2), (0.92, 0.92))
+    save("region")
+    stage.words("yellow", "fish")
+    save("both")
+    stage.clear()
+    stage.python(f"widget.foil = {FOIL!r}")
+    stage.widget.get_by_role("button", name="difference").click()
+    save("foil")
+    stage.python("widget.foil = None")
+    stage.refused()
+    save("error")
+    stage.widget.get_by_test_id("exclip-field-caption").press("Escape")
+    stage.python("widget.method = 'similarity'")
+    save("similarity")
+    stage.python("widget.method = 'exclip'; widget.text_layer = 0; widget.image_layer = 2")
 
 
-def save(notebook: Notebook, widget: Locator, path: Path) -> None:
-    """Wait for hover to fade and the theme to settle, then take the picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    notebook.page.mouse.move(2, 2)
-    notebook.page.wait_for_timeout(500)
-    widget.screenshot(path=path)
+def readme(stage: Stage) -> None:
+    """The README's picture in both themes, and its animation."""
+    stage.words("red", "boat")
+    stage.test()
+    for theme in ("dark", "light"):
+        stage.notebook.set_theme(theme)
+        stage.save(IMAGES / f"widget-{theme}.png")
+    animation(stage, IMAGES / "widget.webp")
+
+
+def animation(stage: Stage, path: Path) -> None:
+    """A minute's work in a few pictures: words, a region, both, a test, a foil, a layer."""
+    frames: list[Image.Image] = []
+
+    def hold(pictures: int = 1) -> None:
+        frames.extend([stage.shot()] * pictures)
+
+    stage.notebook.execute("widget._tests = []")
+    stage.clear()
+    hold(2)
+    for number in range(1, 3):
+        stage.clear()
+        stage.words(*("red", "boat")[:number])
+        hold(2)
+    stage.clear()
+    stage.words("yellow", "fish")
+    hold(2)
+    stage.clear()
+    stage.notebook.drag(stage.heat, (0.05, 0.15), (0.45, 0.6))
+    hold(2)
+    stage.words("red", "boat")
+    hold()
+    stage.test()
+    hold(3)
+    stage.clear()
+    stage.python(f"widget.foil = {FOIL!r}")
+    stage.widget.get_by_role("button", name="difference").click()
+    hold(3)
+    stage.python("widget.foil = None")
+    stage.words("boat")
+    for layer in range(2, 6):
+        stage.python(f"widget.image_layer = {layer}")
+        hold()
+    height = max(frame.height for frame in frames)
+    width = frames[0].width
+    shown = []
+    for frame in frames:
+        page = Image.new("RGB", (width, height), "white")
+        page.paste(frame.convert("RGB"))
+        shown.append(page.resize((width * 2 // 5, height * 2 // 5), Image.Resampling.LANCZOS))
+    shown[0].save(
+        path, save_all=True, append_images=shown[1:], duration=PACE_MS, loop=0, quality=80, method=6
+    )
 
 
 def main() -> None:
@@ -85,11 +192,11 @@ def main() -> None:
             notebook = Notebook(context.new_page(), lab.url("pictures.ipynb"))
             notebook.close_side_bar()
             notebook.run_all()
-            widget = notebook.wait_for("[data-testid=exclip][data-phase=done]")
+            stage = Stage(notebook, notebook.wait_for("[data-testid=exclip][data-phase=done]"))
             if len(sys.argv) > 1:
-                gallery(notebook, widget, Path(sys.argv[1]))
+                gallery(stage, Path(sys.argv[1]))
             else:
-                readme(notebook, widget)
+                readme(stage)
             notebook.check_console()
             notebook.shut_down()
         browser.close()

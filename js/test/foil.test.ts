@@ -117,6 +117,7 @@ describe("a foil", () => {
     expect(model.sent).toHaveLength(asked + 1);
     expect(lastSent(model.sent)).toMatchObject({ kind: "ask", changes: { foil: null } });
     model.update({ foil: null, _foil_tokens: [], _pairs: [], _foil_result: EMPTY });
+    expect(still(view, "foil")).toEqual([]);
     expect(view.find("exclip-line-difference").hidden).toBe(true);
     expect(view.values()[0]).toBeCloseTo(sum([1], ALL), 8);
   });
