@@ -125,6 +125,7 @@ class ExplainWidget(Together):
         self._uploads = Uploads()
         self._recent = Recent()
         self._asked: list[_Asked] = []
+        self._trials: list[Try] = []
         self._waiting: list[Callable[[], object]] = []
         self._id = 0
         self._tested = 0
@@ -192,6 +193,7 @@ class ExplainWidget(Together):
             with self._lock:
                 self._closed = True
                 self._asked.clear()
+                self._trials.clear()
                 self._worker.stop()
                 self._good = None
                 self._uploads, self._recent = Uploads(), Recent()
@@ -207,6 +209,8 @@ class ExplainWidget(Together):
             self._set(tokens=[])
         if any(new["_grid"][side] != self._grid[side] for side in ("rows", "columns")):
             self._set(region=[])
+        while self._trials:
+            self._refuse_trial(self._trials[0], "what was selected is not shown any more")
         self._inputs, self._result_now = inputs, result
         self._set(**new, **state.of_result(result), _tests=[])
 
@@ -315,7 +319,9 @@ class ExplainWidget(Together):
         elif isinstance(message, Chunk):
             self._take(message)
         elif isinstance(message, Try):
-            self._worker.submit(TESTING, partial(self._try, message, self._inputs))
+            with self._lock:
+                self._trials.append(message)
+                self._worker.submit(TESTING, partial(self._try, message))
         elif isinstance(message, Untest):
             with self._together():
                 self._set(_tests=[])
@@ -329,7 +335,9 @@ class ExplainWidget(Together):
     def _greet(self) -> None:
         """Repeat what a view that opens late has missed; a finished result is state."""
         with self._lock:
-            if not self._is_settled():
+            if self._is_settled():
+                self.send({"kind": "here", "id": self._id})
+            else:
                 self._send_begin()
                 if self._result_now:
                     self._send_frame()
@@ -370,9 +378,9 @@ class ExplainWidget(Together):
                     return
                 if self._inputs is before and asked.changes.keys() == changes.keys():
                     self._asked.remove(asked)
-                    if asked.reply:
-                        self.send({"kind": "accepted", **asked.reply})
                     self._accept(inputs)
+                    if asked.reply:  # after the traits, or controls would fall back to the old ones
+                        self.send({"kind": "accepted", **asked.reply})
                     return
 
     def _refuse(self, asked: _Asked, error: Exception) -> None:
@@ -415,27 +423,32 @@ class ExplainWidget(Together):
                     self._show(*self._good)
                 self._settle("error", _in_words(error))
 
-    def _try(self, selection: Try, inputs: Inputs) -> None:
-        """Test a selection that was made when `inputs` were shown."""
+    def _try(self, trial: Try) -> None:
+        """Test a selection, unless what it was made on is not shown any more."""
+        with self._lock:
+            if trial not in self._trials:
+                return
+            inputs, result = self._inputs, self._result_now
         try:
-            with self._lock:
-                self._require_shown(inputs)
-                result = self._result_now
             if not result:
                 raise ExclipError("there is no result to test")
-            trial = inputs.explanation.test(result[0], selection.tokens, selection.region)
-            with self._together():
-                self._require_shown(inputs)
-                self._tested += 1
-                self._set(_tests=[*self._tests, state.of_trial(self._tested, trial)][-MOST_TESTS:])
-                self._sync()
-                self.send({"kind": "tested", "ask": selection.number})
+            outcome = inputs.explanation.test(result[0], trial.tokens, trial.region)
         except Exception as error:
-            self.send({"kind": "refused", "ask": selection.number, "message": _in_words(error)})
+            with self._lock:
+                self._refuse_trial(trial, _in_words(error))
+            return
+        with self._together():
+            if trial in self._trials:
+                self._trials.remove(trial)
+                self._tested += 1
+                self._set(_tests=[*self._tests, state.of_trial(self._tested, outcome)][-MOST_TESTS:])
+                self._sync()
+                self.send({"kind": "tested", "ask": trial.number})
 
-    def _require_shown(self, inputs: Inputs) -> None:
-        if inputs is not self._inputs:
-            raise ExclipError("what was selected is not shown any more")
+    def _refuse_trial(self, trial: Try, message: str) -> None:
+        if trial in self._trials:
+            self._trials.remove(trial)
+            self.send({"kind": "refused", "ask": trial.number, "message": message})
 
 
 @dataclass(eq=False)

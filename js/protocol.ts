@@ -130,7 +130,10 @@ export type Answer =
   | { kind: "tested"; ask: number; upload?: undefined }
   | { kind: "refused"; ask?: number; upload?: number; message: string };
 
-export type FromKernel = Report | Answer;
+/** To a hello while nothing is computed; `id` is the newest request's. */
+export type Here = { kind: "here"; id: number };
+
+export type FromKernel = Report | Answer | Here;
 
 export type ToKernel =
   | { kind: "hello" }
@@ -159,7 +162,8 @@ export type MessageListener = (
 ) => void;
 
 /** The names each report must carry a number under. */
-const NUMBERS: Record<Report["kind"], readonly string[]> = {
+const NUMBERS: Record<(Report | Here)["kind"], readonly string[]> = {
+  here: [],
   begin: ["frames"],
   progress: ["done", "total"],
   chunk: ["frame", "offset", "bytes"],
@@ -180,12 +184,12 @@ export function readMessage(content: unknown): FromKernel | null {
     return numbered && (says || kind !== "refused") ? (message as unknown as Answer) : null;
   }
   if (!Object.hasOwn(NUMBERS, kind) || !Number.isInteger(id)) return null;
-  const names = NUMBERS[kind as Report["kind"]];
+  const names = NUMBERS[kind as (Report | Here)["kind"]];
   if (!names.every((name) => typeof message[name] === "number")) return null;
   if (kind === "begin" && !isShape(message.shape)) return null;
   if (kind === "chunk" && part !== undefined && part !== "main" && part !== "foil") return null;
   if (kind === "error" && !says) return null;
-  return message as unknown as Report;
+  return message as unknown as Report | Here;
 }
 
 export function isShape(shape: unknown): shape is Shape {

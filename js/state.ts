@@ -131,8 +131,11 @@ const SILENCE_MS = 10_000;
 /** A view that joins a computation hears within this time how far it is. */
 const JOIN_MS = 100;
 
-/** More than any model reads. */
-const NO_TOKEN = 2 ** 20;
+/** Where the traits say that something is computed, but nobody does. */
+const ABANDONED: Status = {
+  phase: "idle",
+  message: "No kernel is computing this; run the cell again.",
+};
 
 /** Hosts make new objects of what has not changed. */
 function alike(a: unknown, b: unknown): boolean {
@@ -255,12 +258,8 @@ export function createState(model: Model): WidgetState {
   }
   const asking = createAsking(send);
 
-  /** Says that a view is here; any word back shows that a kernel is. */
-  function knock(): void {
-    send({ kind: "hello" });
-    // A finished widget leaves a hello unanswered, but refuses to test a token that no caption has.
-    send({ kind: "test", ask: 0, tokens: [NO_TOKEN], region: [] });
-  }
+  /** Says that a view is here; whoever is there says so at once. */
+  const knock = () => send({ kind: "hello" });
 
   /** Waits for a word, ever longer; says so when there is none. */
   function expect(): void {
@@ -273,10 +272,7 @@ export function createState(model: Model): WidgetState {
       if (heard && !computing && !waiting) return;
       if (!heard && computing) {
         // Saved in the middle of a computation that nobody goes on with.
-        status.value = {
-          phase: "idle",
-          message: "No kernel is computing this; run the cell again.",
-        };
+        status.value = ABANDONED;
       }
       batch(() => {
         silent.value = computing;
@@ -413,7 +409,10 @@ export function createState(model: Model): WidgetState {
     batch(() => {
       silent.value = false;
       gone.value = false;
-      if ("id" in message) report(message, buffers?.[0]);
+      if (message.kind === "here") {
+        // The end of what is shown as computed got lost.
+        if (status.peek().phase === "computing") status.value = ABANDONED;
+      } else if ("id" in message) report(message, buffers?.[0]);
       else asking.receive(message);
     });
     expect();

@@ -21,11 +21,13 @@ import { words } from "./words.ts";
 /** Long enough that a drag is read out once, when it rests. */
 const SPEAK_AFTER_MS = 400;
 
+/** Without it JupyterLab takes keys for its own commands: X cuts the cell, arrows never reach a slider. */
+const KEEPS_KEYS = "data-lm-suppress-shortcuts";
+
 export function mount(el: HTMLElement, state: WidgetState, lifetime: AbortSignal): void {
   const root = element("div", "exclip", {
     "data-testid": "exclip",
-    // JupyterLab would take the keys for its own commands.
-    "data-lm-suppress-shortcuts": "true",
+    [KEEPS_KEYS]: "true",
   });
   el.append(root);
   lifetime.addEventListener("abort", () => root.remove());
@@ -120,6 +122,25 @@ export function mount(el: HTMLElement, state: WidgetState, lifetime: AbortSignal
       if ((event.target as Element).closest('[aria-disabled="true"]')) event.stopPropagation();
     },
     { capture: true, signal: lifetime },
+  );
+  root.addEventListener(
+    "focusin",
+    // Its commands are for whatever has the focus, and that is asked before what is around it.
+    ({ target }) => (target as Element).setAttribute(KEEPS_KEYS, "true"),
+    { signal: lifetime },
+  );
+  root.addEventListener(
+    "keydown",
+    ({ target, key, ctrlKey, metaKey }) => {
+      if (key !== "s" || !(ctrlKey || metaKey)) return;
+      // Saving is the notebook's: else the browser would save the page.
+      const keepers = [root, target as Element];
+      for (const node of keepers) node.removeAttribute(KEEPS_KEYS);
+      setTimeout(() => {
+        for (const node of keepers) node.setAttribute(KEEPS_KEYS, "true");
+      });
+    },
+    { signal: lifetime },
   );
   root.addEventListener(
     "keydown",

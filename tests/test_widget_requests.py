@@ -147,7 +147,7 @@ def test_hello_repeats_what_was_missed() -> None:
     widget.wait(60)
     before = len(line(widget).kinds())
     line(widget).says({"kind": "hello"})
-    assert len(line(widget).kinds()) == before
+    assert [content for content, _ in line(widget).messages()[before:]] == [{"kind": "here", "id": 1}]
 
 
 def test_cancel_keeps_the_last_estimate() -> None:
@@ -232,6 +232,22 @@ def test_refusal_in_mid_stream_lets_the_stream_go_on() -> None:
     assert answer(widget, 1)["kind"] == "refused"
     assert widget.wait(60).nodes == 10
     assert line(widget).kinds().count("begin") == 1
+
+
+def test_traits_come_before_the_word_that_they_were_accepted() -> None:
+    # Else a slider would fall back to the old layer in between, and the next key step from there.
+    widget = make()
+    widget.wait(60)
+    start = len(line(widget).sent)
+    ask(widget, 1, image_layer=4)
+    answer(widget, 1)
+    told = [
+        "layer" if "image_layer" in data.get("state", {}) else data["content"]["kind"]
+        for data, _ in line(widget).sent[start:]
+        if "image_layer" in data.get("state", {}) or data["method"] == "custom"
+    ]
+    assert told.index("layer") < told.index("accepted")
+    widget.wait(60)
 
 
 def test_ten_quick_edits_leave_exactly_the_last_ones_result() -> None:
@@ -589,8 +605,14 @@ def test_a_test_of_what_is_gone_meanwhile_is_refused() -> None:
     with gate.shut():
         line(widget).says({"kind": "test", "ask": 1, "tokens": [1], "region": []})
         assert gate.reached.wait(60)
+        line(widget).says({"kind": "test", "ask": 2, "tokens": [2], "region": []})  # waits for the first
         widget.caption = "a blue boat"
-    assert "not shown any more" in answer(widget, 1)["message"]
+        # At once, not when the model has run.
+        assert len(line(widget).of_kind("refused")) == 2
+    for number in (1, 2):
+        assert "not shown any more" in answer(widget, number)["message"]
+    until(lambda: not working())
+    assert len(line(widget).of_kind("refused", "tested")) == 2  # and only once
     assert widget.wait(60).caption == "a blue boat"
     assert widget._tests == []
 

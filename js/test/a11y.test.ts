@@ -87,3 +87,33 @@ it("every button can be reached with Tab and arrows alone", async () => {
   );
   expect(visible.filter((button) => !reached.has(button)).map((b) => b.outerHTML)).toEqual([]);
 });
+
+it("whatever has the focus keeps its keys from JupyterLab", async () => {
+  const view = await everything("light", 1000);
+  const stops = [...view.root.querySelectorAll<HTMLElement>("button, input, canvas, [tabindex]")];
+  const seen = stops.filter((node) => node.checkVisibility());
+  expect(seen.length).toBeGreaterThan(20);
+  for (const node of seen) {
+    node.focus();
+    expect(document.activeElement, node.outerHTML).toBe(node);
+    // As Lumino asks: before it has looked for a command of this very element.
+    expect(node.hasAttribute("data-lm-suppress-shortcuts"), node.outerHTML).toBe(true);
+  }
+});
+
+it("saving is left to JupyterLab", async () => {
+  const { view } = await open();
+  const word = view.root.querySelector("button") as HTMLElement;
+  const keeps = () => word.closest("[data-lm-suppress-shortcuts]") !== null;
+  const kept: boolean[] = [];
+  const listen = () => kept.push(keeps());
+  document.addEventListener("keydown", listen);
+  word.focus();
+  for (const init of [{ key: "s" }, { key: "s", ctrlKey: true }, { key: "s", metaKey: true }]) {
+    word.dispatchEvent(new KeyboardEvent("keydown", { ...init, bubbles: true }));
+    await new Promise((resolve) => setTimeout(resolve));
+    expect(keeps()).toBe(true);
+  }
+  document.removeEventListener("keydown", listen);
+  expect(kept).toEqual([true, false, false]);
+});

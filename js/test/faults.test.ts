@@ -180,6 +180,27 @@ describe("a kernel", () => {
     expect(notice(view).hidden).toBe(true);
   });
 
+  it("that is there is not missed, whatever it is asked", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const { model, view } = await openTimed();
+    model.receive({ kind: "here", id: 4 });
+    vi.advanceTimersByTime(60_000);
+    vi.useRealTimers();
+    expect(view.find("exclip-choose").getAttribute("aria-disabled")).not.toBe("true");
+    expect(model.sent).toEqual([{ kind: "hello" }]);
+    expect(notice(view).hidden).toBe(true);
+  });
+
+  it("that is through with what is shown as computed says so", async () => {
+    const { model, view } = await fresh();
+    model.receive(begin(1));
+    model.receive(chunk(1, 0), result(5));
+    model.receive({ kind: "here", id: 1 });
+    expect(view.root.dataset.phase).toBe("idle");
+    expect(notice(view).textContent).toContain("run the cell again");
+    expect(shown(view)).toBe(true);
+  });
+
   it("that was interrupted says so, and the last good result stays", async () => {
     const { model, view } = await open();
     const before = view.values();

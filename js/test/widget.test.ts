@@ -53,7 +53,7 @@ describe("both selections", () => {
 describe("a computation", () => {
   it("asks for what it may have missed", async () => {
     const { model } = await open();
-    expect(model.sent[0]).toEqual({ kind: "hello" });
+    expect(model.sent).toEqual([{ kind: "hello" }]);
   });
 
   it("moves, shows each finished step, and ends", async () => {

@@ -414,6 +414,25 @@ class Notebook:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path)
 
+    def save_and_reopen(self) -> None:
+        """Saves the notebook with the state of its widgets, ends its kernel, and opens it in a new page.
+
+        It has a kernel again, but one that has run nothing. Without any, Lab's widget manager fails before it
+        reads the state (jupyter-widgets/ipywidgets#3773).
+        """
+        self.page.evaluate(
+            f"""async () => {{
+                {CURRENT}
+                const {{ commands }} = window.jupyterapp;
+                await commands.execute("@jupyter-widgets/jupyterlab-manager:saveWidgetState");
+                await commands.execute("docmanager:save");
+            }}"""
+        )
+        self.shut_down()
+        workspace, _, path = self.page.url.partition("/tree/")
+        self.page.goto(f"{workspace}-again/tree/{path}")
+        self.wait_until_idle()
+
     def shut_down(self) -> None:
         """Ends the kernel, whose model would stay in memory otherwise."""
         self.page.evaluate(f"async () => {{ {CURRENT} await panel.context.sessionContext.shutdown(); }}")
