@@ -124,7 +124,7 @@ export type Report =
   | { kind: "error"; id: number; message: string }
   | { kind: "cancelled"; id: number };
 
-/** To a question by its number. The traits follow what was accepted. */
+/** To a question by its number. The traits of what was accepted are there before it. */
 export type Answer =
   | { kind: "accepted"; ask?: number; upload?: number }
   | { kind: "tested"; ask: number; upload?: undefined }

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from harness import REACT_S, ClassicServer, MarimoServer, Notebook, write_notebook
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from PIL import Image
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -48,6 +49,33 @@ if __name__ == "__main__":
 """
 
 
+def ask(root: Locator, folder: Path) -> None:
+    """Edit the caption, test a selection and bring a picture, wherever the widget is."""
+    page = root.page
+    root.get_by_role("button", name="Edit the caption").first.click()
+    field = root.get_by_test_id("exclip-field-caption")
+    field.fill("a green snail")
+    field.press("Enter")
+    words = root.get_by_test_id("exclip-word")
+    expect(words).to_have_text(["a", "green", "snail"])
+    expect(root).to_have_attribute("data-phase", "done")
+    words.last.click()
+    test = root.get_by_role("button", name="Test this selection")
+    test.click()
+    row = root.get_by_test_id("exclip-trials").get_by_role("button").filter(has_text="snail")
+    expect(row).to_be_visible()
+    heat = root.get_by_test_id("exclip-heat")
+    page.mouse.move(0, 0)
+    before = heat.evaluate("canvas => canvas.toDataURL()")
+    picture = folder / "grey.png"
+    Image.new("RGB", (1400, 700), (120, 130, 125)).save(picture)
+    root.get_by_test_id("exclip-file").set_input_files(picture)
+    expect(row).to_be_hidden()  # it was of another picture
+    expect(root).to_have_attribute("data-phase", "done")
+    page.wait_for_timeout(500)
+    assert heat.evaluate("canvas => canvas.toDataURL()") != before
+
+
 @pytest.fixture
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A new page, whose errors fail the test."""
@@ -83,6 +111,8 @@ def test_notebook_7(browser: Browser, tmp_path: Path) -> None:
         expect(word).to_have_attribute("aria-pressed", "true")
         rows = [int(row) for row in re.findall(r"\d+", word.get_attribute("data-tokens") or "")]
         notebook.wait_for_value("widget.tokens", rows)
+        ask(root, tmp_path)
+        assert notebook.value("[widget.caption, *widget.image.size]") == ["a green snail", 1400, 700]
         notebook.screenshot(RESULTS / "test_notebook_7.png")
         notebook.shut_down()
         context.close()
@@ -106,5 +136,6 @@ def test_marimo(page: Page, tmp_path: Path) -> None:
         expect(word).to_have_attribute("aria-pressed", "true")
         rows = [int(row) for row in re.findall(r"\d+", word.get_attribute("data-tokens") or "")]
         expect(page.get_by_text(f"selected {rows} and 0 patches")).to_be_visible()
+        ask(root, tmp_path)
         heat = root.get_by_test_id("exclip-heat")
         assert heat.evaluate("canvas => canvas.width * canvas.height") > 0
