@@ -173,12 +173,16 @@ class Explainer:
             Where this explainer has more than one image layer.
         """
         (layer,) = self._one(self._image_layers)
-        return self._in_turns(self._met(texts, self._pixels(image), layer, frames))
+        pixels = self._pixels(image)
 
-    def _met(
-        self, texts: Sequence[Factors], pixels: Tensor, layer: Layer, frames: int
-    ) -> Iterator[list[Interactions]]:
-        (side,) = self._image_sides(pixels, [layer])
+        def work() -> Iterator[list[Interactions]]:
+            (side,) = self._image_sides(pixels, [layer])
+            yield from self._met(texts, side, frames)
+
+        return self._in_turns(work())
+
+    def _met(self, texts: Sequence[Factors], side: Side, frames: int) -> Iterator[list[Interactions]]:
+        """Estimates for each of `texts` with a picture's side."""
         assert isinstance(side.labels, Grid)
         for estimates in self._method.meet(texts, side, frames, self._memory):
             yield [
@@ -345,11 +349,9 @@ class Explanation:
         images = explainer._image_sides(self._pixels, list(image_layers.values()))
         found: dict[Pair, Interactions] = {}
         for image_layer, side in zip(image_layers, images, strict=True):
-            assert isinstance(side.labels, Grid)
-            for estimates in explainer._method.meet(texts, side, frames, explainer._memory):
-                for text_layer, text, estimate in zip(text_layers, texts, estimates, strict=True):
-                    met = interactions_from(estimate, text, (side.labels, side.layer.name))
-                    found = {**found, (text_layer, image_layer): met}
+            pairs = [(text_layer, image_layer) for text_layer in text_layers]
+            for met in explainer._met(texts, side, frames):
+                found = {**found, **dict(zip(pairs, met, strict=True))}
                 yield found
 
 

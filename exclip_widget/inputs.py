@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,6 +12,7 @@ from PIL import Image
 
 from .errors import CaptionError, ParameterError, PictureError
 from .explainer import Explainer, Explanation, LayerName
+from .kept import digest_of
 from .methods import METHODS
 from .picture import field_of_view, open_picture, preprocessed
 from .sides import Tokens
@@ -235,10 +235,8 @@ def _seen(explainer: Explainer, subject: Subject, image: Any) -> Seen:
         raise PictureError("image is a tensor of pixels; a widget shows the picture itself, so give it that")
     whole = decoded(image) if isinstance(image, File) else open_picture(image)
     pixels = preprocessed(whole, explainer.preprocess, subject.towers.image.size)
-    numbers = pixels.detach().float().cpu().contiguous().numpy()
-    digest = hashlib.blake2b(repr(numbers.shape).encode() + numbers.tobytes()).digest()
     view = field_of_view(explainer.preprocess, whole.size)
-    return Seen(whole, pixels, view, _encoded(whole), digest)
+    return Seen(whole, pixels, view, _encoded(whole), digest_of(pixels))
 
 
 def _encoded(image: Image.Image) -> tuple[bytes, str]:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 
 from .cut import Layer, Passing, passing
@@ -23,27 +24,40 @@ _Key = tuple[bytes, Layer]
 _kept: WeakKeyDictionary[nn.Module, tuple[object, OrderedDict[_Key, Passing]]] = WeakKeyDictionary()
 
 
-def passing_kept(tower: Tower, layers: Sequence[Layer], inputs: Tensor) -> list[Passing]:
-    """What passes each of `layers` for `inputs`, (1, ...): from before, or from one pass of the tower."""
+def passing_kept(tower: Tower, layers: Sequence[Layer], *inputs: Tensor) -> list[list[Passing]]:
+    """What passes each of `layers` for each of `inputs`, (1, ...): from before, or from one pass."""
     settings = state_of(tower.root)
     if tower.call is None or settings is None:
-        return passing(layers, tower.encode, inputs)
+        return [passing(layers, tower.encode, one) for one in inputs]
     state = tower.call, settings
     known, found = _kept.get(tower.root, (None, OrderedDict()))
     if known != state:
         found = OrderedDict()
         _kept[tower.root] = state, found
-    whole = inputs.detach().cpu().contiguous()
-    digest = hashlib.blake2b(f"{whole.shape} {whole.dtype}".encode() + whole.numpy().tobytes()).digest()
-    missing = [layer for layer in dict.fromkeys(layers) if (digest, layer) not in found]
-    for at in passing(missing, tower.encode, inputs) if missing else ():
-        found[digest, at.layer] = at
-    result = [found[digest, layer] for layer in layers]
-    for layer in layers:
-        found.move_to_end((digest, layer))
+    result = [_found(found, tower, layers, one) for one in inputs]
     while len(found) > len(layers) and sum(at.tokens.nbytes for at in found.values()) > LARGEST:
         found.popitem(last=False)
     return result
+
+
+def _found(
+    found: OrderedDict[_Key, Passing], tower: Tower, layers: Sequence[Layer], inputs: Tensor
+) -> list[Passing]:
+    """What passes each of `layers`, which `found` holds from now on, as the newest of all."""
+    digest = digest_of(inputs)
+    missing = [layer for layer in dict.fromkeys(layers) if (digest, layer) not in found]
+    for at in passing(missing, tower.encode, inputs) if missing else ():
+        found[digest, at.layer] = at
+    for layer in layers:
+        found.move_to_end((digest, layer))
+    return [found[digest, layer] for layer in layers]
+
+
+def digest_of(tensor: Tensor) -> bytes:
+    """Equal for equal tensors."""
+    whole = tensor.detach().cpu().contiguous()
+    numbers = whole.view(torch.uint8).numpy()
+    return hashlib.blake2b(f"{whole.shape} {whole.dtype}".encode() + numbers.tobytes()).digest()
 
 
 def state_of(root: nn.Module) -> list[object] | None:

@@ -13,7 +13,6 @@ from itertools import pairwise
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .errors import ParameterError
 from .interactions import Interactions
@@ -107,8 +106,7 @@ def change_by_masking(
 def _runs(side: Side, masked: np.ndarray) -> Tensor:
     """Unit embeddings, (2, embed), of the side as it is, and with the reference's tokens where `masked`."""
     present = torch.from_numpy(np.stack([np.zeros_like(masked), masked])).logical_not()
-    given = torch.lerp(side.reference, side.tokens, present.to(side.tokens)[..., None])
-    return F.normalize(side.run(given), dim=-1)
+    return side.masked(present)
 
 
 def _covered(image: Side, region: Sequence[int], grid: Sequence[int]) -> np.ndarray:

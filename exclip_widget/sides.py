@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .caption import Caption, Span
 from .cut import Cut, Form, Layer, passing
@@ -99,6 +100,14 @@ class Side:
             return self.by_hand(start)
         return CutPath(self.differentiable(), start, self.tokens, self.owners)
 
+    def masked(self, present: Tensor) -> Tensor:
+        """Unit embeddings, (masks, embed), with the reference's tokens where `present` is not.
+
+        `present` is bool, (masks, tokens).
+        """
+        given = torch.lerp(self.reference, self.tokens, present.to(self.tokens)[..., None])
+        return F.normalize(self.run(given), dim=-1)
+
 
 def text_sides(towers: Towers, layers: Sequence[Layer], caption: Caption, reference: Tensor) -> list[Side]:
     """The caption at each of `layers`; `reference` is ids of its length."""
@@ -117,8 +126,7 @@ def image_sides(towers: Towers, layers: Sequence[Layer], pixels: Tensor, referen
     """The picture at each of `layers`; `pixels` and `reference` are (1, 3, height, width)."""
     tower = towers.image
     sides = []
-    found = zip(passing_kept(tower, layers, pixels), passing_kept(tower, layers, reference), strict=True)
-    for at, start in found:
+    for at, start in zip(*passing_kept(tower, layers, pixels, reference), strict=True):
         count = at.tokens.shape[1]
         grid = Grid(*tower.patches(at.layer, at.form, count, pixels))
         side = partial(_side, towers, "image", pixels, at.layer, at.form)

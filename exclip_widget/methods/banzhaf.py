@@ -64,7 +64,7 @@ class Banzhaf(Product):
         kept = 8 * side.tokens.nbytes
         for part in torch.split(masks, -(-len(masks) // frames)):
             some = in_chunks(part, kept, memory)
-            outputs += [F.normalize(self._masked(side, masked), dim=-1) for masked in some]
+            outputs += [side.masked(present[:, side.owners]) for present in some]
             done = torch.cat(outputs)
             present = masks[: len(done)]
             samples = Samples(present.numpy(), as_array(done))
@@ -72,11 +72,6 @@ class Banzhaf(Product):
             if exact and len(done) == len(masks):
                 samples = Samples(samples.present[:0], samples.outputs[:0])
             yield as_factors(self, side, values, embedding, samples=samples, steps=len(done))
-
-    def _masked(self, side: Side, masks: Tensor) -> Tensor:
-        """Embeddings, (masks, embed), of the side with only what each mask lets through, (masks, rows)."""
-        present = masks[:, side.owners].to(side.tokens)[..., None]
-        return side.run(torch.lerp(side.reference, side.tokens, present))
 
 
 def _players(side: Side) -> Tensor:
