@@ -82,6 +82,27 @@ def test_what_is_differentiated_twice(through_onednn: list[tuple[int, ...]]) -> 
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("processor", "faster"),
+    [
+        ({"architecture": "x86_64", "cpu_name": "AMD EPYC", "avx512_f": True}, True),
+        ({"architecture": "x86_64", "cpu_name": "AMD EPYC", "avx512_f": False}, False),
+        ({"architecture": "x86_64", "cpu_name": "Intel(R) Xeon(R)", "avx512_f": True}, False),
+        ({"architecture": "aarch64"}, False),
+    ],
+)
+def test_the_processor_alone_decides(
+    processor: dict[str, str | bool], faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: processor, raising=False)
+    assert products._onednn_is_faster.__wrapped__() is faster
+
+
+def test_a_torch_that_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert products._onednn_is_faster.__wrapped__() is False
+
+
 @pytest.mark.parametrize("layer", [0, -1])
 @pytest.mark.parametrize("name", ["plain", "openai"])
 def test_explanations_are_the_same_either_way(
