@@ -26,7 +26,7 @@ import open_clip
 import torch
 from PIL import Image
 
-from exclip_widget import Explainer, demo, explain, interactions_of
+from exclip_widget import Explainer, Interactions, demo, explain, interactions_of
 from exclip_widget.cut_path import CutPath
 from exclip_widget.demo.captions import describe
 from exclip_widget.demo.retrieval import held_out_scenes
@@ -135,7 +135,7 @@ def earlier_layer(name: str, layer: int, of: int = 4) -> None:
         layers = explainer._text_layers.values(), explainer._image_layers.values()
         (text,) = explainer._text_sides(prepared._caption, list(layers[0]))
         (image,) = explainer._image_sides(pixels, list(layers[1]))
-        width = text.path().ends().shape[1]
+        width = text.path().embeddings(nodes[:1]).shape[1]
         some = torch.eye(width)[:of]
 
         def reverse() -> None:
@@ -151,27 +151,41 @@ def earlier_layer(name: str, layer: int, of: int = 4) -> None:
     )
 
 
-def rules(scenes: int = 20) -> None:
-    """Completeness residuals on the picture-book model, which is trained."""
+def rules(scenes: int = 10) -> None:
+    """How far rules are from the integral on the picture-book model, which is trained."""
     book = demo.load()
     pairs = [
         (scene.draw(96), describe(scene, random.Random(number), full=True).caption)
         for number, scene in enumerate(held_out_scenes(scenes))
     ]
-    print("\nMedian completeness residual, picture-book model, last block and first block of the picture\n")
-    print("| rule | N | last block | block 0 |\n|---|---|---|---|")
+
+    def explained(rule: str, steps: int, layer: int) -> list[Interactions]:
+        where = {"text_layer": layer, "image_layer": layer}
+        explainer = Explainer(book.model, tokenizer=book.tokenizer, rule=rule, steps=steps, **where)
+        return [explainer.explain(*pair) for pair in pairs]
+
+    def error(found: Interactions, exact: Interactions) -> float:
+        return float(np.linalg.norm(found.values - exact.values) / np.linalg.norm(exact.values))
+
+    layers = (-1, 2, 0)
+    exact = {layer: explained("gauss-legendre", 80, layer) for layer in layers}
+    print("\nPicture-book model, medians: completeness residual, distance of entries to the integral's\n")
+    print("| rule | N | last block | block 2 | block 0 |\n|---|---|---|---|---|")
     rows = [
         ("right", 10),
         ("right", 50),
         ("midpoint", 10),
-        *(("gauss-legendre", n) for n in (3, 5, 8, 10, 20)),
+        *(("gauss-legendre", n) for n in (5, 10, 20)),
+        *(("arc-length", n) for n in (5, 10, 15, 20)),
     ]
     for rule, steps in rows:
-        found = []
-        for layers in ({}, {"text_layer": 0, "image_layer": 0}):
-            explainer = Explainer(book.model, tokenizer=book.tokenizer, rule=rule, steps=steps, **layers)
-            found.append(statistics.median(explainer.explain(*pair).residual for pair in pairs))
-        print(f"| {rule} | {steps} | {found[0]:.2%} | {found[1]:.2%} |", flush=True)
+        print(f"| {rule} | {steps} |", end="")
+        for layer in layers:
+            found = explained(rule, steps, layer)
+            residual = statistics.median(one.residual for one in found)
+            distance = statistics.median(map(error, found, exact[layer]))
+            print(f" {residual:.2%}, {distance:.2%} |", end="", flush=True)
+        print()
 
 
 def exclip(name: str) -> None:

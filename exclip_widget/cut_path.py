@@ -22,8 +22,8 @@ class Path(Protocol):
     def bytes_per_node(self, cotangents: int) -> int:
         """About how much memory one node takes while so many cotangents are integrated."""
 
-    def ends(self) -> Tensor:
-        """Embeddings of the reference and of the input, (2, embed)."""
+    def embeddings(self, nodes: Tensor) -> Tensor:
+        """Embeddings at `nodes`, (nodes, embed)."""
 
     def integrate_tangents(self, nodes: Tensor, weights: Tensor) -> Tensor:
         """Factors ``T[s] = sum_n w_n (d emb / d x_s)(a_n) d_s``, (tokens, embed)."""
@@ -56,9 +56,9 @@ class CutPath:
             self._kept = max(1, _bytes_kept(self.run, torch.cat([one, one])) - _bytes_kept(self.run, one))
         return self._kept
 
-    def ends(self) -> Tensor:
-        """Embeddings of the reference and of the input, (2, embed)."""
-        return self.run(torch.stack([self.reference, self.reference + self.d]))
+    def embeddings(self, nodes: Tensor) -> Tensor:
+        """Embeddings at `nodes`, (nodes, embed)."""
+        return self.run(self._at(nodes))
 
     def integrate_tangents(self, nodes: Tensor, weights: Tensor) -> Tensor:
         """Factors ``T[s] = sum_n w_n (d emb / d x_s)(a_n) d_s``: a pass for each, or for each of `embed`."""
@@ -88,7 +88,7 @@ class CutPath:
 
     def _follow(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
-            x = (self.reference + nodes[:, None, None] * self.d).requires_grad_()
+            x = self._at(nodes).requires_grad_()
             embedded = self.run(x)
         if not embedded.requires_grad:
             raise ModelError(
@@ -96,6 +96,9 @@ class CutPath:
                 "methods 'similarity' and 'banzhaf' do without"
             )
         return x, embedded
+
+    def _at(self, nodes: Tensor) -> Tensor:
+        return self.reference + nodes[:, None, None] * self.d
 
     def _count(self) -> int:
         return int(self.owners.max()) + 1

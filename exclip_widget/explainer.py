@@ -53,8 +53,9 @@ class Explainer:
         What is computed; each is documented in `exclip_widget.methods`.
     steps : int, optional
         For `"exclip"`: nodes of the quadrature along the path from reference to input, 10 by default.
-    rule : {"gauss-legendre", "midpoint", "right"}, optional
-        For `"exclip"`: the quadrature's rule; `"right"` is that of exclip and of the paper.
+    rule : {"arc-length", "gauss-legendre", "midpoint", "right"}, optional
+        For `"exclip"`: the quadrature's rule. `"arc-length"`, the default, spreads its nodes evenly along
+        the curve of embeddings; `"right"` is that of exclip and of the paper.
     tolerance : float, optional
         For `"exclip"`: instead of `steps`, as many as the completeness residual needs to be no larger.
     samples : int, optional

@@ -128,9 +128,9 @@ class LastBlockPath:
         """About how much memory one node takes while so many cotangents are integrated."""
         return 2 * cotangents * self.block.heads * self.r.tokens[:, 0].nbytes
 
-    def ends(self) -> Tensor:
-        """Embeddings of the reference and of the input, (2, embed)."""
-        return self.block.tail(self.attend(self.r.tokens.new_tensor([0.0, 1.0])).rows)
+    def embeddings(self, nodes: Tensor) -> Tensor:
+        """Embeddings at `nodes`, (nodes, embed)."""
+        return self.block.tail(self.attend(nodes).rows)
 
     def attend(self, nodes: Tensor) -> Attended:
         """Attention along the path at `nodes`, (nodes,)."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from .cut import Layer
 from .errors import ParameterError
 from .methods import METHODS, Method
-from .quadrature import quadrature
+from .quadrature import RULES, quadrature
 from .towers import Tower
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ def method_named(name: Any, options: dict[str, Any], seed: int) -> Method:
     if "samples" in given:
         given["samples"] = whole("samples", given["samples"], least=2)
     if "steps" in given or "rule" in given:
-        steps = quadrature(given.get("rule", "gauss-legendre"), given.get("steps", 1)).nodes
+        steps = quadrature(given.get("rule", RULES[0]), given.get("steps", 1)).nodes
         given |= {"steps": len(steps)} if "steps" in given else {}
     if "seed" in own:
         given["seed"] = seed

@@ -68,6 +68,10 @@ class Cut:
         assert embedding.shape[0] == 1
         return embedding[0]
 
+    def embedding_at(self, node: float) -> Tensor:
+        """The embedding at a point of the path from reference to input."""
+        return self.run(self.r + node * (self.x - self.r))
+
     def by_site(self, hidden: Tensor) -> Tensor:
         """(sites, width) of something that has the shape of the module's input."""
         if self.sites_last:
@@ -171,7 +175,7 @@ def exclip(text: Cut, image: Cut, *, rule: str, steps: int) -> CutTruth:
     jacobians, differences, gains = [], [], []
     for side in (text, image):
         integrated: Any = 0
-        for node, weight in zip(*nodes_and_weights(rule, steps), strict=True):
+        for node, weight in zip(*nodes_and_weights(rule, steps, side.embedding_at), strict=True):
             here = side.jacobian(side.r + float(node) * (side.x - side.r))
             integrated = integrated + float(weight) * here
         jacobians.append(integrated)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -47,7 +48,9 @@ class _Side:
     """The embedding at the start of the path."""
 
 
-def nodes_and_weights(rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def nodes_and_weights(
+    rule: str, steps: int, embedding_at: Callable[[float], Tensor]
+) -> tuple[np.ndarray, np.ndarray]:
     """The quadrature rules, written here a second time on purpose."""
     if rule == "right":
         return np.arange(1, steps + 1) / steps, np.full(steps, 1 / steps)
@@ -56,7 +59,29 @@ def nodes_and_weights(rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
     if rule == "gauss-legendre":
         nodes, weights = np.polynomial.legendre.leggauss(steps)
         return (nodes + 1) / 2, weights / 2
+    if rule == "arc-length":
+        return _along_the_curve(*nodes_and_weights("gauss-legendre", steps, embedding_at), embedding_at)
     raise ValueError(rule)
+
+
+def _along_the_curve(
+    nodes: np.ndarray, weights: np.ndarray, embedding_at: Callable[[float], Tensor]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Legendre in the length of the curve, whose speed is a polynomial's exponential."""
+    with torch.no_grad():
+        curve = [embedding_at(part / 12) for part in range(13)]
+    moved = np.array([float((b - a).norm()) for a, b in itertools.pairwise(curve)])
+    centres = (np.arange(12) + 0.5) / 12
+    powers, logarithms = np.vander(centres - 0.5, 6), np.log(12 * moved / moved.sum() + 0.1)
+    coefficients = np.linalg.lstsq(powers, logarithms, rcond=None)[0]
+
+    def speed(at: np.ndarray) -> np.ndarray:
+        return np.asarray(np.exp(np.vander(at - 0.5, 6) @ coefficients))
+
+    edges = np.linspace(0, 1, 200_001)
+    lengths = np.append(0, np.cumsum(speed(edges[:-1] + 1 / 400_000)) / 200_000)
+    where = np.interp(nodes * lengths[-1], lengths, edges)
+    return where, weights * lengths[-1] / speed(where)
 
 
 def in_float64(model: nn.Module) -> nn.Module:
@@ -110,7 +135,8 @@ def _explain_side(block: nn.Module, encode: Encode, encode_reference: Encode, ru
     r = _input_of(block, encode_reference)
     d = x - r
     jacobian: Tensor | None = None
-    for node, weight in zip(*nodes_and_weights(rule, steps), strict=True):
+    points = nodes_and_weights(rule, steps, lambda a: _run_from(block, r + a * d, encode))
+    for node, weight in zip(*points, strict=True):
         hidden = (r + float(node) * d).requires_grad_()
         embedding = _run_from(block, hidden, encode)
         rows = [torch.autograd.grad(component, hidden, retain_graph=True)[0] for component in embedding]

@@ -24,7 +24,8 @@ from oracle import assert_close, explain_slowly
 from PIL import Image
 from torch import nn
 
-from exclip_widget import Interactions, explain
+from exclip_widget import Interactions, demo, explain
+from exclip_widget.quadrature import RULES
 
 
 def caption_of(name: str) -> str:
@@ -67,7 +68,7 @@ def test_total_does_not_depend_on_the_quadrature(name: str) -> None:
     assert totals == pytest.approx([totals[0]] * 3, rel=1e-4)
 
 
-@pytest.mark.parametrize("rule", ["gauss-legendre", "midpoint", "right"])
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", MODELS)
 def test_residual_is_what_the_sum_leaves_over(name: str, rule: str) -> None:
     found = explained(name, steps=4, rule=rule)
@@ -129,11 +130,32 @@ def test_gauss_legendre_beats_right_end_points(name: str, steps: int) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_rules_converge_to_the_same_interactions(name: str) -> None:
     """Not the sum alone: every entry."""
-    gauss, midpoint = (
+    along, gauss, midpoint = (
         explained(name, steps=steps, rule=rule).values
-        for rule, steps in [("gauss-legendre", 40), ("midpoint", 200)]
+        for rule, steps in [("arc-length", 40), ("gauss-legendre", 40), ("midpoint", 200)]
     )
     assert_close(midpoint, gauss, 1e-3)
+    assert_close(along, gauss, 1e-3)
+
+
+def test_arc_length_follows_a_trained_tower() -> None:
+    """Where the embedding swings along the path: not the sum alone, every entry."""
+    book, page = demo.load(), demo.load().pages[0]
+    along, gauss, many = (
+        explain(
+            book.model,
+            page.image,
+            page.caption,
+            tokenizer=book.tokenizer,
+            image_layer=1,
+            rule=rule,
+            steps=steps,
+        )
+        for rule, steps in [("arc-length", 10), ("gauss-legendre", 10), ("gauss-legendre", 80)]
+    )
+    assert many.residual < 1e-3
+    missed = [float(np.linalg.norm(one.values - many.values)) for one in (along, gauss)]
+    assert missed[0] < missed[1] / 2
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -149,7 +171,7 @@ def test_start_of_text_takes_no_part(name: str) -> None:
     seed=st.integers(0, 2**16),
     words=st.lists(st.text("abcdefgh", min_size=1, max_size=6), min_size=1, max_size=10),
     steps=st.integers(1, 12),
-    rule=st.sampled_from(["gauss-legendre", "midpoint", "right"]),
+    rule=st.sampled_from(RULES),
 )
 def test_identity_on_any_model(seed: int, words: list[str], steps: int, rule: str) -> None:
     """Total, residual and similarity hold together whatever model, caption, rule and steps."""

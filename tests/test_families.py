@@ -69,7 +69,7 @@ def cut(name: str, text: int, image: int | str, caption: str) -> tuple[cut_oracl
 
 @functools.cache
 def truth(name: str, text: int, image: int | str, caption: str) -> cut_oracle.CutTruth:
-    return cut_oracle.exclip(*cut(name, text, image, caption), rule="gauss-legendre", steps=STEPS)
+    return cut_oracle.exclip(*cut(name, text, image, caption), rule="arc-length", steps=STEPS)
 
 
 def rows_of(this: Family, caption: str) -> list[list[int]]:
@@ -186,7 +186,7 @@ def test_definition_is_that_of_the_other_oracle(name: str, text: int, image: int
         this.model,
         pixels[0],
         ids,
-        rule="gauss-legendre",
+        rule="arc-length",
         steps=STEPS,
         layers=(this.text_layers.index(places[0]), this.image_layers.index(places[1])),
     )
@@ -371,7 +371,7 @@ def test_grid_is_that_of_the_picture() -> None:
     text_layer, image_layer = this.text_layers[0], this.image_layers[1]
     for shown, grid in ((picture(), (3, 4)), (picture(64, 48), (4, 3)), (picture(), (3, 4))):
         cuts = cut_oracle.cut_both(this, shown, caption, text_layer=text_layer, image_layer=image_layer)
-        expected = cut_oracle.exclip(*cuts, rule="gauss-legendre", steps=STEPS)
+        expected = cut_oracle.exclip(*cuts, rule="arc-length", steps=STEPS)
         where = {"text_layer": text_layer, "image_layer": image_layer}
         found = explain(model, shown, caption, steps=STEPS, **where, **this.options)
         assert found.values.shape[1:] == grid

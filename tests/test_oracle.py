@@ -40,8 +40,9 @@ from PIL import Image
 from torch import nn
 
 from exclip_widget import ExclipError, Explainer, Interactions, ModelError, explain
+from exclip_widget.quadrature import RULES
 
-CASES = ((1, 0, "gauss-legendre", 5), (2, 1, "midpoint", 3), (0, 2, "right", 4))
+CASES = ((1, 0, "arc-length", 5), (2, 1, "gauss-legendre", 3), (1, 2, "midpoint", 3), (0, 2, "right", 4))
 """Caption, picture, rule, steps."""
 
 
@@ -90,7 +91,7 @@ def test_float64(name: str, caption: int, seed: int, rule: str, steps: int) -> N
     assert_agree(found, definition(model, image, text, rule=rule, steps=steps), 1e-6)
 
 
-@pytest.mark.parametrize("rule", ["gauss-legendre", "midpoint", "right"])
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", ["plain", "openai"])
 def test_one_step(name: str, rule: str) -> None:
     model, image = build(name), Image.fromarray(scene(1))
@@ -99,11 +100,11 @@ def test_one_step(name: str, rule: str) -> None:
 
 
 def test_defaults() -> None:
-    """Ten Gauss-Legendre steps at the last block."""
+    """Ten steps along the curve of embeddings, at the last block."""
     model, image = build("plain"), Image.fromarray(scene(1))
     found = explain(model, image, CAPTIONS[1], **inputs_of(model))
-    assert (found.rule, found.steps) == ("gauss-legendre", 10)
-    truth = definition(model, image, CAPTIONS[1], rule="gauss-legendre", steps=10)
+    assert (found.rule, found.steps) == ("arc-length", 10)
+    truth = definition(model, image, CAPTIONS[1], rule="arc-length", steps=10)
     assert_agree(found, truth, 1e-4)
 
 
@@ -137,7 +138,7 @@ def test_any_layer(name: str, layers: tuple[int, int]) -> None:
     image, (text_layer, image_layer) = Image.fromarray(scene(1)), layers
     options = {"text_layer": text_layer, "image_layer": image_layer, "steps": 2}
     found = explain(model, image, CAPTIONS[1], **options, **inputs_of(model))
-    truth = definition(model, image, CAPTIONS[1], rule="gauss-legendre", steps=2, layers=layers)
+    truth = definition(model, image, CAPTIONS[1], rule="arc-length", steps=2, layers=layers)
     assert_agree(found, truth, tolerance)
 
 
@@ -232,7 +233,7 @@ def test_a_changed_part_is_explained_rightly_or_refused(
     except ModelError:
         return
     picture, ids = inputs["preprocess"](image), clip_tokenizer()("a red boat")
-    truth = explain_slowly(model, picture, ids, rule="gauss-legendre", steps=2)
+    truth = explain_slowly(model, picture, ids, rule="arc-length", steps=2)
     assert_agree(found, truth, 1e-4)
 
 
@@ -244,7 +245,7 @@ def test_an_unusual_tower_is_explained_rightly_or_refused(name: str) -> None:
         found = explain(model, image, CAPTIONS[1], steps=3, **inputs_of(model))
     except ModelError:
         return
-    truth = definition(model, image, CAPTIONS[1], rule="gauss-legendre", steps=3)
+    truth = definition(model, image, CAPTIONS[1], rule="arc-length", steps=3)
     assert_agree(found, truth, 1e-4)
 
 
@@ -257,7 +258,7 @@ def test_an_unusual_tower_is_explained_rightly_or_refused(name: str) -> None:
     cuts=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     heads=st.sampled_from([1, 2, 4]),
     scale=st.sampled_from([None, 0.1]),
-    rule=st.sampled_from(["gauss-legendre", "midpoint", "right"]),
+    rule=st.sampled_from(RULES),
     steps=st.integers(1, 6),
 )
 def test_any_configuration(
@@ -303,7 +304,7 @@ def test_any_configuration(
 
 @functools.cache
 def _openai_boat(layers: tuple[int, int]) -> Truth:
-    image, rule = Image.fromarray(scene(1)), "gauss-legendre"
+    image, rule = Image.fromarray(scene(1)), "arc-length"
     return definition(build("openai"), image, "a boat", rule=rule, steps=10, layers=layers)
 
 
@@ -558,7 +559,7 @@ def test_where_it_was_first_used_leaves_no_trace(
     with context():
         explain(model, image, "a red boat", **options)
     found = explain(model, image, "a red boat", **options)
-    truth = definition(model, image, "a red boat", rule="gauss-legendre", steps=2, layers=(layer, layer))
+    truth = definition(model, image, "a red boat", rule="arc-length", steps=2, layers=(layer, layer))
     assert_agree(found, truth, 1e-4)
 
 
@@ -567,7 +568,7 @@ def test_changed_precision_is_seen() -> None:
     explain(model, image, "a red boat", steps=3, **inputs_of(model))
     model.double()
     found = explain(model, image, "a red boat", steps=3, **inputs_of(model))
-    truth = definition(model, image, "a red boat", rule="gauss-legendre", steps=3)
+    truth = definition(model, image, "a red boat", rule="arc-length", steps=3)
     assert_agree(found, truth, 1e-6)
 
 

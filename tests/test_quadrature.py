@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exclip_widget import ParameterError
-from exclip_widget.quadrature import quadrature
+from exclip_widget.quadrature import RULES, probes, quadrature
 
-RULES = ("gauss-legendre", "midpoint", "right")
 STEPS = (1, 2, 3, 5, 10, 50)
 
 
@@ -76,6 +77,63 @@ def test_right_end_points_are_those_of_exclip(steps: int) -> None:
     expected = np.arange(1, steps + 1) / steps
     np.testing.assert_allclose(np.sort(points.nodes), expected, atol=1e-15)
     np.testing.assert_allclose(points.weights, 1 / steps)
+
+
+def test_probes() -> None:
+    """Both ends of the path, to the last bit: they are the reference and the input."""
+    for rule in RULES:
+        where = probes(rule)
+        assert (where[0], where[-1]) == (0, 1)
+        assert (np.diff(where) > 0).all()
+    assert len(probes("gauss-legendre")) == 2
+
+
+def swing(at: np.ndarray) -> np.ndarray:
+    """A curve that rests, swings, and rests again."""
+    return np.stack([np.tanh(15 * (at - 0.7)), 1 / np.cosh(15 * (at - 0.7)), 0.1 * at], axis=-1)
+
+
+def lengths_of(curve: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(np.diff(curve, axis=0), axis=1)
+
+
+def derivative(at: np.ndarray) -> np.ndarray:
+    return (swing(at + 1e-6) - swing(at - 1e-6)) / 2e-6
+
+
+def left_over(rule: str, steps: int) -> float:
+    points = quadrature(rule, steps, lengths_of(swing(probes(rule))))
+    change = swing(np.array([0.0, 1.0]))
+    return float(np.linalg.norm(points.weights @ derivative(points.nodes) - (change[1] - change[0])))
+
+
+def test_arc_length_goes_where_the_curve_moves() -> None:
+    points = quadrature("arc-length", 10, lengths_of(swing(probes("arc-length"))))
+    assert np.median(points.nodes) == pytest.approx(0.7, abs=0.03)
+    assert (np.diff(np.sort(points.nodes)) > 0).all()
+    assert quadrature(
+        "arc-length", 40, lengths_of(swing(probes("arc-length")))
+    ).weights.sum() == pytest.approx(1, abs=1e-3)
+    for steps in (5, 10, 20):
+        assert left_over("arc-length", steps) < left_over("gauss-legendre", steps) / 4
+    assert left_over("arc-length", 40) < 1e-3
+
+
+@pytest.mark.parametrize("lengths", [None, np.zeros(12), np.full(12, 3e-9), np.full(12, np.nan)])
+def test_arc_length_of_a_curve_that_tells_nothing(lengths: np.ndarray | None) -> None:
+    points, even = quadrature("arc-length", 7, lengths), quadrature("gauss-legendre", 7)
+    np.testing.assert_allclose(points.nodes, even.nodes, atol=1e-6)
+    np.testing.assert_allclose(points.weights, even.weights, atol=1e-6)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=12, max_size=12), st.integers(1, 60))
+def test_arc_length_of_any_curve(lengths: list[float], steps: int) -> None:
+    """However it jumps, its nodes stay on the path, in order, and count for something."""
+    nodes, weights = quadrature("arc-length", steps, np.array(lengths))
+    assert np.isfinite(weights).all()
+    assert (weights > 0).all()
+    assert ((nodes > 0) & (nodes < 1)).all()
+    assert (np.diff(nodes) > 0).all()
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1.5, 2.0, True, "10", None, float("nan")])

@@ -35,7 +35,7 @@ class GradientActivation:
         """``T[s] = (d f / d x_s)(x) x_s``: the path from the origin, at its end."""
         del memory
         path, once = self._path(side)
-        return as_factors(self, side, path.integrate_tangents(once, once), path.ends()[1])
+        return as_factors(self, side, path.integrate_tangents(once, once), path.embeddings(once)[0])
 
     def meet(
         self, texts: Sequence[Factors], image: Side, frames: int, memory: int
@@ -43,7 +43,7 @@ class GradientActivation:
         """Interactions without the picture's factors, as for integrated Jacobians."""
         del frames, memory
         path, once = self._path(image)
-        end = path.ends()[1]
+        (end,) = path.embeddings(once)
         met = path.integrate_cotangents(once, once, stacked(texts, end))
         yield met_by(texts, met / end.norm(), end)
 

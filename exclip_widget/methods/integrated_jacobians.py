@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..cut_path import Path
 from ..factors import Factors
-from ..quadrature import quadrature
+from ..quadrature import probes, quadrature
 from ..sides import Side
-from .method import Estimate, as_factors, met_by, stacked
+from .method import Estimate, as_array, as_factors, met_by, stacked
 
 FIRST_STEPS, MOST_STEPS = 5, 320
 """A tolerance is tried with so many nodes first, then with twice as many, up to so many."""
@@ -39,7 +40,7 @@ class IntegratedJacobians:
     """
 
     steps: int = 10
-    rule: str = "gauss-legendre"
+    rule: str = "arc-length"
     tolerance: float | None = None
     name: str = field(default="exclip", init=False)
     layers: tuple[int, int] = field(default=(-1, -1), init=False)
@@ -48,11 +49,12 @@ class IntegratedJacobians:
     def factors(self, side: Side, memory: int) -> Factors:
         """``T[s] = sum_n w_n (d f / d x_s)(r + a_n d) d_s``; they sum to ``f(x) - f(r)`` (completeness)."""
         path = side.path()
-        start, end = path.ends()
+        fits = max(1, memory // path.bytes_per_node(len(side.tokens)))
+        curve = self._curve(side, path, fits)
+        start, end = curve[0], curve[-1]
         change = end - start
         for steps in self._attempts():
-            nodes, weights = _rule(self.rule, steps, end)
-            fits = max(1, memory // path.bytes_per_node(len(side.tokens)))
+            nodes, weights = self._rule(steps, curve)
             parts = (path.integrate_tangents(nodes[turn], weights[turn]) for turn in turns(steps, 1, fits))
             values = sum(parts, start.new_zeros(()))
             # A side can be held against its own change alone; the other one will shrink or stretch it.
@@ -69,17 +71,19 @@ class IntegratedJacobians:
         There are fewer of them than patches, and than widths of the embedding.
         """
         path = image.path()
-        start, end = path.ends()
+        cotangents = stacked(texts, image.tokens)
+        fits = max(1, memory // path.bytes_per_node(len(cotangents)))
+        curve = self._curve(image, path, fits)
+        start, end = curve[0], curve[-1]
         norm = end.norm()
-        cotangents = stacked(texts, start)
         totals = [float((end - start) @ torch.from_numpy(text.change).to(end) / norm) for text in texts]
         for steps in self._attempts():
-            nodes, weights = _rule(self.rule, steps, start)
+            nodes, weights = self._rule(steps, curve)
             summed, weighed, done = torch.zeros(()).to(start), 0.0, 0
-            fits = max(1, memory // path.bytes_per_node(len(cotangents)))
             for turn in turns(steps, frames, fits):
                 part = path.integrate_cotangents(nodes[turn], weights[turn], cotangents)
-                summed, weighed, done = part + summed, weighed + float(weights[turn].sum()), done + len(turn)
+                share = float(weights[turn].sum() / weights.sum())
+                summed, weighed, done = part + summed, weighed + share, done + len(turn)
                 met = summed / (weighed * norm)
                 estimates = [
                     one._replace(total=total, done=done, steps=steps)
@@ -94,6 +98,17 @@ class IntegratedJacobians:
             f"tolerance={self.tolerance:g}; the explanation holds the best there is",
             stacklevel=2,
         )
+
+    def _curve(self, side: Side, path: Path, fits: int) -> Tensor:
+        """Embeddings along the path where the rule wants them, from the reference's to the input's own."""
+        nodes = side.tokens.new_tensor(probes(self.rule))
+        return torch.cat([path.embeddings(some) for some in torch.split(nodes, fits)])
+
+    def _rule(self, steps: int, curve: Tensor) -> tuple[Tensor, Tensor]:
+        lengths = as_array(curve.diff(dim=0).norm(dim=1)).astype(np.float64)
+        points = quadrature(self.rule, steps, lengths)
+        nodes, weights = (curve.new_tensor(part) for part in points)
+        return nodes, weights
 
     def _attempts(self) -> Iterator[int]:
         if self.tolerance is None:
@@ -110,13 +125,6 @@ def residual(found: float, total: float | None) -> float:
     if total is None:
         return float("nan")
     return abs(total - found) / abs(total) if total else float("inf")
-
-
-def _rule(rule: str, steps: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    nodes, weights = (
-        torch.from_numpy(part).to(like.dtype).to(like.device) for part in quadrature(rule, steps)
-    )
-    return nodes, weights
 
 
 def turns(nodes: int, frames: int, most: int) -> list[np.ndarray]:
