@@ -1,5 +1,5 @@
 /** Small parts that everything which asks is made of. */
-import { element, listenerOf } from "./dom.ts";
+import { element, give, listenerOf } from "./dom.ts";
 
 export const NO_KERNEL = "Asking needs a running kernel";
 
@@ -24,7 +24,7 @@ export function textButton(
  * button that has the focus should not lose it. `mount` keeps its clicks away.
  */
 export function enable(node: HTMLElement, able: boolean, hint: string): void {
-  node.setAttribute("aria-disabled", String(!able));
+  give(node, { "aria-disabled": !able });
   node.dataset.hint = hint;
 }
 
@@ -32,7 +32,7 @@ export function enable(node: HTMLElement, able: boolean, hint: string): void {
 export function saying(
   className: string,
   role: "alert" | "status",
-  testid: string,
+  testid = className,
 ): { node: HTMLElement; say(text: string | null | undefined): void } {
   const node = element("div", className, { "data-testid": testid, role });
   return {

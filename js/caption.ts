@@ -67,3 +67,8 @@ export function partsOf(caption: string, tokens: readonly Token[], pieces = fals
   if (cursor < letters.length) parts.push({ between: letters.slice(cursor).join("") });
   return parts;
 }
+
+/** The words alone. */
+export function wordsOf(caption: string, tokens: readonly Token[], pieces = false): Word[] {
+  return partsOf(caption, tokens, pieces).flatMap((part) => ("word" in part ? [part.word] : []));
+}

@@ -5,56 +5,49 @@
  * and a sign never looks stronger than the other. On light ground they darken
  * outward (as *vik*), on dark ground they brighten (as *berlin*).
  */
+import { clamp, range } from "./numbers.ts";
 import type { Theme } from "./theme.ts";
 
 export type Rgb = readonly [number, number, number];
 
-interface Arm {
-  /** Hue in degrees at 0 and at the end. */
-  hue: readonly [number, number];
-  /** OKLCH chroma at `KNEE` and at the end; 0 at the centre. */
-  chroma: readonly [number, number];
-}
+type Ends = readonly [number, number];
 
-interface Anchors {
-  lightness: readonly [number, number];
-  below: Arm;
-  above: Arm;
-}
+/** Hue in degrees at 0 and at the end; OKLCH chroma, which is 0 at the centre, at `KNEE` and at the end. */
+type Arm = readonly [hue: number, lastHue: number, chroma: number, lastChroma: number];
 
 /** Lightness at 0 and at the ends, on either ground. */
-const LIGHTNESS: Record<Theme, Anchors["lightness"]> = { light: [0.97, 0.45], dark: [0.24, 0.86] };
+const LIGHTNESS: Record<Theme, Ends> = { light: [0.97, 0.45], dark: [0.24, 0.86] };
 
 /** Below 0 and above it, on light and on dark ground. The first is the one to start with. */
 const PALETTES = {
   "blue–orange": {
     light: [
-      { hue: [232, 262], chroma: [0.115, 0.16] },
-      { hue: [72, 36], chroma: [0.13, 0.155] },
+      [232, 262, 0.115, 0.16],
+      [72, 36, 0.13, 0.155],
     ],
     dark: [
-      { hue: [262, 230], chroma: [0.13, 0.1] },
-      { hue: [36, 76], chroma: [0.12, 0.125] },
+      [262, 230, 0.13, 0.1],
+      [36, 76, 0.12, 0.125],
     ],
   },
   "purple–green": {
     light: [
-      { hue: [318, 306], chroma: [0.12, 0.16] },
-      { hue: [136, 150], chroma: [0.13, 0.12] },
+      [318, 306, 0.12, 0.16],
+      [136, 150, 0.13, 0.12],
     ],
     dark: [
-      { hue: [302, 318], chroma: [0.14, 0.12] },
-      { hue: [152, 128], chroma: [0.11, 0.15] },
+      [302, 318, 0.14, 0.12],
+      [152, 128, 0.11, 0.15],
     ],
   },
   "teal–ochre": {
     light: [
-      { hue: [204, 214], chroma: [0.1, 0.085] },
-      { hue: [96, 72], chroma: [0.14, 0.105] },
+      [204, 214, 0.1, 0.085],
+      [96, 72, 0.14, 0.105],
     ],
     dark: [
-      { hue: [216, 200], chroma: [0.075, 0.105] },
-      { hue: [70, 94], chroma: [0.09, 0.14] },
+      [216, 200, 0.075, 0.105],
+      [70, 94, 0.09, 0.14],
     ],
   },
 } as const satisfies Record<string, Record<Theme, readonly [Arm, Arm]>>;
@@ -72,32 +65,16 @@ const KNEE = 0.4;
 /** Steps on each side of 0. */
 const STEPS = 256;
 
-export class Colormap {
-  readonly #colors: readonly Rgb[];
-
-  constructor(anchors: Anchors) {
-    const colors: Rgb[] = [];
-    for (let i = -STEPS; i <= STEPS; i++) colors.push(anchorColor(anchors, i / STEPS));
-    this.#colors = colors;
-  }
-
+export interface Colormap {
   /** The colour of a signed fraction -1..1 of the scale. */
-  at(x: number): Rgb {
-    const clamped = Math.max(-1, Math.min(1, x));
-    return this.#colors[Math.round(clamped * STEPS) + STEPS] ?? [0, 0, 0];
-  }
+  at(x: number): Rgb;
 }
 
-const made = new Map<string, Colormap>();
-
 export function colormap(palette: Palette, theme: Theme): Colormap {
-  const key = palette + theme;
-  const known = made.get(key);
-  if (known) return known;
-  const [below, above] = PALETTES[palette][theme];
-  const map = new Colormap({ lightness: LIGHTNESS[theme], below, above });
-  made.set(key, map);
-  return map;
+  const colors = range(2 * STEPS + 1).map((i) =>
+    anchorColor(LIGHTNESS[theme], PALETTES[palette][theme], i / STEPS - 1),
+  );
+  return { at: (x) => colors[Math.round(clamp(x, -1, 1) * STEPS) + STEPS] ?? [0, 0, 0] };
 }
 
 /** How much of the photograph a value covers: nothing at 0, never all of it. */
@@ -129,14 +106,18 @@ export function css([r, g, b]: Rgb, alpha = 1): string {
   return `rgb(${r} ${g} ${b} / ${alpha.toFixed(3)})`;
 }
 
-function anchorColor({ lightness, below, above }: Anchors, x: number): Rgb {
-  const { hue, chroma } = x < 0 ? below : above;
+/** A background of these colours from -1 to 1, as many steps apart. */
+export function gradient(steps: number, colorAt: (x: number) => string): string {
+  const stops = range(steps + 1).map((i) => colorAt((2 * i) / steps - 1));
+  return `linear-gradient(90deg, ${stops.join()})`;
+}
+
+function anchorColor([least, most]: Ends, arms: readonly [Arm, Arm], x: number): Rgb {
+  const [hue, lastHue, chroma, lastChroma] = arms[x < 0 ? 0 : 1];
   const m = Math.abs(x);
-  const l = mix(lightness[0], lightness[1], m);
-  const c =
-    m < KNEE ? mix(0, chroma[0], m / KNEE) : mix(chroma[0], chroma[1], (m - KNEE) / (1 - KNEE));
-  const h = (mix(hue[0], hue[1], m) * Math.PI) / 180;
-  return oklabToSrgb(l, c * Math.cos(h), c * Math.sin(h));
+  const c = m < KNEE ? mix(0, chroma, m / KNEE) : mix(chroma, lastChroma, (m - KNEE) / (1 - KNEE));
+  const h = (mix(hue, lastHue, m) * Math.PI) / 180;
+  return oklabToSrgb(mix(least, most, m), c * Math.cos(h), c * Math.sin(h));
 }
 
 function mix(a: number, b: number, t: number): number {
@@ -156,6 +137,6 @@ function oklabToSrgb(lightness: number, a: number, b: number): Rgb {
 }
 
 function encode(linear: number): number {
-  const x = Math.max(0, Math.min(1, linear));
+  const x = clamp(linear, 0, 1);
   return Math.round(255 * (x <= 0.0031308 ? 12.92 * x : 1.055 * x ** (1 / 2.4) - 0.055));
 }

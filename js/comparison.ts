@@ -2,7 +2,7 @@
  * Two captions of one picture: the foil's rows beside the caption's, and the
  * difference of their interactions, caption minus foil. Pure functions.
  */
-import { partsOf, type Word } from "./caption.ts";
+import { type Word, wordsOf } from "./caption.ts";
 import type { Interactions } from "./interactions.ts";
 import type { Pair, Token } from "./protocol.ts";
 import type { Selection } from "./selection.ts";
@@ -74,7 +74,7 @@ export function differenceOf(caption: Spelled, foil: Spelled, pairs: readonly Pa
 }
 
 function wordOfRow({ caption, tokens }: Spelled): Map<number, Word> {
-  const words = partsOf(caption, tokens).flatMap((part) => ("word" in part ? [part.word] : []));
+  const words = wordsOf(caption, tokens);
   return new Map(words.flatMap((word) => word.tokens.map((row) => [row, word] as const)));
 }
 

@@ -1,20 +1,16 @@
 /** What is computed: the method, and the layers at which the towers are cut. A change asks at once. */
 import { computed, effect } from "@preact/signals-core";
 import { NO_KERNEL, refusal, saying } from "./asked.ts";
-import { element, listenerOf, until } from "./dom.ts";
+import { element, give, listenerOf, until } from "./dom.ts";
 import type { Layer } from "./protocol.ts";
 import { scrubber } from "./scrubber.ts";
 import type { WidgetState } from "./state.ts";
 import { rove } from "./toolbar.ts";
 
-const LAYERS = [
-  ["image_layer", "image_layers", "image layer"],
-  ["text_layer", "text_layers", "text layer"],
-] as const;
+const LAYERS = ["image_layer", "text_layer"] as const;
 
 export function controls(state: WidgetState, lifetime: AbortSignal): HTMLElement {
-  const { asking, choices } = state;
-  const disabled = computed(() => !state.answered.value);
+  const { answered, asking, choices } = state;
   /** As it was asked for, from the moment it is asked; what was refused is not. */
   const wanted = <Value>(topic: "method" | "text_layer" | "image_layer", now: Value): Value => {
     const question = asking.open.value[topic];
@@ -22,20 +18,20 @@ export function controls(state: WidgetState, lifetime: AbortSignal): HTMLElement
   };
 
   const methods = element("div", "exclip-group", { role: "group", "aria-label": "Method" });
-  const layers = LAYERS.map(([topic, list, label]) =>
+  const layers = LAYERS.map((topic) =>
     scrubber(
       {
-        label,
+        label: topic.replace("_", " "),
         testid: `exclip-${topic}`,
-        names: computed(() => choices.value?.[list] ?? []),
+        names: computed(() => choices.value?.[`${topic}s`] ?? []),
         value: computed<Layer>(() => wanted(topic, state.layers[topic].value)),
-        disabled,
+        answered,
         ask: (layer) => asking.ask({ [topic]: layer }),
       },
       lifetime,
     ),
   );
-  const offline = saying("exclip-offline", "status", "exclip-offline");
+  const offline = saying("exclip-offline", "status");
   const refused = refusal("control");
   const node = element(
     "div",
@@ -63,19 +59,22 @@ export function controls(state: WidgetState, lifetime: AbortSignal): HTMLElement
       void choices.value;
       const method = wanted("method", state.method.value);
       for (const button of methods.querySelectorAll("button")) {
-        button.setAttribute("aria-pressed", String(button.dataset.method === method));
-        button.setAttribute("aria-disabled", String(disabled.value));
+        give(button, {
+          "aria-pressed": button.dataset.method === method,
+          "aria-disabled": !answered.value,
+        });
       }
     }),
     effect(() => {
       node.hidden = choices.value === null;
       offline.say(
-        disabled.value
-          ? `${NO_KERNEL}, and none answers: it is busy, or gone (then run the cell again).`
-          : null,
+        answered.value
+          ? null
+          : `${NO_KERNEL}, and none answers: it is busy, or gone (then run the cell again).`,
       );
-      const said = ["method", "image_layer", "text_layer"] as const;
-      const why = said.flatMap((topic) => asking.open.value[topic]?.refused ?? []);
+      const why = (["method", ...LAYERS] as const).flatMap(
+        (topic) => asking.open.value[topic]?.refused ?? [],
+      );
       refused.say(why.join(" "));
     }),
   );

@@ -1,28 +1,48 @@
+type Attributes = Record<string, string | number | boolean>;
+
 /** An element with its class, attributes and children; text is always text, never HTML. */
 export function element<Tag extends keyof HTMLElementTagNameMap>(
   tag: Tag,
   className: string,
-  attributes: Record<string, string> = {},
+  attributes: Attributes = {},
   ...children: (Node | string)[]
 ): HTMLElementTagNameMap[Tag] {
   const node = document.createElement(tag);
   node.className = className;
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
+  give(node, attributes).append(...children);
   return node;
+}
+
+export function give<Node extends Element>(node: Node, attributes: Attributes): Node {
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
+  return node;
+}
+
+/** Writes text where it is another: what is written again is laid out again. */
+export function write(node: Element, text: string): void {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** A part of a drawing. */
+export function shape<Tag extends keyof SVGElementTagNameMap>(
+  tag: Tag,
+  attributes: Attributes,
+): SVGElementTagNameMap[Tag] {
+  return give(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
 }
 
 /** A drawing of one path in a box of that size, in the colour of the text around it. */
 export function drawing(className: string, d: string, width = 16, height = 16): SVGSVGElement {
-  const space = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(space, "svg");
-  svg.setAttribute("class", className);
-  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS(space, "path");
-  path.setAttribute("d", d);
-  svg.append(path);
+  const viewBox = `0 0 ${width} ${height}`;
+  const svg = shape("svg", { class: className, viewBox, "aria-hidden": "true" });
+  svg.append(shape("path", { d }));
   return svg;
+}
+
+/** Keeps an event from whatever else would act on it: the host, the browser. */
+export function claim(event: Event): void {
+  event.preventDefault();
+  event.stopPropagation();
 }
 
 /** Adds listeners to `node` that end with `lifetime`. */

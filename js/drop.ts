@@ -1,7 +1,7 @@
 /** Another picture: dropped anywhere on the widget, pasted, or chosen. */
 import { computed, effect } from "@preact/signals-core";
 import { enable, NO_KERNEL, refusal, saying, textButton } from "./asked.ts";
-import { element, listenerOf, until } from "./dom.ts";
+import { claim, element, listenerOf, until } from "./dom.ts";
 import type { WidgetState } from "./state.ts";
 
 /** The line beneath the picture; `over` is laid on the picture while a file is over the widget. */
@@ -20,7 +20,7 @@ export function pictureSource(
     "data-testid": "exclip-file",
   });
   const choose = textButton("Replace picture", "exclip-choose", lifetime, () => file.click());
-  const sent = saying("exclip-uploading", "status", "exclip-uploading");
+  const sent = saying("exclip-uploading", "status");
   const refused = refusal("picture");
   const node = element("div", "exclip-source", {}, file, choose, sent.node, refused.node);
   const over = element("div", "exclip-over", { "aria-hidden": "true" }, "Drop the picture");
@@ -55,14 +55,12 @@ export function pictureSource(
   const on = listenerOf(root, lifetime);
   on("paste", (event) => {
     if (!take(event.clipboardData?.files)) return;
-    event.preventDefault();
-    event.stopPropagation();
+    claim(event);
   });
   const drags = (event: DragEvent) => {
     if (!event.dataTransfer?.types.includes("Files")) return false;
     // Else the browser leaves the page for the file.
-    event.preventDefault();
-    event.stopPropagation();
+    claim(event);
     return able.peek();
   };
   const hover = (over: boolean) => root.classList.toggle("exclip-dropping", over);

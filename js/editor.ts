@@ -1,7 +1,7 @@
 /** A caption edited where it stands: Enter asks, Esc goes back; what is refused says why. */
 import { effect, type ReadonlySignal, signal } from "@preact/signals-core";
 import { refusal, saying, textButton } from "./asked.ts";
-import { element, listenerOf, until } from "./dom.ts";
+import { element, give, listenerOf, until } from "./dom.ts";
 import type { Part, WidgetState } from "./state.ts";
 
 export interface Editor {
@@ -48,10 +48,13 @@ export function editor(
     way("Enter", "asks", ask),
     way("Esc", "goes back", close),
   );
-  const node = element("div", "exclip-editor", {}, field, ways);
-  const waiting = saying("exclip-waiting", "status", `exclip-waiting-${part}`);
+  const node = element("div", "", {}, field, ways);
+  const waiting = saying("exclip-waiting", "status");
   const refused = refusal(part);
   const answer = element("div", "exclip-answer", {}, waiting.node, refused.node);
+
+  /** A caption is one line, however it was pasted. */
+  const written = () => field.value.replaceAll(/\s*\n\s*/g, " ");
 
   function grow(): void {
     field.style.height = "0";
@@ -67,8 +70,7 @@ export function editor(
   }
 
   function ask(): void {
-    // A caption is one line, however it was pasted.
-    const text = field.value.replaceAll(/\s*\n\s*/g, " ");
+    const text = written();
     if (part === "foil" && text.trim() === "") {
       close();
       if (state.compared.peek()) asking.ask({ foil: null });
@@ -104,10 +106,10 @@ export function editor(
       const question = asking.open.value[part];
       waiting.say(question?.refused === null ? "Asking…" : null);
       refused.say(question?.refused);
-      field.setAttribute("aria-invalid", String(Boolean(question?.refused)));
+      give(field, { "aria-invalid": Boolean(question?.refused) });
       if (asked === null || question) return;
       // Taken. Whoever has gone on writing since is not interrupted.
-      const same = field.value.replaceAll(/\s*\n\s*/g, " ") === asked;
+      const same = written() === asked;
       before = asked;
       asked = null;
       if (same) close();

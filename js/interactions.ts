@@ -13,6 +13,11 @@ export interface Interactions {
   cls: Float32Array;
 }
 
+/** The sum of the values at these places. */
+export function sumOf(values: ArrayLike<number>, places: readonly number[]): number {
+  return places.reduce((sum, place) => sum + (values[place] ?? 0), 0);
+}
+
 /** Per patch, the sum over the given tokens. */
 export function heatOf(a: Interactions, tokens: readonly number[]): Float64Array {
   const patches = a.rows * a.columns;

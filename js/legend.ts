@@ -1,23 +1,28 @@
 /** One scale: a gradient symmetric about 0 with its numbers, what is on it now, and a lock. */
 import { effect, type ReadonlySignal } from "@preact/signals-core";
-import { css, heatColor, type Ink } from "./colormap.ts";
-import { element, until } from "./dom.ts";
+import { css, gradient, heatColor, type Ink } from "./colormap.ts";
+import { element, until, write } from "./dom.ts";
 import type { Scale } from "./lens.ts";
-import { plain, signed } from "./numbers.ts";
+import { clamp, plain, signed } from "./numbers.ts";
 import { iconButton, icons } from "./toolbar.ts";
 
 const STOPS = 32;
 
+/** How far from the start of the scale a value lies. */
+const place = (value: number, end: number) => `${50 + 50 * clamp(value / (end || 1), -1, 1)}%`;
+
 export function legend(
-  what: { testid: string; unit: string },
+  testid: string,
+  per: "patch" | "word",
   scale: Scale,
   ink: ReadonlySignal<Ink>,
   lifetime: AbortSignal,
 ): HTMLElement {
-  const gradient = element("div", "exclip-gradient", { role: "img" });
+  const unit = `cosine similarity per ${per}`;
+  const bar = element("div", "exclip-gradient", { role: "img" });
   const mark = element("div", "exclip-mark");
   const pointer = element("span", "exclip-pointed");
-  const note = element("span", "exclip-held");
+  const note = element("span", "");
   const range = element("div", "exclip-range");
   const low = element("span", "exclip-tick");
   const high = element("span", "exclip-tick");
@@ -27,9 +32,9 @@ export function legend(
   const node = element(
     "div",
     "exclip-legend",
-    { "data-testid": what.testid },
-    element("div", "exclip-head", {}, element("span", "", {}, what.unit, note), pointer),
-    element("div", "exclip-scale", {}, gradient, range, mark),
+    { "data-testid": testid },
+    element("div", "exclip-head", {}, element("span", "", {}, unit, note), pointer),
+    element("div", "exclip-scale", {}, bar, range, mark),
     lock.node,
     element("div", "exclip-ticks", {}, low, element("span", "exclip-tick", {}, "0"), high),
   );
@@ -37,10 +42,7 @@ export function legend(
   until(
     lifetime,
     effect(() => {
-      const colors = Array.from({ length: STOPS + 1 }, (_, i) =>
-        css(...heatColor(ink.value, (2 * i) / STOPS - 1)),
-      );
-      gradient.style.backgroundImage = `linear-gradient(to right, ${colors.join(", ")})`;
+      bar.style.backgroundImage = gradient(STOPS, (x) => css(...heatColor(ink.value, x)));
     }),
     effect(() => {
       const end = scale.end.value;
@@ -48,22 +50,21 @@ export function legend(
       const most = Math.max(to, -from);
       const locked = scale.lock.value !== null;
       node.classList.toggle("exclip-empty", end === 0);
-      low.textContent = signed(-end);
-      high.textContent = signed(end);
-      const place = (value: number) => 50 + 50 * Math.max(-1, Math.min(1, value / (end || 1)));
-      range.style.left = `${place(from)}%`;
-      range.style.right = `${100 - place(to)}%`;
+      write(low, signed(-end));
+      write(high, signed(end));
+      range.style.left = place(from, end);
+      range.style.right = place(-to, end);
       const beyond = most > end * (1 + 1e-9);
       const faint = !locked && most < end;
-      note.textContent = beyond ? `, up to ${plain(most)}` : faint ? ", faint" : "";
+      write(note, beyond ? `, up to ${plain(most)}` : faint ? ", faint" : "");
       lock.hint(
         locked
           ? `Scale locked at ±${plain(end)}`
           : `Scale follows the selection, never below ±${plain(scale.floor.value)}: ¼ of the strongest word and patch. Lock it`,
       );
-      gradient.setAttribute(
+      bar.setAttribute(
         "aria-label",
-        `Scale from −${plain(end)} to ${plain(end)}, ${what.unit}; values from ${signed(from)} to ${signed(to)}`,
+        `Scale from −${plain(end)} to ${plain(end)}, ${unit}; values from ${signed(from)} to ${signed(to)}`,
       );
     }),
     effect(() => {
@@ -75,10 +76,8 @@ export function legend(
       const end = scale.end.value;
       const value = end === 0 ? null : scale.pointed.value;
       mark.hidden = value === null;
-      pointer.textContent = value === null ? "" : signed(value);
-      if (value !== null) {
-        mark.style.left = `${50 + 50 * Math.max(-1, Math.min(1, value / end))}%`;
-      }
+      write(pointer, value === null ? "" : signed(value));
+      if (value !== null) mark.style.left = place(value, end);
     }),
   );
   return node;

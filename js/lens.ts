@@ -3,10 +3,10 @@
  * this view, and the numbers that follow from both.
  */
 import { computed, type ReadonlySignal, type Signal } from "@preact/signals-core";
-import { partsOf, type Word } from "./caption.ts";
+import { type Word, wordsOf } from "./caption.ts";
 import { colormap, type Ink } from "./colormap.ts";
-import { heatOf, interactionOf, largest, tintOf } from "./interactions.ts";
-import type { Token } from "./protocol.ts";
+import { heatOf, interactionOf, largest, sumOf, tintOf } from "./interactions.ts";
+import { extent, range } from "./numbers.ts";
 import { same } from "./selection.ts";
 import type { Settings } from "./settings.ts";
 import { createSide, type Side } from "./side.ts";
@@ -50,18 +50,15 @@ export interface Lens {
   readonly selection: ReadonlySignal<number | null>;
 }
 
-function wordsOf(caption: string, tokens: readonly Token[], pieces: boolean): Word[] {
-  return partsOf(caption, tokens, pieces).flatMap((part) => ("word" in part ? [part.word] : []));
-}
-
 export function createLens(
   state: WidgetState,
   settings: Settings,
   theme: ReadonlySignal<Theme>,
 ): Lens {
+  const map = computed(() => colormap(settings.palette.value, theme.value));
   const ink = computed<Ink>(() => ({
     theme: theme.value,
-    map: colormap(settings.palette.value, theme.value),
+    map: map.value,
     sign: settings.sign.value,
     strength: settings.strength.value,
   }));
@@ -71,7 +68,7 @@ export function createLens(
   );
   const patches = computed(() => {
     const { rows, columns } = state.grid.value;
-    return Array.from({ length: rows * columns }, (_, patch) => patch);
+    return range(rows * columns);
   });
   const cut = (pieces: boolean) => wordsOf(state.caption.value, state.tokens.value, pieces);
   const words = computed(() => cut(false));
@@ -87,7 +84,7 @@ export function createLens(
     const a = state.interactions.value;
     if (!a) return null;
     const perToken = tintOf(a, region.summed.value);
-    return units.value.map((unit) => unit.tokens.reduce((sum, t) => sum + (perToken[t] ?? 0), 0));
+    return units.value.map((unit) => sumOf(perToken, unit.tokens));
   });
   // With a foil, both captions and their difference have one scale.
   const sides = computed(() =>
@@ -95,7 +92,7 @@ export function createLens(
       const { caption, tokens, interactions, selected } = state.sides[part];
       const a = interactions.value;
       if (!a) return [];
-      const words = wordsOf(caption.value, tokens.value, false);
+      const words = wordsOf(caption.value, tokens.value);
       return { a, words: words.map(({ tokens }) => tokens), selected };
     }),
   );
@@ -109,7 +106,7 @@ export function createLens(
     for (const { a, words, selected } of sides.value) {
       const chosen = selected.value.length > 0 ? selected.value : words.flat();
       const tint = tintOf(a, region.chosen.value);
-      const sums = words.map((word) => word.reduce((sum, t) => sum + (tint[t] ?? 0), 0));
+      const sums = words.map((word) => sumOf(tint, word));
       shown.heat = Math.max(shown.heat, largest(heatOf(a, chosen)));
       shown.tint = Math.max(shown.tint, largest(sums));
     }
@@ -130,7 +127,7 @@ export function createLens(
     }),
     range: computed(() => {
       const shown = values.value;
-      return shown && [Math.min(0, ...shown), Math.max(0, ...shown)];
+      return shown && extent(0, ...shown);
     }),
     pointed: computed(() => values.value?.[pointed.value] ?? null),
   });

@@ -6,15 +6,15 @@
 import { computed, effect } from "@preact/signals-core";
 import { enable, NO_KERNEL } from "./asked.ts";
 import { partsOf } from "./caption.ts";
-import { element, listenerOf, until } from "./dom.ts";
+import { claim, element, give, listenerOf, until } from "./dom.ts";
 import { editor } from "./editor.ts";
-import { tintOf } from "./interactions.ts";
+import { sumOf, tintOf } from "./interactions.ts";
 import type { Lens } from "./lens.ts";
 import type { Look, WidgetState } from "./state.ts";
 import { iconButton, icons } from "./toolbar.ts";
-import { paintTint } from "./words.ts";
+import { paintTint, tinted } from "./words.ts";
 
-const PENCIL = "M2.500 13.500l.7-3.200L10.500 3l2.500 2.500-7.300 7.300zM9 4.500L11.500 7";
+const PENCIL = "M2.5 13.5l.7-3.2L10.5 3l2.5 2.5-7.3 7.3zM9 4.5L11.5 7";
 
 const NAMES: Record<Look, string> = {
   caption: "Caption",
@@ -62,7 +62,7 @@ function line(
       node.hidden = look !== "caption" && !compared && empty;
       node.classList.toggle("exclip-looked", looked && compared);
       name.hidden = !compared;
-      name.setAttribute("aria-pressed", String(looked));
+      give(name, { "aria-pressed": looked });
       const content = editing && writing ? writing.node : looked ? words : still;
       // Words are moved between the lines, not made anew.
       if (look !== "caption" && !compared && !editing) slot.replaceChildren();
@@ -97,8 +97,7 @@ function line(
   });
   on("keydown", (event) => {
     if (event.key !== "F2" || writing.open.peek()) return;
-    event.preventDefault();
-    event.stopPropagation();
+    claim(event);
     edit.node.click();
   });
   until(
@@ -145,7 +144,12 @@ function stillWords(
     const parts = partsOf(side.caption.value, side.tokens.value).map((part) => {
       if ("between" in part) return part.between;
       const { text, tokens } = part.word;
-      const word = element("span", "exclip-word", { "data-tokens": tokens.join(",") }, text);
+      const word = element(
+        "span",
+        "exclip-word",
+        { "data-tokens": tokens.join(",") },
+        tinted(text),
+      );
       all.push({ word, tokens });
       return word;
     });
@@ -162,7 +166,7 @@ function stillWords(
       for (const { word, tokens } of laid.value) {
         const chosen = tokens.every((row) => selected.has(row));
         word.classList.toggle("exclip-chosen", chosen);
-        const value = tokens.reduce((sum, row) => sum + (tint?.[row] ?? 0), 0);
+        const value = sumOf(tint ?? [], tokens);
         if (tint) word.dataset.value = String(value);
         else delete word.dataset.value;
         paintTint(word, lens.ink.value, value / end);

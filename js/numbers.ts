@@ -1,12 +1,24 @@
 /** Numbers as people read them: a true minus sign, and digits that carry meaning. */
+import { largest } from "./interactions.ts";
+
+/** So many, from 0 on. */
+export const range = (count: number) => Array.from({ length: count }, (_, index) => index);
+
+export const clamp = (value: number, least: number, most: number) =>
+  Math.max(least, Math.min(most, value));
+
+/** From the least of them to the most. */
+export const extent = (...values: number[]): [number, number] => [
+  Math.min(...values),
+  Math.max(...values),
+];
 
 /** Three significant digits, as many decimals as that takes. */
 export function plain(value: number): string {
   const size = Math.abs(value);
   if (size === 0) return "0";
   if (size < 1e-5) return value.toExponential(1).replaceAll("-", "−");
-  const decimals = Math.max(0, Math.min(7, 2 - Math.floor(Math.log10(size))));
-  return value.toFixed(decimals).replace("-", "−");
+  return value.toFixed(decimalsOf(size, 3)).replace("-", "−");
 }
 
 export function signed(value: number): string {
@@ -19,15 +31,14 @@ export function percent(fraction: number): string {
   return `${value.toFixed(1).replace("-", "−")} %`;
 }
 
-/** Decimals that give the largest of `values` four significant digits. */
-function decimalsOf(values: readonly number[]): number {
-  const size = Math.max(...values.map(Math.abs), 0) || 1;
-  return Math.max(0, Math.min(7, 3 - Math.floor(Math.log10(size))));
+/** Decimals that give a number of this size so many significant digits. */
+function decimalsOf(size: number, digits = 4): number {
+  return clamp(digits - 1 - Math.floor(Math.log10(size || 1)), 0, 7);
 }
 
 /** Numbers of one column: all with the same decimals. */
 export function aligned(values: readonly number[]): string[] {
-  const decimals = decimalsOf(values);
+  const decimals = decimalsOf(largest(values));
   return values.map((value) => fixed(Math.round(value * 10 ** decimals), decimals, "+"));
 }
 
@@ -40,7 +51,7 @@ export function rounded(
   values: readonly number[],
   total: number,
 ): { summands: string[]; total: string } {
-  const decimals = decimalsOf(total === 0 ? values : [total]);
+  const decimals = decimalsOf(Math.abs(total) || largest(values));
   const units = values.map((value) => value * 10 ** decimals);
   const whole = units.map(Math.round);
   const sum = Math.round(total * 10 ** decimals);

@@ -9,35 +9,23 @@ import type { Theme } from "./theme.ts";
 
 type Context = CanvasRenderingContext2D;
 
-/** Grid units to device pixels, rounded, so that neighbours share an edge without a seam. */
-export class Geometry {
-  readonly grid: Grid;
-  readonly width: number;
-  readonly height: number;
+/** Grid units to device pixels: corners are rounded, so that neighbours share an edge without a seam. */
+export function geometryOf(grid: Grid, width: number, height: number) {
   /** Of the crop. */
-  readonly left: number;
-  readonly top: number;
-  readonly right: number;
-  readonly bottom: number;
-
-  constructor(grid: Grid, width: number, height: number) {
-    this.grid = grid;
-    this.width = width;
-    this.height = height;
-    this.left = Math.round(grid.left * width);
-    this.top = Math.round(grid.top * height);
-    this.right = Math.round((grid.left + grid.width) * width);
-    this.bottom = Math.round((grid.top + grid.height) * height);
-  }
-
-  x(column: number): number {
-    return this.left + Math.round(((this.right - this.left) * column) / this.grid.columns);
-  }
-
-  y(row: number): number {
-    return this.top + Math.round(((this.bottom - this.top) * row) / this.grid.rows);
-  }
+  const left = Math.round(grid.left * width);
+  const top = Math.round(grid.top * height);
+  const right = Math.round((grid.left + grid.width) * width);
+  const bottom = Math.round((grid.top + grid.height) * height);
+  const at = ({ x, y }: Point): [number, number] => [
+    left + ((right - left) * x) / grid.columns,
+    top + ((bottom - top) * y) / grid.rows,
+  ];
+  const x = (column: number) => Math.round(at({ x: column, y: 0 })[0]);
+  const y = (row: number) => Math.round(at({ x: 0, y: row })[1]);
+  return { grid, width, height, left, top, right, bottom, at, x, y };
 }
+
+type Geometry = ReturnType<typeof geometryOf>;
 
 /** What the model never saw: veiled, behind a fine frame around the crop. */
 export function paintOutside(context: Context, map: Geometry, theme: Theme): void {
@@ -47,9 +35,9 @@ export function paintOutside(context: Context, map: Geometry, theme: Theme): voi
   context.beginPath();
   context.rect(0, 0, map.width, map.height);
   context.rect(left, top, width, height);
-  context.fillStyle = theme === "dark" ? "rgb(17 17 17 / 0.66)" : "rgb(255 255 255 / 0.66)";
+  context.fillStyle = theme === "dark" ? "#111111a8" : "#ffffffa8";
   context.fill("evenodd");
-  context.strokeStyle = theme === "dark" ? "rgb(255 255 255 / 0.7)" : "rgb(0 0 0 / 0.6)";
+  context.strokeStyle = theme === "dark" ? "#ffffffb3" : "#00000099";
   context.lineWidth = 1;
   context.strokeRect(left - 0.5, top - 0.5, width + 1, height + 1);
 }
@@ -95,30 +83,51 @@ export function paintOutline(
   map: Geometry,
   patches: Selection,
   width: number,
-  inner: string,
-  outer: string,
+  outer?: string,
 ): void {
   context.beginPath();
   for (const [x1, y1, x2, y2] of outlineOf(patches, map.grid.columns)) {
     context.moveTo(map.x(x1), map.y(y1));
     context.lineTo(map.x(x2), map.y(y2));
   }
-  strokeTwice(context, width, inner, outer);
+  strokeTwice(context, width, outer);
 }
 
-/** The lasso's path so far, and how it would close. */
-export function paintPath(context: Context, map: Geometry, path: readonly Point[], unit: number) {
-  const at = ({ x, y }: Point) =>
-    [
-      map.left + ((map.right - map.left) * x) / map.grid.columns,
-      map.top + ((map.bottom - map.top) * y) / map.grid.rows,
-    ] as const;
-  context.beginPath();
-  for (const point of path) context.lineTo(...at(point));
-  context.setLineDash([4 * unit, 4 * unit]);
-  context.closePath();
-  strokeTwice(context, 1.25 * unit, "#fff", "#000");
-  context.setLineDash([]);
+/**
+ * Paints one lasso's path so far, and how it would close. What was drawn is kept
+ * on a sheet of its own: dashes cost more than all else, the longer they are.
+ */
+export function pathPainter() {
+  const sheet = element("canvas", "");
+  const kept = sheet.getContext("2d");
+  let points = 1;
+  /** In pixels, for dashes that go on where the last ones ended. */
+  let length = 0;
+  return (context: Context, map: Geometry, path: readonly Point[], unit: number): void => {
+    if (points === 1) {
+      sheet.width = map.width;
+      sheet.height = map.height;
+    }
+    const dash = (onto: Context | null, from: Point | undefined, to: Point | undefined) => {
+      if (!onto || !from || !to) return;
+      const [start, end] = [map.at(from), map.at(to)];
+      // Beneath the light dashes that are there already.
+      if (onto === kept) onto.globalCompositeOperation = "destination-over";
+      onto.setLineDash([4 * unit, 4 * unit]);
+      onto.lineDashOffset = length;
+      onto.beginPath();
+      onto.moveTo(...start);
+      onto.lineTo(...end);
+      strokeTwice(onto, 1.25 * unit);
+      onto.setLineDash([]);
+      length += Math.hypot(end[0] - start[0], end[1] - start[1]);
+    };
+    for (; points < path.length; points++) dash(kept, path[points - 1], path[points]);
+    context.drawImage(sheet, 0, 0, map.width, map.height);
+    const before = length;
+    dash(context, path.at(-1), path[0]);
+    length = before;
+  };
 }
 
 /** Corner marks, so that the cursor never looks like a selection. */
@@ -134,12 +143,14 @@ export function paintCursor(context: Context, map: Geometry, patch: number, unit
       context.lineTo(x, y + dy);
     }
   }
-  strokeTwice(context, 2.5 * unit, "#fff", "#000");
+  strokeTwice(context, 2.5 * unit);
 }
 
-function strokeTwice(context: Context, width: number, inner: string, outer: string): void {
+function strokeTwice(context: Context, width: number, outer = "#000"): void {
   context.lineCap = "square";
-  for (const [color, wide] of [[outer, 2 * width] as const, [inner, width] as const]) {
+  const strokes = [[outer, 2 * width] as const, ["#fff", width] as const];
+  if (context.globalCompositeOperation === "destination-over") strokes.reverse();
+  for (const [color, wide] of strokes) {
     context.strokeStyle = color;
     context.lineWidth = wide;
     context.stroke();

@@ -1,7 +1,7 @@
 /** The strongest pairs as a short list: pointed at they are previewed, clicked they are selected. */
 import { effect, signal } from "@preact/signals-core";
 import { css } from "./colormap.ts";
-import { drawing, element, listenerOf, until } from "./dom.ts";
+import { drawing, element, give, listenerOf, until } from "./dom.ts";
 import type { Lens } from "./lens.ts";
 import { patchCount, signed } from "./numbers.ts";
 import { type Pair, strongestPairs } from "./pairs.ts";
@@ -85,7 +85,7 @@ export function pairList(state: WidgetState, lens: Lens, lifetime: AbortSignal):
             "exclip-pair",
             {
               type: "button",
-              "data-value": String(pair.value),
+              "data-value": pair.value,
             },
             shown,
             element("span", "exclip-pair-words", { dir: "auto" }, phrase),
@@ -102,7 +102,7 @@ export function pairList(state: WidgetState, lens: Lens, lifetime: AbortSignal):
     effect(() => {
       void pairs.value;
       for (const { node: button, pair } of buttons) {
-        button.setAttribute("aria-pressed", String(isSelected(pair)));
+        give(button, { "aria-pressed": isSelected(pair) });
       }
     }),
     effect(() => {

@@ -11,7 +11,7 @@
  *    word and a patch with a stronger one of its sign is the same finding, and
  *    left out; so is what has less than a tenth of the strongest.
  */
-import { heatOf, type Interactions } from "./interactions.ts";
+import { heatOf, type Interactions, sumOf } from "./interactions.ts";
 import { grow } from "./regions.ts";
 import { type Selection, sorted } from "./selection.ts";
 
@@ -34,8 +34,7 @@ export function strongestPairs(
   count: number,
 ): { positive: Pair[]; negative: Pair[] } {
   const heats = words.map((tokens) => heatOf(a, tokens));
-  const over = (word: number, region: Selection) =>
-    region.reduce((sum, patch) => sum + (heats[word]?.[patch] ?? 0), 0);
+  const over = (word: number, region: Selection) => sumOf(heats[word] ?? [], region);
   const found: Record<"positive" | "negative", Pair[]> = { positive: [], negative: [] };
 
   for (const [name, sign] of [["positive", 1] as const, ["negative", -1] as const]) {

@@ -1,15 +1,15 @@
 /** The picture with the heat map over it: where patches are read and selected. */
 import { effect, type ReadonlySignal, signal } from "@preact/signals-core";
-import { element, listenerOf, until } from "./dom.ts";
+import { claim, element, listenerOf, until } from "./dom.ts";
 import type { Lens } from "./lens.ts";
 import { signed } from "./numbers.ts";
 import {
-  Geometry,
+  geometryOf,
   heatPainter,
   paintCursor,
   paintOutline,
   paintOutside,
-  paintPath,
+  pathPainter,
 } from "./painting.ts";
 import { boxOf, lassoOf, type Point, strokeOf } from "./regions.ts";
 import { join, type Selection, same } from "./selection.ts";
@@ -29,6 +29,7 @@ interface Drag {
   readonly dab: Selection;
   patches: Selection;
   moved: boolean;
+  readonly paint: ReturnType<typeof pathPainter>;
 }
 
 /** The brush's radius as a share of the grid, until it is changed. */
@@ -78,7 +79,7 @@ export function picture(
   function paint(): void {
     frame = 0;
     if (!context || canvas.width === 0) return;
-    const map = new Geometry(state.grid.peek(), canvas.width, canvas.height);
+    const map = geometryOf(state.grid.peek(), canvas.width, canvas.height);
     const ink = lens.ink.peek();
     context.clearRect(0, 0, canvas.width, canvas.height);
     paintOutside(context, map, ink.theme);
@@ -86,10 +87,10 @@ export function picture(
     if (heat) {
       paintHeat(context, map, heat, lens.heatScale.end.peek(), ink, settings.smooth.peek());
     }
-    paintOutline(context, map, side.selected.peek(), 2.5 * unit, "#fff", "#000");
+    paintOutline(context, map, side.selected.peek(), 2.5 * unit);
     const under = side.preview.peek();
-    if (under) paintOutline(context, map, under, 1.25 * unit, "#fff", "#0008");
-    if (drag && settings.tool.peek() === "lasso") paintPath(context, map, drag.path, unit);
+    if (under) paintOutline(context, map, under, 1.25 * unit, "#0008");
+    if (drag && settings.tool.peek() === "lasso") drag.paint(context, map, drag.path, unit);
     const at = cursor.peek();
     if (at !== null) paintCursor(context, map, at, unit);
   }
@@ -129,20 +130,13 @@ export function picture(
     }),
   );
 
-  image.addEventListener(
-    "load",
-    () => {
-      node.style.setProperty("--exclip-aspect", String(image.naturalWidth / image.naturalHeight));
-    },
-    { signal: lifetime },
-  );
-  image.addEventListener(
-    "error",
-    () => {
-      broken.hidden = false;
-    },
-    { signal: lifetime },
-  );
+  const onImage = listenerOf(image, lifetime);
+  onImage("load", () => {
+    node.style.setProperty("--exclip-aspect", String(image.naturalWidth / image.naturalHeight));
+  });
+  onImage("error", () => {
+    broken.hidden = false;
+  });
   const resized = new ResizeObserver(([entry]) => {
     const box = entry?.devicePixelContentBoxSize?.[0];
     const ratio = devicePixelRatio;
@@ -166,11 +160,12 @@ export function picture(
   const seen = new IntersectionObserver(schedule);
   seen.observe(canvas);
   canvas.addEventListener("contextrestored", schedule, { signal: lifetime });
-  lifetime.addEventListener("abort", () => {
-    resized.disconnect();
-    seen.disconnect();
-    cancelAnimationFrame(frame);
-  });
+  until(
+    lifetime,
+    () => resized.disconnect(),
+    () => seen.disconnect(),
+    () => cancelAnimationFrame(frame),
+  );
 
   /** Where an event points, in grid units; the crop is 0..columns by 0..rows. */
   function pointOf(event: PointerEvent): Point {
@@ -230,7 +225,7 @@ export function picture(
     if (event.button !== 0 || !event.isPrimary) return;
     const from = pointOf(event);
     const dab = dabOf(from);
-    drag = { path: [from], dab, patches: dab, moved: false };
+    drag = { path: [from], dab, patches: dab, moved: false, paint: pathPainter() };
     cursor.value = null;
     canvas.setPointerCapture(event.pointerId);
     canvas.focus({ preventScroll: true });
@@ -275,8 +270,7 @@ export function picture(
       return;
     }
     if (!act(event)) return;
-    event.preventDefault();
-    event.stopPropagation();
+    claim(event);
   });
   on("focusout", () => {
     cursor.value = null;

@@ -1,6 +1,7 @@
 /** Where the newest request stands: a thin line and a way out while computing, words after. */
 import { effect } from "@preact/signals-core";
-import { element, listenerOf, until } from "./dom.ts";
+import { saying, textButton } from "./asked.ts";
+import { element, give, until } from "./dom.ts";
 import type { WidgetState } from "./state.ts";
 
 const HINT =
@@ -24,21 +25,13 @@ export function progress(state: WidgetState, lifetime: AbortSignal): ProgressVie
     bar,
   );
   const words = element("span", "exclip-computing", { "data-testid": "exclip-computing" });
-  const cancel = element(
-    "button",
-    "exclip-tool exclip-text exclip-button",
-    { type: "button", "data-testid": "exclip-cancel" },
-    "Cancel",
-  );
+  const cancel = textButton("Cancel", "exclip-cancel", lifetime, state.cancel);
+  cancel.classList.add("exclip-button");
   const running = element("div", "exclip-running", {}, words, cancel);
   const hint = element("div", "exclip-hint", {}, HINT);
-  const error = element("div", "exclip-error", { "data-testid": "exclip-error", role: "alert" });
-  const notice = element("div", "exclip-notice", {
-    "data-testid": "exclip-notice",
-    role: "status",
-  });
-  const status = element("div", "exclip-status", {}, running, hint, error, notice);
-  listenerOf(cancel, lifetime)("click", state.cancel);
+  const error = saying("exclip-error", "alert");
+  const notice = saying("exclip-notice", "status");
+  const status = element("div", "exclip-status", {}, running, hint, error.node, notice.node);
 
   function count(): void {
     const now = state.progress.value;
@@ -51,7 +44,7 @@ export function progress(state: WidgetState, lifetime: AbortSignal): ProgressVie
     const doing = state.stale.value ? "Replacing what is shown…" : "Computing…";
     words.textContent = percent === null ? doing : `${doing} ${percent} %${left}`;
     if (percent === null) line.removeAttribute("aria-valuenow");
-    else line.setAttribute("aria-valuenow", String(percent));
+    else give(line, { "aria-valuenow": percent });
   }
 
   until(
@@ -62,17 +55,14 @@ export function progress(state: WidgetState, lifetime: AbortSignal): ProgressVie
       line.hidden = !computing;
       running.hidden = !computing;
       hint.hidden = computing || !state.interactions.value;
-      error.hidden = phase !== "error";
-      error.textContent = phase === "error" ? message || "The computation failed." : "";
+      error.say(phase === "error" ? message || "The computation failed." : null);
       const cancelled = state.stale.value
         ? "Cancelled. What is shown is the result before."
         : state.interactions.value
           ? "Cancelled. The last finished step is shown."
           : "Cancelled.";
       const said = phase === "cancelled" ? message || cancelled : phase === "idle" ? message : "";
-      const all = [said, state.notice.value ?? ""].filter((text) => text !== "");
-      notice.hidden = all.length === 0;
-      notice.textContent = all.join(" ");
+      notice.say([said, state.notice.value].filter(Boolean).join(" "));
     }),
     effect(() => {
       count();

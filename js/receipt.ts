@@ -5,11 +5,11 @@
  */
 import { computed, effect, type ReadonlySignal, signal } from "@preact/signals-core";
 import { css } from "./colormap.ts";
-import { element, listenerOf, until } from "./dom.ts";
+import { element, listenerOf, until, write } from "./dom.ts";
 import { type Interactions, interactionOf } from "./interactions.ts";
 import type { Lens } from "./lens.ts";
-import { patchCount, percent, rounded, signed } from "./numbers.ts";
-import { join, type Selection } from "./selection.ts";
+import { extent, patchCount, percent, range, rounded, signed } from "./numbers.ts";
+import { invert, type Selection } from "./selection.ts";
 import type { Look, WidgetState } from "./state.ts";
 import { rove } from "./toolbar.ts";
 
@@ -47,14 +47,13 @@ export function accountOf(
   patches: Selection,
   whole: Whole | null,
 ): Account {
-  const all = Array.from({ length: a.rows * a.columns }, (_, patch) => patch);
-  const word = new Set(content);
-  const special = Array.from({ length: a.tokens }, (_, t) => t).filter((t) => !word.has(t));
+  const all = range(a.rows * a.columns);
+  const special = invert(content, range(a.tokens));
   const of = (rows: Selection, columns: Selection) => interactionOf(a, rows, columns);
 
   // Special tokens may be selected too, and then they are no longer part of theirs.
-  const inWords = of(join(rows, special, "subtract"), patches);
-  const inOthers = of(join(rows, content, "subtract"), patches);
+  const inWords = of(invert(special, rows), patches);
+  const inOthers = of(invert(content, rows), patches);
   const [everyWord, everySpecial] = [of(content, all), of(special, all)];
   const cls = a.cls.reduce((sum, value) => sum + value, 0);
   const parts: Part[] = [
@@ -109,16 +108,13 @@ export function receipt(state: WidgetState, lens: Lens, lifetime: AbortSignal): 
     const { tokens, region } = lens;
     return a && accountOf(a, tokens.all.value, tokens.chosen.value, region.chosen.value, known);
   });
-  const special = computed(() => {
-    const every = state.tokens.value.map((_, t) => t);
-    return join(every, lens.tokens.all.value, "subtract");
-  });
+  const special = computed(() => invert(lens.tokens.all.value, range(state.tokens.value.length)));
 
   const rows = ORDER.map((name) => ({ name, row: row(name) }));
   const note = element("div", "exclip-explain");
   const list = element(
     "div",
-    "exclip-parts",
+    "",
     { role: "list", "aria-label": "What the similarity is made of" },
     ...rows.map(({ row }) => row.node),
   );
@@ -153,7 +149,7 @@ export function receipt(state: WidgetState, lens: Lens, lifetime: AbortSignal): 
       const ends = [0];
       for (const value of values) ends.push((ends.at(-1) ?? 0) + value);
       const texts = rounded(values, similarity ?? ends.at(-1) ?? 0);
-      const [from, to] = [Math.min(...ends), Math.max(...ends)];
+      const [from, to] = extent(...ends);
       const place = (value: number) => (100 * (value - from)) / (to - from || 1);
       list.style.setProperty("--exclip-zero", `${place(0)}%`);
       for (const { name, row } of rows) {
@@ -171,7 +167,7 @@ export function receipt(state: WidgetState, lens: Lens, lifetime: AbortSignal): 
         );
         const [a, b] = total ? [0, similarity ?? 0] : [ends[index] ?? 0, ends[index + 1] ?? 0];
         const ink = total ? "currentColor" : css(lens.ink.value.map.at(Math.sign(b - a) * 0.7));
-        row.draw(place(Math.min(a, b)), place(Math.max(a, b)), ink);
+        row.draw(...extent(place(a), place(b)), ink);
       }
     }),
     effect(() => {
@@ -179,7 +175,7 @@ export function receipt(state: WidgetState, lens: Lens, lifetime: AbortSignal): 
       const name =
         at.value ??
         (account.value?.parts.at(-1)?.name === "unexplained" ? "unexplained" : "similarity");
-      note.textContent = rows.find((one) => one.name === name)?.row.node.dataset.note ?? "";
+      write(note, rows.find((one) => one.name === name)?.row.node.dataset.note ?? "");
     }),
     effect(() => {
       if (at.value !== "special") return;
@@ -219,8 +215,8 @@ function row(name: string) {
   return {
     node,
     show(text: string, value: number | null, shown: string, note: string) {
-      label.textContent = text;
-      number.textContent = shown;
+      write(label, text);
+      write(number, shown);
       node.dataset.note = note;
       node.setAttribute("aria-label", `${text}: ${shown}. ${note}`);
       if (value === null) delete node.dataset.value;
@@ -243,8 +239,8 @@ function describe(state: WidgetState, lens: Lens): string {
     .filter((unit) => !unit.special && unit.tokens.some((t) => chosen.has(t)))
     .map((unit) => unit.text);
   // Special tokens may be on no word, yet Python may select them.
-  const specials = tokens.map((t) => state.tokens.value[t]).filter((token) => token?.special);
-  const names = [...units, ...specials.map((token) => token?.text ?? "")];
+  const specials = state.tokens.value.filter(({ special }, t) => special && chosen.has(t));
+  const names = [...units, ...specials.map(({ text }) => text)];
   const left =
     names.length === 0 ? "caption" : names.length > 4 ? `${names.length} words` : names.join(" ");
   return `${left} × ${patches === 0 ? "picture" : patchCount(patches)}`;

@@ -1,4 +1,5 @@
 /** Sets of patches from shapes on the grid: what a box, a brush and a lasso choose, and what hangs together. */
+import { clamp, extent } from "./numbers.ts";
 import type { Grid } from "./protocol.ts";
 import { sorted } from "./selection.ts";
 
@@ -12,10 +13,10 @@ type Size = Pick<Grid, "rows" | "columns">;
 
 /** All patches that the box between two points touches; none where it misses the grid. */
 export function boxOf(a: Point, b: Point, { rows, columns }: Size): number[] {
-  const [left, right] = [Math.min(a.x, b.x), Math.max(a.x, b.x)];
-  const [top, bottom] = [Math.min(a.y, b.y), Math.max(a.y, b.y)];
+  const [left, right] = extent(a.x, b.x);
+  const [top, bottom] = extent(a.y, b.y);
   if (right < 0 || bottom < 0 || left >= columns || top >= rows) return [];
-  const within = (at: number, size: number) => Math.max(0, Math.min(size - 1, Math.floor(at)));
+  const within = (at: number, size: number) => clamp(Math.floor(at), 0, size - 1);
   const patches: number[] = [];
   for (let row = within(top, rows); row <= within(bottom, rows); row++) {
     for (let column = within(left, columns); column <= within(right, columns); column++) {
@@ -28,14 +29,14 @@ export function boxOf(a: Point, b: Point, { rows, columns }: Size): number[] {
 /** The patches under a round brush drawn from `a` to `b`: the ones it is over, and all whose centres it covers. */
 export function strokeOf(a: Point, b: Point, radius: number, { rows, columns }: Size): number[] {
   const patches = new Set<number>();
+  const reach = Math.ceil(radius);
   const steps = Math.max(1, Math.ceil(2 * Math.hypot(b.x - a.x, b.y - a.y)));
   for (let step = 0; step <= steps; step++) {
     const x = a.x + ((b.x - a.x) * step) / steps;
     const y = a.y + ((b.y - a.y) * step) / steps;
-    const reach = { x: Math.ceil(radius), y: Math.ceil(radius) };
     const around = boxOf(
-      { x: x - reach.x, y: y - reach.y },
-      { x: x + reach.x, y: y + reach.y },
+      { x: x - reach, y: y - reach },
+      { x: x + reach, y: y + reach },
       { rows, columns },
     );
     for (const patch of around) {

@@ -1,6 +1,7 @@
 /** A slider of ticks, one for each layer, which asks while it is moved. */
 import { computed, effect, type ReadonlySignal } from "@preact/signals-core";
-import { element, listenerOf, until } from "./dom.ts";
+import { claim, element, give, listenerOf, until } from "./dom.ts";
+import { clamp, range } from "./numbers.ts";
 import type { Layer } from "./protocol.ts";
 
 export function scrubber(
@@ -10,12 +11,12 @@ export function scrubber(
     /** Names in order; the output of the last comes after them. */
     names: ReadonlySignal<readonly string[]>;
     value: ReadonlySignal<Layer>;
-    disabled: ReadonlySignal<boolean>;
+    answered: ReadonlySignal<boolean>;
     ask(layer: Layer): void;
   },
   lifetime: AbortSignal,
 ): HTMLElement {
-  const { label, names, value, disabled } = given;
+  const { label, names, value, answered } = given;
   const track = element("div", "exclip-scrubber", {
     "data-testid": given.testid,
     role: "slider",
@@ -37,7 +38,7 @@ export function scrubber(
   until(
     lifetime,
     effect(() => {
-      const ticks = Array.from({ length: last.value + 1 }, (_, tick) => {
+      const ticks = range(last.value + 1).map((tick) => {
         const mark = element("span", "exclip-layer-tick");
         mark.style.left = `${(100 * tick) / Math.max(1, last.value)}%`;
         mark.classList.toggle("exclip-at", tick === at.value);
@@ -48,16 +49,20 @@ export function scrubber(
       // Names are paths in the model: their end says which one it is.
       name.textContent = full.split(".").slice(-2).join(".");
       name.title = full;
-      track.setAttribute("aria-valuemax", String(last.value));
-      track.setAttribute("aria-valuenow", String(at.value));
-      track.setAttribute("aria-valuetext", full);
+      give(track, {
+        "aria-valuemax": last.value,
+        "aria-valuenow": at.value,
+        "aria-valuetext": full,
+      });
     }),
-    effect(() => track.setAttribute("aria-disabled", String(disabled.value))),
+    effect(() => {
+      give(track, { "aria-disabled": !answered.value });
+    }),
   );
 
   function go(tick: number): void {
-    const next = Math.max(0, Math.min(last.peek(), tick));
-    if (next === at.peek() || disabled.peek()) return;
+    const next = clamp(tick, 0, last.peek());
+    if (next === at.peek() || !answered.peek()) return;
     given.ask(next === last.peek() ? "output" : next);
   }
 
@@ -67,7 +72,7 @@ export function scrubber(
     go(Math.round(((event.clientX - left) / width) * last.peek()));
   };
   on("pointerdown", (event) => {
-    if (event.button !== 0 || disabled.peek()) return;
+    if (event.button !== 0 || !answered.peek()) return;
     track.setPointerCapture(event.pointerId);
     follow(event);
   });
@@ -86,8 +91,7 @@ export function scrubber(
       End: Number.POSITIVE_INFINITY,
     }[event.key];
     if (step === undefined) return;
-    event.preventDefault();
-    event.stopPropagation();
+    claim(event);
     go(at.peek() + step);
   });
   return node;

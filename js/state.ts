@@ -142,6 +142,8 @@ function alike(a: unknown, b: unknown): boolean {
   return a === b || (!ArrayBuffer.isView(a) && JSON.stringify(a) === JSON.stringify(b));
 }
 
+const spelled = ({ caption, tokens }: Side) => ({ caption: caption.value, tokens: tokens.value });
+
 export function createState(model: Model): WidgetState {
   const traits = signal<Partial<Traits>>({});
   const picture = signal<Picture | null>(null);
@@ -208,13 +210,7 @@ export function createState(model: Model): WidgetState {
   }
   const caption = side("caption", () => tokenSelection.value);
   const other = side("foil", () => rowsOf(pairs.value, 1, selectedPairs.value));
-  const difference = computed(() =>
-    differenceOf(
-      { caption: caption.caption.value, tokens: caption.tokens.value },
-      { caption: other.caption.value, tokens: other.tokens.value },
-      pairs.value,
-    ),
-  );
+  const difference = computed(() => differenceOf(spelled(caption), spelled(other), pairs.value));
   const sides: Record<Look, Side> = {
     caption,
     foil: other,
@@ -322,7 +318,7 @@ export function createState(model: Model): WidgetState {
           shown[part].value = null;
           foilAlone.value = [];
         }
-        const name = part === "caption" ? "_result" : "_foil_result";
+        const name = part === "foil" ? "_foil_result" : "_result";
         if (!changed(name) && !changed("_result_shape")) continue;
         const result = now[name];
         const shape = now._result_shape;
@@ -334,10 +330,7 @@ export function createState(model: Model): WidgetState {
         const own =
           part === "caption" ? shape : ([now._foil_tokens?.length ?? 0, rows, columns] as const);
         const { frame, problem: wrong } = decode(result, own);
-        show(part, {
-          ...(frame ? { frame } : {}),
-          ...(wrong ? { problem: `The saved result has ${wrong}.` } : {}),
-        });
+        show(part, { frame, problem: wrong && `The saved result has ${wrong}.` });
       }
     });
   }

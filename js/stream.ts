@@ -9,8 +9,8 @@ type Bytes = ArrayBufferView | ArrayBuffer;
 type Chunk = Pick<Extract<FromKernel, { kind: "chunk" }>, "frame" | "offset" | "bytes">;
 
 export interface Outcome {
-  frame?: Interactions;
-  problem?: string;
+  frame?: Interactions | undefined;
+  problem?: string | undefined;
 }
 
 /** Jupyter hands out views into a larger message: the offset matters. */
@@ -24,14 +24,14 @@ function payloadBytes([tokens, rows, columns]: Shape): number {
   return 4 * (tokens * rows * columns + tokens);
 }
 
+function misfit(bytes: number, shape: Shape): string {
+  return `${bytes} bytes where ${shape.join(" × ")} (tokens × rows × columns) needs ${payloadBytes(shape)}`;
+}
+
 /** A payload: little-endian float32, values then cls. Every browser's platform is little-endian. */
 export function decode(data: Bytes, shape: Shape): Outcome {
   const bytes = bytesOf(data);
-  const expected = payloadBytes(shape);
-  const named = `${shape.join(" × ")} (tokens × rows × columns)`;
-  if (bytes.length !== expected) {
-    return { problem: `${bytes.length} bytes where ${named} needs ${expected}` };
-  }
+  if (bytes.length !== payloadBytes(shape)) return { problem: misfit(bytes.length, shape) };
   // slice() copies to an aligned buffer that nothing else holds.
   const floats = new Float32Array(bytes.slice().buffer);
   if (!finite(floats, 0, floats.length)) return { problem: NOT_FINITE };
@@ -83,8 +83,7 @@ export class FrameAssembler {
     const bytes = bytesOf(data);
     const size = payloadBytes(this.#shape);
     if (chunk.bytes !== size) {
-      const expected = `${this.#shape.join(" × ")} (tokens × rows × columns) needs ${size}`;
-      return { problem: this.#drop(`announced ${chunk.bytes} bytes where ${expected}`) };
+      return { problem: this.#drop(`announced ${misfit(chunk.bytes, this.#shape)}`) };
     }
     if (offset !== this.#filled) {
       return { problem: this.#drop(`continued at byte ${offset} instead of ${this.#filled}`) };
@@ -99,10 +98,9 @@ export class FrameAssembler {
     if (!finite(this.#floats, looked, this.#filled >> 2)) {
       return { problem: this.#drop(`holds ${NOT_FINITE}`) };
     }
-    const outcome: Outcome = missed === undefined ? {} : { problem: missed };
-    if (this.#filled < size) return outcome;
+    if (this.#filled < size) return { problem: missed };
     this.#state = "complete";
-    return { ...outcome, frame: interactionsOf(this.#floats, this.#shape) };
+    return { problem: missed, frame: interactionsOf(this.#floats, this.#shape) };
   }
 
   #drop(why: string): string {

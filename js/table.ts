@@ -1,12 +1,12 @@
 /** The numbers as tables, for who wants to read, sort or hear them. */
 import { computed, effect, type ReadonlySignal, signal } from "@preact/signals-core";
 import { element, listenerOf, until } from "./dom.ts";
-import { heatOf, tintOf } from "./interactions.ts";
+import { heatOf, sumOf, tintOf } from "./interactions.ts";
 import type { Lens } from "./lens.ts";
 import { aligned } from "./numbers.ts";
 import { join } from "./selection.ts";
 import type { WidgetState } from "./state.ts";
-import { iconButton, icons } from "./toolbar.ts";
+import { icons, switchOf } from "./toolbar.ts";
 
 /** Patches listed; the rest is on the picture. */
 const PATCHES = 20;
@@ -27,9 +27,6 @@ export function tables(
   lifetime: AbortSignal,
 ): { button: HTMLElement; node: HTMLElement } {
   const open = signal(false);
-  const button = iconButton("Table of the numbers", icons.table, lifetime, () => {
-    open.value = !open.peek();
-  });
 
   const words = computed<Row[]>(() => {
     const a = state.interactions.value;
@@ -37,8 +34,6 @@ export function tables(
     const chosen = lens.tokens.selected.value;
     const all = tintOf(a, lens.region.all.value);
     const region = tintOf(a, lens.region.selected.value);
-    const sum = (rows: readonly number[], of: ArrayLike<number>) =>
-      rows.reduce((total, t) => total + (of[t] ?? 0), 0);
     const special = state.tokens.value.flatMap(({ special, text }, t) =>
       special ? [{ text, tokens: [t] }] : [],
     );
@@ -50,7 +45,7 @@ export function tables(
         name: text,
         selected,
         select: () => lens.tokens.select(join(chosen, tokens, selected ? "subtract" : "add")),
-        values: [sum(tokens, all), sum(tokens, region), sum(tokens, a.cls)],
+        values: [all, region, a.cls].map((of) => sumOf(of, tokens)),
       };
     });
   });
@@ -87,14 +82,14 @@ export function tables(
   until(
     lifetime,
     effect(() => {
-      button.node.setAttribute("aria-expanded", String(open.value));
       node.hidden = !open.value;
     }),
     effect(() => {
       node.classList.toggle("exclip-no-region", lens.region.selected.value.length === 0);
     }),
   );
-  return { button: button.node, node };
+  const name = "Table of the numbers";
+  return { button: switchOf(name, icons.table, open, "aria-expanded", lifetime), node };
 }
 
 function table(
@@ -148,12 +143,12 @@ function table(
               element(
                 "button",
                 "exclip-entry",
-                { type: "button", "aria-pressed": String(selected), "data-row": key, dir: "auto" },
+                { type: "button", "aria-pressed": selected, "data-row": key, dir: "auto" },
                 name,
               ),
             ),
             ...values.map((value, column) =>
-              element("td", "", { "data-value": String(value) }, texts[column]?.[i] ?? ""),
+              element("td", "", { "data-value": value }, texts[column]?.[i] ?? ""),
             ),
           ),
         ),

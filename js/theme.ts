@@ -1,5 +1,6 @@
 /** Whether the host is dark right now. Each host says it its own way. */
 import { type ReadonlySignal, signal } from "@preact/signals-core";
+import { until } from "./dom.ts";
 
 export type Theme = "light" | "dark";
 
@@ -8,19 +9,15 @@ function hostTheme(el: Element): Theme {
   const jupyter = document.body.dataset.jpThemeLight;
   if (jupyter !== undefined) return jupyter === "false" ? "dark" : "light";
   // VS Code
-  const { classList } = document.body;
-  if (classList.contains("vscode-light") || classList.contains("vscode-high-contrast-light")) {
-    return "light";
-  }
-  if (classList.contains("vscode-dark") || classList.contains("vscode-high-contrast")) {
-    return "dark";
-  }
+  const code = (name: string) => document.body.classList.contains(`vscode-${name}`);
+  if (code("light") || code("high-contrast-light")) return "light";
+  if (code("dark") || code("high-contrast")) return "dark";
   // marimo, documentation pages; the host of a shadow root counts as its parent
   for (let node: Node | null = el; node; node = parentOf(node)) {
     if (!(node instanceof HTMLElement)) continue;
-    const named = node.dataset.theme;
-    if (named?.includes("dark") || node.classList.contains("dark")) return "dark";
-    if (named?.includes("light") || node.classList.contains("light")) return "light";
+    for (const name of ["dark", "light"] as const) {
+      if (node.dataset.theme?.includes(name) || node.classList.contains(name)) return name;
+    }
   }
   return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 }
@@ -40,7 +37,7 @@ export function watchTheme(el: Element, lifetime: AbortSignal): ReadonlySignal<T
   for (const node of [document.documentElement, document.body]) {
     observer.observe(node, { attributes: true });
   }
-  lifetime.addEventListener("abort", () => observer.disconnect());
+  until(lifetime, () => observer.disconnect());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", update, {
     signal: lifetime,
   });

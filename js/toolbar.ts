@@ -1,5 +1,6 @@
 /** Small buttons with a drawing and a name, in rows that take one stop of the Tab key. */
-import { drawing, element, listenerOf } from "./dom.ts";
+import { effect, type Signal } from "@preact/signals-core";
+import { claim, drawing, element, give, listenerOf, until } from "./dom.ts";
 
 /** Paths in a box of 16 by 16, stroked. */
 export const icons = {
@@ -37,16 +38,39 @@ export function iconButton(
   const node = element("button", "exclip-tool", { type: "button", "aria-label": name });
   const draw = (d: string) => node.replaceChildren(drawing("exclip-icon", d));
   draw(path);
-  node.dataset.hint = hint;
+  const say = (text: string) => {
+    node.dataset.hint = text;
+  };
+  say(hint);
   listenerOf(node, lifetime)("click", act);
   return {
     node,
     draw,
-    press: (pressed) => node.setAttribute("aria-pressed", String(pressed)),
-    hint: (text) => {
-      node.dataset.hint = text;
-    },
+    press: (pressed) => give(node, { "aria-pressed": pressed }),
+    hint: say,
   };
+}
+
+/** A button that turns something on and off, and says by that attribute which it is. */
+export function switchOf(
+  name: string,
+  path: string,
+  on: Signal<boolean>,
+  state: "aria-pressed" | "aria-expanded",
+  lifetime: AbortSignal,
+  hint = name,
+): HTMLElement {
+  const flip = () => {
+    on.value = !on.peek();
+  };
+  const { node } = iconButton(name, path, lifetime, flip, hint);
+  until(
+    lifetime,
+    effect(() => {
+      give(node, { [state]: on.value });
+    }),
+  );
+  return node;
 }
 
 /**
@@ -74,8 +98,7 @@ export function rove(container: HTMLElement, lifetime: AbortSignal): () => void 
       event.key
     ];
     if (step === undefined || index < 0) return;
-    event.preventDefault();
-    event.stopPropagation();
+    claim(event);
     all[(index + step + all.length) % all.length]?.focus();
   });
   const refresh = () => stop(items()[0]);

@@ -1,12 +1,12 @@
 /** The line of small buttons under the picture, and the one beside the caption's scale. */
 import { effect, type Signal, signal } from "@preact/signals-core";
-import { colormap, css, palettes, type Sign } from "./colormap.ts";
-import { element, listenerOf, until } from "./dom.ts";
+import { colormap, css, gradient, palettes, type Sign } from "./colormap.ts";
+import { element, give, listenerOf, until } from "./dom.ts";
 import type { Lens } from "./lens.ts";
 import { type Mode, modeOf } from "./selection.ts";
 import type { Settings, Tool } from "./settings.ts";
 import type { Side } from "./side.ts";
-import { type IconButton, iconButton, icons, rove, toolbar } from "./toolbar.ts";
+import { type IconButton, iconButton, icons, rove, switchOf, toolbar } from "./toolbar.ts";
 
 const TOOLS: readonly [Tool, string, string][] = [
   ["box", "Box", "Click a patch or drag a box (B)"],
@@ -33,38 +33,34 @@ export function pictureTools(lens: Lens, settings: Settings, lifetime: AbortSign
     const choose = () => {
       tool.value = value;
     };
-    return { value, button: iconButton(name, icons[value], lifetime, choose, hint) };
+    return iconButton(name, icons[value], lifetime, choose, hint);
   });
   const modes = MODES.map(([value, name, hint]) => {
     const choose = () => {
       mode.value = mode.peek() === value ? "replace" : value;
     };
-    return { value, button: iconButton(name, icons[value], lifetime, choose, hint) };
+    return iconButton(name, icons[value], lifetime, choose, hint);
   });
   const whole = wholeSide(lens.region, "patches", lifetime);
   const open = signal(false);
-  const more = iconButton(
-    "Appearance",
-    icons.settings,
-    lifetime,
-    () => {
-      open.value = !open.peek();
-    },
-    "Signs, colours, strength",
-  );
+  const hint = "Signs, colours, strength";
+  const more = switchOf("Appearance", icons.settings, open, "aria-expanded", lifetime, hint);
   const panel = appearance(lens, settings, lifetime);
 
   until(
     lifetime,
     effect(() => {
-      for (const { value, button } of choices) button.press(tool.value === value);
+      TOOLS.forEach(([value], i) => {
+        choices[i]?.press(tool.value === value);
+      });
     }),
     effect(() => {
       const now = held.value === "replace" ? mode.value : held.value;
-      for (const { value, button } of modes) button.press(now === value);
+      MODES.forEach(([value], i) => {
+        modes[i]?.press(now === value);
+      });
     }),
     effect(() => {
-      more.node.setAttribute("aria-expanded", String(open.value));
       panel.hidden = !open.value;
     }),
   );
@@ -75,10 +71,10 @@ export function pictureTools(lens: Lens, settings: Settings, lifetime: AbortSign
     toolbar(
       "Selecting on the picture",
       lifetime,
-      choices.map(({ button }) => button.node),
-      modes.map(({ button }) => button.node),
+      choices.map(({ node }) => node),
+      modes.map(({ node }) => node),
       whole.map(({ node }) => node),
-      [more.node],
+      [more],
     ),
     panel,
   );
@@ -91,24 +87,14 @@ export function captionTools(
   lifetime: AbortSignal,
   more: HTMLElement,
 ): HTMLElement {
-  const pieces = iconButton(
-    "Pieces",
-    icons.pieces,
-    lifetime,
-    () => {
-      settings.pieces.value = !settings.pieces.peek();
-    },
-    "Pieces of words and special tokens, as the model reads them",
-  );
+  const hint = "Pieces of words and special tokens, as the model reads them";
+  const cut = settings.pieces;
+  const pieces = switchOf("Pieces", icons.pieces, cut, "aria-pressed", lifetime, hint);
   const whole = wholeSide(lens.tokens, "words", lifetime);
-  until(
-    lifetime,
-    effect(() => pieces.press(settings.pieces.value)),
-  );
   return toolbar(
     "Selecting in the caption",
     lifetime,
-    [pieces.node],
+    [pieces],
     whole.map(({ node }) => node),
     [more],
   );
@@ -123,7 +109,7 @@ function wholeSide(side: Side, what: string, lifetime: AbortSignal): IconButton[
     lifetime,
     effect(() => {
       // Not disabled: a button that has the focus should not lose it by being used.
-      none.node.setAttribute("aria-disabled", String(side.selected.value.length === 0));
+      give(none.node, { "aria-disabled": side.selected.value.length === 0 });
     }),
   );
   return [others, none];
@@ -132,30 +118,19 @@ function wholeSide(side: Side, what: string, lifetime: AbortSignal): IconButton[
 /** What Shift and Alt say while they are held, to be seen on the buttons that stand for them. */
 function heldMode(lifetime: AbortSignal) {
   const held = signal<Mode>("replace");
-  for (const type of ["keydown", "keyup"] as const) {
-    document.addEventListener(
-      type,
-      (event) => {
-        held.value = modeOf(event, "replace");
-      },
-      { signal: lifetime },
-    );
+  const follow = (event: Event) => {
+    held.value = event instanceof KeyboardEvent ? modeOf(event, "replace") : "replace";
+  };
+  for (const type of ["keydown", "keyup", "blur"]) {
+    window.addEventListener(type, follow, { signal: lifetime });
   }
-  window.addEventListener(
-    "blur",
-    () => {
-      held.value = "replace";
-    },
-    { signal: lifetime },
-  );
   return held;
 }
 
 /** Sign, smoothness, colours and strength of the heat. */
 function appearance(lens: Lens, settings: Settings, lifetime: AbortSignal): HTMLElement {
-  const smooth = iconButton("Smooth between patches", icons.smooth, lifetime, () => {
-    settings.smooth.value = !settings.smooth.peek();
-  });
+  const name = "Smooth between patches";
+  const smooth = switchOf(name, icons.smooth, settings.smooth, "aria-pressed", lifetime);
   const strength = element("input", "exclip-strength", {
     type: "range",
     min: "0",
@@ -174,17 +149,15 @@ function appearance(lens: Lens, settings: Settings, lifetime: AbortSignal): HTML
   );
   until(
     lifetime,
-    effect(() => smooth.press(settings.smooth.value)),
     effect(() => {
       strength.value = String(Math.round(100 * settings.strength.value));
     }),
     effect(() => {
       palettes.forEach((palette, i) => {
         const map = colormap(palette, lens.ink.value.theme);
-        const stops = [-0.9, -0.45, 0, 0.45, 0.9].map((x) => css(map.at(x)));
         const node = colors.children[i] as HTMLElement;
         node.classList.add("exclip-palette");
-        node.style.backgroundImage = `linear-gradient(to right, ${stops.join(", ")})`;
+        node.style.backgroundImage = gradient(4, (x) => css(map.at(0.9 * x)));
       });
     }),
   );
@@ -193,7 +166,7 @@ function appearance(lens: Lens, settings: Settings, lifetime: AbortSignal): HTML
     "exclip-appearance",
     { "data-testid": "exclip-appearance", role: "group", "aria-label": "Appearance" },
     signs,
-    element("div", "exclip-group", {}, smooth.node),
+    element("div", "exclip-group", {}, smooth),
     colors,
     strength,
   );
@@ -224,7 +197,7 @@ function oneOf<Value extends string>(
     lifetime,
     effect(() => {
       buttons.forEach((node, i) => {
-        node.setAttribute("aria-pressed", String(values[i]?.[0] === chosen.value));
+        give(node, { "aria-pressed": values[i]?.[0] === chosen.value });
       });
     }),
   );

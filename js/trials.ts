@@ -4,14 +4,13 @@
  */
 import { computed, effect } from "@preact/signals-core";
 import { enable, NO_KERNEL, refusal, textButton } from "./asked.ts";
-import { drawing, element, until } from "./dom.ts";
-import { signed } from "./numbers.ts";
+import { drawing, element, give, shape, until } from "./dom.ts";
+import { plain, signed } from "./numbers.ts";
 import type { Test } from "./protocol.ts";
 import type { WidgetState } from "./state.ts";
 import { rove } from "./toolbar.ts";
 
-/** The plot's width in its own units; dots stay a little inside. */
-const SIZE = 100;
+/** Of the plot's 50 units to each side: dots stay a little inside. */
 const REACH = 44;
 
 export function trials(state: WidgetState, lifetime: AbortSignal): HTMLElement {
@@ -36,7 +35,7 @@ export function trials(state: WidgetState, lifetime: AbortSignal): HTMLElement {
     test.focus({ preventScroll: true });
   });
   const refused = refusal("test");
-  const plot = element("div", "exclip-plotted");
+  const plot = element("div", "");
   const rows = element("div", "exclip-trials-rows");
   const kept = element("div", "exclip-trials-kept", {}, plot, rows);
   const node = element(
@@ -70,22 +69,17 @@ export function trials(state: WidgetState, lifetime: AbortSignal): HTMLElement {
       const all = tests.value;
       kept.hidden = clear.hidden = all.length === 0;
       const end = Math.max(...all.flatMap((one) => [one.predicted, one.actual]).map(Math.abs)) || 1;
-      const axes = drawing(
-        "exclip-plot",
-        `M0 50H${SIZE}M50 0V${SIZE}M0 ${SIZE}L${SIZE} 0`,
-        SIZE,
-        SIZE,
-      );
-      axes.setAttribute("role", "img");
-      axes.setAttribute("aria-hidden", "false");
-      axes.setAttribute(
-        "aria-label",
-        `Actual change (up) against predicted (right), ${all.length} tests, to ±${signed(end).slice(1)}`,
-      );
+      const axes = drawing("exclip-plot", "M0 50H100M50 0V100M0 100L100 0", 100, 100);
+      give(axes, {
+        role: "img",
+        "aria-hidden": "false",
+        "aria-label": `Actual change (up) against predicted (right), ${all.length} tests, to ±${plain(end)}`,
+      });
       const lines = all.map((one) => {
-        const dot = document.createElementNS(axes.namespaceURI, "circle");
-        dot.setAttribute("cx", String(50 + (REACH * one.predicted) / end));
-        dot.setAttribute("cy", String(50 - (REACH * one.actual) / end));
+        const dot = shape("circle", {
+          cx: 50 + (REACH * one.predicted) / end,
+          cy: 50 - (REACH * one.actual) / end,
+        });
         axes.append(dot);
         const row = rowOf(one);
         row.addEventListener("click", () => again(one));
@@ -97,9 +91,11 @@ export function trials(state: WidgetState, lifetime: AbortSignal): HTMLElement {
         return row;
       });
       plot.replaceChildren(axes);
-      const head = element("div", "exclip-trial exclip-name-of", { "aria-hidden": "true" });
-      head.append(
-        ...["masked", "predicted", "actual"].map((name) => element("span", "", {}, name)),
+      const head = element(
+        "div",
+        "exclip-trial exclip-name-of",
+        { "aria-hidden": "true" },
+        ...cells("masked", "predicted", "actual"),
       );
       rows.replaceChildren(head, ...lines.reverse());
       refresh();
@@ -117,8 +113,9 @@ function rowOf({ label, predicted, actual }: Test): HTMLElement {
       type: "button",
       "aria-label": `${label}: predicted ${before}, actual ${after}. Select it again.`,
     },
-    element("span", "", { dir: "auto" }, label),
-    element("span", "", {}, before),
-    element("span", "", {}, after),
+    ...cells(label, before, after),
   );
 }
+
+const cells = (...texts: string[]) =>
+  texts.map((text) => element("span", "", { dir: "auto" }, text));

@@ -1,7 +1,7 @@
 /** One view of a widget: the parts in their places, and what they share. */
 import { effect } from "@preact/signals-core";
 import { controls } from "./controls.ts";
-import { element } from "./dom.ts";
+import { claim, element, give, listenerOf, until } from "./dom.ts";
 import { pictureSource } from "./drop.ts";
 import { legend } from "./legend.ts";
 import { createLens } from "./lens.ts";
@@ -30,7 +30,7 @@ export function mount(el: HTMLElement, state: WidgetState, lifetime: AbortSignal
     [KEEPS_KEYS]: "true",
   });
   el.append(root);
-  lifetime.addEventListener("abort", () => root.remove());
+  until(lifetime, () => root.remove());
 
   const theme = watchTheme(root, lifetime);
   const settings = createSettings();
@@ -42,18 +42,8 @@ export function mount(el: HTMLElement, state: WidgetState, lifetime: AbortSignal
   const source = pictureSource(root, state, lifetime);
   view.node.append(source.over);
 
-  const heatLegend = legend(
-    { testid: "exclip-legend", unit: "cosine similarity per patch" },
-    lens.heatScale,
-    lens.ink,
-    lifetime,
-  );
-  const tintLegend = legend(
-    { testid: "exclip-legend-words", unit: "cosine similarity per word" },
-    lens.tintScale,
-    lens.ink,
-    lifetime,
-  );
+  const heatLegend = legend("exclip-legend", "patch", lens.heatScale, lens.ink, lifetime);
+  const tintLegend = legend("exclip-legend-words", "word", lens.tintScale, lens.ink, lifetime);
   const live = element("div", "exclip-live", { "aria-live": "polite" });
   root.append(
     line,
@@ -100,21 +90,17 @@ export function mount(el: HTMLElement, state: WidgetState, lifetime: AbortSignal
       live.textContent = text;
     }, SPEAK_AFTER_MS);
   };
-  const stops = [
+  until(
+    lifetime,
+    () => clearTimeout(pending),
     effect(() => {
       root.dataset.phase = state.status.value.phase;
       root.classList.toggle("exclip-stale", state.stale.value);
-    }),
-    effect(() => {
       root.dataset.exclipTheme = theme.value;
     }),
     effect(() => speak(numbers.spoken.value)),
     effect(() => speak(view.spoken.value)),
-  ];
-  lifetime.addEventListener("abort", () => {
-    for (const stop of stops) stop();
-    clearTimeout(pending);
-  });
+  );
 
   root.addEventListener(
     "click",
@@ -123,36 +109,24 @@ export function mount(el: HTMLElement, state: WidgetState, lifetime: AbortSignal
     },
     { capture: true, signal: lifetime },
   );
-  root.addEventListener(
-    "focusin",
-    // Its commands are for whatever has the focus, and that is asked before what is around it.
-    ({ target }) => (target as Element).setAttribute(KEEPS_KEYS, "true"),
-    { signal: lifetime },
-  );
-  root.addEventListener(
-    "keydown",
-    ({ target, key, ctrlKey, metaKey }) => {
-      if (key !== "s" || !(ctrlKey || metaKey)) return;
-      // Saving is the notebook's: else the browser would save the page.
-      const keepers = [root, target as Element];
-      for (const node of keepers) node.removeAttribute(KEEPS_KEYS);
-      setTimeout(() => {
-        for (const node of keepers) node.setAttribute(KEEPS_KEYS, "true");
-      });
-    },
-    { signal: lifetime },
-  );
-  root.addEventListener(
-    "keydown",
-    (event) => {
-      if (event.key !== "Escape") return;
-      const { selectedTokens, selectedRegion } = state;
-      if (selectedTokens.peek().length + selectedRegion.peek().length === 0) return;
-      event.preventDefault();
-      event.stopPropagation();
-      if (selectedTokens.peek().length > 0) state.selectTokens([]);
-      if (selectedRegion.peek().length > 0) state.selectRegion([]);
-    },
-    { signal: lifetime },
-  );
+  const on = listenerOf(root, lifetime);
+  // Its commands are for whatever has the focus, and that is asked before what is around it.
+  on("focusin", ({ target }) => give(target as Element, { [KEEPS_KEYS]: true }));
+  on("keydown", ({ target, key, ctrlKey, metaKey }) => {
+    if (key !== "s" || !(ctrlKey || metaKey)) return;
+    // Saving is the notebook's: else the browser would save the page.
+    const keepers = [root, target as Element];
+    for (const node of keepers) node.removeAttribute(KEEPS_KEYS);
+    setTimeout(() => {
+      for (const node of keepers) give(node, { [KEEPS_KEYS]: true });
+    });
+  });
+  on("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    const { selectedTokens, selectedRegion } = state;
+    if (selectedTokens.peek().length + selectedRegion.peek().length === 0) return;
+    claim(event);
+    if (selectedTokens.peek().length > 0) state.selectTokens([]);
+    if (selectedRegion.peek().length > 0) state.selectRegion([]);
+  });
 }

@@ -2,12 +2,15 @@
 import { effect, signal } from "@preact/signals-core";
 import { partsOf } from "./caption.ts";
 import { css, type Ink, shownOf } from "./colormap.ts";
-import { element, listenerOf, until } from "./dom.ts";
+import { claim, element, listenerOf, until } from "./dom.ts";
 import type { Lens } from "./lens.ts";
-import { signed } from "./numbers.ts";
+import { clamp, extent, signed } from "./numbers.ts";
 import { sorted } from "./selection.ts";
 import type { Settings } from "./settings.ts";
 import type { WidgetState } from "./state.ts";
+
+/** Of a bar at the end of the scale, in em: the room that the style sheet leaves it. */
+const ZONE = 0.22;
 
 interface Button {
   node: HTMLButtonElement;
@@ -68,7 +71,8 @@ export function words(
     }),
   );
 
-  const indexOf = (target: EventTarget | null) => buttons.findIndex(({ node }) => node === target);
+  const indexOf = (target: EventTarget | null) =>
+    buttons.findIndex(({ node }) => node.contains(target as Node | null));
   const indexAt = (event: PointerEvent) => {
     // While captured, every event names the caption: ask what lies under the pointer.
     const root = caption.getRootNode() as Document | ShadowRoot;
@@ -84,8 +88,10 @@ export function words(
     });
     return far.indexOf(Math.min(...far));
   };
-  const span = (a: number, b: number) =>
-    sorted(buttons.slice(Math.min(a, b), Math.max(a, b) + 1).flatMap(({ tokens }) => tokens));
+  const span = (a: number, b: number) => {
+    const [first, last] = extent(a, b);
+    return sorted(buttons.slice(first, last + 1).flatMap(({ tokens }) => tokens));
+  };
 
   let drag: { from: number; to: number } | null = null;
   /** The word just kept: its preview waits until the pointer has been elsewhere. */
@@ -159,14 +165,12 @@ export function words(
     if (index < 0) return;
     if (event.key === "Enter" || event.key === " ") {
       // Not left to the button's own click: Alt with Enter makes none.
-      event.preventDefault();
-      event.stopPropagation();
+      claim(event);
       keep(index, index, event);
       return;
     }
     if (!side.act(event) && !move(event, index)) return;
-    event.preventDefault();
-    event.stopPropagation();
+    claim(event);
   });
 
   /** Moves the focus by a key, and with Shift the end of the phrase; false where it is not ours. */
@@ -229,7 +233,7 @@ function layOut(caption: HTMLElement, state: WidgetState, pieces: boolean): Butt
         "data-testid": "exclip-word",
         "data-tokens": tokens.join(","),
       },
-      text,
+      tinted(text),
     );
     buttons.push({ node, tokens, text, gap: null });
     nodes.push(node);
@@ -255,16 +259,20 @@ function paintValues(buttons: readonly Button[], lens: Lens): void {
   });
 }
 
+/** The letters of a word with room for its bar: the one element of it that changes with its value. */
+export const tinted = (text: string) => element("span", "exclip-tint", {}, text);
+
 /**
- * Gives a word the look of a value that is this fraction of the scale. No
- * custom properties: resolving them for every word took most of a frame.
+ * Gives a word the look of a value that is this fraction of the scale. With
+ * custom properties, transforms or gradients instead, the styles and layers of
+ * all words took most of a frame.
  */
 export function paintTint(word: HTMLElement, ink: Ink, fraction: number): void {
-  const bar = word.querySelector("i") ?? word.appendChild(element("i", "exclip-bar"));
-  const x = Math.max(-1, Math.min(1, shownOf(ink, fraction)));
+  const { style } = word.firstElementChild as HTMLElement;
+  const x = clamp(shownOf(ink, fraction), -1, 1);
   // The tint behind the letters stays at half the scale's strength: they must be read.
-  word.style.backgroundColor = css(ink.map.at(x / 2), Math.abs(x) * 0.6);
+  style.backgroundColor = css(ink.map.at(x / 2), Math.abs(x) * 0.6);
   // The bar's height is its value; its colour only has to show the sign.
-  bar.style.backgroundColor = css(ink.map.at(x / 2 + Math.sign(x) / 2));
-  bar.style.transform = `scaleY(${x.toFixed(3)})`;
+  const color = css(ink.map.at(x / 2 + Math.sign(x) / 2));
+  style.boxShadow = `${color} 0 ${(-ZONE * x).toFixed(3)}em${x > 0 ? " inset" : ""}`;
 }
