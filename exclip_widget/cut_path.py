@@ -110,13 +110,14 @@ class CutPath:
 
 def _bytes_kept(run: Callable[[Tensor], Tensor], nodes: Tensor) -> int:
     """How many bytes autograd keeps of a run on so many nodes, the model's weights among them."""
-    kept: dict[int, int] = {}
+    kept: dict[int, torch.UntypedStorage] = {}
 
-    def note(tensor: Tensor) -> Tensor:
+    def note(tensor: Tensor) -> None:
+        # Not the tensor: nothing goes back through this run, and an output that its own node holds is never
+        # freed. But its storage, so that no other takes the place before all are counted.
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        kept[storage.data_ptr()] = storage
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda nothing: nothing):
         run(nodes.detach().requires_grad_())
-    return sum(kept.values())
+    return sum(storage.nbytes() for storage in kept.values())

@@ -39,7 +39,8 @@ from oracle import Truth, assert_close, explain_slowly, relative_error
 from PIL import Image
 from torch import nn
 
-from exclip_widget import ExclipError, Explainer, Interactions, ModelError, explain
+from exclip_widget import ExclipError, Explainer, Interactions, ModelError, explain, interactions_of
+from exclip_widget.methods import METHODS
 from exclip_widget.quadrature import RULES
 
 CASES = ((1, 0, "arc-length", 5), (2, 1, "gauss-legendre", 3), (1, 2, "midpoint", 3), (0, 2, "right", 4))
@@ -581,6 +582,25 @@ def test_one_model_after_another() -> None:
         assert_agree(found, definition(model, image, "a boat", rule="right", steps=2), 1e-4)
         del model
         gc.collect()
+
+
+def graphs() -> int:
+    """How many results that autograd could go back from are still held by anything."""
+    gc.collect()
+    return sum(type(held) is torch.Tensor and held.grad_fn is not None for held in gc.get_objects())
+
+
+@pytest.mark.parametrize("layer", [0, -1])
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_stays_behind(method: str, layer: int) -> None:
+    model, image = build("plain"), Image.fromarray(scene(3))
+    options = {"method": method, "text_layer": layer, "image_layer": layer, **inputs_of(model)}
+    before = graphs()
+    explainer = Explainer(model, **options)
+    for caption in CAPTIONS:
+        explainer.explain(image, caption)
+        interactions_of(explainer.text(caption), explainer.image(image))
+    assert graphs() == before
 
 
 def test_one_model_many_pictures_and_captions() -> None:
