@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from harness import REACT_S, LabServer, Notebook, launch_chromium
-from playwright.sync_api import Browser, Error, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 # What the page looked like when the test ended, for a failure on a machine without a display.
 RESULTS = Path(__file__).parents[2] / "test-results"
@@ -32,17 +32,20 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
 @pytest.fixture
 def open_notebook(
     browser: Browser, lab: LabServer, request: pytest.FixtureRequest
-) -> Iterator[Callable[[Path], Notebook]]:
+) -> Iterator[Callable[..., Notebook]]:
     """Opens a copy of a notebook; the test fails if its page logs an error, also at the end."""
     name = re.sub(r"\W+", "-", request.node.name).strip("-")
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(REACT_S * 1000)
     opened: list[Notebook] = []
 
-    def open_copy(path: Path) -> Notebook:
+    def open_copy(path: Path, prepare: Callable[[Page], object] | None = None) -> Notebook:
         copy = f"{name}-{len(opened)}.ipynb"
         shutil.copyfile(path, lab.notebooks / copy)
-        notebook = Notebook(context.new_page(), lab.url(copy))
+        page = context.new_page()
+        if prepare is not None:
+            prepare(page)  # before there is anything on it
+        notebook = Notebook(page, lab.url(copy))
         opened.append(notebook)
         return notebook
 

@@ -3,12 +3,13 @@
 ``LabServer`` runs JupyterLab on the loopback address with all its folders below one temporary
 folder, so that nothing of the user's is read or written; the kernel is the running Python. ``ClassicServer``
 does the same with Jupyter Notebook 7, and ``MarimoServer`` runs one marimo app. ``Notebook`` is one notebook
-open in one page of a Jupyter server. None of them knows pytest: a script that takes screenshots uses them as
-the tests do.
+open in one page of a Jupyter server, ``Wire`` what connects such a page with its kernel. None of them knows
+pytest: a script that takes screenshots uses them as the tests do.
 """
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -21,7 +22,7 @@ from types import TracebackType
 from typing import Any
 
 import nbformat
-from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, Playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, Playwright, WebSocketRoute
 
 # Upper bounds, for a machine that has other work; none of them is ever waited out on a free one.
 STARTUP_S = 180
@@ -436,6 +437,75 @@ class Notebook:
     def shut_down(self) -> None:
         """Ends the kernel, whose model would stay in memory otherwise."""
         self.page.evaluate(f"async () => {{ {CURRENT} await panel.context.sessionContext.shutdown(); }}")
+
+
+class Wire:
+    """The connections between a page and its kernel, to be cut.
+
+    Parameters
+    ----------
+    page
+        A new page; what it has connected before cannot be cut.
+    """
+
+    # Lab comes back by itself, but not after 1000 and 1001, which say that the other end wanted it so.
+    LOST = 4000
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._whole = True
+        self._ends: list[tuple[WebSocketRoute, WebSocketRoute]] = []
+        page.route_web_socket(re.compile("/api/kernels/[^/]+/channels"), self._connect)
+
+    def _connect(self, browser: WebSocketRoute) -> None:
+        if not self._whole:
+            browser.close(code=self.LOST)
+            return
+        server = browser.connect_to_server()
+        # Told by `_lose` alone: a server that does not see that the browser has gone is a case of its own.
+        browser.on_close(lambda *_: server.close() if self._whole else None)
+        self._ends.append((browser, server))
+
+    def _lose(self, *, seen: bool) -> None:
+        ends, self._ends = self._ends, []
+        for browser, server in ends:
+            if seen:
+                server.close()
+            browser.close(code=self.LOST)
+
+    def drop(self) -> None:
+        """Ends the connections as a restarted proxy does: both sides see it, and new ones can be made."""
+        self._lose(seen=True)
+
+    def cut(self) -> None:
+        """Ends them as a lost network does: the server sees nothing and goes on sending, to nobody."""
+        self._whole = False
+        self._lose(seen=False)
+        self.wait_for("connecting")
+
+    def mend(self) -> None:
+        """Makes connections possible again, and one at once, as Lab's menu does: Lab itself may wait long."""
+        self._whole = True
+        self._page.evaluate(
+            """() => { void window.jupyterapp.commands.execute("notebook:reconnect-to-kernel"); }"""
+        )
+        self.wait_for("connected")
+
+    def wait_for(self, status: str) -> None:
+        """Waits until Lab says this of its connection."""
+        self._page.wait_for_function(
+            f"""status => {{
+                {CURRENT}
+                return panel.context.sessionContext.session.kernel.connectionStatus === status;
+            }}""",
+            arg=status,
+            timeout=READY_MS,
+        )
+
+
+def wait_for_frame(page: Page) -> None:
+    """Waits until what is drawn in the next frame is drawn: however long a machine takes for one."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def write_notebook(path: Path, *cells: str) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import REACT_S, ClassicServer, MarimoServer, Notebook, write_notebook
+from harness import REACT_S, ClassicServer, MarimoServer, Notebook, wait_for_frame, write_notebook
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 
@@ -66,14 +66,17 @@ def ask(root: Locator, folder: Path) -> None:
     expect(row).to_be_visible()
     heat = root.get_by_test_id("exclip-heat")
     page.mouse.move(0, 0)
+    wait_for_frame(page)
     before = heat.evaluate("canvas => canvas.toDataURL()")
     picture = folder / "grey.png"
     Image.new("RGB", (1400, 700), (120, 130, 125)).save(picture)
     root.get_by_test_id("exclip-file").set_input_files(picture)
     expect(row).to_be_hidden()  # it was of another picture
     expect(root).to_have_attribute("data-phase", "done")
-    page.wait_for_timeout(500)
-    assert heat.evaluate("canvas => canvas.toDataURL()") != before
+    # A host may tell of the result after it has told of the end.
+    page.wait_for_function(
+        "([canvas, before]) => canvas.toDataURL() !== before", arg=[heat.element_handle(), before]
+    )
 
 
 @pytest.fixture

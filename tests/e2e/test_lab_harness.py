@@ -74,8 +74,14 @@ def test_errors_are_caught(open_notebook: Callable[[Path], Notebook], tmp_path: 
     with pytest.raises(AssertionError, match="on purpose"):
         notebook.wait_for("[data-testid=never]")
     notebook.check_console()
-    notebook.page.evaluate("() => { console.error('one'); setTimeout(() => { throw new Error('two'); }); }")
-    notebook.page.wait_for_timeout(100)
+    notebook.page.evaluate(
+        """() => {
+            console.error("one");
+            setTimeout(() => { throw new Error("two"); });
+            setTimeout(() => { window.threw = true; }, 10);  // after it
+        }"""
+    )
+    notebook.page.wait_for_function("() => window.threw")
     with pytest.raises(AssertionError, match=r"(?s)one.*two"):
         notebook.check_console()
     notebook.errors.clear()
