@@ -21,7 +21,9 @@ LARGEST_NUMBER = 2**53
 
 @dataclass(frozen=True)
 class Hello:
-    """A view has opened."""
+    """A view has opened; or, `again`, it was told an older state after a newer one."""
+
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def _cancel(content: Mapping[str, Any], buffers: object) -> Cancel | None:
 
 
 _READERS: dict[str, Callable[[Mapping[str, Any], object], Message | None]] = {
-    "hello": lambda *_: Hello(),
+    "hello": lambda content, _: Hello(content.get("again") is True),
     "cancel": _cancel,
     "ask": _ask,
     "upload": _chunk,

@@ -311,7 +311,7 @@ class ExplainWidget(Together):
         if self._closed or message is None:
             return
         if isinstance(message, Hello):
-            self._greet()
+            self._greet(message)
         elif isinstance(message, Cancel):
             self._cancel(message.id)
         elif isinstance(message, Ask):
@@ -332,9 +332,11 @@ class ExplainWidget(Together):
             if self._is_current(number):
                 self._settle("cancelled")
 
-    def _greet(self) -> None:
+    def _greet(self, hello: Hello) -> None:
         """Repeat what a view that opens late has missed; a finished result is state."""
         with self._lock:
+            if hello.again:
+                self._send_all()
             if self._is_settled():
                 self.send({"kind": "here", "id": self._id})
             else:

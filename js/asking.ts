@@ -37,10 +37,12 @@ const UPLOAD_MOST = 32 * MIB;
 
 export function createAsking(
   send: (content: ToKernel, buffer?: ArrayBuffer) => void,
-): Asking & { receive(answer: Answer): void } {
+): Asking & { receive(answer: Answer): void /** What was not answered. */; repeat(): void } {
   const open = signal<Partial<Record<Topic, Question>>>({});
   // Rising over reloads of the page too: the kernel outlives it.
   let last = Date.now();
+
+  const questions = () => Object.entries(open.peek()) as [Topic, Question][];
 
   function put(topic: Topic, question: Question | undefined): void {
     const { [topic]: _, ...others } = open.peek();
@@ -102,8 +104,14 @@ export function createAsking(
       }
     },
     forget: (topic) => put(topic, undefined),
+    repeat() {
+      for (const [topic, { number, value, refused }] of questions()) {
+        const answerless = refused === null && topic !== "picture" && topic !== "test";
+        if (answerless) send({ kind: "ask", ask: number, changes: { [topic]: value } });
+      }
+    },
     receive(answer) {
-      for (const [topic, question] of Object.entries(open.peek()) as [Topic, Question][]) {
+      for (const [topic, question] of questions()) {
         const number = topic === "picture" ? answer.upload : answer.ask;
         if (number === undefined || number < question.number) continue;
         if (answer.kind === "refused") {

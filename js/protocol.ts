@@ -97,6 +97,8 @@ export interface Traits {
   _foil_result: DataView;
   _tests: Test[];
   _status: Status;
+  /** Rises with what the kernel sends: lower than before, it is of an older state. */
+  _revision: number;
   /** Selected rows of the matrix, sorted. */
   tokens: number[];
   /** Selected patches, row * columns + column, sorted. */
@@ -136,7 +138,7 @@ export type Here = { kind: "here"; id: number };
 export type FromKernel = Report | Answer | Here;
 
 export type ToKernel =
-  | { kind: "hello" }
+  | { kind: "hello"; again?: boolean }
   | { kind: "cancel"; id: number }
   | { kind: "ask"; ask: number; changes: Changes }
   | { kind: "upload"; upload: number; offset: number; bytes: number; name: string }

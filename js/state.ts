@@ -118,6 +118,7 @@ const FOLLOWED = [
   "_result_shape",
   "_foil_result",
   "_status",
+  "_revision",
   "tokens",
   "region",
 ] as const satisfies readonly (keyof Traits)[];
@@ -241,6 +242,7 @@ export function createState(model: Model): WidgetState {
   let unnumbered = false;
   let silence: ReturnType<typeof setTimeout> | undefined;
   let disposed = false;
+  let revision = 0;
 
   function send(content: ToKernel, buffer?: ArrayBuffer): void {
     if (disposed) return;
@@ -276,6 +278,7 @@ export function createState(model: Model): WidgetState {
       });
       patience *= 2;
       knock(); // where the channel is back, so is the result
+      asking.repeat();
     }, patience);
   }
 
@@ -295,6 +298,10 @@ export function createState(model: Model): WidgetState {
     const changed = (name: keyof Traits) => !alike(now[name], seen[name]);
     batch(() => {
       traits.value = now;
+      // A host may put back what it read before something newer came.
+      const { _revision: told = 0 } = now;
+      if (told < revision) send({ kind: "hello", again: true });
+      revision = told;
       if (!compared.value) chosen.value = "caption";
       if (changed("_summary")) summary.value = now._summary ?? null;
       if (changed("_picture") || changed("_picture_type")) {
@@ -312,6 +319,7 @@ export function createState(model: Model): WidgetState {
       if (changed("_status")) {
         status.value = now._status ?? IDLE;
         unnumbered = now._status?.phase === "computing";
+        if (unnumbered) progress.value = null;
       }
       for (const part of ["caption", "foil"] as const) {
         if (INPUTS[part].some(changed)) {

@@ -530,6 +530,7 @@ def test_failure_keeps_the_last_good_result_and_its_inputs() -> None:
         widget.wait(60)
     after = state_of(widget)
     assert after.pop("_status") == {"phase": "error", "message": "out of <b>memory</b>"}
+    assert after.pop("_revision") > before["_revision"]
     assert all(after[name] == before[name] for name in after)
     assert widget.interactions is result
     assert widget.foil_interactions is foil

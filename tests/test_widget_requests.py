@@ -150,6 +150,28 @@ def test_hello_repeats_what_was_missed() -> None:
     assert [content for content, _ in line(widget).messages()[before:]] == [{"kind": "here", "id": 1}]
 
 
+def test_every_state_is_known_from_older_ones() -> None:
+    """By its number, and the newest is told again to whoever was told an older one last."""
+    widget = make()
+    widget.wait(60)
+    widget.caption = "a blue boat"
+    widget.wait(60)
+    sent = [update for update in line(widget).updates() if "_status" in update]
+    numbered = [update["_revision"] for update in sent]
+    assert numbered == sorted(set(numbered))
+    assert [update["_status"]["phase"] for update in sent[-2:]] == ["computing", "done"]
+    assert numbered[-1] == widget._revision
+    before = len(line(widget).updates())
+    line(widget).says({"kind": "hello", "again": "yes"})
+    assert len(line(widget).updates()) == before
+    line(widget).says({"kind": "hello", "again": True})
+    (again,) = line(widget).updates()[before:]
+    assert again.keys() == set(widget.keys) - {"_esm", "_css"}
+    assert (again["caption"], again["_revision"]) == ("a blue boat", widget._revision)
+    assert again["_result"] == widget._result
+    assert line(widget).kinds()[-1] == "here"
+
+
 def test_cancel_keeps_the_last_estimate() -> None:
     gate, widget = stopped_after_first_frame()
     line(widget).says({"kind": "cancel", "id": 7})  # another request's

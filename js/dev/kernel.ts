@@ -215,6 +215,7 @@ export class MockKernel extends MockModel {
       _result_shape: [...shape],
       _summary: null,
       _tests: [],
+      _revision: 0,
       _status: { phase: "computing", message: "" },
     });
     this.receive({ kind: "begin", id, shape, frames: FRAMES });

@@ -191,6 +191,34 @@ describe("a kernel", () => {
     expect(notice(view).hidden).toBe(true);
   });
 
+  it("is asked again what it has not answered, and nothing that it has", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const { model, view } = await openTimed();
+    model.receive({ kind: "here", id: 4 });
+    const asks = () => model.sent.filter(({ kind }) => kind === "ask");
+    view.root.querySelector<HTMLElement>("[data-method]:not([aria-pressed=true])")?.click();
+    const [asked] = asks();
+    expect(asked).toBeDefined();
+    vi.advanceTimersByTime(11_000);
+    expect(asks()).toEqual([asked, asked]);
+    model.receive({ kind: "accepted", ask: (asked as { ask: number }).ask });
+    vi.advanceTimersByTime(60_000);
+    vi.useRealTimers();
+    expect(asks()).toEqual([asked, asked]);
+  });
+
+  it("is asked for the state again where an older one came after a newer", async () => {
+    const { model } = await fresh();
+    const again = () => model.sent.filter((one) => one.kind === "hello" && one.again).length;
+    model.update({ _revision: 3, caption: "a red boat" });
+    model.update({ _revision: 5 });
+    expect(again()).toBe(0);
+    model.update({ _revision: 4, caption: "a boat" });
+    expect(again()).toBe(1);
+    model.update({ _revision: 6, caption: "a red boat" });
+    expect(again()).toBe(1);
+  });
+
   it("that is through with what is shown as computed says so", async () => {
     const { model, view } = await fresh();
     model.receive(begin(1));

@@ -64,6 +64,7 @@ export async function traits(changes: Partial<Traits> = {}): Promise<Partial<Tra
     _result_shape: [tokens.length, ROWS, COLUMNS],
     _foil_result: EMPTY,
     _tests: [],
+    _revision: 0,
     _status: { phase: "done", message: "" },
     tokens: [],
     region: [],
