@@ -106,8 +106,8 @@ export function createAsking(
     forget: (topic) => put(topic, undefined),
     repeat() {
       for (const [topic, { number, value, refused }] of questions()) {
-        const answerless = refused === null && topic !== "picture" && topic !== "test";
-        if (answerless) send({ kind: "ask", ask: number, changes: { [topic]: value } });
+        if (refused !== null || topic === "picture" || topic === "test") continue;
+        send({ kind: "ask", ask: number, changes: { [topic]: value } });
       }
     },
     receive(answer) {
