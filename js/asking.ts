@@ -30,6 +30,13 @@ export interface Asking {
   forget(topic: Topic): void;
 }
 
+/** What the state says to it. */
+interface Told {
+  receive(answer: Answer): void;
+  /** Asks again what has not been answered. */
+  repeat(): void;
+}
+
 const MIB = 2 ** 20;
 /** Hosts drop long messages in silence: marimo's limit, 2 MiB, is the lowest. */
 const UPLOAD_CHUNK = MIB;
@@ -37,7 +44,7 @@ const UPLOAD_MOST = 32 * MIB;
 
 export function createAsking(
   send: (content: ToKernel, buffer?: ArrayBuffer) => void,
-): Asking & { receive(answer: Answer): void /** What was not answered. */; repeat(): void } {
+): Asking & Told {
   const open = signal<Partial<Record<Topic, Question>>>({});
   // Rising over reloads of the page too: the kernel outlives it.
   let last = Date.now();
