@@ -27,11 +27,11 @@ import torch
 from PIL import Image
 
 from exclip_widget import Explainer, Interactions, demo, explain, interactions_of
-from exclip_widget.cut_path import CutPath
 from exclip_widget.demo.captions import describe
 from exclip_widget.demo.retrieval import held_out_scenes
-from exclip_widget.quadrature import quadrature
-from exclip_widget.running import computing
+from exclip_widget.paths.autograd import CutPath
+from exclip_widget.paths.evaluation_mode import computing
+from exclip_widget.paths.quadrature import quadrature
 
 CAPTION = "two dogs chase a yellow ball on a beach"
 STEPS = 10

@@ -5,10 +5,10 @@ from importlib.metadata import PackageNotFoundError, version
 from . import demo
 from .errors import CaptionError, ExclipError, ModelError, ParameterError, PictureError
 from .explainer import Explainer, explain
-from .factors import Factors
-from .interactions import Interactions, interactions_of
-from .towers import DualEncoder
-from .widget import ExplainWidget
+from .models.dual_encoder import DualEncoder
+from .results.factors import Factors
+from .results.interactions import Interactions, interactions_of
+from .widget.widget import ExplainWidget
 
 try:
     __version__ = version("exclip-widget")

@@ -9,20 +9,23 @@ from typing import Any, TypeAlias, TypeVar, overload
 from PIL import Image
 from torch import Tensor
 
-from .caption import Caption, Tokenizer, read_caption
-from .cut import Layer
-from .defaults import find_preprocess, find_tokenizer, from_processor
 from .errors import ParameterError
-from .factors import Factors
-from .interactions import Interactions, interactions_from
-from .kept import state_of
+from .inputs.caption import Caption, read_caption
+from .inputs.image import Picture, open_picture
+from .inputs.preprocessing import Preprocess, checked_pixels, preprocessed
+from .inputs.references import reference_ids, reference_pixels
+from .inputs.tokenizers import Tokenizer
 from .masking import Trial, change_by_masking, described, predicted_change, rows_chosen
+from .methods.side import Side, image_sides, labelled, text_sides
+from .models.activation_cache import state_of
+from .models.defaults import find_preprocess, find_tokenizer, from_processor
+from .models.family import find_towers
 from .options import callable_or_none, layers_named, method_named, whole
-from .picture import Picture, Preprocess, checked_pixels, open_picture, preprocessed
-from .references import reference_ids, reference_pixels
-from .running import computing
-from .sides import Grid, Side, image_sides, labelled, text_sides
-from .towers import find_towers
+from .paths.cut import Layer
+from .paths.evaluation_mode import computing
+from .results.factors import Factors
+from .results.interactions import Interactions, interactions_from
+from .results.rows import Grid
 
 LayerName: TypeAlias = int | str
 Layers: TypeAlias = "LayerName | Sequence[LayerName] | None"

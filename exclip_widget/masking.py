@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from .errors import ParameterError
-from .interactions import Interactions
+from .methods.side import Side
 from .options import whole
-from .sides import Grid, Side
+from .results.interactions import Interactions
+from .results.rows import Grid
 
 
 @dataclass(frozen=True)

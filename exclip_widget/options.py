@@ -7,11 +7,11 @@ from dataclasses import fields
 from operator import index
 from typing import Any, TypeVar
 
-from .cut import Layer
 from .errors import ParameterError
 from .methods import METHODS, Method
-from .quadrature import RULES, quadrature
-from .towers import Tower
+from .models.tower import Tower
+from .paths.cut import Layer
+from .paths.quadrature import RULES, quadrature
 
 T = TypeVar("T")
 

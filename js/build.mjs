@@ -9,7 +9,7 @@ import { gzipSync } from "node:zlib";
 import { build, context } from "esbuild";
 import { minify } from "terser";
 
-const STATIC = "exclip_widget/static";
+const STATIC = "exclip_widget/widget/static";
 
 const options = {
   bundle: true,

@@ -1,4 +1,4 @@
-# Sourced by the other scripts: one environment in .venv, one front end in exclip_widget/static,
+# Sourced by the other scripts: one environment in .venv, one front end in exclip_widget/widget/static,
 # each made once and made again only when what it is made from has changed.
 # shellcheck shell=bash
 
@@ -100,7 +100,7 @@ install_npm() {
 build_front_end() {
     local now
     now=$(hash_of js package.json package-lock.json tsconfig.json)
-    [ -f exclip_widget/static/widget.js ] && [ -f exclip_widget/static/widget.css ] && is_stamped front "$now" && return
+    [ -f exclip_widget/widget/static/widget.js ] && [ -f exclip_widget/widget/static/widget.css ] && is_stamped front "$now" && return
     install_npm
     say "Front end"
     npm run build

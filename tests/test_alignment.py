@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from widgets import book
 
 from exclip_widget import Explainer
-from exclip_widget.alignment import Pair, aligned
-from exclip_widget.sides import Tokens
+from exclip_widget.results.rows import Tokens
+from exclip_widget.widget.foil_alignment import Pair, aligned
 
 EXPLAINER = Explainer(book().model, tokenizer=book().tokenizer)
 IMAGE = book().pages[0].image

@@ -32,14 +32,7 @@ from PIL import Image
 from torch import nn
 
 import exclip_widget
-from exclip_widget import (
-    CaptionError,
-    ExclipError,
-    ModelError,
-    ParameterError,
-    PictureError,
-    explain,
-)
+from exclip_widget import CaptionError, ExclipError, ModelError, ParameterError, PictureError, explain
 
 CAPTION = "a red boat"
 MODEL = build("plain")

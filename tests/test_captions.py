@@ -22,10 +22,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from models import SmallTokenizer, clip
 
-from exclip_widget.caption import Caption, read_caption, token_ids
 from exclip_widget.demo.picture_book import PictureBookTokenizer
 from exclip_widget.errors import CaptionError, ParameterError
-from exclip_widget.letters import origins
+from exclip_widget.inputs.caption import Caption, read_caption
+from exclip_widget.inputs.spans import origins
+from exclip_widget.inputs.tokenizers import token_ids
 
 WORDS = "a red boat café cat counter clockwise dog fish the tone two".split()
 LETTERS = sorted(set("abcdefghijklmnopqrstuvwxyzABCDEIR019,.!'é кот שלום قط γάταςΣ 漢猫 नमस्ते") - {" "})
@@ -746,5 +747,5 @@ def test_ids_of_the_empty_caption() -> None:
 
 
 def test_transformers_is_not_required() -> None:
-    script = "import sys; sys.modules['transformers'] = None; import exclip_widget.caption"
+    script = "import sys; sys.modules['transformers'] = None; import exclip_widget.inputs.caption"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)

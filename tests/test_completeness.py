@@ -25,7 +25,7 @@ from PIL import Image
 from torch import nn
 
 from exclip_widget import Interactions, demo, explain
-from exclip_widget.quadrature import RULES
+from exclip_widget.paths.quadrature import RULES
 
 
 def caption_of(name: str) -> str:

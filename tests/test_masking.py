@@ -113,7 +113,7 @@ def test_all_of_the_picture_masked_is_the_reference_picture() -> None:
 def test_patches_cover_all_cells_of_a_finer_grid_once() -> None:
     model, _ = residual_networks()
     explainer = Explainer(model, image_layer=3, **inputs_of(model))
-    from exclip_widget.masking import _covered  # the way there is long
+    from exclip_widget.masking import _covered
 
     pixels = explainer._pixels(Image.fromarray(scene()))
     (first,) = explainer._image_sides(pixels, explainer._towers.image.layers[:1])

@@ -41,7 +41,7 @@ from torch import nn
 
 from exclip_widget import ExclipError, Explainer, Interactions, ModelError, explain, interactions_of
 from exclip_widget.methods import METHODS
-from exclip_widget.quadrature import RULES
+from exclip_widget.paths.quadrature import RULES
 
 CASES = ((1, 0, "arc-length", 5), (2, 1, "gauss-legendre", 3), (1, 2, "midpoint", 3), (0, 2, "right", 4))
 """Caption, picture, rule, steps."""

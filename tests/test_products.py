@@ -12,7 +12,8 @@ from oracle import assert_close
 from PIL import Image
 from torch import Tensor, nn
 
-from exclip_widget import explain, products
+from exclip_widget import explain
+from exclip_widget.paths import onednn as products
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN here")
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exclip_widget import ParameterError
-from exclip_widget.quadrature import RULES, probes, quadrature
+from exclip_widget.paths.quadrature import RULES, probes, quadrature
 
 STEPS = (1, 2, 3, 5, 10, 50)
 

@@ -21,11 +21,11 @@ from PIL import Image
 from widgets import Gate, book, decoded, file_of, line, make, numbers, until, working
 
 from exclip_widget import CaptionError, ExplainWidget, PictureError, explain
-from exclip_widget.inputs import Inputs
-from exclip_widget.messages import read_message
-from exclip_widget.stream import CHUNK, chunks, payload
-from exclip_widget.uploads import LARGEST, Uploads
-from exclip_widget.widget import FRAMES, MOST_TESTS
+from exclip_widget.widget.protocol import read_message
+from exclip_widget.widget.request import Inputs
+from exclip_widget.widget.stream import CHUNK, chunks, payload
+from exclip_widget.widget.uploads import LARGEST, Uploads
+from exclip_widget.widget.widget import FRAMES, MOST_TESTS
 
 PAGES = book().pages
 

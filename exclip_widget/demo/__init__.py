@@ -12,7 +12,7 @@ from typing import NamedTuple
 from open_clip.model import CLIP
 from PIL import Image
 
-from ..picture import Preprocess
+from ..inputs.preprocessing import Preprocess
 from .picture_book import PictureBookTokenizer, load_model
 from .scenes import Group, Scene
 

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from ..results.interactions import Estimate, product, residual
 from .banzhaf import Banzhaf
+from .base import Method
 from .gradient import GradientActivation
-from .integrated_jacobians import IntegratedJacobians, residual
-from .method import Estimate, Method, product
+from .integrated_jacobians import IntegratedJacobians
 from .similarity import TokenSimilarity
 
 METHODS: dict[str, Any] = {

@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..factors import Factors, Samples
-from ..sides import Side, Tokens
-from .method import Estimate, Product, as_array, as_factors, in_chunks, product
+from ..results.factors import Factors, Samples
+from ..results.interactions import Estimate, product
+from ..results.rows import Tokens
+from .base import Product, as_array, as_factors, in_chunks
+from .side import Side
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..cut_path import Path
-from ..factors import Factors
-from ..sides import Side
-from .method import Estimate, as_factors, met_by, stacked
+from ..paths.autograd import Path
+from ..results.factors import Factors
+from ..results.interactions import Estimate
+from .base import as_factors, met_by, stacked
+from .side import Side
 
 
 @dataclass(frozen=True)

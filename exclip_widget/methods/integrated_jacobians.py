@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cut_path import Path
-from ..factors import Factors
-from ..quadrature import probes, quadrature
-from ..sides import Side
-from .method import Estimate, as_array, as_factors, met_by, stacked
+from ..paths.autograd import Path
+from ..paths.quadrature import probes, quadrature
+from ..results.factors import Factors
+from ..results.interactions import Estimate, residual
+from .base import as_array, as_factors, met_by, stacked
+from .side import Side
 
 FIRST_STEPS, MOST_STEPS = 5, 320
 """A tolerance is tried with so many nodes first, then with twice as many, up to so many."""
@@ -118,13 +119,6 @@ class IntegratedJacobians:
         while steps <= MOST_STEPS:
             yield steps
             steps *= 2
-
-
-def residual(found: float, total: float | None) -> float:
-    """What is left over of an exact identity, relative: NaN where there is none."""
-    if total is None:
-        return float("nan")
-    return abs(total - found) / abs(total) if total else float("inf")
 
 
 def turns(nodes: int, frames: int, most: int) -> list[np.ndarray]:

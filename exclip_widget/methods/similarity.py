@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn import functional as F
 
-from ..factors import Factors
-from ..sides import Side
-from .method import Product, as_factors, in_chunks
+from ..results.factors import Factors
+from .base import Product, as_factors, in_chunks
+from .side import Side
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ const files = {
      <div id=widget></div><script type=module src=bench.js></script>`,
   ],
   "/bench.js": ["text/javascript", await bundle("js/dev/bench.ts")],
-  "/widget.js": ["text/javascript", await readFile("exclip_widget/static/widget.js")],
-  "/widget.css": ["text/css", await readFile("exclip_widget/static/widget.css")],
+  "/widget.js": ["text/javascript", await readFile("exclip_widget/widget/static/widget.js")],
+  "/widget.css": ["text/css", await readFile("exclip_widget/widget/static/widget.css")],
 };
 const server = createServer((request, response) => {
   const [type, body] = files[request.url] ?? ["text/plain", ""];

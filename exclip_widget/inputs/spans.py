@@ -1,0 +1,113 @@
+"""Letters: which characters of a text each letter of another came from, whatever made the other of it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from functools import cache
+from operator import eq
+
+import regex
+
+from ..results.rows import Span
+
+CUTS = tuple(map(regex.compile, (r"\S+", r"\X", r"(?s:.)")))
+"""Ways to cut a text, from coarse to fine: words, letters with their marks, characters."""
+
+TRIES = 8
+"""How many places are tried to part a text in two that does not read as its parts do."""
+
+RUN = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}\p{Cf}]*|[^\s\p{L}\p{N}]+")
+"""Letters and digits with their marks and joiners, or other signs: a word, where no tokenizer says more."""
+
+
+def origins(text: str, read: Callable[[str], str]) -> list[Span | None]:
+    """Which characters `text[start:end]` each character of `read(text)` came from.
+
+    Of `read` nothing is known, be it a clean-up or a tokenizer whose pieces' letters it gives. But where
+    the parts of a text read the same one by one as together, each letter came from the part that gives it.
+    So the text is cut ever finer, for as long as that holds.
+
+    Returns
+    -------
+    list of (int, int) or None
+        One for each character of `read(text)`, in order; None for white space, and where no cut holds.
+    """
+
+    @cache
+    def read_once(part: str) -> str:
+        return "".join(read(part).split())
+
+    def letters(span: Span) -> str:
+        return read_once(text[slice(*span)])
+
+    def hold(parts: Sequence[Span], whole: Span) -> bool:
+        return alike("".join(map(letters, parts)), letters(whole))
+
+    def traced(span: Span, cuts: Sequence[regex.Pattern[str]]) -> list[Span | None]:
+        if alike(letters(span), text[slice(*span)]):
+            return [(at, at + 1) for at in range(*span)]
+        for depth, cut in enumerate(cuts):
+            parts = [match.span() for match in cut.finditer(text, *span)]
+            if hold(parts, span):
+                return [origin for part in parts for origin in traced(part, cuts[depth + 1 :])]
+            # Some of the parts belong together: part them from the others.
+            by_distance = sorted(range(1, len(parts)), key=lambda at: abs(2 * at - len(parts)))
+            for at in by_distance[:TRIES]:
+                halves = (span[0], parts[at][0]), (parts[at][0], span[1])
+                if hold(halves, span):
+                    return [origin for half in halves for origin in traced(half, cuts[depth:])]
+        # Rather no place than several words at once.
+        return [span if len(text[slice(*span)].split()) == 1 else None] * len(letters(span))
+
+    found = iter(traced((0, len(text)), CUTS))
+    return [None if char.isspace() else next(found) for char in read(text)]
+
+
+def alike(text: str, other: str) -> bool:
+    """Whether two texts have the same letters, one by one, whatever their case, accents and forms."""
+    return len(text) == len(other) and all(map(eq, map(_bare, text), map(_bare, other)))
+
+
+@cache
+def _bare(char: str) -> str:
+    """`char` in lower case, without accents, in its plainest form; a mark is nothing."""
+    plain = unicodedata.normalize("NFKD", char)
+    return "".join(part for part in plain if not unicodedata.category(part).startswith("M")).casefold()
+
+
+def hull(spans: Sequence[Span | None]) -> Span | None:
+    """From the start of the first to the end of the last known one of `spans`, which are in order."""
+    known = [span for span in spans if span is not None]
+    return (known[0][0], known[-1][1]) if known else None
+
+
+def with_marks(text: str, spans: Sequence[Span | None]) -> list[Span | None]:
+    """`spans`, each up to the end of the letter that people see, where no other one claims its marks.
+
+    A tokenizer that composes a letter and its accent, or drops the accent, places it at the letter alone.
+    """
+    claimed = {at for span in spans if span is not None for at in range(*span)}
+    reach: dict[int, int] = {}
+    for letter in regex.finditer(r"\X", text):
+        end = letter.end()
+        for at in reversed(range(*letter.span())):
+            if at in claimed:
+                reach[at + 1], end = end, at
+    return [span and (span[0], reach[span[1]]) for span in spans]
+
+
+def number_words(text: str, spans: Sequence[Span | None]) -> list[int]:
+    """Number of the word, from 0, that each of `spans` is a piece of; a word of its own where None.
+
+    A piece continues a word where it begins in the same run of letters, or of other signs, that the one
+    before it ended in. So white space always parts words, whatever the tokenizer takes for one.
+    """
+    runs = {at: number for number, run in enumerate(RUN.finditer(text)) for at in range(*run.span())}
+    numbers: list[int] = []
+    before: Span | None = None
+    for span in spans:
+        joined = span and before and (span[0] < before[1] or runs.get(span[0]) == runs.get(before[1] - 1))
+        numbers.append(numbers[-1] + (not joined) if numbers else 0)
+        before = span
+    return numbers

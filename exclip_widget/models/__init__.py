@@ -1,0 +1,1 @@
+"""Models: the two towers of each family of models."""

@@ -1,0 +1,259 @@
+"""Towers of open_clip and of OpenAI's clip, which keep their parts under the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ModelError
+from ..paths.last_block import LastBlock
+from .tower import (
+    ImageTower,
+    Shortcut,
+    TextTower,
+    blocks_of,
+    call_of,
+    exact,
+    exactly,
+    is_as_written,
+    named_layers,
+)
+
+
+def knows(model: Any) -> bool:
+    """Whether the model is built like open_clip's."""
+    parts = ("visual", "encode_image", "encode_text")
+    return isinstance(model, nn.Module) and all(hasattr(model, part) for part in parts)
+
+
+def towers(model: Any) -> tuple[TextTower, ImageTower]:
+    """Its text and image tower."""
+    return _text_tower(model), _image_tower(model)
+
+
+# ------------------------------------------------------------------------------------------- image
+
+
+def _image_tower(model: Any) -> ImageTower:
+    visual = model.visual
+    # CoCa normalises unless told not to; the path is that of the embedding itself, as in any other model.
+    options = {"normalize": False} if "normalize" in signature(model.encode_image).parameters else {}
+    size: Any = getattr(visual, "image_size", getattr(visual, "input_resolution", None))
+    blocks, channels_last = _image_layers(visual)
+    first = next((part for part in visual.modules() if isinstance(part, nn.Conv2d)), None)
+    dtype = next(visual.parameters()).dtype if first is None else first.weight.dtype
+    is_vit = first is not None and hasattr(visual, "class_embedding")
+    return ImageTower(
+        side="image",
+        root=visual,
+        encode=lambda pixels: model.encode_image(pixels.to(_device(visual), dtype), **options),
+        layers=named_layers(model, blocks, channels_last=channels_last),
+        shortcut=_image_shortcut(model, visual),
+        call=call_of(model, "encode_image"),
+        size=(size, size) if isinstance(size, int) else tuple(size),
+        patch=tuple(first.kernel_size) if is_vit and first is not None else None,  # type: ignore[arg-type]
+    )
+
+
+def _image_layers(visual: Any) -> tuple[list[nn.Module], bool]:
+    """Blocks of a transformer or stages of a convolutional network, and whether widths come last."""
+    if hasattr(visual, "layer1"):
+        return [visual.layer1, visual.layer2, visual.layer3, visual.layer4], False
+    if hasattr(visual, "transformer"):
+        return list(visual.transformer.resblocks), False
+    trunk = getattr(visual, "trunk", visual)
+    for name in ("blocks", "stages", "layers"):
+        if isinstance(found := getattr(trunk, name, None), (nn.ModuleList, nn.Sequential)) and len(found):
+            return list(found), getattr(trunk, "output_fmt", "NCHW") == "NHWC"
+    kind = f"{type(visual).__module__}.{type(visual).__qualname__}"
+    raise ModelError(f"no layers were found in the image tower, a {kind}; wrap the model in DualEncoder")
+
+
+def _image_shortcut(model: Any, visual: Any) -> Shortcut | None:
+    """The last block by hand, where only the class token leaves it."""
+    if getattr(visual, "attn_pool", None) is not None or getattr(visual, "pool_type", "tok") != "tok":
+        return None
+    if not hasattr(visual, "class_embedding") or not is_as_written(model, "encode_image"):
+        return None
+    return _shortcut([visual], visual.transformer, visual.ln_post, visual.proj, row=0)
+
+
+# -------------------------------------------------------------------------------------------- text
+
+
+def _text_tower(model: Any) -> TextTower:
+    text = getattr(model, "text", model)
+    vocabulary = next((part.num_embeddings for part in text.modules() if isinstance(part, nn.Embedding)), 0)
+    blocks = list(text.transformer.resblocks) if hasattr(text, "ln_final") else blocks_of(text)
+    if not blocks:
+        kind = f"{type(text).__module__}.{type(text).__qualname__}"
+        raise ModelError(f"no layers were found in the text tower, a {kind}; wrap the model in DualEncoder")
+    # Then captions are run by `_encode_short`, in place of the model's own call.
+    short = (
+        _is_causal(text) and is_as_written(model, "encode_text") and (text is model or is_as_written(text))
+    )
+    pad = getattr(getattr(text, "config", None), "pad_token_id", None)
+    options = {"normalize": False} if "normalize" in signature(model.encode_text).parameters else {}
+
+    def encode(ids: Tensor) -> object:
+        ids = ids.to(_device(text))
+        return _encode_short(model, text, ids) if short else model.encode_text(ids, **options)
+
+    def end_of(ids: Tensor) -> int:
+        if pad is not None:
+            return int((ids != pad).nonzero().max())
+        return int(_is_end(text, ids).argmax())
+
+    return TextTower(
+        side="text",
+        root=text,
+        encode=encode,
+        layers=named_layers(model, blocks),
+        shortcut=_shortcut([text], text.transformer, text.ln_final, text.text_projection, -1)
+        if short
+        else None,
+        context_length=int(getattr(text, "context_length", 77)),
+        vocabulary=vocabulary,
+        padded=not short and pad is None,
+        appended=int(getattr(text, "cls_emb", None) is not None),
+        end_of=end_of,
+    )
+
+
+def _pool_of(text: Any) -> str:
+    """How a text tower pools, under either name of open_clip's; OpenAI's has the one way and no name."""
+    pool: str = getattr(text, "pool_type", getattr(text, "text_pool_type", "argmax"))
+    return pool
+
+
+def _is_end(text: Any, ids: Tensor) -> Tensor:
+    """Highest at the token that the model pools."""
+    end = getattr(text, "eos_id", getattr(text, "text_eos_id", None)) if _pool_of(text) == "eos" else None
+    return ids if end is None else (ids == end).int()
+
+
+def _is_causal(text: Any) -> bool:
+    """Whether the tower pools the end of the caption, and nothing there can tell what follows it."""
+    if _pool_of(text) not in ("argmax", "eos") or not hasattr(text, "ln_final"):
+        return False
+    if getattr(text, "cls_emb", None) is not None or getattr(text, "use_pad_mask", False):
+        return False
+    masks = [mask for _, _, mask in _masks(text)]
+    return bool(masks) and all(map(_hides_what_follows, masks))
+
+
+def _masks(text: Any) -> Iterator[tuple[Any, str, Tensor]]:
+    # open_clip keeps one mask beside the blocks, OpenAI one in each of them.
+    for holder in (text, *text.transformer.resblocks):
+        if isinstance(getattr(holder, "attn_mask", None), Tensor):
+            yield holder, "attn_mask", holder.attn_mask
+
+
+def _hides_what_follows(mask: Tensor) -> bool:
+    return torch.equal(mask.float(), torch.full_like(mask, -torch.inf, dtype=torch.float32).triu(1))
+
+
+def _encode_short(model: Any, text: Any, ids: Tensor) -> Tensor:
+    """Embeddings of captions as long as they are, without padding up to the context."""
+    transformer = text.transformer
+    dtype = transformer.get_cast_dtype() if hasattr(transformer, "get_cast_dtype") else model.dtype
+    x = text.token_embedding(ids).to(dtype) + text.positional_embedding[: ids.shape[1]].to(dtype)
+    with _short_masks(text, ids.shape[1]) as mask:
+        # open_clip gives its transformer a mask and turns the axes there, OpenAI neither.
+        x = transformer(x.transpose(0, 1)).transpose(0, 1) if mask is None else transformer(x, attn_mask=mask)
+    x = text.ln_final(x).to(dtype)
+    pooled: Tensor = x[torch.arange(len(x), device=x.device), _is_end(text, ids).argmax(-1)]
+    projection = text.text_projection
+    if isinstance(projection, nn.Module):
+        pooled = projection(pooled)
+    elif projection is not None:
+        pooled = pooled @ projection
+    return pooled
+
+
+@contextmanager
+def _short_masks(text: Any, length: int) -> Iterator[Tensor | None]:
+    """The mask of the first tokens, where blocks are given one; where they hold one, theirs is cut."""
+    masks = list(_masks(text))
+    if masks[0][0] is text:
+        yield masks[0][2][:length, :length]
+        return
+    try:
+        for holder, name, mask in masks:
+            setattr(holder, name, mask[:length, :length])
+        yield None
+    finally:
+        for holder, name, mask in masks:
+            setattr(holder, name, mask)
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
+
+
+# ---------------------------------------------------------------------------- the last block by hand
+
+
+def _shortcut(outside: list[Any], transformer: Any, norm: Any, projection: Any, row: int) -> Shortcut | None:
+    """The last of residual attention blocks as CLIP has them; None where anything is not as written."""
+    block = transformer.resblocks[-1]
+    attn: Any = getattr(block, "attn", None)
+    ln_1 = getattr(block, "ln_1", None)
+    if not isinstance(attn, nn.MultiheadAttention) or not isinstance(ln_1, nn.LayerNorm):
+        return None
+    stood_in_for = [*outside, transformer, transformer.resblocks, block, attn, attn.out_proj, ln_1]
+    if not all(map(is_as_written, stood_in_for)):
+        return None
+    # Torch's attention keeps them apart where widths differ, and may append a key of its own.
+    unusual = [attn.in_proj_weight is None, attn.bias_k is not None, attn.add_zero_attn]
+    if type(block).__name__ != "ResidualAttentionBlock" or any(unusual):
+        return None
+    return Shortcut(lambda dtype: _last_block(block, _embedding_of_row(norm, projection, dtype), dtype), row)
+
+
+def _embedding_of_row(norm: nn.Module, projection: Any, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    norm = exactly(norm, dtype)
+    if projection is None:
+        return norm
+    if isinstance(projection, nn.Module):
+        project = exactly(projection, dtype)
+        return lambda row: project(norm(row))
+    matrix = exact(projection, dtype)
+    return lambda row: norm(row) @ matrix
+
+
+def _last_block(block: Any, embedding_of_row: Callable[[Tensor], Tensor], dtype: torch.dtype) -> LastBlock:
+    def weight(tensor: Tensor) -> Tensor:
+        return exact(tensor, dtype)
+
+    def bias(tensor: Tensor | None, width: int) -> Tensor:
+        return weight(attn.in_proj_weight).new_zeros(width) if tensor is None else weight(tensor)
+
+    attn = block.attn
+    width = attn.embed_dim
+    out_weight, out_bias = weight(attn.out_proj.weight), bias(attn.out_proj.bias, width)
+    if isinstance(gamma := getattr(getattr(block, "ls_1", None), "gamma", None), Tensor):
+        gamma = weight(gamma)
+        out_weight, out_bias = gamma[:, None] * out_weight, gamma * out_bias
+    ls_2 = getattr(block, "ls_2", nn.Identity())  # OpenAI's blocks have none
+    ln_2, mlp, ls_2 = (exactly(part, dtype) for part in (block.ln_2, block.mlp, ls_2))
+
+    def tail(row: Tensor) -> Tensor:
+        return embedding_of_row(row + ls_2(mlp(ln_2(row))))
+
+    return LastBlock(
+        norm_weight=weight(block.ln_1.weight),
+        norm_bias=bias(block.ln_1.bias, width),
+        norm_eps=block.ln_1.eps,
+        in_weight=weight(attn.in_proj_weight).reshape(3, width, width),
+        in_bias=bias(attn.in_proj_bias, 3 * width).reshape(3, width),
+        out_weight=out_weight,
+        out_bias=out_bias,
+        heads=attn.num_heads,
+        tail=tail,
+    )

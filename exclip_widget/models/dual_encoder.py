@@ -1,0 +1,135 @@
+"""Towers of a model of the user's own: two callables, and the modules to cut at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import ModelError, ParameterError
+from ..paths.cut import Layer
+from .tower import ImageTower, TextTower
+
+Encode = Callable[[Tensor], object]
+
+
+class DualEncoder:
+    """Any model with a text and an image encoder, made ready to be explained.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model that holds both.
+    encode_text, encode_image : callable
+        From token ids (batch, tokens), and from pixels (batch, 3, height, width), to embeddings
+        (batch, embed). They run `model`; what they do before a layer need not know of batches.
+    text_layers, image_layers : sequence of str
+        Paths of modules in `model`, from the first to the last, at whose input each encoder can be
+        cut: the first tensor they take is (batch, tokens, width), (tokens, batch, width) or
+        (batch, width, rows, columns).
+    context_length : int
+        Most tokens of a caption.
+    padded : bool
+        Whether captions must be padded to that length, and the padding is read. Where not, captions
+        are given without.
+    grid : (int, int), optional
+        Rows and columns of patches, where a sequence is not a grid of the picture's own shape.
+    extra_tokens : int, optional
+        How many tokens, such as a class token, stand before the patches; found out by default.
+    channels_last : bool
+        Whether feature maps are (batch, rows, columns, width).
+
+    Raises
+    ------
+    ParameterError
+        Where a path names no module, or an encoder cannot be called.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        encode_text: Encode,
+        encode_image: Encode,
+        text_layers: Sequence[str],
+        image_layers: Sequence[str],
+        context_length: int = 77,
+        padded: bool = False,
+        grid: tuple[int, int] | None = None,
+        extra_tokens: int | None = None,
+        channels_last: bool = False,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise ModelError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
+        for name, encode in (("encode_text", encode_text), ("encode_image", encode_image)):
+            if not callable(encode):
+                raise ParameterError(f"{name}={encode!r} cannot be called; expected a function of a tensor")
+        self.model = model
+        self._encode_text = encode_text
+        self._encode_image = encode_image
+        self._text_layers = _layers(model, "text_layers", text_layers, False)
+        self._image_layers = _layers(model, "image_layers", image_layers, channels_last)
+        self._context_length = context_length
+        self._padded = padded
+        self._grid = grid
+        self._extra_tokens = extra_tokens
+
+    def towers(self) -> tuple[TextTower, ImageTower]:
+        """Its text and image tower."""
+        example = next(self.model.parameters())
+        vocabulary = next(
+            (part.num_embeddings for part in self.model.modules() if isinstance(part, nn.Embedding)), 2**31
+        )
+        return (
+            TextTower(
+                side="text",
+                root=self.model,
+                encode=lambda ids: self._encode_text(ids.to(example.device)),
+                layers=self._text_layers,
+                context_length=self._context_length,
+                vocabulary=vocabulary,
+                padded=self._padded,
+                end_of=lambda ids: len(ids) - 1,
+            ),
+            ImageTower(
+                side="image",
+                root=self.model,
+                encode=lambda pixels: self._encode_image(pixels.to(example)),
+                layers=self._image_layers,
+                call=self._encode_image,
+                size=None,
+                grid=self._grid,
+                extra=self._extra_tokens,
+            ),
+        )
+
+
+def knows(model: Any) -> bool:
+    """Whether it is a `DualEncoder`."""
+    return isinstance(model, DualEncoder)
+
+
+def towers(model: DualEncoder) -> tuple[TextTower, ImageTower]:
+    """Its text and image tower."""
+    return model.towers()
+
+
+def _layers(model: nn.Module, name: str, paths: Sequence[str], channels_last: bool) -> tuple[Layer, ...]:
+    modules = dict(model.named_modules())
+    if isinstance(paths, str) or not paths:
+        raise ParameterError(f"{name}={paths!r} is no list of module paths")
+    for path in paths:
+        if path not in modules:
+            raise ParameterError(
+                f"{name} has {path!r}, which is no module of the model: {_near(path, modules)}"
+            )
+    return tuple(Layer(path, modules[path], channels_last=channels_last) for path in paths)
+
+
+def _near(path: str, modules: dict[str, nn.Module]) -> str:
+    """The children of the longest part of `path` that exists."""
+    while path and path not in modules:
+        path = path.rpartition(".")[0]
+    children = ", ".join(repr(f"{path}.{name}".lstrip(".")) for name, _ in modules[path].named_children())
+    return f"{repr(path) if path else 'it'} has {children or 'no modules'}"

@@ -1,0 +1,229 @@
+r"""The last block of a tower, along the path from reference to input, at a cost that hardly grows with nodes.
+
+Only the pooled row (a picture's CLS, a caption's end-of-text) leaves the last block. Token `s` can reach
+it in two ways alone: through its own key and value, and, for the pooled row itself, through the query and
+the residual stream. So nothing here is ever computed for a row that is then thrown away.
+
+Notation, for one node ``a`` of the path ``x(a) = r + a d``:
+
+- LayerNorm is linear up to its scale: with centred, weighted ``r`` and ``d``, ``z = (r + a d) / sigma(a)``
+  and ``sigma(a)^2`` is a quadratic in ``a``. Keys and values of ``r`` and ``d`` are projected once; every
+  node only mixes them: ``k(a) = c (k_r + a k_d)`` with ``c = 1 / sigma(a)``.
+- The derivative of ``z`` in the direction ``d`` is ``alpha d + beta r`` with
+  ``beta = -c^3 (m_rd + a m_dd)`` and ``alpha = c + a beta``, ``m`` the mean products that make up sigma.
+- Biases (LayerNorm's and the projection's) shift every key alike, which attention weights do not feel, and
+  shift every value alike, which moves the output but none of its derivatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .onednn import fast_products
+
+Tail = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class LastBlock:
+    """The last residual attention block and what follows it, for the pooled row.
+
+    Attributes
+    ----------
+    norm_weight, norm_bias : Tensor
+        LayerNorm before attention, (width,).
+    norm_eps : float
+        Its epsilon.
+    in_weight, in_bias : Tensor
+        Query, key and value projections, (3, width, width) and (3, width).
+    out_weight, out_bias : Tensor
+        Output projection, layer scale included, (width, width) and (width,).
+    heads : int
+        Number of attention heads.
+    tail : callable
+        The pooled row after attention, (..., width), to the embedding, (..., embed): second half of the
+        block, final LayerNorm and projection.
+    """
+
+    norm_weight: Tensor
+    norm_bias: Tensor
+    norm_eps: float
+    in_weight: Tensor
+    in_bias: Tensor
+    out_weight: Tensor
+    out_bias: Tensor
+    heads: int
+    tail: Tail
+
+
+@dataclass(frozen=True)
+class Projected:
+    """Tokens at the block's input with what the path needs of them, projected once.
+
+    `tokens` and `centred` are (tokens, width), `query` is of the pooled row alone, (heads, head width),
+    `key` and `value` are (tokens, heads, head width); biases are left out. All of it is linear in the
+    tokens.
+    """
+
+    tokens: Tensor
+    centred: Tensor
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+
+def _project(block: LastBlock, tokens: Tensor, row: int) -> Projected:
+    centred = tokens - tokens.mean(-1, keepdim=True)
+    weighted = centred * block.norm_weight
+    shape = (-1, block.heads, tokens.shape[1] // block.heads)
+    query = (weighted[row] @ block.in_weight[0].T).reshape(shape[1:])
+    with fast_products():
+        key, value = (weighted @ block.in_weight[1:].flatten(0, 1).T).chunk(2, dim=-1)
+    return Projected(tokens, centred, query, key.reshape(shape), value.reshape(shape))
+
+
+@dataclass(frozen=True)
+class Attended:
+    """The pooled row's attention at each node, and its derivative in the direction of each token.
+
+    The derivative of head `h` at node `n` in the direction of token `s` is
+    ``of_reference[n,h,s] value_r[s,h] + of_step[n,h,s] value_d[s,h] - of_output[n,h,s] output[n,h]``;
+    the pooled row's own token adds `by_query[n,h]`, and moves the residual stream by its own ``d``.
+
+    Attributes
+    ----------
+    rows : Tensor
+        The pooled row after attention, (nodes, width).
+    of_reference, of_step, of_output : Tensor
+        (nodes, heads, tokens).
+    output, by_query : Tensor
+        Attention output without bias, and its derivative through the query, (nodes, heads, head width).
+    """
+
+    rows: Tensor
+    of_reference: Tensor
+    of_step: Tensor
+    of_output: Tensor
+    output: Tensor
+    by_query: Tensor
+
+
+class LastBlockPath:
+    """The straight path ``r + a d`` from `reference` to `tokens`, both (tokens, width), through a block.
+
+    `row` is the index of the pooled row.
+    """
+
+    def __init__(self, block: LastBlock, reference: Tensor, tokens: Tensor, row: int) -> None:
+        self.block = block
+        self.row = row
+        self.r = _project(block, reference, row)
+        self.d = _project(block, tokens - reference, row)
+
+    def bytes_per_node(self, cotangents: int) -> int:
+        """About how much memory one node takes while so many cotangents are integrated."""
+        return 2 * cotangents * self.block.heads * self.r.tokens[:, 0].nbytes
+
+    def embeddings(self, nodes: Tensor) -> Tensor:
+        """Embeddings at `nodes`, (nodes, embed)."""
+        return self.block.tail(self.attend(nodes).rows)
+
+    def attend(self, nodes: Tensor) -> Attended:
+        """Attention along the path at `nodes`, (nodes,)."""
+        block, r, d, row = self.block, self.r, self.d, self.row
+        a = nodes[:, None]
+        m_rr, m_rd, m_dd = (
+            (left.centred * right.centred).mean(-1) for left, right in ((r, r), (r, d), (d, d))
+        )
+        c = (m_rr + 2 * a * m_rd + a**2 * m_dd + block.norm_eps).rsqrt()
+        beta = -(c**3) * (m_rd + a * m_dd)
+        alpha = c + a * beta
+
+        width = block.norm_weight.shape[0]
+        head_shape = (block.heads, width // block.heads)
+        shift = block.norm_bias @ block.in_weight.transpose(1, 2) + block.in_bias
+        bias_query, _, bias_value = shift.reshape(3, *head_shape)
+        scale = head_shape[1] ** -0.5
+
+        def of_row(factor_r: Tensor, factor_d: Tensor) -> Tensor:
+            return factor_r[:, row, None, None] * r.query + factor_d[:, row, None, None] * d.query
+
+        def keys_with(query: Tensor, factor_r: Tensor, factor_d: Tensor) -> Tensor:
+            with_r, with_d = (torch.einsum("nhk,shk->nhs", query, p.key) for p in (r, d))
+            return factor_r[:, None] * with_r + factor_d[:, None] * with_d
+
+        def mix(weights: Tensor) -> Tensor:
+            by_r, by_d = weights * c[:, None], weights * (c * a)[:, None]
+            mixed = torch.einsum("nhs,shk->nhk", by_r, r.value)
+            return mixed + torch.einsum("nhs,shk->nhk", by_d, d.value)
+
+        query = scale * (of_row(c, c * a) + bias_query)
+        attention = keys_with(query, c, c * a).softmax(-1)
+        output = mix(attention)
+        by_key = attention * keys_with(query, beta, alpha)
+        through_query = attention * keys_with(scale * of_row(beta, alpha), c, c * a)
+        residual = r.tokens[row] + a * d.tokens[row]
+        return Attended(
+            rows=residual + (output + bias_value).flatten(1) @ block.out_weight.T + block.out_bias,
+            of_reference=attention * beta[:, None] + by_key * c[:, None],
+            of_step=attention * alpha[:, None] + by_key * (c * a)[:, None],
+            of_output=by_key,
+            output=output,
+            by_query=mix(through_query) - through_query.sum(-1, keepdim=True) * output,
+        )
+
+    def integrate_tangents(self, nodes: Tensor, weights: Tensor) -> Tensor:
+        """Token factors ``T[s] = sum_n w_n (d emb / d x_s)(a_n) d_s`` by forward mode, (tokens, embed).
+
+        One tangent through the tail for each token: the way when there are fewer tokens than
+        embedding dimensions, or when the factors are to be kept.
+        """
+        at = self.attend(nodes)
+        heads = (
+            torch.einsum("nhs,shk->snhk", at.of_reference, self.r.value)
+            + torch.einsum("nhs,shk->snhk", at.of_step, self.d.value)
+            - torch.einsum("nhs,nhk->snhk", at.of_output, at.output)
+        )
+        heads[self.row] += at.by_query
+        tangents = heads.flatten(2) @ self.block.out_weight.T
+        tangents[self.row] += self.d.tokens[self.row]
+
+        # Forward mode as the transpose of reverse mode: the cotangent's pull-back is linear in the cotangent,
+        # so its own derivative pushes tangents forward. Unlike torch.func.jvp it asks nothing of the modules.
+        with torch.enable_grad(), fast_products():
+            rows = at.rows.detach().requires_grad_()
+            embedded = self.block.tail(rows)
+            cotangent = torch.zeros_like(embedded, requires_grad=True)
+            pulled = torch.autograd.grad(embedded, rows, cotangent, create_graph=True)[0]
+            moved = torch.autograd.grad(pulled, cotangent, tangents, is_grads_batched=True)[0]
+        return torch.einsum("n,sne->se", weights, moved)
+
+    def integrate_cotangents(self, nodes: Tensor, weights: Tensor, cotangents: Tensor) -> Tensor:
+        """``T P^T`` for the factors P of this side, without forming P: (cotangents, tokens).
+
+        Each of `cotangents`, (cotangents, embed), goes backwards through the tail once and meets every
+        token's derivative in attention: the way when one pair is all that is wanted.
+        """
+        at = self.attend(nodes)
+        with torch.enable_grad(), fast_products():
+            rows = at.rows.detach().requires_grad_()
+            embedded = self.block.tail(rows)
+            each = cotangents[:, None].expand(-1, *embedded.shape)
+            back = torch.autograd.grad(embedded, rows, each, is_grads_batched=True)[0]
+        back = back * weights[:, None]  # (cotangents, nodes, width)
+        heads = (back @ self.block.out_weight).reshape(*back.shape[:2], *at.output.shape[1:])
+        with_r = torch.einsum("tnhk,shk->tnhs", heads, self.r.value)
+        with_d = torch.einsum("tnhk,shk->tnhs", heads, self.d.value)
+        with_output = torch.einsum("tnhk,nhk->tnh", heads, at.output)
+        met = (
+            torch.einsum("tnhs,nhs->ts", with_r, at.of_reference)
+            + torch.einsum("tnhs,nhs->ts", with_d, at.of_step)
+            - torch.einsum("tnh,nhs->ts", with_output, at.of_output)
+        )
+        met[:, self.row] += torch.einsum("tnhk,nhk->t", heads, at.by_query)
+        met[:, self.row] += back.sum(1) @ self.d.tokens[self.row]
+        return met

@@ -1,0 +1,5 @@
+"""The widget."""
+
+from .widget import ExplainWidget
+
+__all__ = ["ExplainWidget"]
