@@ -14,9 +14,10 @@ from playwright.sync_api import Locator, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
-sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+sys.path.insert(0, str(ROOT / "tests"))
 
-from harness import LabServer, Notebook, launch_chromium, write_notebook  # noqa: E402
+from support.browser import Notebook, launch_chromium  # noqa: E402
+from support.servers import LabServer, write_notebook  # noqa: E402
 
 SETUP = """
 from exclip_widget import ExplainWidget, demo

@@ -4,7 +4,7 @@ import os
 
 import hypothesis
 import pytest
-from support_table import SupportTable
+from support.support_table import SupportTable
 
 # The models are tiny: more threads would only wait for each other. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -9,19 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import (
-    CAPTIONS,
-    MODELS,
-    SMALL_CAPTIONS,
-    build,
-    inputs_of,
-    preprocess_for,
-    scene,
-    small_model,
-    tokenizer_for,
-)
-from oracle import assert_close, explain_slowly
 from PIL import Image
+from support.oracle import assert_close, explain_slowly
+from support.zoo.inputs import CAPTIONS, SMALL_CAPTIONS, scene
+from support.zoo.models import MODELS, build, inputs_of, preprocess_for, small_model, tokenizer_for
 from torch import nn
 
 from exclip_widget import Interactions, demo, explain

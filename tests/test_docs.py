@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from models import SmallTokenizer, scene
 from PIL import Image
+from support.zoo.inputs import scene
+from support.zoo.tokenizers import SmallTokenizer
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def snippets(page: str) -> list[str]:

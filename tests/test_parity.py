@@ -7,19 +7,12 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
-from models import (
-    CAPTIONS,
-    build,
-    clip_tokenizer,
-    inputs_of,
-    openai_model,
-    picture_size,
-    preprocess_for,
-    scene,
-)
-from oracle import assert_close, blocks_of, explain_slowly
 from PIL import Image
+from support.oracle import assert_close, blocks_of, explain_slowly
+from support.zoo.inputs import CAPTIONS, scene
+from support.zoo.models import build, inputs_of, openai_model, picture_size, preprocess_for
+from support.zoo.tokenizers import clip_tokenizer
+from support.zoo.weights import spread_normalisation
 from torch import Tensor, nn
 
 from exclip_widget import explain
@@ -31,7 +24,6 @@ with warnings.catch_warnings():
 
 SQUARE = ("plain", "one block", "layer scale", "openai", "openai, deep")
 """exclip takes square pictures, CLIP's vocabulary, and caption towers that sit in the model."""
-
 
 CASES = tuple(zip(CAPTIONS, range(4), (10, 3, 10, 7), strict=True))
 
@@ -128,12 +120,3 @@ def test_residual_network_equals_exclip(layer: int) -> None:
         **inputs_of(model),
     )
     assert_close(found.values, expected, 1e-4)
-
-
-def spread_normalisation(model: nn.Module) -> None:
-    """Running statistics as after training: those of a new model normalise nothing."""
-    random = torch.Generator().manual_seed(7)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.copy_(0.3 * torch.randn(module.running_mean.shape, generator=random))
-            module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=random))

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness import REACT_S, LabServer, Notebook, launch_chromium
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from support.browser import REACT_S, Notebook, launch_chromium
+from support.servers import LabServer
 
 # What the page looked like when the test ended, for a failure on a machine without a display.
 RESULTS = Path(__file__).parents[2] / "test-results"

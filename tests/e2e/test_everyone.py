@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import Notebook, wait_for_frame, write_notebook
 from playwright.sync_api import Locator, expect
+from support.browser import Notebook, wait_for_frame
+from support.servers import write_notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 DONE_MS = 300_000
 

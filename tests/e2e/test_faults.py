@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import CURRENT, Notebook, Wire, wait_for_frame, write_notebook
 from playwright.sync_api import Page, expect
+from support.browser import CURRENT, Notebook, Wire, wait_for_frame
+from support.servers import write_notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-
 DONE_MS = 300_000
 
 # A second at the layers that a method chooses by itself, minutes from the first layer on.

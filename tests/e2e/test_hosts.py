@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import REACT_S, ClassicServer, MarimoServer, Notebook, wait_for_frame, write_notebook
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
+from support.browser import REACT_S, Notebook, wait_for_frame
+from support.servers import ClassicServer, MarimoServer, write_notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-
 RESULTS = Path(__file__).parents[2] / "test-results"
 DONE_MS = 300_000
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Notebook, wait_for_frame, write_notebook
 from playwright.sync_api import Locator, expect
+from support.browser import Notebook, wait_for_frame
+from support.servers import write_notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-
 DONE_MS = 300_000
 
 MAKE = """

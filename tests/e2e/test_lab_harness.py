@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import Notebook, write_notebook
 from playwright.sync_api import expect
+from support.browser import Notebook
+from support.servers import write_notebook
 
 pytestmark = pytest.mark.e2e
 

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import REACT_S, Notebook, wait_for_frame
 from playwright.sync_api import Locator, expect
+from support.browser import REACT_S, Notebook, wait_for_frame
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.ipynb"
 # Importing torch and loading the model in a new kernel, beside whatever else the machine does.
 DONE_MS = 300_000

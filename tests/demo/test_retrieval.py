@@ -1,0 +1,17 @@
+"""Retrieval: the model is what the documentation says."""
+
+from __future__ import annotations
+
+from exclip_widget import demo
+from exclip_widget.demo.retrieval import colour_binding, held_out_scenes, recall_at_1
+
+
+def test_the_model_reaches_what_the_documentation_says(book: demo.PictureBook) -> None:
+    assert min(recall_at_1(book.model, book.tokenizer)) >= 0.95
+    assert min(colour_binding(book.model, book.tokenizer)) >= 0.85
+
+
+def test_held_out_scenes_have_one_answer_each() -> None:
+    found = [{(g.colour, g.kind) for g in scene.groups} for scene in held_out_scenes(40)]
+    assert len(found) == 40
+    assert not any(a <= b for i, a in enumerate(found) for j, b in enumerate(found) if i != j)

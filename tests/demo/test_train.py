@@ -1,0 +1,51 @@
+"""Training of the picture book's model: its data, and that it resumes."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exclip_widget.demo import train
+
+SEEDS = st.integers(0, 2**31)
+
+
+@given(SEEDS)
+def test_twins_differ_in_their_captions(seed: int) -> None:
+    scene, twin, caption, other = train.twins(random.Random(seed))
+    assert scene != twin
+    assert caption != other
+
+
+def test_training_resumes_where_it_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is cut off after its first checkpoint ends with the weights of one that was not."""
+    monkeypatch.setattr(train, "RECIPE", train.Recipe(batch=4, warmup=1))
+    monkeypatch.setattr(train, "colour_binding", lambda *_: (0.0, 0.0))
+    monkeypatch.setattr(train, "DataLoader", lambda data, **_: map(data.__getitem__, range(len(data))))
+
+    def run(name: str, seed: int = 1, checkpoints: int = 3) -> bytes:
+        evaluations = iter([(0.0, 0.0)] * checkpoints)
+        monkeypatch.setattr(train, "recall_at_1", lambda *_: next(evaluations))
+        train.train(tmp_path / name, seed=seed, steps=3, every=1)
+        return (tmp_path / name / "picture_book.safetensors").read_bytes()
+
+    whole = run("whole")
+    with pytest.raises(StopIteration):
+        run("parts", checkpoints=1)
+    assert torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)["step"] == 1
+    assert run("parts") == whole
+    with pytest.raises(SystemExit, match="seed 1"):
+        run("parts", seed=2)
+
+
+def test_command_line_tells_its_options() -> None:
+    command = [sys.executable, "-m", "exclip_widget.demo.train", "--help"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "--seed" in printed

@@ -1,0 +1,308 @@
+"""Tokenizers of every kind: their own ids, pieces as people read them, special tokens and padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from support.captions import (
+    HUGGING_FACE,
+    KINDS,
+    Tower,
+    byte_level,
+    places,
+    read,
+    refusal,
+    shown,
+    specials,
+    tokenizer,
+    tower_of,
+    wrapped,
+)
+from support.definitions import assert_agree, definition
+from support.explaining import values_or_refusal
+from support.zoo.inputs import picture, scene
+from support.zoo.models import build, preprocess_for
+from support.zoo.openai import clip
+from support.zoo.tokenizers import CONTEXT, SmallTokenizer
+
+from exclip_widget import (
+    CaptionError,
+    ExclipError,
+    ParameterError,
+    explain,
+)
+from exclip_widget.demo.picture_book import PictureBookTokenizer
+from exclip_widget.inputs.caption import read_caption
+from exclip_widget.inputs.tokenizers import token_ids
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "open_clip",
+            "the<The cat 's café<CAFÉ , two - tone boats ! i<İ \u0307<İ r<R �<漢+�<漢+�<漢+x �<🦊+�<🦊",
+        ),
+        ("clip", "the<The cat 's café<CAFÉ , two - tone boats ! i<İ \u0307<İ r<R �<漢+�<漢+�<漢+x �<🦊+�<🦊"),
+        (
+            "clip of transformers",
+            "the<The cat 's café<CAFÉ , two - tone boats ! i<İ+\u0307<İ+r<R �<漢+�<漢+�<漢+x �<🦊+�<🦊",
+        ),
+        (
+            "unigram",
+            "_+<unk><T+h+e cat ' s _+C+A+<unk><FÉ , _+two <unk><- t+o+n+e boat+s ! "
+            "_+<unk><İ+R _+漢+x <unk><🦊",
+        ),
+        (
+            "byte fallback",
+            "T+h+e cat ' s _+C+A+F+�<É+�<É , _+two - tone boat+s ! _+�<İ+�<İ+R _+漢+x �<🦊+�<🦊+�<🦊+�<🦊",
+        ),
+        ("word piece", "the<The cat ' s cafe<CAFÉ , two [UNK]<- tone boat+s ! i<İ+r<R 漢+[UNK]<x🦊"),
+        (
+            "byte level",
+            "T+h+e cat ' s _+C+A+F+�<É+�<É , _+two - tone boat+s ! "
+            "_+�<İ+�<İ+R _+�<漢+�<漢+�<漢+x �<🦊+�<🦊+�<🦊+�<🦊",
+        ),
+        (
+            "slow bytes",
+            "T+h+e _+c+a+t ' s _+C+A+F+�<É+�<É , _+_+t+w+o - t+o+n+e _+b+o+a+t+s ! "
+            "_+�<İ+�<İ+R _+�<漢+�<漢+�<漢+x �<🦊+�<🦊+�<🦊+�<🦊",
+        ),
+        ("wrapped unigram", "the<The cat s café<CAFÉ two t+o+n+e boat+s _+i<İ+<unk><İ+r<R _+漢+x <unk><🦊"),
+    ],
+)
+def test_pieces(name: str, expected: str, padded: bool) -> None:
+    """Each piece without its tokenizer's marks, with its characters as written, words apart."""
+    assert shown(read("The cat's CAFÉ,  two-tone boats! İR 漢x🦊", name, padded=padded)) == expected
+
+
+AROUND = {
+    "open_clip": ["<sot>", "<eot>"],
+    "clip": ["<sot>", "<eot>"],
+    "clip of transformers": ["<sot>", "<eot>"],
+    "unigram": ["</s>"],
+    "padded by its end": ["</s>"],
+    "byte fallback": ["<eos>"],
+    "word piece": ["[CLS]", "[SEP]"],
+    "byte level": ["<s>", "</s>"],
+    "slow unigram": [],
+    "slow siglip": ["</s>"],
+    "slow bytes": ["</s>"],
+    "wrapped unigram": ["</s>"],
+    "wrapped for SigLIP": ["</s>"],
+    "wrapped word piece": ["[CLS]"],
+    "wrapped byte level": ["<s>", "</s>"],
+    "wrapped as CLIPS": ["[CLS]", "[SEP]", "[CLS]"],
+}
+"""Special tokens of each kind, as they are spelled."""
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_special_tokens_and_padding(name: str) -> None:
+    """All padding is one last token, which owns the rest of the ids."""
+    caption = read("a red boat", name, padded=True)
+    assert specials(caption) == [*AROUND[name], "<pad>"]
+    assert all(span is None for span, word in zip(caption.spans, caption.words, strict=True) if word < 0)
+    last = len(caption.tokens) - 1
+    assert caption.owners.shape == caption.ids.shape == (tower_of(name).context_length,)
+    expected = list(range(last)) + [last] * (len(caption.ids) - last)
+    if name == "wrapped as CLIPS":  # Its class token comes after the padding.
+        expected = [*range(last - 1), *[last] * (len(caption.ids) - last), last - 1]
+    assert caption.owners.tolist() == expected
+
+
+@pytest.mark.parametrize("name", HUGGING_FACE)
+def test_padding_on_the_left(name: str) -> None:
+    given = tokenizer(name)
+    side, given.padding_side = given.padding_side, "left"
+    try:
+        caption = read("a red boat", name, padded=True)
+    finally:
+        given.padding_side = side
+    last = len(caption.tokens) - 1
+    assert caption.tokens[-1] == "<pad>"
+    assert caption.owners.tolist() == [last] * (len(caption.ids) - last) + list(range(last))
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if not name.startswith("slow")])
+def test_context_full_to_the_last_token(name: str) -> None:
+    """No padding is left; one piece more is refused with the number of tokens."""
+    context = tower_of(name).context_length
+    stripped = name == "wrapped word piece"  # of its end, which has had its place all the same
+    words = ["a"] * (context - len(AROUND[name]) - stripped)
+    caption = read(" ".join(words), name, padded=True)
+    assert caption.ids.shape == (context,)
+    assert ("<pad>" in caption.tokens) == stripped
+    for padded in (False, True):
+        with pytest.raises(CaptionError, match=str(context)) as refusal:
+            read(" ".join([*words, "a"]), name, padded=padded)
+        assert name == "clip" or f"takes {context + 1} tokens" in str(refusal.value)
+
+
+def test_clip_is_clip_in_every_library() -> None:
+    text = "Two Dogs, one café: the cat's nap!"
+    first, *others = (read(text, name) for name in ("open_clip", "clip", "clip of transformers"))
+    for other in others:
+        assert (other.tokens, other.spans, other.words) == (first.tokens, first.spans, first.words)
+        torch.testing.assert_close(other.ids, first.ids)
+
+
+@pytest.mark.parametrize("name", HUGGING_FACE)
+def test_truncation_of_its_own_is_not_obeyed(name: str) -> None:
+    given = tokenizer(name)
+    longest, given.model_max_length = given.model_max_length, 6
+    try:
+        if given.is_fast:
+            given.backend_tokenizer.enable_truncation(6)
+        caption = read("a red boat, a cat, a dog, a fish", name)
+    finally:
+        given.model_max_length = longest
+    assert places(caption)[-1] == "fish" or "h" in str(places(caption)[-2:])
+
+
+def test_no_token_to_pad_with() -> None:
+    pytest.importorskip("transformers")
+    given = byte_level()
+    given.pad_token = None
+    assert "padding" in refusal(ParameterError, "a boat", given, Tower(padded=True))
+    assert read_caption("a boat", given, Tower()).tokens == ("<s>", "a", "boat", "</s>")
+
+
+@pytest.mark.parametrize("name", ["unigram", "wrapped unigram", "open_clip"])
+def test_ids_that_the_model_has_not(name: str) -> None:
+    message = refusal(ParameterError, "a red boat", tokenizer(name), tower_of(name, vocabulary=3))
+    assert "below 3" in message
+
+
+def test_a_wrapper_that_gives_other_ids() -> None:
+    given = wrapped("word piece")
+    given.clean_fn = lambda text: text.replace("boat", "dog") if isinstance(text, str) else text
+    given.tokenizer, honest = tokenizer("word piece"), given.tokenizer
+    assert read_caption("a boat", given, Tower()).tokens == ("[CLS]", "a", "dog", "[SEP]")
+
+    class Other(type(given)):
+        def __call__(self, text: str) -> torch.Tensor:
+            return super().__call__(text + " fish")[:, [0, 3, 2, 1, *range(4, 64)]]
+
+    given.__class__ = Other
+    given.tokenizer = honest
+    assert "other ids" in refusal(ParameterError, "a boat", given, Tower())
+
+
+def test_only_ids_are_told() -> None:
+    """Places are told from what the tokenizer makes of the words one by one."""
+    caption = read_caption("A red boat, a dog", SmallTokenizer(), Tower(SmallTokenizer.context_length))
+    assert specials(caption) == ["<sot>", "<eot>"]
+    assert places(caption)[1:-1] == ["A", "red", "boat", ",", "a", "dog"]
+    assert caption.tokens[1] == caption.tokens[5] == f"[{caption.ids[1]}]"
+    assert caption.words == (-1, 0, 1, 2, 3, 4, 5, -1)
+
+
+def test_only_the_ids_that_count() -> None:
+    """A tower that does not read the padding needs none; one that does takes no less than all."""
+
+    def tokenize(text: str) -> torch.Tensor:
+        row = SmallTokenizer()(text)
+        return row[:, : int(row.argmax()) + 1]
+
+    padded = read_caption("a red boat", SmallTokenizer(), Tower(SmallTokenizer.context_length))
+    caption = read_caption("a red boat", tokenize, Tower(SmallTokenizer.context_length))
+    assert (caption.tokens, caption.spans) == (padded.tokens, padded.spans)
+    message = refusal(ParameterError, "a", tokenize, Tower(SmallTokenizer.context_length, padded=True))
+    assert f"(1, {SmallTokenizer.context_length})" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "around"),
+    [
+        ("unigram", ["<eot>", "<pad>"]),
+        ("padded by its end", ["<eot>", "<pad>"]),
+        ("word piece", ["<sot>", "<eot>", "<pad>"]),
+        ("byte fallback", ["<eot>", "<pad>"]),
+    ],
+)
+def test_hidden_in_a_function(name: str, around: list[str]) -> None:
+    """What surrounds the empty caption is special, and one id over and over at the end is padding."""
+    given = tokenizer(name)
+
+    def tokenize(text: str) -> torch.Tensor:
+        encoded = given(text, padding="max_length", max_length=64, truncation=True)
+        return torch.tensor([encoded["input_ids"]])
+
+    caption = read_caption("two red dogs", tokenize, Tower(padded=True))
+    known = read("two red dogs", name, padded=True)
+    assert specials(caption) == around
+    assert caption.ids.tolist() == known.ids.tolist()
+    assert caption.owners.tolist() == known.owners.tolist()
+
+
+def test_the_picture_books_tokenizer() -> None:
+    given = PictureBookTokenizer()
+    for padded in (False, True):
+        caption = read_caption("a red zeppelin", given, Tower(given.context_length, padded))
+        assert caption.tokens == ("<sot>", "a", "red", "zeppelin", "<eot>") + ("<pad>",) * padded
+        assert places(caption)[1:4] == ["a", "red", "zeppelin"]
+
+
+def test_ids_of_the_empty_caption() -> None:
+    """A reference may be made of it, where it is no caption of its own."""
+    pytest.importorskip("transformers")
+    assert token_ids("", tokenizer("clip of transformers"), Tower()).tolist() == [49406, 49407]
+    assert token_ids("", tokenizer("clip of transformers"), Tower(padded=True)).shape == (64,)
+    assert token_ids("", tokenizer("open_clip"), Tower(77)).shape == (77,)
+    assert token_ids("", tokenizer("slow unigram"), Tower()).shape == (0,)
+
+
+def _ids(*values: int, length: int = CONTEXT) -> torch.Tensor:
+    row = torch.zeros(1, length, dtype=torch.long)
+    row[0, : len(values)] = torch.tensor(values)
+    return row
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        lambda _: "ids",
+        lambda _: None,
+        lambda _: [[49406, 320, 49407]],
+        lambda _: _ids(49406, 320, 49407)[0, :0],
+        lambda _: _ids(49406, 320, 49407, length=CONTEXT + 1),
+        lambda _: _ids(49406, 320, 49407).repeat(2, 1),
+        lambda _: _ids(49406, 320, 49408),
+        lambda _: _ids(-1, 320, 49407),
+        lambda _: _ids(49406, 320, 49407) + 0.5,
+        lambda _: _ids(0),
+    ],
+    ids=["str", "None", "list", "empty", "long", "two", "beyond", "negative", "float", "no eot"],
+)
+def test_tokenizer_that_gives_nonsense(tokenizer: Callable[[str], Any]) -> None:
+    """A clear error, or, where the ids can be made out, an explanation."""
+    outcome = values_or_refusal(ExclipError, picture(), tokenizer=tokenizer)
+    if isinstance(outcome, str):
+        assert "token" in outcome.lower()
+    else:
+        assert np.isfinite(outcome).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "tokenizer"),
+    [
+        ("plain", open_clip.tokenize),
+        ("openai", clip.tokenize),
+        ("small vocabulary", lambda text: SmallTokenizer()(f"{text}")),
+    ],
+)
+def test_a_tokenizer_may_be_a_plain_function(name: str, tokenizer: object) -> None:
+    """The ids that open and close the caption then come from the caption's own ids."""
+    model, image = build(name), Image.fromarray(scene(0))
+    inputs = {"preprocess": preprocess_for(model), "tokenizer": tokenizer}
+    found = explain(model, image, "a red boat", steps=3, rule="right", **inputs)
+    assert (found.tokens[0], found.tokens[-1], len(found.tokens)) == ("<sot>", "<eot>", 5)
+    assert_agree(found, definition(model, image, "a red boat", rule="right", steps=3), 1e-4)

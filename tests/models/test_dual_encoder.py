@@ -1,0 +1,56 @@
+"""A model of the user's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.explaining import IMAGE
+from support.zoo.tokenizers import SmallTokenizer
+from torch import nn
+
+from exclip_widget import DualEncoder, explain
+
+
+class _Slots(nn.Module):
+    """A picture encoder whose five slots are no grid of the picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slots = nn.Linear(3, 40)
+        self.last = nn.Linear(8, 6)
+        self.words = nn.Embedding(64, 8)
+
+    def image(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.last(self.slots(pixels.mean((2, 3))).reshape(len(pixels), 5, 8)).square().mean(1)
+
+    def text(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.last(self.words(ids)).tanh().mean(1)
+
+
+def test_tokens_that_are_no_grid_are_named() -> None:
+    model = _Slots()
+
+    def own(**more: Any) -> DualEncoder:
+        layers = {"text_layers": ["last"], "image_layers": ["last"]}
+        return DualEncoder(model, encode_text=model.text, encode_image=model.image, **layers, **more)
+
+    inputs = {"tokenizer": SmallTokenizer(), "preprocess": preprocess_of(48, 64)}
+    with pytest.raises(TypeError, match=r"the 5 tokens at layer 'last' are no grid .* 48 x 64 pixels.*grid="):
+        explain(own(), IMAGE, "a boat", **inputs)
+    result = explain(own(grid=(2, 2), extra_tokens=1), IMAGE, "a boat", **inputs)
+    assert result.values.shape[1:] == (2, 2)
+    assert result.cls.any()
+    with pytest.raises(TypeError, match=r"holds 5 tokens; expected a grid of 3 x 2"):
+        explain(own(grid=(3, 2)), IMAGE, "a boat", **inputs)
+
+
+def preprocess_of(height: int, width: int) -> Any:
+    def preprocess(image: Image.Image) -> torch.Tensor:
+        small = np.asarray(image.resize((width, height)), dtype=np.float32) / 255
+        return torch.from_numpy(small).permute(2, 0, 1)
+
+    return preprocess

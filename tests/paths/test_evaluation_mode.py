@@ -1,0 +1,83 @@
+"""Whatever mode the model and torch are in, the explanation is of the model as it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.explaining import values_of, values_or_refusal
+from support.oracle import assert_close
+from support.zoo.inputs import picture
+from support.zoo.models import build, open_clip_model
+from support.zoo.weights import mild
+
+from exclip_widget import ModelError
+
+
+@pytest.mark.parametrize("layer", [-1, 0])
+def test_model_in_training_mode(layer: int) -> None:
+    """Patches are dropped in training; an explanation is of the model as it is used."""
+    model = open_clip_model(vision={"patch_dropout": 0.5}, seed=1)
+    options = {"model": model, "image_layer": layer, "text_layer": layer}
+    expected = values_of(picture(), **options)
+    model.train()
+    model.visual.transformer.eval()
+    np.testing.assert_array_equal(values_of(picture(), **options), expected)
+    assert model.training
+    assert model.visual.patch_dropout.training
+    assert not model.visual.transformer.resblocks[0].training
+
+
+@pytest.mark.parametrize(
+    "context", [torch.no_grad, torch.inference_mode, torch.enable_grad, torch.set_grad_enabled]
+)
+@pytest.mark.parametrize("layer", [-1, 0])
+@pytest.mark.parametrize("name", ["plain", "openai"])
+def test_gradient_modes(name: str, layer: int, context: Callable[..., Any]) -> None:
+    options = {"model": build(name), "text_layer": layer, "image_layer": layer}
+    expected = values_of(picture(), **options)
+    with context(False) if context is torch.set_grad_enabled else context():
+        before = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        np.testing.assert_array_equal(values_of(picture(), **options), expected)
+        assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == before
+
+
+def test_model_made_in_inference_mode() -> None:
+    """Its parameters can never take part in autograd."""
+    with torch.inference_mode():
+        model = build("plain")
+    assert all(parameter.is_inference() for parameter in model.parameters())
+    outcome = values_or_refusal(ModelError, picture(), model=model)
+    if isinstance(outcome, str):
+        assert "inference" in outcome
+        return
+    np.testing.assert_allclose(outcome, values_of(picture()), rtol=1e-3, atol=1e-6)
+
+
+def test_frozen_model() -> None:
+    model = build("plain").requires_grad_(False)
+    np.testing.assert_allclose(values_of(picture(), model=model), values_of(picture()), rtol=1e-3, atol=1e-6)
+
+
+def test_another_default_dtype() -> None:
+    expected = values_of(picture())
+    torch.set_default_dtype(torch.float64)
+    try:
+        values = values_of(picture())
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert_close(values, expected, 1e-6)
+
+
+def test_under_autocast() -> None:
+    """Lower precision is allowed there; another result is not."""
+    model = mild(open_clip_model())
+    expected = values_of(picture(), model=model)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        values = values_of(picture(), model=model)
+        assert torch.is_autocast_enabled("cpu")
+    assert_close(values, expected, 5e-2)

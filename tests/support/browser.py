@@ -1,0 +1,306 @@
+"""A real Chromium, driven from Python.
+
+``Notebook`` is one notebook open in one page of a Jupyter server (`support.servers`), ``Wire`` what connects
+such a page with its kernel. None of them knows pytest.
+"""
+
+import json
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, Playwright, WebSocketRoute
+
+# Upper bounds, for a machine that has other work; none of them is ever waited out on a free one.
+READY_MS = 180_000
+REACT_S = 60
+
+# No sandbox because CI runs as root; the rest keeps Chromium from calling home.
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+# Console errors that JupyterLab itself logs, each with its reason. Keep it short.
+ALLOWED_CONSOLE_ERRORS: tuple[str, ...] = ()
+
+# Finds the notebook in front; every snippet below starts from it.
+CURRENT = "const panel = window.jupyterapp.shell.currentWidget;"
+
+
+def find_chromium() -> str:
+    """Path of Chromium or Chrome: $EXCLIP_CHROMIUM, or the first that is installed."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    chosen = os.environ.get("EXCLIP_CHROMIUM")
+    found = chosen or next(filter(None, map(shutil.which, names)), None)
+    if found is None or not Path(found).is_file():
+        message = f"no Chromium at {chosen}" if chosen else f"no Chromium found (tried {', '.join(names)})"
+        raise FileNotFoundError(f"{message}; install one or set EXCLIP_CHROMIUM=/path/to/chromium")
+    return found
+
+
+def launch_chromium(playwright: Playwright) -> Browser:
+    """Starts the system's Chromium, headless."""
+    return playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_ARGUMENTS)
+
+
+class Notebook:
+    """A notebook open in a page, its kernel idle.
+
+    Parameters
+    ----------
+    page
+        A new page; its console is listened to from here on.
+    url
+        From `LabServer.url`.
+    """
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error.stack or error}"))
+        page.goto(url)
+        self.wait_until_idle()
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not any(known in message.text for known in ALLOWED_CONSOLE_ERRORS):
+            where = message.location
+            self.errors.append(f"{message.text} ({where.get('url')}:{where.get('lineNumber')})")
+
+    def wait_until_idle(self, timeout_ms: float = READY_MS) -> None:
+        """Waits until the notebook is loaded and its kernel connected and idle."""
+        self.page.wait_for_function(
+            """() => {
+                const context = window.jupyterapp?.shell.currentWidget?.context;
+                const kernel = context?.sessionContext?.session?.kernel;
+                return context?.isReady && context.sessionContext.isReady
+                    && kernel?.connectionStatus === "connected" && kernel.status === "idle";
+            }""",
+            timeout=timeout_ms,
+        )
+        self._wait_until_splash_is_gone()
+
+    def _wait_until_splash_is_gone(self) -> None:
+        # It lies over the page while it fades, and a second one within that time makes Lab throw.
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached")
+
+    def run_all(self) -> None:
+        """Starts all cells and returns at once; wait for what they show, or for the last of them."""
+        # Not awaited in the page either, where a cell that never ends would hang the evaluation.
+        self.page.evaluate(
+            """() => {
+                window.allCellsRan = false;
+                void window.jupyterapp.commands.execute("notebook:run-all-cells")
+                    .finally(() => { window.allCellsRan = true; });
+            }"""
+        )
+
+    def wait_until_run(self, timeout_ms: float = READY_MS) -> None:
+        """Waits until the last cell that `run_all` started has ended."""
+        self.page.wait_for_function("() => window.allCellsRan", timeout=timeout_ms)
+        self.check_cells()
+
+    def wait_for(self, selector: str, timeout_ms: float = READY_MS) -> Locator:
+        """Waits until `selector` is visible, failing at once when a cell fails instead."""
+        found = self.page.locator(selector).first
+        end = time.monotonic() + timeout_ms / 1000
+        while True:
+            try:
+                found.wait_for(timeout=500)
+            except Error:
+                self.check_cells()
+                if time.monotonic() > end:
+                    raise
+            else:
+                return found
+
+    def check_cells(self) -> None:
+        """Raises if a cell has ended in a Python exception."""
+        failures = self.page.evaluate(
+            f"""() => {{
+                {CURRENT}
+                return [...panel.content.model.cells]
+                    .flatMap(cell => cell.toJSON().outputs ?? [])
+                    .filter(output => output.output_type === "error")
+                    .map(output => output.traceback.join("\\n"));
+            }}"""
+        )
+        if failures:
+            raise AssertionError("a cell failed:\n" + "\n".join(failures))
+
+    def check_console(self) -> None:
+        """Raises if the page has logged an error or thrown one."""
+        if self.errors:
+            raise AssertionError("errors in the browser's console:\n" + "\n".join(self.errors))
+
+    def execute(self, code: str) -> str:
+        """Runs code in the notebook's kernel, beside its cells; returns what it printed."""
+        result = self.page.evaluate(
+            f"""async code => {{
+                {CURRENT}
+                const kernel = panel.context.sessionContext.session.kernel;
+                const future = kernel.requestExecute({{ code, store_history: false }});
+                const result = {{ printed: "", error: null }};
+                future.onIOPub = ({{ header, content }}) => {{
+                    if (header.msg_type === "error") result.error = content.traceback.join("\\n");
+                    else if (content.name === "stdout") result.printed += content.text;
+                }};
+                await future.done;
+                return result;
+            }}""",
+            code,
+        )
+        if result["error"]:
+            raise AssertionError(f"in the kernel, {code!r} failed:\n{result['error']}")
+        return str(result["printed"])
+
+    def value(self, expression: str) -> Any:
+        """Value of a Python expression in the notebook's kernel, through JSON."""
+        return json.loads(self.execute(f"import json as _json; print(_json.dumps({expression}))"))
+
+    def wait_for_value(self, expression: str, expected: Any, timeout_s: float = REACT_S) -> None:
+        """Waits until a Python expression in the kernel equals `expected`."""
+        end = time.monotonic() + timeout_s
+        while (value := self.value(expression)) != expected:
+            if time.monotonic() > end:
+                raise AssertionError(f"{expression} is {value!r}, expected {expected!r}")
+            self.page.wait_for_timeout(50)
+
+    def set_theme(self, theme: str) -> None:
+        """Switches the Lab to its "light" or "dark" theme."""
+        name = f"JupyterLab {theme.title()}"
+        self.page.evaluate(
+            """theme => {
+                void window.jupyterapp.commands.execute("apputils:change-theme", { theme });
+            }""",
+            name,
+        )
+        self.page.wait_for_selector(f'body[data-jp-theme-name="{name}"]', state="attached")
+        self._wait_until_splash_is_gone()
+
+    def set_size(self, width: int, height: int) -> None:
+        """Sets the size of the page, in CSS pixels."""
+        self.page.set_viewport_size({"width": width, "height": height})
+
+    def close_side_bar(self) -> None:
+        """Folds the file browser away, for the notebook's full width."""
+        self.page.evaluate("() => { window.jupyterapp.shell.collapseLeft(); }")
+
+    def drag(self, target: Locator, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drags the mouse over `target`; both ends as fractions of its width and height."""
+        target.scroll_into_view_if_needed()
+        box = target.bounding_box()
+        assert box is not None, "the target of the drag is not visible"
+        (x0, y0), (x1, y1) = (
+            (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)
+        )
+        self.page.mouse.move(x0, y0)
+        self.page.mouse.down()
+        self.page.mouse.move(x1, y1, steps=8)
+        self.page.mouse.up()
+
+    def screenshot(self, path: Path) -> None:
+        """Takes a picture of the page as it is."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=path)
+
+    def save_and_reopen(self) -> None:
+        """Saves the notebook with the state of its widgets, ends its kernel, and opens it in a new page.
+
+        It has a kernel again, but one that has run nothing. Without any, Lab's widget manager fails before it
+        reads the state (jupyter-widgets/ipywidgets#3773).
+        """
+        self.page.evaluate(
+            f"""async () => {{
+                {CURRENT}
+                const {{ commands }} = window.jupyterapp;
+                await commands.execute("@jupyter-widgets/jupyterlab-manager:saveWidgetState");
+                await commands.execute("docmanager:save");
+            }}"""
+        )
+        self.shut_down()
+        workspace, _, path = self.page.url.partition("/tree/")
+        self.page.goto(f"{workspace}-again/tree/{path}")
+        self.wait_until_idle()
+
+    def shut_down(self) -> None:
+        """Ends the kernel, whose model would stay in memory otherwise."""
+        self.page.evaluate(f"async () => {{ {CURRENT} await panel.context.sessionContext.shutdown(); }}")
+
+
+class Wire:
+    """The connections between a page and its kernel, to be cut.
+
+    Parameters
+    ----------
+    page
+        A new page; what it has connected before cannot be cut.
+    """
+
+    # Lab comes back by itself, but not after 1000 and 1001, which say that the other end wanted it so.
+    LOST = 4000
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._whole = True
+        self._ends: list[tuple[WebSocketRoute, WebSocketRoute]] = []
+        page.route_web_socket(re.compile("/api/kernels/[^/]+/channels"), self._connect)
+
+    def _connect(self, browser: WebSocketRoute) -> None:
+        if not self._whole:
+            browser.close(code=self.LOST)
+            return
+        server = browser.connect_to_server()
+        # Told by `_lose` alone: a server that does not see that the browser has gone is a case of its own.
+        browser.on_close(lambda *_: server.close() if self._whole else None)
+        self._ends.append((browser, server))
+
+    def _lose(self, *, seen: bool) -> None:
+        ends, self._ends = self._ends, []
+        for browser, server in ends:
+            if seen:
+                server.close()
+            browser.close(code=self.LOST)
+
+    def drop(self) -> None:
+        """Ends the connections as a restarted proxy does: both sides see it, and new ones can be made."""
+        self._lose(seen=True)
+
+    def cut(self) -> None:
+        """Ends them as a lost network does: the server sees nothing and goes on sending, to nobody."""
+        self._whole = False
+        self._lose(seen=False)
+        self.wait_for("connecting")
+
+    def mend(self) -> None:
+        """Makes connections possible again, and one at once, as Lab's menu does: Lab itself may wait long."""
+        self._whole = True
+        self._page.evaluate(
+            """() => { void window.jupyterapp.commands.execute("notebook:reconnect-to-kernel"); }"""
+        )
+        self.wait_for("connected")
+
+    def wait_for(self, status: str) -> None:
+        """Waits until Lab says this of its connection."""
+        self._page.wait_for_function(
+            f"""status => {{
+                {CURRENT}
+                return panel.context.sessionContext.session.kernel.connectionStatus === status;
+            }}""",
+            arg=status,
+            timeout=READY_MS,
+        )
+
+
+def wait_for_frame(page: Page) -> None:
+    """Waits until what is drawn in the next frame is drawn: however long a machine takes for one."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")

@@ -1,0 +1,384 @@
+"""The definitions, computed the slow way in float64, for any family; nothing is shared with the engine.
+
+An encoder is cut at the input of a module by a hook and run in full, one image or caption at a time, on the
+full context. Jacobians are taken one embedding component and one node at a time, and every interaction is
+the paper's sum over both inner widths. Here every site of the input counts: patches, class tokens and
+padding. What the engine gains by algebra (factors, one row instead of all, the cut at EOT) is absent, so an
+error in that algebra cannot hide.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from support.zoo.families import Family, Inputs
+
+Encode = Callable[["Inputs"], Tensor]
+
+
+@dataclass(frozen=True)
+class CutTruth:
+    """What a method's definition gives for one caption and one image."""
+
+    values: np.ndarray
+    """One number for every text site and image site, (text sites, image sites)."""
+    similarity: float
+    """Cosine of the two embeddings."""
+    total: float = float("nan")
+    """What all interactions sum to when the integrals are exact."""
+    cancelled: float = 0.0
+    """How large an entry could have been had nothing cancelled within it."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The same of a CLIP model, with the patches of its image in their grid."""
+
+    values: np.ndarray
+    """Interactions of tokens and patches, (tokens, rows, columns)."""
+    cls: np.ndarray
+    """Interactions of tokens and the class token, (tokens,)."""
+    total: float
+    """What all interactions sum to when the integrals are exact."""
+    similarity: float
+    """Cosine of the two embeddings."""
+
+
+def nodes_and_weights(
+    rule: str, steps: int, embedding_at: Callable[[float], Tensor]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The quadrature rules, written here a second time on purpose."""
+    if rule == "right":
+        return np.arange(1, steps + 1) / steps, np.full(steps, 1 / steps)
+    if rule == "midpoint":
+        return (np.arange(steps) + 0.5) / steps, np.full(steps, 1 / steps)
+    if rule == "gauss-legendre":
+        nodes, weights = np.polynomial.legendre.leggauss(steps)
+        return (nodes + 1) / 2, weights / 2
+    if rule == "arc-length":
+        return _along_the_curve(*nodes_and_weights("gauss-legendre", steps, embedding_at), embedding_at)
+    raise ValueError(rule)
+
+
+def _along_the_curve(
+    nodes: np.ndarray, weights: np.ndarray, embedding_at: Callable[[float], Tensor]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Legendre in the length of the curve, whose speed is a polynomial's exponential."""
+    with torch.no_grad():
+        curve = [embedding_at(part / 12) for part in range(13)]
+    moved = np.array([float((b - a).norm()) for a, b in itertools.pairwise(curve)])
+    centres = (np.arange(12) + 0.5) / 12
+    powers, logarithms = np.vander(centres - 0.5, 6), np.log(12 * moved / moved.sum() + 0.1)
+    coefficients = np.linalg.lstsq(powers, logarithms, rcond=None)[0]
+
+    def speed(at: np.ndarray) -> np.ndarray:
+        return np.asarray(np.exp(np.vander(at - 0.5, 6) @ coefficients))
+
+    edges = np.linspace(0, 1, 200_001)
+    lengths = np.append(0, np.cumsum(speed(edges[:-1] + 1 / 400_000)) / 200_000)
+    where = np.interp(nodes * lengths[-1], lengths, edges)
+    return where, weights * lengths[-1] / speed(where)
+
+
+def in_float64(model: nn.Module) -> nn.Module:
+    """Copy a model into float64 and out of training.
+
+    Both packages' own LayerNorm may compute in float32 whatever it is given; torch's does not.
+    Checkpoints would run the blocks again in the backward pass, when nothing is replaced any more.
+    """
+    double = copy.deepcopy(model).double().eval()
+    for module in double.modules():
+        package = type(module).__module__.partition(".")[0]
+        if isinstance(module, nn.LayerNorm) and package in ("clip", "open_clip"):
+            module.__class__ = nn.LayerNorm
+        if hasattr(module, "grad_checkpointing"):
+            module.grad_checkpointing = False
+    return double
+
+
+@dataclass(frozen=True)
+class Cut:
+    """An encoder cut at the input of one module, in float64.
+
+    ``x`` and ``r`` are the hidden states there of the input and of its reference, as the module is
+    given them.
+    """
+
+    module: nn.Module
+    encode: Callable[[], Tensor]
+    x: Tensor
+    r: Tensor
+    sites_last: bool
+    """Whether sites are rows and columns behind a width, (1, width, rows, columns)."""
+
+    def run(self, hidden: Tensor) -> Tensor:
+        """The embedding when the module is given ``hidden`` in place of what it would be given."""
+        calls = []
+
+        def replace(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            calls.append(args)
+            return (hidden, *args[1:])
+
+        handle = self.module.register_forward_pre_hook(replace)
+        try:
+            embedding = self.encode()
+        finally:
+            handle.remove()
+        assert len(calls) == 1
+        assert embedding.shape[0] == 1
+        return embedding[0]
+
+    def embedding_at(self, node: float) -> Tensor:
+        """The embedding at a point of the path from reference to input."""
+        return self.run(self.r + node * (self.x - self.r))
+
+    def by_site(self, hidden: Tensor) -> Tensor:
+        """(sites, width) of something that has the shape of the module's input."""
+        if self.sites_last:
+            return hidden[0].flatten(1).T
+        if hidden.ndim == 4:
+            return hidden[0].flatten(0, 1)
+        # OpenAI's blocks take (sequence, 1, width), all others (1, sequence, width).
+        return hidden.squeeze(0 if hidden.shape[0] == 1 else 1)
+
+    def everywhere(self, site: int) -> Tensor:
+        """The input with one site's vector at every site."""
+        vector = self.by_site(self.x)[site]
+        if self.sites_last:
+            return vector[None, :, None, None].expand(self.x.shape).clone()
+        return vector.expand(self.x.shape).clone()
+
+    def masked(self, present: Tensor) -> Tensor:
+        """The input where a site is present, the reference where it is absent; (sites,), bool."""
+        if self.sites_last:
+            kept = present.reshape(self.x.shape[2:])[None, None]
+        elif self.x.ndim == 4:
+            kept = present.reshape(self.x.shape[1:3])[None, :, :, None]
+        else:
+            kept = present[:, None] if self.x.shape[0] == 1 else present[:, None, None]
+        return self.r + kept.double() * (self.x - self.r)
+
+    def jacobian(self, hidden: Tensor) -> Tensor:
+        """(embedding, sites, width) at one point, one component at a time."""
+        hidden = hidden.detach().clone().requires_grad_()
+        embedding = self.run(hidden)
+        rows = [torch.autograd.grad(component, hidden, retain_graph=True)[0] for component in embedding]
+        return torch.stack([self.by_site(row) for row in rows])
+
+
+def _double(inputs: Inputs) -> Inputs:
+    if isinstance(inputs, dict):
+        return {name: _double(tensor) for name, tensor in inputs.items()}
+    return inputs.double() if inputs.is_floating_point() else inputs
+
+
+def _black(pixels: Inputs) -> Inputs:
+    """The reference picture: zeros after preprocessing, of the same shape and masked alike."""
+    if isinstance(pixels, dict):
+        return pixels | {"pixel_values": torch.zeros_like(pixels["pixel_values"])}
+    return torch.zeros_like(pixels)
+
+
+def _captured(module: nn.Module, encode: Callable[[], Tensor]) -> Tensor:
+    seen: list[Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().clone()))
+    try:
+        with torch.no_grad():
+            encode()
+    finally:
+        handle.remove()
+    (hidden,) = seen
+    assert hidden.dtype == torch.float64
+    return hidden
+
+
+def _cut(
+    encode: Encode, module: nn.Module, inputs: Inputs, reference: Inputs, grid: tuple[int, int] | None
+) -> Cut:
+    x = _captured(module, lambda: encode(inputs))
+    r = _captured(module, lambda: encode(reference))
+    assert x.shape == r.shape
+    return Cut(module, lambda: encode(inputs), x, r, x.ndim == 4 and tuple(x.shape[2:]) == grid)
+
+
+def cut_both(
+    family: Family, image: Image.Image, caption: str, *, text_layer: str, image_layer: str
+) -> tuple[Cut, Cut]:
+    """Both encoders of a float64 copy of a family's model, cut at the named modules."""
+    double: Any = in_float64(copy.deepcopy(family.model))
+    ids, pixels = family.ids(caption), _double(family.pixels(image))
+    modules = dict(double.named_modules())
+    text = _cut(
+        lambda given: family.encode_text(double, given),
+        modules[text_layer],
+        ids,
+        family.reference(ids),
+        None,
+    )
+    grid = family.grids[family.image_layers.index(image_layer)]
+    picture = _cut(
+        lambda given: family.encode_image(double, given), modules[image_layer], pixels, _black(pixels), grid
+    )
+    return text, picture
+
+
+def _embeddings(text: Cut, image: Cut) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        return text.run(text.x), image.run(image.x)
+
+
+def exclip(text: Cut, image: Cut, *, rule: str, steps: int, text_sites: int | None = None) -> CutTruth:
+    """Eq. 9 and 10 of Möller et al. (TMLR 2025), of all text sites or of the first ones."""
+    jacobians, differences, gains = [], [], []
+    for side in (text, image):
+        integrated: Any = 0
+        for node, weight in zip(*nodes_and_weights(rule, steps, side.embedding_at), strict=True):
+            here = side.jacobian(side.r + float(node) * (side.x - side.r))
+            integrated = integrated + float(weight) * here
+        jacobians.append(integrated)
+        differences.append(side.by_site(side.x - side.r))
+        with torch.no_grad():
+            gains.append(side.run(side.x) - side.run(side.r))
+    f, g = _embeddings(text, image)
+    norms = f.norm() * g.norm()
+    values = np.empty([len(differences[0][:text_sites]), len(differences[1])])
+    for s in range(values.shape[0]):
+        for p in range(values.shape[1]):
+            product = jacobians[0][:, s].T @ jacobians[1][:, p]
+            values[s, p] = differences[0][s] @ product @ differences[1][p] / norms
+    return CutTruth(values, float(f @ g / norms), float(gains[0] @ gains[1] / norms))
+
+
+def gradient(text: Cut, image: Cut) -> CutTruth:
+    """Gradient times activation on either side, joined in the embedding.
+
+    Where a site is normalised before anything else reads it, its length does not matter, and its
+    gradient is at right angles to it: zero in exact numbers, and noise in others.
+    """
+    factors, largest = [], 1.0
+    for side in (text, image):
+        jacobian, x = side.jacobian(side.x), side.by_site(side.x)
+        factors.append([jacobian[:, site] @ x[site] for site in range(len(x))])
+        largest *= max(float(jacobian[:, site].norm() * x[site].norm()) for site in range(len(x)))
+    f, g = _embeddings(text, image)
+    norms = f.norm() * g.norm()
+    values = [[float(t @ p / norms) for p in factors[1]] for t in factors[0]]
+    return CutTruth(np.array(values), float(f @ g / norms), cancelled=largest / float(norms))
+
+
+def similarity(text: Cut, image: Cut) -> CutTruth:
+    """Cosine of what two sites would be embedded as if each stood everywhere in its own input."""
+    alone = []
+    with torch.no_grad():
+        for side in (text, image):
+            sites = len(side.by_site(side.x))
+            alone.append([side.run(side.everywhere(site)) for site in range(sites)])
+    f, g = _embeddings(text, image)
+    values = [[float(torch.cosine_similarity(t, p, dim=0)) for p in alone[1]] for t in alone[0]]
+    return CutTruth(np.array(values), float(torch.cosine_similarity(f, g, dim=0)))
+
+
+def banzhaf_exact(
+    text: Cut, image: Cut, text_players: Sequence[int], image_players: Sequence[int]
+) -> CutTruth:
+    """Banzhaf interactions of single tokens and patches, from the value of every coalition.
+
+    The game is the cosine when only some players are present; an absent one holds its reference, and
+    sites that do not play are always present. An interaction is the second difference, averaged over
+    all coalitions of the other players. Sites that do not play have NaN.
+    """
+    embeddings = []
+    with torch.no_grad():
+        for side, players in ((text, text_players), (image, image_players)):
+            sites = len(side.by_site(side.x))
+            rows = []
+            for coalition in range(2 ** len(players)):
+                present = torch.ones(sites, dtype=torch.bool)
+                for bit, player in enumerate(players):
+                    present[player] = bool(coalition >> bit & 1)
+                embedding = side.run(side.masked(present))
+                rows.append(embedding / embedding.norm())
+            embeddings.append(torch.stack(rows))
+    game = embeddings[0] @ embeddings[1].T
+    # The value of every coalition: one axis of length two for every player, the last one first.
+    game = game.reshape([2] * (len(text_players) + len(image_players)))
+    values = np.full([len(side.by_site(side.x)) for side in (text, image)], np.nan)
+    for t, token in enumerate(text_players):
+        for p, patch in enumerate(image_players):
+            with_token, with_patch = len(text_players) - 1 - t, game.ndim - 1 - p
+            difference = game.diff(dim=with_token).diff(dim=with_patch)
+            values[token, patch] = float(difference.mean())
+    return CutTruth(values, float(game.flatten()[-1]))
+
+
+def blocks_of(model: nn.Module) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """The residual blocks of the caption tower and of the picture tower."""
+    text = model.text if hasattr(model, "text") else model
+    return text.transformer.resblocks, model.visual.transformer.resblocks
+
+
+def reference_ids(ids: Tensor) -> Tensor:
+    """``<sot> <pad> <eot>`` and padding, with the ids that open and close the caption itself."""
+    reference = torch.zeros_like(ids)
+    reference[0, 0] = ids[0, 0]
+    reference[0, 2] = ids.max()
+    return reference
+
+
+def explain_slowly(
+    model: nn.Module,
+    picture: Tensor,
+    ids: Tensor,
+    *,
+    rule: str,
+    steps: int,
+    layers: tuple[int, int] = (-1, -1),
+) -> Truth:
+    """Eq. 10 for a preprocessed image (3, height, width) and the ids of a caption (1, context).
+
+    ``layers`` are the blocks of the caption's and the image's tower whose inputs are explained.
+    The start of the caption's path is the hidden state of the reference caption, pooled where the
+    caption itself is pooled: only the block's input moves along the path, not the ids.
+    """
+    double: Any = in_float64(model)
+    text_block, image_block = (blocks[layer] for blocks, layer in zip(blocks_of(double), layers, strict=True))
+    pixels = picture[None].double()
+    text = _cut(lambda given: _first(double.encode_text(given)), text_block, ids, reference_ids(ids), None)
+    image = _cut(lambda given: _first(double.encode_image(given)), image_block, pixels, _black(pixels), None)
+    tokens = int(ids.argmax()) + 1
+    found = exclip(text, image, rule=rule, steps=steps, text_sites=tokens)
+    size = double.visual.conv1.kernel_size
+    rows, columns = pixels.shape[2] // size[0], pixels.shape[3] // size[1]
+    return Truth(
+        values=found.values[:, 1:].reshape(tokens, rows, columns),
+        cls=found.values[:, 0],
+        total=found.total,
+        similarity=found.similarity,
+    )
+
+
+def _first(output: Any) -> Tensor:
+    """The embedding. Some towers also return their tokens, after it."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    """Largest deviation over all entries, relative to the largest entry."""
+    assert found.shape == expected.shape, f"{found.shape} is not {expected.shape}"
+    return float(np.abs(np.asarray(found, np.float64) - expected).max() / np.abs(expected).max())
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    """Fail with one number instead of two arrays."""
+    error = relative_error(found, expected)
+    assert error <= tolerance, f"relative error {error:.2g} is above {tolerance:.0e}"

@@ -1,0 +1,93 @@
+"""A model's whole state, and torch's: taken before, compared after."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+
+def _tensor_state(tensor: Tensor) -> tuple[Any, ...]:
+    grad = tensor.grad
+    return (
+        id(tensor),
+        tensor.data_ptr(),
+        tensor.dtype,
+        str(tensor.device),
+        tuple(tensor.shape),
+        tensor.requires_grad,
+        tensor._version,
+        tensor.detach().reshape(-1).view(torch.uint8).numpy().tobytes(),
+        None if grad is None else (id(grad), grad._version, grad.numpy().tobytes()),
+        len(tensor._backward_hooks or {}),
+    )
+
+
+def _module_state(module: nn.Module) -> dict[str, Any]:
+    """All but the tensors: training, hooks, every attribute, whatever was added or replaced."""
+    state: dict[str, Any] = {"class": type(module), "training": module.training}
+    for name, value in vars(module).items():
+        if "hooks" in name:
+            state[name] = [(key, id(hook)) for key, hook in value.items()]
+        elif isinstance(value, (bool, int, float, str, tuple, type(None))):
+            state[name] = value
+        elif isinstance(value, dict):
+            state[name] = [(key, id(item)) for key, item in value.items()]
+        else:
+            state[name] = id(value)
+    return state
+
+
+def model_state(model: nn.Module) -> dict[str, Any]:
+    """Everything of a model that a caller could notice."""
+    state: dict[str, Any] = {n: _module_state(m) for n, m in model.named_modules()}
+    state |= {f"parameter {n}": _tensor_state(p) for n, p in model.named_parameters()}
+    state |= {f"buffer {n}": _tensor_state(b) for n, b in model.named_buffers()}
+    return state
+
+
+def global_state() -> dict[str, Any]:
+    """Everything of torch, numpy and Pillow that an explanation could have switched."""
+    module = torch.nn.modules.module
+    state = {
+        "mha fast path": torch.backends.mha.get_fastpath_enabled(),
+        "grad": torch.is_grad_enabled(),
+        "inference mode": torch.is_inference_mode_enabled(),
+        "default dtype": torch.get_default_dtype(),
+        "default device": torch.get_default_device(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "anomaly mode": torch.is_anomaly_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "matmul precision": torch.get_float32_matmul_precision(),
+        "threads": torch.get_num_threads(),
+        "torch random": torch.get_rng_state().numpy().tobytes(),
+        "numpy random": np.random.get_state()[1].tobytes(),  # noqa: NPY002
+        "python random": random.getstate(),
+        "numpy errors": np.geterr(),
+        "largest picture": Image.MAX_IMAGE_PIXELS,
+    }
+    for kind in ("flash", "mem_efficient", "math", "cudnn"):
+        state[f"sdp {kind}"] = getattr(torch.backends.cuda, f"{kind}_sdp_enabled")()
+    for name in vars(module):
+        if name.startswith("_global_") and "hooks" in name:
+            hooks = getattr(module, name)
+            state[name] = len(hooks) if hasattr(hooks, "__len__") else hooks
+    return state
+
+
+@contextlib.contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Compare before and after, attribute by attribute, whatever happens in between."""
+    before, globals_before = model_state(model), global_state()
+    yield
+    after, globals_after = model_state(model), global_state()
+    assert globals_after == globals_before
+    assert after.keys() == before.keys()
+    for name, state in before.items():
+        assert after[name] == state, f"{name} has changed"

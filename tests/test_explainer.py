@@ -1,0 +1,111 @@
+"""The explainer: lists of layers, refinement in steps, and nothing that stays behind."""
+
+from __future__ import annotations
+
+import functools
+import gc
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.definitions import assert_agree, definition
+from support.explaining import CAPTION, IMAGE
+from support.oracle import Truth, assert_close, relative_error
+from support.zoo.inputs import CAPTIONS, scene
+from support.zoo.models import build, inputs_of, open_clip_model, openai_model
+
+from exclip_widget import (
+    Explainer,
+    explain,
+    interactions_of,
+)
+from exclip_widget.methods import METHODS
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_list_of_layers_is_each_of_them(method: str) -> None:
+    """From one pass through either tower: as many as one layer takes."""
+    model = build("openai, deep")
+    options = {"method": method, **inputs_of(model)}
+    passes: list[str] = []
+    for name in ("visual.transformer.resblocks.0", "transformer.resblocks.0"):
+        block = model.get_submodule(name)
+        block.register_forward_pre_hook(lambda _, _args, name=name: passes.append(name))
+    text_layers, image_layers = [0, -1], [2, "visual.transformer.resblocks.0", 1]
+    together = explain(model, IMAGE, CAPTION, text_layer=text_layers, image_layer=image_layers, **options)
+    assert list(together) == [(t, i) for i in image_layers for t in text_layers]
+    if method == "exclip":
+        del passes[:]
+        explainer = Explainer(model, text_layer=text_layers, image_layer=image_layers, **options)
+        explainer._image_sides(explainer._pixels(IMAGE), list(explainer._image_layers.values()))
+        assert passes == ["visual.transformer.resblocks.0"] * 2  # the picture, and its reference
+    for (text_layer, image_layer), result in together.items():
+        alone = explain(model, IMAGE, CAPTION, text_layer=text_layer, image_layer=image_layer, **options)
+        assert_close(result.values, alone.values, 1e-4)
+        assert (result.text_layer, result.image_layer) == (alone.text_layer, alone.image_layer)
+
+
+def test_layers_of_a_residual_network_have_grids_of_their_own() -> None:
+    model = openai_model(
+        vision_layers=(1, 1, 1, 1), vision_width=16, vision_patch_size=None, image_resolution=64
+    )
+    inputs = inputs_of(model)
+    result = explain(model, IMAGE, "a boat", image_layer=[0, 1, 2, 3], steps=3, **inputs)
+    assert [one.values.shape[1:] for one in result.values()] == [(16, 16), (16, 16), (8, 8), (4, 4)]
+    assert not any(one.cls.any() for one in result.values())
+
+
+@functools.cache
+def _openai_boat(layers: tuple[int, int]) -> Truth:
+    image, rule = Image.fromarray(scene(1)), "arc-length"
+    return definition(build("openai"), image, "a boat", rule=rule, steps=10, layers=layers)
+
+
+@pytest.mark.parametrize("layers", [(-1, -1), (0, 0)])
+@pytest.mark.parametrize("frames", [1, 4, 10, 40])
+@pytest.mark.parametrize("memory", [None, 1])
+def test_refined_in_steps(frames: int, layers: tuple[int, int], memory: int | None) -> None:
+    """However many estimates are shown and however little memory there is, the end is the same."""
+    model, image = build("openai"), Image.fromarray(scene(1))
+    options = {"text_layer": layers[0], "image_layer": layers[1], "steps": 10}
+    options |= {"memory": memory} if memory else {}
+    explanation = Explainer(model, **options, **inputs_of(model)).prepare(image, "a boat")
+    *early, last = explanation.refine(frames)
+    assert len(early) < 10
+    assert len(early) + 1 == 10 or memory is None
+    assert_agree(last, _openai_boat(layers), 1e-4)
+    for estimate in early:
+        assert estimate.values.shape == last.values.shape
+        assert np.isfinite(estimate.values).all()
+        assert (estimate.total, estimate.similarity) == (last.total, last.similarity)
+    if early:
+        assert relative_error(early[-1].values, last.values) < 1
+
+
+def graphs() -> int:
+    """How many results that autograd could go back from are still held by anything."""
+    gc.collect()
+    return sum(type(held) is torch.Tensor and held.grad_fn is not None for held in gc.get_objects())
+
+
+@pytest.mark.parametrize("layer", [0, -1])
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_stays_behind(method: str, layer: int) -> None:
+    model, image = build("plain"), Image.fromarray(scene(3))
+    options = {"method": method, "text_layer": layer, "image_layer": layer, **inputs_of(model)}
+    before = graphs()
+    explainer = Explainer(model, **options)
+    for caption in CAPTIONS:
+        explainer.explain(image, caption)
+        interactions_of(explainer.text(caption), explainer.image(image))
+    assert graphs() == before
+
+
+def test_one_model_many_pictures_and_captions() -> None:
+    """Changing one input at a time changes the result as if nothing had gone before."""
+    model = open_clip_model(seed=3)
+    for seed, caption in [(0, "a boat"), (1, "a boat"), (1, "a red house"), (0, "a boat")]:
+        image = Image.fromarray(scene(seed))
+        found = explain(model, image, caption, steps=2, rule="right", **inputs_of(model))
+        assert_agree(found, definition(model, image, caption, rule="right", steps=2), 1e-4)

@@ -1,0 +1,91 @@
+"""Options: what is refused, by name and before anything is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.explaining import found, refusal_of, values_of
+from support.zoo.inputs import picture
+
+from exclip_widget import (
+    CaptionError,
+    ExclipError,
+    ParameterError,
+)
+
+CAPTION = "a red boat"
+
+
+@pytest.mark.parametrize("keyword", ["preprocess", "tokenizer"])
+@pytest.mark.parametrize("value", [3, "ViT-B-32", object()])
+def test_what_cannot_be_called_is_refused(keyword: str, value: object) -> None:
+    with pytest.raises(ExclipError, match=keyword):
+        values_of(picture(), **{keyword: value})
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.5, 2.0, True, "10"])
+def test_steps(steps: object) -> None:
+    message = refusal_of(ParameterError, picture(), steps=steps)
+    assert "steps" in message
+    assert repr(steps) in message
+
+
+def test_steps_may_be_numpys_integers() -> None:
+    np.testing.assert_array_equal(values_of(picture(), steps=np.int64(3)), values_of(picture(), steps=3))
+
+
+@pytest.mark.parametrize("rule", ["simpson", "", 1])
+def test_rule(rule: object) -> None:
+    message = refusal_of(ParameterError, picture(), rule=rule)
+    assert repr(rule) in message
+    assert "gauss-legendre" in message
+
+
+@pytest.mark.parametrize("keyword", ["step", "layer", "device"])
+def test_a_keyword_that_is_not_there(keyword: str) -> None:
+    """As Python itself refuses it, and by its name."""
+    with pytest.raises(TypeError, match=keyword):
+        values_of(picture(), **{keyword: 3})
+
+
+def test_parameters_are_checked_before_anything_is_computed() -> None:
+    """A wrong word costs no forward pass."""
+
+    def preprocess(_: Image.Image) -> torch.Tensor:
+        raise AssertionError("called")
+
+    refusal_of(ParameterError, picture(), rule="simpson", preprocess=preprocess)
+    refusal_of(CaptionError, picture(), None, preprocess=preprocess)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "lime"}, "method='lime' is not one of 'exclip', 'similarity', 'gradient', 'banzhaf'"),
+        ({"method": None}, "method=None"),
+        ({"method": "banzhaf", "steps": 10}, "steps=10 is an option of method 'exclip', not of 'banzhaf'"),
+        ({"samples": 10}, "samples=10 is an option of method 'banzhaf'"),
+        ({"method": "similarity", "tolerance": 0.1}, "tolerance=0.1 is an option of method 'exclip'"),
+        ({"tolerance": 0}, "tolerance=0 is not a positive number"),
+        ({"tolerance": "1%"}, "tolerance='1%' is not a positive number"),
+        ({"tolerance": float("nan")}, "tolerance=nan is not a positive number"),
+        ({"tolerance": 0.1, "steps": 5}, "steps=5 and tolerance=0.1 were both given"),
+        ({"method": "banzhaf", "samples": 1}, "samples=1 is not a whole number from 2 on"),
+        ({"method": "banzhaf", "samples": 2.5}, "samples=2.5"),
+        ({"seed": -1}, "seed=-1 is not a whole number from 0 on"),
+        ({"memory": 0}, "memory=0 is not a whole number from 1 on"),
+        ({"image_layer": []}, r"image_layer=\[\] names no layer"),
+        (
+            {"image_layer": [0, "visual.ln_post"]},
+            "image_layer='visual.ln_post' is not a layer of the image tower",
+        ),
+        ({"processor": 3}, "processor is a int"),
+    ],
+)
+def test_options_that_are_none(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        found(**options)

@@ -1,0 +1,81 @@
+"""What was computed a moment ago is not computed again."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from support.widgets import book, line, make
+
+from exclip_widget import (
+    Explainer,
+)
+
+PAGES = book().pages
+
+
+def test_caption_and_foil_share_one_pass_of_the_picture() -> None:
+    """They cost one pass more than nothing: the picture's tower is run as often as for one caption."""
+    counts = []
+    for caption in ("a red boat", ["a red boat", "a blue boat"]):
+        model, runs = copy.deepcopy(book().model), []
+        model.visual.transformer.resblocks[0].register_forward_hook(lambda *_, runs=runs: runs.append(1))
+        make(model=model, caption=caption).wait(60)
+        counts.append(len(runs))
+    assert counts[0] == counts[1]
+
+
+def test_setting_what_is_set_computes_nothing() -> None:
+    widget = make()
+    result = widget.wait(60)
+    widget.caption = PAGES[0].caption
+    widget.method = "exclip"
+    assert widget.wait(60) is result
+    assert line(widget).kinds().count("begin") == 1
+
+
+def test_a_change_of_one_side_leaves_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is the picture preprocessed again for a new caption, nor the caption run for a new picture."""
+    preprocessed: list[Image.Image] = []
+    captions: list[str] = []
+
+    def preprocess(image: Image.Image) -> torch.Tensor:
+        preprocessed.append(image)
+        return book().preprocess(image)
+
+    factors = Explainer.text
+
+    def text(self: Explainer, caption: str) -> Any:
+        captions.append(caption)
+        return factors(self, caption)
+
+    monkeypatch.setattr(Explainer, "text", text)
+    widget = make(preprocess=preprocess)
+    widget.wait(60)
+    count = len(preprocessed)
+    widget.caption = "a blue boat"
+    widget.wait(60)
+    assert len(preprocessed) == count
+    widget.image = PAGES[1].image
+    widget.wait(60)
+    assert captions == [PAGES[0].caption, "a blue boat"]
+
+
+def test_going_back_costs_nothing_until_the_model_changes() -> None:
+    model = copy.deepcopy(book().model)
+    widget = make(model=model)
+    first = widget.wait(60)
+    widget.caption = "a blue boat"
+    second = widget.wait(60)
+    widget.caption = PAGES[0].caption
+    assert widget.wait(60) is first
+    widget.caption = "a blue boat"
+    assert widget.wait(60) is second
+    assert line(widget).kinds().count("done") == 4
+    with torch.no_grad():
+        model.visual.proj.data.mul_(-1)
+    widget.caption = PAGES[0].caption
+    assert widget.wait(60).similarity == pytest.approx(-first.similarity, abs=1e-5)

@@ -1,0 +1,81 @@
+"""Selections: from Python and from the browser, in range or refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import traitlets
+from support.widgets import book, line, make
+
+PAGES = book().pages
+
+
+def test_selection_from_python() -> None:
+    widget = make()
+    widget.tokens = [3, 2, 3]
+    assert widget.tokens == [2, 3]
+    widget.tokens = np.array([5, 4])
+    assert widget.tokens == [4, 5]
+    widget.tokens = range(2)
+    assert widget.tokens == [0, 1]
+    mask = np.zeros((12, 12), bool)
+    mask[1, 2] = mask[11, 11] = True
+    widget.region = mask
+    assert widget.region == [14, 143]
+    assert line(widget).state()["region"] == [14, 143]
+    widget.region = []
+    assert widget.region == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tokens", [10]),
+        ("tokens", [-1]),
+        ("region", [144]),
+        ("tokens", [1.5]),
+        ("tokens", "red"),
+        ("region", np.zeros((3, 3))),
+        ("region", np.ones((3, 3), bool)),
+        ("region", 4),
+    ],
+)
+def test_selection_out_of_range_changes_nothing(name: str, value: Any) -> None:
+    widget = make()
+    widget.tokens, widget.region = [1], [2]
+    with pytest.raises(traitlets.TraitError):
+        setattr(widget, name, value)
+    assert (widget.tokens, widget.region) == ([1], [2])
+
+
+def test_selection_stays_where_it_still_fits() -> None:
+    widget = make()
+    widget.tokens, widget.region = [1, 2], [3]
+    widget.image = PAGES[1].image
+    assert (widget.tokens, widget.region) == ([1, 2], [3])
+    widget.image_layer = 2
+    assert (widget.tokens, widget.region) == ([1, 2], [3])
+    widget.caption = "a red boat"
+    assert (widget.tokens, widget.region) == ([], [3])
+
+
+def test_selection_from_the_browser() -> None:
+    widget = make()
+    widget.wait(60)
+    line(widget).sets(tokens=[3, 2], region=[14])
+    assert (widget.tokens, widget.region) == ([2, 3], [14])
+    before = len(line(widget).sent)
+    for wrong in ([10], [-1], [1.5], "red", None, {"a": 1}, [True], [[1]], [2**60]):
+        line(widget).sets(tokens=wrong)
+        assert widget.tokens == [2, 3]
+    assert all(
+        data["state"] == {"tokens": [2, 3]}
+        for data, _ in line(widget).sent[before:]
+        if data["method"] == "update"
+    )
+    line(widget).sets(_result=b"", _tokens=[], _status={}, image="/etc/passwd", _esm="alert(1)", comm=None)
+    assert widget._result
+    assert widget._status["phase"] == "done"
+    assert widget._esm != "alert(1)"
