@@ -30,7 +30,7 @@ from exclip_widget import Explainer, Interactions, demo, explain, interactions_o
 from exclip_widget.demo.captions import describe
 from exclip_widget.demo.retrieval import held_out_scenes
 from exclip_widget.paths.autograd import CutPath
-from exclip_widget.paths.evaluation_mode import computing
+from exclip_widget.paths.evaluation_mode import evaluation_mode
 from exclip_widget.paths.quadrature import quadrature
 
 CAPTION = "two dogs chase a yellow ball on a beach"
@@ -58,19 +58,19 @@ def medians(runs: int, work: dict[str, Callable[[], object]]) -> dict[str, float
 def inputs(name: str) -> tuple[Any, Image.Image, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
     model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=None)
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (320, 480, 3), np.uint8))
-    return model.eval(), picture, preprocess(picture)[None], open_clip.get_tokenizer(name)(CAPTION)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (320, 480, 3), np.uint8))
+    return model.eval(), image, preprocess(image)[None], open_clip.get_tokenizer(name)(CAPTION)
 
 
 def fresh(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The picture, ever so little another one every time."""
+    """Yield the image, very slightly changed every time."""
     for number in itertools.count(1):
         yield pixels + 1e-4 * number
 
 
 def default_layer(name: str, runs: int) -> None:
-    model, picture, pixels, ids = inputs(name)
-    pictures = fresh(pixels)
+    model, image, pixels, ids = inputs(name)
+    images = fresh(pixels)
     explainer = Explainer(model)
 
     @torch.inference_mode()
@@ -84,21 +84,24 @@ def default_layer(name: str, runs: int) -> None:
 
     forward()
     before = megabytes()
-    explain(model, next(pictures), CAPTION)
+    explain(model, next(images), CAPTION)
     extra = megabytes() - before
-    of_picture = explainer.image(pixels)
+    image_factors = explainer.image_factors(pixels)
     work: dict[str, Callable[[], object]] = {
         "forward": forward,
         **{
-            f"explain, N = {steps}": lambda steps=steps: explain(model, next(pictures), CAPTION, steps=steps)
+            f"explain, N = {steps}": lambda steps=steps: explain(model, next(images), CAPTION, steps=steps)
             for steps in (5, STEPS, 20)
         },
-        "explain, N = 10, a photo": lambda: explain(model, picture, CAPTION),
-        "factors of both sides, N = 10": lambda: (explainer.text(CAPTION), explainer.image(next(pictures))),
+        "explain, N = 10, a photo": lambda: explain(model, image, CAPTION),
+        "factors of both sides, N = 10": lambda: (
+            explainer.text_factors(CAPTION),
+            explainer.image_factors(next(images)),
+        ),
         "caption forward": caption_forward,
-        "new caption, same picture": lambda: interactions_of(explainer.text(CAPTION), of_picture),
-        "token similarity": lambda: explain(model, next(pictures), CAPTION, method="similarity"),
-        "gradient": lambda: explain(model, next(pictures), CAPTION, method="gradient"),
+        "new caption, same image": lambda: interactions_of(explainer.text_factors(CAPTION), image_factors),
+        "token similarity": lambda: explain(model, next(images), CAPTION, method="similarity"),
+        "gradient": lambda: explain(model, next(images), CAPTION, method="gradient"),
     }
     seconds = medians(runs, work)
     print(f"\n{name}, {torch.get_num_threads()} threads\n")
@@ -111,16 +114,16 @@ def default_layer(name: str, runs: int) -> None:
 
 
 def many(name: str, count: int = 64) -> None:
-    """`count` captions and pictures against each other."""
+    """`count` captions and images against each other."""
     model, _, pixels, _ = inputs(name)
     explainer = Explainer(model)
-    pictures = fresh(pixels)
+    images = fresh(pixels)
     start = time.perf_counter()
-    texts = [explainer.text(f"{CAPTION} {number}") for number in range(count)]
-    images = [explainer.image(next(pictures)) for _ in range(count)]
+    texts = [explainer.text_factors(f"{CAPTION} {number}") for number in range(count)]
+    factors = [explainer.image_factors(next(images)) for _ in range(count)]
     sides = time.perf_counter() - start
-    seconds = medians(5, {"products": lambda: interactions_of(texts, images)})["products"]
-    print(f"\n{name}: {count} captions x {count} pictures: {2 * count} sides {sides:.1f} s, ", end="")
+    seconds = medians(5, {"products": lambda: interactions_of(texts, factors)})["products"]
+    print(f"\n{name}: {count} captions x {count} images: {2 * count} sides {sides:.1f} s, ", end="")
     print(f"all {count**2} products {1e3 * seconds:.0f} ms = {seconds / sides:.2%} more")
 
 
@@ -129,12 +132,11 @@ def earlier_layer(name: str, layer: int, of: int = 4) -> None:
     model, _, pixels, _ = inputs(name)
     explainer = Explainer(model, text_layer=layer, image_layer=layer)
     seconds = medians(3, {"pair": lambda: explainer.explain(pixels, CAPTION)})["pair"]
-    prepared = explainer.prepare(pixels, CAPTION)
+    caption = explainer.read_caption(CAPTION)
     nodes, weights = (torch.from_numpy(part).float() for part in quadrature("gauss-legendre", STEPS))
-    with computing(model):
-        layers = explainer._text_layers.values(), explainer._image_layers.values()
-        (text,) = explainer._text_sides(prepared._caption, list(layers[0]))
-        (image,) = explainer._image_sides(pixels, list(layers[1]))
+    with evaluation_mode(model):
+        (text,) = explainer._text_sides(caption, [explainer._text_layer])
+        (image,) = explainer._image_sides(pixels, [explainer._image_layer])
         width = text.path().embeddings(nodes[:1]).shape[1]
         some = torch.eye(width)[:of]
 
@@ -152,7 +154,7 @@ def earlier_layer(name: str, layer: int, of: int = 4) -> None:
 
 
 def rules(scenes: int = 10) -> None:
-    """How far rules are from the integral on the picture-book model, which is trained."""
+    """Measure how far rules are from the integral, on the picture-book model, which is trained."""
     book = demo.load()
     pairs = [
         (scene.draw(96), describe(scene, random.Random(number), full=True).caption)
@@ -217,7 +219,7 @@ def main() -> None:
         exclip(options.exclip)
         return
     for name in options.model:
-        # A process for each, because the most memory a process ever had is all that can be told.
+        # A process for each, because a process reports only the largest memory it ever had.
         if len(options.model) > 1 and {"default"} & set(options.part):
             command = [
                 sys.executable,

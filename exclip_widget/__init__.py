@@ -1,14 +1,18 @@
-"""Which words of a caption speak to which patches of a picture, in CLIP-like models."""
+"""Which words of a caption interact with which patches of an image, in CLIP-like models."""
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
-from . import demo
-from .errors import CaptionError, ExclipError, ModelError, ParameterError, PictureError
-from .explainer import Explainer, explain
-from .models.dual_encoder import DualEncoder
-from .results.factors import Factors
-from .results.interactions import Interactions, interactions_of
-from .widget.widget import ExplainWidget
+if TYPE_CHECKING:
+    from . import demo, methods, results
+    from .errors import CaptionError, ExclipError, ImageError, ModelError, ParameterError
+    from .explainer import Explainer, explain, explain_layers
+    from .masking import MaskingTest
+    from .methods import Banzhaf, GradientActivation, IntegratedJacobians, TokenSimilarity
+    from .models.dual_encoder import DualEncoder
+    from .results import Factors, Interactions, interactions_of
+    from .widget import ExplainWidget
 
 try:
     __version__ = version("exclip-widget")
@@ -16,17 +20,49 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0.0.0"
 
 __all__ = [
+    "Banzhaf",
     "CaptionError",
     "DualEncoder",
     "ExclipError",
     "ExplainWidget",
     "Explainer",
     "Factors",
+    "GradientActivation",
+    "ImageError",
+    "IntegratedJacobians",
     "Interactions",
+    "MaskingTest",
     "ModelError",
     "ParameterError",
-    "PictureError",
+    "TokenSimilarity",
     "demo",
     "explain",
+    "explain_layers",
     "interactions_of",
+    "methods",
+    "results",
 ]
+
+# Loaded on first use (PEP 562): results can be read without torch, and models explained without a widget.
+_MODULES = {
+    "errors": ("CaptionError", "ExclipError", "ImageError", "ModelError", "ParameterError"),
+    "explainer": ("Explainer", "explain", "explain_layers"),
+    "masking": ("MaskingTest",),
+    "methods": ("Banzhaf", "GradientActivation", "IntegratedJacobians", "TokenSimilarity"),
+    "models.dual_encoder": ("DualEncoder",),
+    "results": ("Factors", "Interactions", "interactions_of"),
+    "widget": ("ExplainWidget",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    if name in __all__:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,16 +1,16 @@
-"""What can be wrong with an input, one class for each kind of input."""
+"""Errors about inputs, one class for each kind of input."""
 
 
 class ExclipError(Exception):
-    """Base of every error that this package raises about its inputs."""
+    """Base class of every error that this package raises about its inputs."""
 
 
 class CaptionError(ExclipError, ValueError):
     """The caption is not text, is empty, or does not fit the model's context."""
 
 
-class PictureError(ExclipError, ValueError):
-    """The picture is missing, unreadable, empty, or of a form that has no one reading."""
+class ImageError(ExclipError, ValueError):
+    """The image is missing, unreadable, empty, or in a form that cannot be interpreted."""
 
 
 class ModelError(ExclipError, TypeError):

@@ -1,86 +1,113 @@
-"""Explain similarities: from a model, pictures and captions to their token-patch interactions."""
+"""Explain similarities: from a model, images and captions to their token-patch interactions."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias, TypeVar, overload
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack
 
-from PIL import Image
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from .checks import callable_or_none, whole_number
 from .errors import ParameterError
 from .inputs.caption import Caption, read_caption
-from .inputs.image import Picture, open_picture
-from .inputs.preprocessing import Preprocess, checked_pixels, preprocessed
-from .inputs.references import reference_ids, reference_pixels
+from .inputs.image import ImageLike, open_image
+from .inputs.preprocessing import Preprocess, check_pixels, preprocess_image
+from .inputs.references import fit_reference, reference_ids, reference_pixels
 from .inputs.tokenizers import Tokenizer
-from .masking import Trial, change_by_masking, described, predicted_change, rows_chosen
-from .methods.side import Side, image_sides, labelled, text_sides
-from .models.activation_cache import state_of
-from .models.defaults import find_preprocess, find_tokenizer, from_processor
-from .models.family import find_towers
-from .options import callable_or_none, layers_named, method_named, whole
+from .masking import MaskingTest, actual_change, check_selection, describe_selection, predicted_change
+from .methods import METHODS, Method, as_method, options_of
+from .methods.side import Side, image_sides, text_sides
+from .models.activation_cache import fingerprint
+from .models.tower import Tower
+from .models.towers import find_towers
+from .models.transformers_family import from_processor
 from .paths.cut import Layer
-from .paths.evaluation_mode import computing
+from .paths.evaluation_mode import evaluation_mode
 from .results.factors import Factors
-from .results.interactions import Interactions, interactions_from
+from .results.interactions import Interactions, label_estimate
 from .results.rows import Grid
 
 LayerName: TypeAlias = int | str
-Layers: TypeAlias = "LayerName | Sequence[LayerName] | None"
-T = TypeVar("T")
-Pair: TypeAlias = tuple[LayerName, LayerName]
+"""Index of a layer, negative from the end, or its name; `"output"` is the output of the last one."""
 
-MEMORY = 2**27
-"""Bytes that intermediate results may take at a time, unless the user says otherwise: 128 MiB."""
+T = TypeVar("T")
+
+DEFAULT_MEMORY = 2**27
+"""Bytes of intermediate results by default: 128 MiB."""
+
+
+class MethodOptions(TypedDict, total=False):
+    """Options of the methods, for a method that is given by its name; documented at each method."""
+
+    steps: int
+    rule: str
+    tolerance: float
+    samples: int
+
+
+class CommonOptions(MethodOptions, total=False):
+    """What `Explainer` takes besides the model and the layers; documented there."""
+
+    preprocess: Preprocess | None
+    tokenizer: Tokenizer | None
+    processor: Any
+    method: str | Method
+    text_reference: str | None
+    image_reference: str | ImageLike
+    seed: int
+    memory: int
+
+
+class ExplainerOptions(CommonOptions, total=False):
+    """What `Explainer` takes besides the model; documented there."""
+
+    text_layer: LayerName | None
+    image_layer: LayerName | None
 
 
 class Explainer:
-    """A model made ready to be explained, for any number of captions and pictures.
+    """Explains a model, for any number of captions and images.
 
     Parameters
     ----------
     model : torch.nn.Module or DualEncoder
         A model of open_clip, OpenAI's `clip` or Hugging Face transformers, or any other in a
-        `DualEncoder`. It stays exactly as it is.
+        `DualEncoder`. It is left exactly as it was.
     preprocess, tokenizer : callable, optional
-        As the model's library gives them; needed where they cannot be told from the model.
+        As the model's library gives them. Needed if they cannot be inferred from the model.
     processor : optional
         A Hugging Face processor, which is both.
-    text_layer, image_layer : int, str, or a list of them, optional
-        Layer at whose input a tower is cut: its index from 0, or negative from the end, or its name;
-        `"output"` is the output of the last one. By default what suits the method: the last block for
-        `"exclip"`, which costs less than a forward pass.
-    method : {"exclip", "similarity", "gradient", "banzhaf"}
-        What is computed; each is documented in `exclip_widget.methods`.
-    steps : int, optional
-        For `"exclip"`: nodes of the quadrature along the path from reference to input, 10 by default.
-    rule : {"arc-length", "gauss-legendre", "midpoint", "right"}, optional
-        For `"exclip"`: the quadrature's rule. `"arc-length"`, the default, spreads its nodes evenly along
-        the curve of embeddings; `"right"` is that of exclip and of the paper.
-    tolerance : float, optional
-        For `"exclip"`: instead of `steps`, as many as the completeness residual needs to be no larger.
-    samples : int, optional
-        For `"banzhaf"`: masks of each side, 512 by default.
-    seed : int
-        Of everything random: the masks of `"banzhaf"`, and the reference `"noise"`.
+    method : str or Method
+        A method of `exclip_widget.methods` with its options, such as ``Banzhaf(samples=1024)``, or its
+        name for the default options: `"exclip"`, `"similarity"`, `"gradient"` or `"banzhaf"`.
+    text_layer, image_layer : int or str, optional
+        Layer at whose input a tower is cut: its index, negative from the end, or its name; `"output"` is
+        the output of the last one. By default what suits the method: the last block for `"exclip"`, which
+        costs less than a forward pass.
     text_reference : str, optional
-        Caption where the paths start; exclip's own by default, a single padding token.
-    image_reference : {"zeros", "mean", "blur", "noise"} or picture
-        Picture where the paths start; zeros after preprocessing, as in exclip, by default.
+        Caption at which paths start. By default exclip's own, a single padding token.
+    image_reference : {"zeros", "mean", "blur", "noise"} or image
+        Image at which paths start. By default zeros after preprocessing, as in exclip.
+    seed : int
+        Seed of everything random: of the reference `"noise"`, and of a method that is given by its name.
     memory : int
-        About how many bytes intermediate results may take at a time. Less is slower, never wrong.
-
-    Attributes
-    ----------
-    many : bool
-        Whether a layer was given as a list, so that there are explanations of many pairs of layers.
+        About how many bytes intermediate results may take at a time. Less is slower, and never wrong.
+    **method_options
+        Options of a method that is given by its name, such as ``steps=20`` for `"exclip"`.
 
     Raises
     ------
     ModelError, ParameterError
-        Where something cannot be used: the message names it and says what was expected.
+        If something cannot be used. The message names it and says what was expected.
+
+    Examples
+    --------
+    >>> from exclip_widget import demo
+    >>> book = demo.load()
+    >>> explainer = Explainer(book.model, tokenizer=book.tokenizer)
+    >>> explainer.explain(book.pages[0].image, "a red boat")
+    Interactions('a red boat': 5 tokens x 12 x 12 patches, similarity ..., residual ...)
     """
 
     def __init__(
@@ -90,329 +117,414 @@ class Explainer:
         preprocess: Preprocess | None = None,
         tokenizer: Tokenizer | None = None,
         processor: Any = None,
-        text_layer: Layers = None,
-        image_layer: Layers = None,
-        method: str = "exclip",
-        steps: int | None = None,
-        rule: str | None = None,
-        tolerance: float | None = None,
-        samples: int | None = None,
-        seed: int = 0,
+        method: str | Method = "exclip",
+        text_layer: LayerName | None = None,
+        image_layer: LayerName | None = None,
         text_reference: str | None = None,
-        image_reference: str | Picture = "zeros",
-        memory: int = MEMORY,
+        image_reference: str | ImageLike = "zeros",
+        seed: int = 0,
+        memory: int = DEFAULT_MEMORY,
+        **method_options: Unpack[MethodOptions],
     ) -> None:
-        self._method = method_named(
-            method, {"steps": steps, "rule": rule, "tolerance": tolerance, "samples": samples}, seed
-        )
+        self._seed = whole_number("seed", seed, least=0)
+        self._method_options = method_options
         self._towers = find_towers(model)
-        if self._method.differentiates:
-            self._towers.require_gradients()
-        self._text_layers = layers_named(self._towers.text, text_layer, self._method.layers[0])
-        self._image_layers = layers_named(self._towers.image, image_layer, self._method.layers[1])
-        self.many = any(isinstance(given, (list, tuple, range)) for given in (text_layer, image_layer))
         if processor is not None:
-            by_processor = from_processor(processor)
-            preprocess, tokenizer = preprocess or by_processor[0], tokenizer or by_processor[1]
-        self.preprocess = callable_or_none("preprocess", preprocess) or find_preprocess(self._towers.image)
-        self._tokenizer = callable_or_none("tokenizer", tokenizer) or find_tokenizer(self._towers.text)
+            of_processor = from_processor(processor)
+            preprocess, tokenizer = preprocess or of_processor[0], tokenizer or of_processor[1]
+        self.preprocess = callable_or_none("preprocess", preprocess) or self._towers.preprocess()
+        self._tokenizer = callable_or_none("tokenizer", tokenizer) or self._towers.tokenizer()
         self._text_reference = text_reference
+        self._reference_ids: Int[Tensor, " ids"] | None = None  # tokenised once, with the first caption
         self._image_reference = image_reference
-        self._seed = seed
-        self._memory = whole("memory", memory)
+        self._memory = whole_number("memory", memory)
+        self._set_method(method, text_layer, image_layer, method_options)
 
-    def text(self, caption: str) -> Factors:
-        """Factors of a caption, (tokens, embed): meet them with those of pictures by `interactions_of`.
+    def _set_method(
+        self,
+        method: str | Method,
+        text_layer: LayerName | None,
+        image_layer: LayerName | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        own = {name: value for name, value in options.items() if value is not None}
+        if isinstance(method, str) and method in METHODS and "seed" in options_of(METHODS[method]):
+            own["seed"] = self._seed
+        self.method = as_method(method, **own)
+        if self.method.needs_gradients:
+            self._towers.require_gradients()
+        self._text_layer = _layer_of(self._towers.text, text_layer, self.method.default_layers[0])
+        self._image_layer = _layer_of(self._towers.image, image_layer, self.method.default_layers[1])
+
+    def with_method(
+        self,
+        method: str | Method,
+        text_layer: LayerName | None = None,
+        image_layer: LayerName | None = None,
+    ) -> Explainer:
+        """Return an explainer of the same model, inputs and references by another method, at other layers.
+
+        Raises
+        ------
+        ModelError, ParameterError
+            If the model cannot be explained by this method, or a tower has no such layer.
+        """
+        other = object.__new__(Explainer)
+        vars(other).update(vars(self))
+        # Options that were given for one method wait until it is asked for again.
+        known = options_of(METHODS[method]) if isinstance(method, str) and method in METHODS else set()
+        options = {name: value for name, value in self._method_options.items() if name in known}
+        other._set_method(method, text_layer, image_layer, options)
+        return other
+
+    # ------------------------------------------------------------------------------------ reading inputs
+
+    def read_caption(self, caption: str) -> Caption:
+        """Tokenise a caption.
 
         Raises
         ------
         CaptionError
-            Where the caption cannot be read.
-        ParameterError
-            Where this explainer has more than one text layer.
+            If the caption cannot be read.
         """
-        (layer,) = self._one(self._text_layers)
-        read = read_caption(caption, self._tokenizer, self._towers.text)
-        with computing(self._towers.model):
-            (side,) = self._text_sides(read, [layer])
-            return self._method.factors(side, self._memory)
+        return read_caption(caption, self._tokenizer, self._towers.text)
 
-    def image(self, image: Picture | Tensor) -> Factors:
-        """Factors of a picture, (tokens of its tower, embed).
+    def read_image(self, image: ImageLike | Tensor) -> Float[Tensor, "1 3 height width"]:
+        """Return what the model sees of an image; a tensor is taken as preprocessed already.
 
         Raises
         ------
-        PictureError
-            Where the picture cannot be read.
-        ParameterError
-            Where this explainer has more than one image layer.
+        ImageError
+            If the image cannot be read.
         """
-        (layer,) = self._one(self._image_layers)
-        pixels = self._pixels(image)
-        with computing(self._towers.model):
-            (side,) = self._image_sides(pixels, [layer])
-            return self._method.factors(side, self._memory)
+        size = self._towers.image.size
+        if isinstance(image, Tensor):
+            return check_pixels(image, size)
+        return preprocess_image(open_image(image), self.preprocess, size)
 
-    def meet(
-        self, texts: Sequence[Factors], image: Picture | Tensor, frames: int = 1
+    def grid(self, image: ImageLike | Tensor) -> tuple[int, int]:
+        """Return rows and columns of the patches of an image at the image layer.
+
+        Takes a pass through the tower if its grid is not known beforehand.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be read.
+        """
+        pixels = self.read_image(image)
+        known = self._towers.image.known_grid(pixels)
+        if known is not None:
+            return known
+        with evaluation_mode(self._towers.model):
+            (side,) = self._image_sides(pixels, [self._image_layer])
+        grid = _grid_of(side)
+        return grid.rows, grid.columns
+
+    # --------------------------------------------------------------------------------------- explaining
+
+    def text_factors(self, caption: str | Caption) -> Factors:
+        """Return the factors of a caption, (tokens, embed).
+
+        Their products with those of images are interactions; see `interactions_of`.
+
+        Raises
+        ------
+        CaptionError
+            If the caption cannot be read.
+        """
+        read = caption if isinstance(caption, Caption) else self.read_caption(caption)
+        with evaluation_mode(self._towers.model):
+            (side,) = self._text_sides(read, [self._text_layer])
+            return self.method.factors(side, self._memory)
+
+    def image_factors(self, image: ImageLike | Tensor) -> Factors:
+        """Return the factors of an image, (tokens of its tower, embed).
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be read.
+        """
+        pixels = self.read_image(image)
+        with evaluation_mode(self._towers.model):
+            (side,) = self._image_sides(pixels, [self._image_layer])
+            return self.method.factors(side, self._memory)
+
+    def refine(
+        self, texts: Sequence[Factors], image: ImageLike | Tensor, estimates: int = 1
     ) -> Iterator[list[Interactions]]:
-        """Yield estimates for captions whose factors are known, each better than the last.
+        """Yield ever better interactions of captions with one image.
 
-        What all captions have in common is computed once: the picture's whole way through its tower.
+        What the captions have in common is computed once: the image's way through its tower.
 
         Parameters
         ----------
         texts : sequence of Factors
-            Of captions, as `text` gives them.
-        image : picture or tensor
+            Of captions, as `text_factors` returns them.
+        image : image or tensor
             As `explain` takes it.
-        frames : int
-            About how many estimates to give on the way to the result, which is the last of them.
+        estimates : int
+            About how many estimates to yield. Each adds to the one before, and the last is the result.
 
         Raises
         ------
-        PictureError
-            Where the picture cannot be read.
-        ParameterError
-            Where this explainer has more than one image layer.
+        ImageError
+            If the image cannot be read.
         """
-        (layer,) = self._one(self._image_layers)
-        pixels = self._pixels(image)
+        pixels = self.read_image(image)
 
         def work() -> Iterator[list[Interactions]]:
-            (side,) = self._image_sides(pixels, [layer])
-            yield from self._met(texts, side, frames)
+            (side,) = self._image_sides(pixels, [self._image_layer])
+            yield from self._refine_side(texts, side, estimates)
 
-        return self._in_turns(work())
+        return self._in_evaluation_mode(work())
 
-    def _met(self, texts: Sequence[Factors], side: Side, frames: int) -> Iterator[list[Interactions]]:
-        """Estimates for each of `texts` with a picture's side."""
-        assert isinstance(side.labels, Grid)
-        for estimates in self._method.meet(texts, side, frames, self._memory):
-            yield [
-                interactions_from(estimate, text, (side.labels, side.layer.name))
-                for estimate, text in zip(estimates, texts, strict=True)
+    def explain(self, image: ImageLike | Tensor, caption: str) -> Interactions:
+        """Return the interactions of a caption and an image; see the function `explain`."""
+        read, pixels = self.read_caption(caption), self.read_image(image)
+        *_, (result,) = self.refine([self.text_factors(read)], pixels)
+        return result
+
+    def explain_layers(
+        self,
+        image: ImageLike | Tensor,
+        caption: str,
+        *,
+        text_layers: Iterable[LayerName] | None = None,
+        image_layers: Iterable[LayerName] | None = None,
+    ) -> dict[tuple[LayerName, LayerName], Interactions]:
+        """Return the interactions at every pair of layers; see the function `explain_layers`."""
+        by_text = _layers_of(self._towers.text, text_layers)
+        by_image = _layers_of(self._towers.image, image_layers)
+        read, pixels = self.read_caption(caption), self.read_image(image)
+        found: dict[tuple[LayerName, LayerName], Interactions] = {}
+        with evaluation_mode(self._towers.model):
+            texts = [
+                self.method.factors(side, self._memory)
+                for side in self._text_sides(read, list(by_text.values()))
             ]
-
-    def state(self) -> object | None:
-        """Equal for as long as nothing about the model changes; None where that cannot be told."""
-        with computing(self._towers.model):
-            return state_of(self._towers.model)
-
-    @property
-    def cut_at(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Names of the layers at which the text and the image tower are cut."""
-        both = (self._text_layers, self._image_layers)
-        text, image = (tuple(layer.name for layer in layers.values()) for layers in both)
-        return text, image
-
-    def _in_turns(self, work: Iterator[T]) -> Iterator[T]:
-        """What `work` yields, computed in our state and left in the caller's: between two, it is theirs."""
-        while True:
-            with computing(self._towers.model):
-                found = next(work, None)
-            if found is None:
-                return
-            yield found
-
-    def prepare(self, image: Picture | Tensor, caption: str) -> Explanation:
-        """A pair read and checked, with nothing computed yet.
-
-        Raises
-        ------
-        PictureError, CaptionError
-            Where one of them cannot be read.
-        """
-        return Explanation(self, image, caption)
-
-    def explain(self, image: Picture | Tensor, caption: str) -> Interactions | dict[Pair, Interactions]:
-        """Interactions of a caption and a picture; see `explain`."""
-        *_, found = self.prepare(image, caption).refine_all()
-        return found if self.many else next(iter(found.values()))
-
-    def _one(self, layers: dict[LayerName, Layer]) -> list[Layer]:
-        if len(layers) > 1:
-            raise ParameterError(
-                f"factors are of one layer, but there are {list(layers)!r}; make an Explainer for each"
-            )
-        return list(layers.values())
-
-    def _pixels(self, image: Picture | Tensor) -> Tensor:
-        """What the model sees of a picture, (1, 3, height, width)."""
-        size = self._towers.image.size
-        if isinstance(image, Tensor):
-            return checked_pixels(image, size)
-        return preprocessed(open_picture(image), self.preprocess, size)
-
-    def _text_sides(self, caption: Caption, layers: Sequence[Layer]) -> list[Side]:
-        tower = self._towers.text
-        reference = reference_ids(self._text_reference, self._tokenizer, tower, len(caption.ids))
-        return text_sides(self._towers, layers, caption, reference)
-
-    def _image_sides(self, pixels: Tensor, layers: Sequence[Layer]) -> list[Side]:
-        pixels = pixels.clone()  # made in a mode of the caller's, which autograd may not take
-        reference = reference_pixels(
-            self._image_reference, pixels, self.preprocess, self._towers.image, self._seed
-        )
-        return image_sides(self._towers, layers, pixels, reference)
-
-
-class Explanation:
-    """One pair made ready: everything read and checked, nothing computed yet.
-
-    Attributes
-    ----------
-    tokens : Tokens
-        The caption as its tokens, the rows of the explanation.
-    image : PIL.Image.Image or None
-        The picture, RGB, as a whole; None where pixels were given.
-    preprocess : callable
-        From the picture to what the model sees of it.
-    """
-
-    def __init__(self, explainer: Explainer, image: Picture | Tensor, caption: str) -> None:
-        self._explainer = explainer
-        self.preprocess = explainer.preprocess
-        self.image: Image.Image | None = None if isinstance(image, Tensor) else open_picture(image)
-        text = explainer._towers.text
-        self._caption = read_caption(caption, explainer._tokenizer, text)
-        self.tokens = labelled(self._caption, text.appended)[0]
-        self._pixels = explainer._pixels(image if self.image is None else self.image)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Tokens, rows and columns of the interactions, at the first image layer.
-
-        Needs a pass through the image tower where its grid of patches is not known before; that pass is
-        kept for `refine`.
-        """
-        tower, layer = self._explainer._towers.image, next(iter(self._explainer._image_layers.values()))
-        grid = tower.known_grid(self._pixels)
-        if grid is None:
-            with computing(self._explainer._towers.model):
-                labels = self._explainer._image_sides(self._pixels, [layer])[0].labels
-            assert isinstance(labels, Grid)
-            grid = labels.rows, labels.columns
-        return (len(self.tokens.tokens), *grid)
-
-    def refine(self, frames: int = 1) -> Iterator[Interactions]:
-        """Yield estimates at the one pair of layers, each better than the last; the last is the result.
-
-        There are about `frames` of them, or as many as memory makes necessary. Each adds to the one before
-        it, so all of them cost no more than the last alone.
-        """
-        for found in self.refine_all(frames):
-            yield from found.values()
-
-    def refine_all(self, frames: int = 1) -> Iterator[dict[Pair, Interactions]]:
-        """Yield estimates at every pair of layers as they come; in the last of them all are complete."""
-        return self._explainer._in_turns(self._work(frames))
+            sides = self._image_sides(pixels, list(by_image.values()))
+            for image_layer, side in zip(by_image, sides, strict=True):
+                *_, result = self._refine_side(texts, side, 1)
+                found |= {(text, image_layer): one for text, one in zip(by_text, result, strict=True)}
+        return {(text, image): found[text, image] for text in by_text for image in by_image}
 
     def test(
-        self, interactions: Interactions, tokens: Sequence[int] = (), region: Sequence[int] = ()
-    ) -> Trial:
-        """Mask a selection at the input of the towers, run the model, and compare with what was predicted.
+        self,
+        interactions: Interactions,
+        image: ImageLike | Tensor,
+        tokens: Sequence[int] = (),
+        region: Sequence[int] = (),
+    ) -> MaskingTest:
+        """Mask a selection, run the model, and compare the change with what was predicted.
 
-        What is masked is replaced by the reference's token before the first block, as in `"banzhaf"`. With
-        both tokens and patches it is their interaction that is tested: what masking both changes beyond
-        what masking either does.
+        Masked tokens are replaced by the reference's before the first block, as in `"banzhaf"`. If both
+        tokens and patches are selected, their interaction is tested: what masking both changes beyond what
+        masking either does.
 
         Parameters
         ----------
         interactions : Interactions
-            Of this pair: what predicts.
+            Of the caption and the image: what predicts.
+        image : image or tensor
+            The image.
         tokens, region : sequence of int
             Rows of the caption, and patches, ``row * columns + column``, of the grid of `interactions`.
 
         Raises
         ------
         ParameterError
-            Where both are empty, or a number is out of range.
+            If both are empty, or a number is out of range.
         """
-        tokens, region = rows_chosen(interactions, tokens, region)
-        explainer = self._explainer
-        with computing(explainer._towers.model):
-            (text,) = explainer._text_sides(self._caption, explainer._towers.text.layers[:1])
-            (image,) = explainer._image_sides(self._pixels, explainer._towers.image.layers[:1])
-            actual = change_by_masking(text, image, tokens, region, interactions.values.shape[1:])
-        return Trial(
+        tokens, region = check_selection(interactions, tokens, region)
+        caption, pixels = self.read_caption(interactions.caption), self.read_image(image)
+        _, rows, columns = interactions.values.shape
+        with evaluation_mode(self._towers.model):
+            (text,) = self._text_sides(caption, self._towers.text.layers[:1])
+            (side,) = self._image_sides(pixels, self._towers.image.layers[:1])
+            actual = actual_change(text, side, tokens, region, (rows, columns))
+        return MaskingTest(
             tokens=tokens,
             region=region,
             predicted=predicted_change(interactions, tokens, region),
             actual=actual,
-            label=described(interactions, tokens, region),
+            label=describe_selection(interactions, tokens, region),
         )
 
-    def _work(self, frames: int) -> Iterator[dict[Pair, Interactions]]:
-        explainer = self._explainer
-        text_layers, image_layers = explainer._text_layers, explainer._image_layers
-        texts = [
-            explainer._method.factors(side, explainer._memory)
-            for side in explainer._text_sides(self._caption, list(text_layers.values()))
-        ]
-        images = explainer._image_sides(self._pixels, list(image_layers.values()))
-        found: dict[Pair, Interactions] = {}
-        for image_layer, side in zip(image_layers, images, strict=True):
-            pairs = [(text_layer, image_layer) for text_layer in text_layers]
-            for met in explainer._met(texts, side, frames):
-                found = {**found, **dict(zip(pairs, met, strict=True))}
-                yield found
+    # ------------------------------------------------------------------------------------ about the model
+
+    @property
+    def layers(self) -> tuple[LayerName, LayerName]:
+        """Text and image layer, each by its index or as `"output"`."""
+        towers = self._towers
+        return _index_of(towers.text, self._text_layer), _index_of(towers.image, self._image_layer)
+
+    @property
+    def layer_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the layers of the text and of the image tower, from the first to the last."""
+        text, image = (
+            tuple(layer.name for layer in tower.layers) for tower in (self._towers.text, self._towers.image)
+        )
+        return text, image
+
+    def fingerprint(self) -> object | None:
+        """Return a fingerprint of the model's weights and settings; None if changes cannot be detected."""
+        with evaluation_mode(self._towers.model):
+            return fingerprint(self._towers.model)
+
+    def __repr__(self) -> str:
+        return (
+            f"Explainer({type(self._towers.model).__name__}: {self.method.name!r} at "
+            f"{self._text_layer.name!r} and {self._image_layer.name!r})"
+        )
+
+    # --------------------------------------------------------------------------------------------- inside
+
+    def _refine_side(
+        self, texts: Sequence[Factors], side: Side, estimates: int
+    ) -> Iterator[list[Interactions]]:
+        for found in self.method.refine(texts, side, estimates, self._memory):
+            yield [
+                label_estimate(estimate, text, _grid_of(side), side.layer.name)
+                for estimate, text in zip(found, texts, strict=True)
+            ]
+
+    def _in_evaluation_mode(self, work: Iterator[T]) -> Iterator[T]:
+        """Yield from `work`, with the caller's modes restored between two of its steps."""
+        while True:
+            with evaluation_mode(self._towers.model):
+                found = next(work, None)
+            if found is None:
+                return
+            yield found
+
+    def _text_sides(self, caption: Caption, layers: Sequence[Layer]) -> list[Side]:
+        tower = self._towers.text
+        if self._reference_ids is None:
+            self._reference_ids = reference_ids(self._text_reference, self._tokenizer, tower)
+        reference = fit_reference(self._reference_ids, tower, len(caption.ids))
+        return text_sides(self._towers, layers, caption, reference)
+
+    def _image_sides(self, pixels: Float[Tensor, "1 3 height width"], layers: Sequence[Layer]) -> list[Side]:
+        pixels = pixels.clone()  # made in a mode of the caller's, which autograd may not take
+        reference = reference_pixels(self._image_reference, pixels, self.preprocess, self._seed)
+        return image_sides(self._towers, layers, pixels, reference)
 
 
-@overload
+def _layer_of(tower: Tower, given: LayerName | None, default: LayerName) -> Layer:
+    if isinstance(given, (list, tuple, range)):
+        raise ParameterError(
+            f"{tower.side}_layer={given!r} is several layers; give one, or call explain_layers"
+        )
+    if given is None:
+        given = max(default, -len(tower.layers)) if isinstance(default, int) else default
+    return tower.layer(given)
+
+
+def _layers_of(tower: Tower, given: Iterable[LayerName] | None) -> dict[LayerName, Layer]:
+    name = f"{tower.side}_layers"
+    if given is None:
+        return dict(enumerate(tower.layers))
+    if isinstance(given, (str, int)):
+        raise ParameterError(f"{name}={given!r} is one layer; expected a list of them")
+    wanted = list(given)
+    if not wanted:
+        raise ParameterError(f"{name}={given!r} names no layer")
+    return {which: tower.layer(which) for which in wanted}
+
+
+def _index_of(tower: Tower, layer: Layer) -> LayerName:
+    return layer.name if layer.after else tower.layers.index(layer)
+
+
+def _grid_of(side: Side) -> Grid:
+    assert isinstance(side.rows, Grid)
+    return side.rows
+
+
 def explain(
-    model: Any,
-    image: Picture | Tensor,
-    caption: str,
-    *,
-    text_layer: LayerName | None = ...,
-    image_layer: LayerName | None = ...,
-    **options: Any,
-) -> Interactions: ...
-
-
-@overload
-def explain(
-    model: Any, image: Picture | Tensor, caption: str, *, text_layer: Layers = ..., **options: Any
-) -> dict[Pair, Interactions]: ...
-
-
-def explain(model: Any, image: Picture | Tensor, caption: str, **options: Any) -> Any:
-    """Which tokens of `caption` speak to which patches of `image`, and how strongly.
+    model: Any, image: ImageLike | Tensor, caption: str, **options: Unpack[ExplainerOptions]
+) -> Interactions:
+    """Explain how each token of `caption` and each patch of `image` add to their similarity.
 
     Parameters
     ----------
     model : torch.nn.Module or DualEncoder
         A model of open_clip, OpenAI's `clip` or Hugging Face transformers, or any other in a
-        `DualEncoder`. It stays exactly as it is.
+        `DualEncoder`. It is left exactly as it was.
     image : PIL image, numpy array, path or tensor
-        The picture; `open_picture` says what arrays may hold. A tensor is taken as preprocessed already,
+        The image; `open_image` says what arrays may hold. A tensor is taken as preprocessed already,
         (3, height, width).
     caption : str
         The caption.
     **options
-        All that `Explainer` takes.
+        As `Explainer` takes them.
 
     Returns
     -------
     Interactions
-        Token-patch interactions in units of cosine similarity, with their completeness residual. Where
-        a layer is a list: a dict of them, by the pair of text and image layer as they were given, from
-        one pass through either tower up to the layers.
+        Token-patch interactions in units of cosine similarity, with their completeness residual.
 
     Raises
     ------
-    ModelError, PictureError, CaptionError, ParameterError
-        Where an input cannot be used: the message names it and says what was expected.
+    ModelError, ImageError, CaptionError, ParameterError
+        If an input cannot be used. The message names it and says what was expected.
+
+    Examples
+    --------
+    >>> from exclip_widget import demo
+    >>> book = demo.load()
+    >>> result = explain(book.model, book.pages[0].image, "a red boat", tokenizer=book.tokenizer)
+    >>> result.tokens
+    ('<sot>', 'a', 'red', 'boat', '<eot>')
+    >>> result.values.shape
+    (5, 12, 12)
     """
     return Explainer(model, **options).explain(image, caption)
 
 
-def _signature() -> inspect.Signature:
-    """`explain`'s own arguments, then all of `Explainer`'s."""
-    own = list(inspect.signature(explain).parameters.values())[:-1]
-    _, _, *options = inspect.signature(Explainer.__init__).parameters.values()
-    return inspect.Signature([*own, *options], return_annotation="Interactions")
+def explain_layers(
+    model: Any,
+    image: ImageLike | Tensor,
+    caption: str,
+    *,
+    text_layers: Iterable[LayerName] | None = None,
+    image_layers: Iterable[LayerName] | None = None,
+    **options: Unpack[CommonOptions],
+) -> dict[tuple[LayerName, LayerName], Interactions]:
+    """Explain a pair at several layers of both towers, with one pass through either up to the layers.
 
+    Parameters
+    ----------
+    model, image, caption
+        As `explain` takes them.
+    text_layers, image_layers : list of int or str, optional
+        Layers of each tower, as `Explainer` takes one. By default all layers of the tower.
+    **options
+        As `Explainer` takes them.
 
-explain.__signature__ = _signature()  # type: ignore[attr-defined]
+    Returns
+    -------
+    dict
+        ``result[text_layer, image_layer]`` is an `Interactions`, with layers as they were given; their
+        indices by default.
+
+    Raises
+    ------
+    ModelError, ImageError, CaptionError, ParameterError
+        If an input cannot be used. The message names it and says what was expected.
+
+    Examples
+    --------
+    >>> from exclip_widget import demo
+    >>> book = demo.load()
+    >>> result = explain_layers(
+    ...     book.model, book.pages[0].image, "a red boat", text_layers=[-1], image_layers=[2, -1],
+    ...     tokenizer=book.tokenizer,
+    ... )
+    >>> list(result)
+    [(-1, 2), (-1, -1)]
+    """
+    explainer = Explainer(model, **options)
+    return explainer.explain_layers(image, caption, text_layers=text_layers, image_layers=image_layers)

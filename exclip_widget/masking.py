@@ -1,7 +1,7 @@
-"""Masking: what a selection is predicted to change, and what does change when the model is run without it.
+"""Masking tests: what a selection is predicted to change, and what the model changes without it.
 
-A prediction is a sum of interactions; it can be held against the model itself. Masked tokens and patches
-are replaced by the reference's before the first block, so nothing of them is left anywhere in the tower.
+A prediction is a sum of interactions, and the model itself can be asked whether it is right. Masked tokens
+and patches are replaced by the reference's before the first block, so that nothing of them is left.
 """
 
 from __future__ import annotations
@@ -12,26 +12,27 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from .checks import whole_number
 from .errors import ParameterError
 from .methods.side import Side
-from .options import whole
 from .results.interactions import Interactions
 from .results.rows import Grid
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A selection, masked.
+class MaskingTest:
+    """The predicted and the actual effect of masking a selection.
 
     Attributes
     ----------
     tokens, region : tuple of int
         What was masked.
     predicted, actual : float
-        Change of the cosine similarity: what the interactions say, and what the model does. Where both
-        tokens and patches are masked, the part of it that neither alone accounts for.
+        Change of the cosine similarity by the interactions, and by the model. If both tokens and patches
+        were masked: the part of the change that neither alone accounts for.
     label : str
         The selection in words.
     """
@@ -43,20 +44,20 @@ class Trial:
     label: str
 
 
-def rows_chosen(
+def check_selection(
     interactions: Interactions, tokens: Sequence[int], region: Sequence[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Both selections, sorted and without repeats.
+    """Return both parts of a selection, sorted and without repeats.
 
     Raises
     ------
     ParameterError
-        Where both are empty, or a number is out of range.
+        If both are empty, or a number is out of range.
     """
     count, rows, columns = interactions.values.shape
     found = []
     for name, given, most in (("tokens", tokens, count), ("region", region, rows * columns)):
-        chosen = sorted({whole(name, number, least=0) for number in given})
+        chosen = sorted({whole_number(name, number, least=0) for number in given})
         if chosen and chosen[-1] >= most:
             raise ParameterError(f"{name} has {chosen[-1]}; expected numbers from 0 to {most - 1}")
         found.append(tuple(chosen))
@@ -66,12 +67,12 @@ def rows_chosen(
 
 
 def predicted_change(interactions: Interactions, tokens: Sequence[int], region: Sequence[int]) -> float:
-    """Change of the similarity by masking, as the interactions have it.
+    """Return the change of the similarity by masking a selection, as the interactions predict it.
 
-    Without the tokens goes all that they have with any part of the picture, and the other way round. With
-    both selected, their second difference is the sum of what they have with each other.
+    Masking tokens removes all their interactions with any part of the image, and the other way round. If
+    both are selected, their second difference is the sum of their interactions with each other.
     """
-    values = interactions.values.reshape(len(interactions.tokens), -1).astype(np.float64)
+    values = interactions.values.reshape(len(interactions.rows), -1).astype(np.float64)
     if not region:
         others = interactions.cls[list(tokens)].astype(np.float64)
         return -float(values[list(tokens)].sum() + others.sum())
@@ -80,23 +81,23 @@ def predicted_change(interactions: Interactions, tokens: Sequence[int], region: 
     return float(values[np.ix_(tokens, region)].sum())
 
 
-def change_by_masking(
-    text: Side, image: Side, tokens: Sequence[int], region: Sequence[int], grid: Sequence[int]
+def actual_change(
+    text: Side, image: Side, tokens: Sequence[int], region: Sequence[int], grid: tuple[int, int]
 ) -> float:
-    """Change of the similarity when the model is run with what is selected masked.
+    """Return the change of the similarity when the model runs with a selection masked.
 
     Parameters
     ----------
     text, image : Side
-        Both at the first layer of their towers.
+        Both sides, at the first layer of their towers.
     tokens, region : sequence of int
-        Rows of the caption, and patches of a grid of `grid` = (rows, columns), which covers the picture as
-        that of `image` does: whatever has its centre in a selected patch is masked.
+        Rows of the caption, and patches of a grid of `grid` = (rows, columns) over the same image as the
+        grid of `image`. A patch of `image` is masked if its centre lies in a selected patch.
     """
-    # The sides meet in a product alone: all four combinations are products of two runs of each.
-    captions = _runs(text, np.isin(text.owners.numpy(), tokens))
-    pictures = _runs(image, _covered(image, region, grid))
-    similarity = (captions @ pictures.T).double().tolist()
+    # The similarity is a product of the sides: two runs of each give all four combinations.
+    captions = _embed_with_and_without(text, np.isin(text.row_index.numpy(), tokens))
+    images = _embed_with_and_without(image, _masked_patches(image, region, grid))
+    similarity = (captions @ images.T).double().tolist()
     whole, without_region = similarity[0]
     without_tokens, without_both = similarity[1]
     if tokens and region:
@@ -104,28 +105,27 @@ def change_by_masking(
     return float(without_both - whole)
 
 
-def _runs(side: Side, masked: np.ndarray) -> Tensor:
-    """Unit embeddings, (2, embed), of the side as it is, and with the reference's tokens where `masked`."""
+def _embed_with_and_without(side: Side, masked: Bool[np.ndarray, " tokens"]) -> Float[Tensor, "2 embed"]:
+    """Return unit embeddings of the side as it is, and with the reference's tokens where `masked`."""
     present = torch.from_numpy(np.stack([np.zeros_like(masked), masked])).logical_not()
-    return side.masked(present)
+    return side.embed_masked(present)
 
 
-def _covered(image: Side, region: Sequence[int], grid: Sequence[int]) -> np.ndarray:
-    """Which tokens of the side lie in the selected patches of another grid over the same picture."""
-    assert isinstance(image.labels, Grid)
-    own = (image.labels.rows, image.labels.columns)
+def _masked_patches(image: Side, region: Sequence[int], grid: tuple[int, int]) -> Bool[np.ndarray, " tokens"]:
+    """Return which tokens of the side lie in the selected patches of another grid over the same image."""
+    assert isinstance(image.rows, Grid)
     row, column = (
         ((np.arange(count) + 0.5) * wanted / count).astype(int)
-        for count, wanted in zip(own, grid, strict=True)
+        for count, wanted in zip((image.rows.rows, image.rows.columns), grid, strict=True)
     )
     masked = np.zeros(len(image.tokens), bool)
-    masked[image.labels.patches] = np.isin(row[:, None] * grid[1] + column, region).ravel()
+    masked[image.rows.patches] = np.isin(row[:, None] * grid[1] + column, region).ravel()
     return masked
 
 
-def described(interactions: Interactions, tokens: Sequence[int], region: Sequence[int]) -> str:
-    """A selection in words: the caption's own, then how many patches."""
-    parts = [" … ".join(_phrase(interactions, run) for run in _runs_of(tokens))] if tokens else []
+def describe_selection(interactions: Interactions, tokens: Sequence[int], region: Sequence[int]) -> str:
+    """Return a selection in words: the caption's own, then the number of patches."""
+    parts = [" … ".join(_phrase(interactions, run) for run in _runs(tokens))] if tokens else []
     if region:
         parts.append(f"{len(region)} patch{'es' if len(region) > 1 else ''}")
     return " × ".join(parts)
@@ -134,13 +134,13 @@ def described(interactions: Interactions, tokens: Sequence[int], region: Sequenc
 def _phrase(interactions: Interactions, run: Sequence[int]) -> str:
     spans = [interactions.spans[row] for row in run]
     known = [span for span in spans if span is not None]
-    if len(known) < len(spans):  # special tokens stand in no caption
+    if len(known) < len(spans):  # special tokens are not in the caption
         return " ".join(interactions.tokens[row] for row in run)
     return interactions.caption[known[0][0] : known[-1][1]]
 
 
-def _runs_of(numbers: Iterable[int]) -> list[list[int]]:
-    """Sorted numbers in runs without gaps."""
+def _runs(numbers: Iterable[int]) -> list[list[int]]:
+    """Return sorted numbers in runs without gaps."""
     ordered = sorted(numbers)
-    cuts = [at for at, (one, next_) in enumerate(pairwise(ordered), 1) if next_ > one + 1]
+    cuts = [at for at, (one, following) in enumerate(pairwise(ordered), 1) if following > one + 1]
     return [ordered[start:end] for start, end in zip([0, *cuts], [*cuts, len(ordered)], strict=True)]

@@ -11,7 +11,7 @@ def test_errors_are_also_pythons_own() -> None:
     assert issubclass(exclip_widget.errors.ExclipError, Exception)
     for name, base in [
         ("CaptionError", ValueError),
-        ("PictureError", ValueError),
+        ("ImageError", ValueError),
         ("ModelError", TypeError),
         ("ParameterError", ValueError),
     ]:

@@ -16,8 +16,11 @@ from support.zoo.inputs import CAPTIONS, scene
 from support.zoo.models import build, inputs_of, open_clip_model, openai_model
 
 from exclip_widget import (
+    DualEncoder,
     Explainer,
+    IntegratedJacobians,
     explain,
+    explain_layers,
     interactions_of,
 )
 from exclip_widget.methods import METHODS
@@ -33,13 +36,16 @@ def test_a_list_of_layers_is_each_of_them(method: str) -> None:
         block = model.get_submodule(name)
         block.register_forward_pre_hook(lambda _, _args, name=name: passes.append(name))
     text_layers, image_layers = [0, -1], [2, "visual.transformer.resblocks.0", 1]
-    together = explain(model, IMAGE, CAPTION, text_layer=text_layers, image_layer=image_layers, **options)
-    assert list(together) == [(t, i) for i in image_layers for t in text_layers]
+    together = explain_layers(
+        model, IMAGE, CAPTION, text_layers=text_layers, image_layers=image_layers, **options
+    )
+    assert list(together) == [(text, image) for text in text_layers for image in image_layers]
     if method == "exclip":
         del passes[:]
-        explainer = Explainer(model, text_layer=text_layers, image_layer=image_layers, **options)
-        explainer._image_sides(explainer._pixels(IMAGE), list(explainer._image_layers.values()))
-        assert passes == ["visual.transformer.resblocks.0"] * 2  # the picture, and its reference
+        explainer = Explainer(model, **options)
+        layers = [explainer._towers.image.layer(which) for which in image_layers]
+        explainer._image_sides(explainer.read_image(IMAGE), layers)
+        assert passes == ["visual.transformer.resblocks.0"] * 2  # the image, and its reference
     for (text_layer, image_layer), result in together.items():
         alone = explain(model, IMAGE, CAPTION, text_layer=text_layer, image_layer=image_layer, **options)
         assert_close(result.values, alone.values, 1e-4)
@@ -51,7 +57,8 @@ def test_layers_of_a_residual_network_have_grids_of_their_own() -> None:
         vision_layers=(1, 1, 1, 1), vision_width=16, vision_patch_size=None, image_resolution=64
     )
     inputs = inputs_of(model)
-    result = explain(model, IMAGE, "a boat", image_layer=[0, 1, 2, 3], steps=3, **inputs)
+    result = explain_layers(model, IMAGE, "a boat", text_layers=[-1], steps=3, **inputs)
+    assert list(result) == [(-1, 0), (-1, 1), (-1, 2), (-1, 3)]  # all layers, unless some are named
     assert [one.values.shape[1:] for one in result.values()] == [(16, 16), (16, 16), (8, 8), (4, 4)]
     assert not any(one.cls.any() for one in result.values())
 
@@ -70,8 +77,8 @@ def test_refined_in_steps(frames: int, layers: tuple[int, int], memory: int | No
     model, image = build("openai"), Image.fromarray(scene(1))
     options = {"text_layer": layers[0], "image_layer": layers[1], "steps": 10}
     options |= {"memory": memory} if memory else {}
-    explanation = Explainer(model, **options, **inputs_of(model)).prepare(image, "a boat")
-    *early, last = explanation.refine(frames)
+    explainer = Explainer(model, **options, **inputs_of(model))
+    *early, last = (found for (found,) in explainer.refine([explainer.text_factors("a boat")], image, frames))
     assert len(early) < 10
     assert len(early) + 1 == 10 or memory is None
     assert_agree(last, _openai_boat(layers), 1e-4)
@@ -98,7 +105,7 @@ def test_nothing_stays_behind(method: str, layer: int) -> None:
     explainer = Explainer(model, **options)
     for caption in CAPTIONS:
         explainer.explain(image, caption)
-        interactions_of(explainer.text(caption), explainer.image(image))
+        interactions_of(explainer.text_factors(caption), explainer.image_factors(image))
     assert graphs() == before
 
 
@@ -109,3 +116,39 @@ def test_one_model_many_pictures_and_captions() -> None:
         image = Image.fromarray(scene(seed))
         found = explain(model, image, caption, steps=2, rule="right", **inputs_of(model))
         assert_agree(found, definition(model, image, caption, rule="right", steps=2), 1e-4)
+
+
+def test_explaining_again_by_another_method_looks_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build("openai, deep")
+    explainer = Explainer(model, steps=7, **inputs_of(model))
+    monkeypatch.setattr("exclip_widget.explainer.find_towers", lambda _: pytest.fail("looked up"))
+    other = explainer.with_method("gradient", image_layer=0)
+    assert (other.method.name, other.layers) == ("gradient", (1, 0))
+    assert (explainer.method, explainer.layers) == (IntegratedJacobians(steps=7), (2, 2))
+    again = other.with_method("exclip")
+    assert again.method == IntegratedJacobians(steps=7)  # options wait for their method
+    np.testing.assert_array_equal(
+        again.explain(IMAGE, CAPTION).values, explainer.explain(IMAGE, CAPTION).values
+    )
+
+
+def test_reprs_are_one_informative_line() -> None:
+    model = build("plain")
+    explainer = Explainer(model, **inputs_of(model))
+    assert repr(explainer) == (
+        "Explainer(CLIP: 'exclip' at 'transformer.resblocks.1' and 'visual.transformer.resblocks.1')"
+    )
+    assert repr(explainer.text_factors("a boat")) == (
+        "Factors('a boat': 4 tokens x 12, 'exclip' at 'transformer.resblocks.1', 10 steps)"
+    )
+    assert repr(explainer.image_factors(IMAGE)) == (
+        "Factors(image: 17 tokens x 12, 'exclip' at 'visual.transformer.resblocks.1', 10 steps)"
+    )
+    own = DualEncoder(
+        torch.nn.Sequential(torch.nn.Linear(2, 2)),
+        encode_text=abs,
+        encode_image=abs,
+        text_layers=["0"],
+        image_layers=["0"],
+    )
+    assert repr(own) == "DualEncoder(Sequential: 1 text layers, 1 image layers)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,20 +17,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from exclip_widget import Explainer, Interactions, ParameterError
-from exclip_widget.explainer import Explanation
 
 PAGE = book().pages[0]
 PATCH = 8  # pixels a side, of the picture book's model
 
 
-def pair(method: str = "exclip", **options: object) -> tuple[Explanation, Interactions]:
-    explainer = Explainer(book().model, tokenizer=book().tokenizer, method=method, **options)  # type: ignore[arg-type]
-    explanation = explainer.prepare(PAGE.image, PAGE.caption)
-    *_, interactions = explanation.refine()
-    return explanation, interactions
+def pair(method: str = "exclip", **options: Any) -> tuple[Explainer, Interactions]:
+    explainer = Explainer(book().model, tokenizer=book().tokenizer, method=method, **options)
+    return explainer, explainer.explain(PAGE.image, PAGE.caption)
 
 
-EXPLANATION, INTERACTIONS = pair()
+EXPLAINER, INTERACTIONS = pair()
 ROWS, COLUMNS = INTERACTIONS.values.shape[1:]
 
 
@@ -79,8 +77,8 @@ def test_actual_change_is_that_of_the_masked_model(tokens: Sequence[int], region
         expected = similarity[1, 1] - similarity[0, 1] - similarity[1, 0] + similarity[0, 0]
     else:
         expected = similarity[not tokens, not region] - similarity[1, 1]
-    trial = EXPLANATION.test(INTERACTIONS, tokens, region)
-    assert trial.actual == pytest.approx(expected, abs=2e-6)
+    test = EXPLAINER.test(INTERACTIONS, PAGE.image, tokens, region)
+    assert test.actual == pytest.approx(expected, abs=2e-6)
     assert abs(expected) > 2e-5  # there was something to find
 
 
@@ -93,7 +91,9 @@ def test_predicted_change_is_a_sum_of_interactions(tokens: Sequence[int], region
         expected = -sum(float(everything[token].sum()) for token in tokens)
     else:
         expected = -sum(float(everything[:, patch].sum()) for patch in region)
-    assert EXPLANATION.test(INTERACTIONS, tokens, region).predicted == pytest.approx(expected, abs=1e-5)
+    assert EXPLAINER.test(INTERACTIONS, PAGE.image, tokens, region).predicted == pytest.approx(
+        expected, abs=1e-5
+    )
 
 
 def test_all_of_the_picture_masked_is_the_reference_picture() -> None:
@@ -101,38 +101,37 @@ def test_all_of_the_picture_masked_is_the_reference_picture() -> None:
     model, _ = residual_networks()
     explainer = Explainer(model, **inputs_of(model))
     image = Image.fromarray(scene())
-    explanation = explainer.prepare(image, "a red boat")
-    *_, interactions = explanation.refine()
+    interactions = explainer.explain(image, "a red boat")
     rows, columns = interactions.values.shape[1:]
-    trial = explanation.test(interactions, region=range(rows * columns))
+    test = explainer.test(interactions, image, region=range(rows * columns))
     with torch.no_grad():
         pixels = inputs_of(model)["preprocess"](image)[None]
         masked, whole = F.normalize(model.encode_image(torch.cat([torch.zeros_like(pixels), pixels])), dim=-1)
         caption = F.normalize(model.encode_text(inputs_of(model)["tokenizer"]("a red boat")), dim=-1)[0]
-    assert trial.actual == pytest.approx(float(caption @ masked - caption @ whole), abs=1e-5)
+    assert test.actual == pytest.approx(float(caption @ masked - caption @ whole), abs=1e-5)
 
 
 def test_patches_cover_all_cells_of_a_finer_grid_once() -> None:
     model, _ = residual_networks()
     explainer = Explainer(model, image_layer=3, **inputs_of(model))
-    from exclip_widget.masking import _covered
+    from exclip_widget.masking import _masked_patches
 
-    pixels = explainer._pixels(Image.fromarray(scene()))
+    pixels = explainer.read_image(Image.fromarray(scene()))
     (first,) = explainer._image_sides(pixels, explainer._towers.image.layers[:1])
     (last,) = explainer._image_sides(pixels, explainer._towers.image.layers[-1:])
-    grid = last.labels.rows, last.labels.columns
-    assert (first.labels.rows, first.labels.columns) > grid
-    masks = [_covered(first, [patch], grid) for patch in range(grid[0] * grid[1])]
+    grid = last.rows.rows, last.rows.columns
+    assert (first.rows.rows, first.rows.columns) > grid
+    masks = [_masked_patches(first, [patch], grid) for patch in range(grid[0] * grid[1])]
     np.testing.assert_array_equal(np.sum(masks, 0), 1)
-    cells = masks[0].reshape(first.labels.rows, first.labels.columns)
+    cells = masks[0].reshape(first.rows.rows, first.rows.columns)
     assert cells[: cells.shape[0] // grid[0], : cells.shape[1] // grid[1]].all()
 
 
 def test_prediction_of_exact_banzhaf_is_of_the_right_size() -> None:
     """The two agree on average over contexts by definition; on this one they should at least be alike."""
-    explanation, interactions = pair("banzhaf", samples=256)
-    trial = explanation.test(interactions, tokens=[2, 3])
-    assert np.sign(trial.actual) == np.sign(trial.predicted) == -1
+    explainer, interactions = pair("banzhaf", samples=256)
+    test = explainer.test(interactions, PAGE.image, tokens=[2, 3])
+    assert np.sign(test.actual) == np.sign(test.predicted) == -1
 
 
 @pytest.mark.parametrize(
@@ -146,7 +145,7 @@ def test_prediction_of_exact_banzhaf_is_of_the_right_size() -> None:
     ],
 )
 def test_label(tokens: list[int], region: list[int], label: str) -> None:
-    assert EXPLANATION.test(INTERACTIONS, tokens, region).label == label
+    assert EXPLAINER.test(INTERACTIONS, PAGE.image, tokens, region).label == label
 
 
 @pytest.mark.parametrize(
@@ -162,15 +161,15 @@ def test_label(tokens: list[int], region: list[int], label: str) -> None:
 )
 def test_bad_selections_are_refused(tokens: list[int], region: list[int], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
-        EXPLANATION.test(INTERACTIONS, tokens, region)
+        EXPLAINER.test(INTERACTIONS, PAGE.image, tokens, region)
 
 
 def test_model_is_as_it_was() -> None:
     model = build("plain")
     explainer = Explainer(model, **inputs_of(model))
-    explanation = explainer.prepare(Image.fromarray(scene()), "a red boat")
-    *_, interactions = explanation.refine()
+    image = Image.fromarray(scene())
+    interactions = explainer.explain(image, "a red boat")
     model.train()
     with unchanged(model):
-        explanation.test(interactions, [1], [1])
+        explainer.test(interactions, image, [1], [1])
     assert model.training

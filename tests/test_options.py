@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from inspect import signature
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.explaining import found, refusal_of, values_of
+from support.explaining import IMAGE, MODEL, found, refusal_of, values_of
 from support.zoo.inputs import picture
+from support.zoo.models import inputs_of
 
 from exclip_widget import (
+    Banzhaf,
     CaptionError,
     ExclipError,
+    Explainer,
     ParameterError,
+    explain_layers,
 )
+from exclip_widget.explainer import ExplainerOptions, MethodOptions
+from exclip_widget.methods import METHODS, options_of
 
 CAPTION = "a red boat"
 
@@ -78,14 +85,39 @@ def test_parameters_are_checked_before_anything_is_computed() -> None:
         ({"method": "banzhaf", "samples": 2.5}, "samples=2.5"),
         ({"seed": -1}, "seed=-1 is not a whole number from 0 on"),
         ({"memory": 0}, "memory=0 is not a whole number from 1 on"),
-        ({"image_layer": []}, r"image_layer=\[\] names no layer"),
         (
-            {"image_layer": [0, "visual.ln_post"]},
-            "image_layer='visual.ln_post' is not a layer of the image tower",
+            {"image_layer": [0, 1]},
+            r"image_layer=\[0, 1\] is several layers; give one",
+        ),
+        ({"image_layer": "visual.ln_post"}, "image_layer='visual.ln_post' is not a layer of the image tower"),
+        (
+            {"method": Banzhaf(), "steps": 3},
+            r"steps=3 was given beside method=Banzhaf",
         ),
         ({"processor": 3}, "processor is a int"),
     ],
 )
-def test_options_that_are_none(options: dict[str, Any], message: str) -> None:
+def test_options_that_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         found(**options)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ({"image_layers": []}, r"image_layers=\[\] names no layer"),
+        ({"text_layers": -1}, "text_layers=-1 is one layer; expected a list of them"),
+        ({"image_layers": [0, "visual.ln_post"]}, "image_layer='visual.ln_post' is not a layer"),
+    ],
+)
+def test_layers_that_are_refused(layers: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        explain_layers(MODEL, IMAGE, CAPTION, **layers, **inputs_of(MODEL))
+
+
+def test_options_seen_by_editors_are_those_of_the_explainer() -> None:
+    """The TypedDicts, which type checkers read, list what the constructor takes."""
+    own = signature(Explainer).parameters
+    named = {name for name in own if name not in ("model", "method_options")}
+    assert set(get_type_hints(ExplainerOptions)) == named | set(get_type_hints(MethodOptions))
+    assert set(get_type_hints(MethodOptions)) == set().union(*map(options_of, METHODS.values())) - {"seed"}

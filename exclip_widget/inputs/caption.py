@@ -2,51 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from ..errors import CaptionError
-from ..results.rows import Span
-from .tokenizers import PADDING, Intake, Tokenizer, clip_tokenizer, no_words, read_pieces, token_ids
+from ..results.rows import Tokens
+from .tokenizers import PADDING, TextInput, Tokenizer, no_words, read_pieces, token_ids
 
-__all__ = ["Caption", "Span", "Tokenizer", "clip_tokenizer", "read_caption", "token_ids"]
+CLASS_TOKEN = "<cls>"
+"""Row of a class token that the tower itself appends."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Caption:
-    """A caption as its tokens, special ones included.
+    """A caption, tokenised for a text tower.
 
     Attributes
     ----------
-    text : str
-        The caption as it was given.
-    ids : torch.Tensor
-        Token ids that the tower runs on, long, (ids,): padded to the context where the tower reads the
-        padding; nothing after the last token that counts where it does not.
-    tokens : tuple of str
-        The tokenizer's own pieces, as people read them, between its special tokens; those of CLIP are
-        `<sot>` and `<eot>`. Where there is padding, one last token `<pad>` stands for all of it.
-    spans : tuple of (int, int) or None
-        Which characters `text[start:end]` each token came from; None for special tokens, for pieces of
-        white space alone, and where the tokenizer's clean-up changed the text beyond recognition.
-    words : tuple of int
-        Number of the word that each token is a piece of, from 0; -1 for special tokens. White space
-        belongs to the word that it comes before.
-    owners : torch.Tensor
-        Which of `tokens` each of `ids` belongs to, long, (ids,).
+    rows : Tokens
+        Its tokens, which are the rows of its explanations.
+    ids : Tensor
+        Token ids that the tower runs on, (ids,). Padded to the context if the tower reads the padding;
+        else without anything after the last token that counts.
+    row_index : Tensor
+        The row that each of the tower's tokens belongs to, (ids + appended,).
     """
 
-    text: str
-    ids: torch.Tensor
-    tokens: tuple[str, ...]
-    spans: tuple[Span | None, ...]
-    words: tuple[int, ...]
-    owners: torch.Tensor
+    rows: Tokens
+    ids: Int[Tensor, " ids"]
+    row_index: Int[Tensor, " tokens"]
+
+    def with_appended(self, count: int) -> Caption:
+        """Return this caption with one more row for `count` tokens that the tower appends to it."""
+        if count == 0:
+            return self
+        rows = self.rows
+        at = len(rows) - (rows.texts[-1] == PADDING.text)
+        index = self.row_index + (self.row_index >= at)
+        return replace(
+            self,
+            rows=Tokens(
+                caption=rows.caption,
+                texts=(*rows.texts[:at], CLASS_TOKEN, *rows.texts[at:]),
+                spans=(*rows.spans[:at], None, *rows.spans[at:]),
+                words=(*rows.words[:at], -1, *rows.words[at:]),
+            ),
+            row_index=torch.cat([index, index.new_full((count,), at)]),
+        )
 
 
-def read_caption(text: object, tokenizer: Tokenizer, tower: Intake) -> Caption:
-    """Tokenize `text` for `tower`.
+def read_caption(text: object, tokenizer: Tokenizer, tower: TextInput) -> Caption:
+    """Tokenise `text` for `tower`.
 
     Parameters
     ----------
@@ -54,17 +63,17 @@ def read_caption(text: object, tokenizer: Tokenizer, tower: Intake) -> Caption:
         The caption.
     tokenizer : callable
         One of open_clip's, OpenAI's `clip.tokenize`, one of Hugging Face's, or any other callable that
-        gives the ids of a caption, (1, ids), padded to the context where the tower reads the padding.
-    tower : Intake
-        The text tower that they are for.
+        returns the ids of a caption, (1, ids), padded to the context if the tower reads the padding.
+    tower : TextInput
+        The text tower that the ids are for.
 
     Raises
     ------
     CaptionError
-        Where `text` is not a string, has no words, does not fit the tower's context, or spells a
-        special token.
+        If `text` is not a string, has no words, does not fit the tower's context, or spells a special
+        token.
     ParameterError
-        Where `tokenizer` gives something else than ids that the tower takes.
+        If `tokenizer` returns anything else than ids that the tower takes.
     """
     if not isinstance(text, str):
         shown = " ".join(repr(text).split())
@@ -75,16 +84,19 @@ def read_caption(text: object, tokenizer: Tokenizer, tower: Intake) -> Caption:
     if len(ids) and not tower.padded:
         ids = ids[: tower.end_of(ids) + 1]
     pieces = read_pieces(text, ids.tolist(), tokenizer, tower)
-    tokens = [piece for piece in pieces if piece is not PADDING]
-    if len(pieces) != len(ids) or all(piece.word < 0 for piece in tokens):
+    rows = [piece for piece in pieces if piece is not PADDING]
+    if len(pieces) != len(ids) or all(piece.word < 0 for piece in rows):
         raise no_words(text)
     real = torch.tensor([piece is not PADDING for piece in pieces])
-    tokens += [PADDING] * (not real.all())
-    return Caption(
-        text=text,
+    rows += [PADDING] * (not real.all())
+    caption = Caption(
+        rows=Tokens(
+            caption=text,
+            texts=tuple(piece.text for piece in rows),
+            spans=tuple(piece.span for piece in rows),
+            words=tuple(piece.word for piece in rows),
+        ),
         ids=ids,
-        tokens=tuple(piece.text for piece in tokens),
-        spans=tuple(piece.span for piece in tokens),
-        words=tuple(piece.word for piece in tokens),
-        owners=torch.where(real, real.cumsum(0) - 1, real.sum()),
+        row_index=torch.where(real, real.cumsum(0) - 1, real.sum()),
     )
+    return caption.with_appended(tower.appended)

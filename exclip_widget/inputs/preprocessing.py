@@ -1,4 +1,4 @@
-"""Preprocessing: from an image to what the model sees of it, and which part of the image that is."""
+"""Preprocessing: from an image to the pixels that the model sees, and which part of the image they show."""
 
 from __future__ import annotations
 
@@ -7,62 +7,80 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
-from ..errors import PictureError
+from ..errors import ImageError
 
-Preprocess: TypeAlias = Callable[[Image.Image], torch.Tensor]
+Preprocess: TypeAlias = Callable[[Image.Image], Tensor]
+"""From an RGB image to what a model sees of it, (3, height, width)."""
 
 
-def preprocessed(
+def preprocess_image(
     image: Image.Image, preprocess: Preprocess, size: tuple[int, int] | None = None
-) -> torch.Tensor:
-    """What the model sees of `image`: float, (1, 3, height, width), with `size` = (height, width).
+) -> Float[Tensor, "1 3 height width"]:
+    """Return what the model sees of `image`, with `size` = (height, width).
 
     Raises
     ------
-    PictureError
-        Where `preprocess` gives anything else, or values that are not finite.
+    ImageError
+        If `preprocess` returns anything else, or values that are not finite.
     """
-    return checked_pixels(preprocess(image), size, "preprocess gave")
+    return check_pixels(preprocess(image), size, "preprocess gave")
 
 
-def checked_pixels(pixels: object, size: tuple[int, int] | None, source: str = "image is") -> torch.Tensor:
-    """Preprocessed pixels as the model takes them, (1, 3, height, width); `source` begins the errors.
+def check_pixels(
+    pixels: object, size: tuple[int, int] | None, source: str = "image is"
+) -> Float[Tensor, "1 3 height width"]:
+    """Return preprocessed pixels with a batch axis, if the model can take them.
+
+    Parameters
+    ----------
+    pixels : object
+        Expected to be floats, (3, height, width) or (1, 3, height, width).
+    size : (int, int) or None
+        Height and width that the model takes; None if it takes any.
+    source : str
+        How an error begins.
 
     Raises
     ------
-    PictureError
-        Where they are anything else, or not finite.
+    ImageError
+        If they are anything else, or not finite.
     """
     height, width = size or ("height", "width")
     expected = f"expected preprocessed pixels, a tensor of floats (3, {height}, {width})"
-    if not isinstance(pixels, torch.Tensor):
-        raise PictureError(f"{source} a {type(pixels).__name__}; {expected}")
+    if not isinstance(pixels, Tensor):
+        raise ImageError(f"{source} a {type(pixels).__name__}; {expected}")
     pixels = pixels[0] if pixels.ndim == 4 and len(pixels) == 1 else pixels
     if pixels.ndim != 3 or len(pixels) != 3 or (size and pixels.shape[1:] != size):
-        raise PictureError(f"{source} of shape {tuple(pixels.shape)}; {expected}")
+        raise ImageError(f"{source} of shape {tuple(pixels.shape)}; {expected}")
     if not pixels.is_floating_point():
-        raise PictureError(f"{source} of {pixels.dtype}; {expected}")
+        raise ImageError(f"{source} of {pixels.dtype}; {expected}")
     if not torch.isfinite(pixels).all():
-        raise PictureError(f"{source} NaN or infinite in places; {expected}")
+        raise ImageError(f"{source} NaN or infinite in places; {expected}")
     return pixels[None]
 
 
 def field_of_view(preprocess: Preprocess, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Which part of a picture of `size` (width, height) pixels a model sees through `preprocess`.
+    """Return which part of an image of `size` (width, height) the model sees through `preprocess`.
 
-    Returns left, top, width and height as fractions of the picture. Nothing needs to be known of
-    `preprocess` but that it keeps brightness linear: it is shown a picture whose brightness rises from
-    left to right, then one whose brightness rises from top to bottom, and the two ramps are read off
-    what comes out.
+    All that is assumed of `preprocess` is that it keeps brightness linear. It is given an image whose
+    brightness rises from left to right, then one whose brightness rises from top to bottom; the two ramps
+    are read off what comes out.
+
+    Returns
+    -------
+    left, top, width, height : float
+        As fractions of the image.
     """
     shrink = min(1.0, 512 / max(size))
     width, height = (max(1, round(side * shrink)) for side in size)
 
     def seen(levels: np.ndarray) -> np.ndarray:
         grey = np.broadcast_to(levels, (height, width)).astype(np.uint8)
-        return preprocessed(Image.fromarray(grey).convert("RGB"), preprocess)[0, 0].double().numpy()
+        return preprocess_image(Image.fromarray(grey).convert("RGB"), preprocess)[0, 0].double().numpy()
 
     black, white = seen(np.zeros((1, 1))).mean(), seen(np.full((1, 1), 255)).mean()
     edges = []
@@ -75,7 +93,7 @@ def field_of_view(preprocess: Preprocess, size: tuple[int, int]) -> tuple[float,
         if inside.sum() < 2:
             return 0.0, 0.0, 1.0, 1.0
         extent, start = np.polyfit(position[inside], profile[inside], 1)
-        # Within what eight bits can tell, an edge that lies on the picture's edge is meant to.
+        # Eight bits tell an edge no better than this, so one this close lies on the image's own edge.
         ends = [round(end) if abs(end - round(end)) < 0.004 else end for end in (start, start + extent)]
         edges.append((float(ends[0]), float(ends[1] - ends[0])))
     (left, across), (top, down) = edges

@@ -1,6 +1,6 @@
-"""References: where the paths to inputs start, and what a masked token is replaced by.
+"""References: the inputs at which paths start, and what a masked token is replaced by.
 
-exclip's choice is the default: a picture that is all zeros after normalisation, and a caption of a single
+exclip's choice is the default: an image that is all zeros after normalisation, and a caption of a single
 padding token.
 """
 
@@ -9,46 +9,56 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from ..errors import CaptionError, ParameterError, PictureError
-from ..models.tower import ImageTower, TextTower
-from .image import open_picture
-from .preprocessing import Preprocess, preprocessed
-from .tokenizers import Tokenizer, token_ids
+from ..errors import CaptionError, ImageError, ParameterError
+from .image import open_image
+from .preprocessing import Preprocess, preprocess_image
+from .tokenizers import TextInput, Tokenizer, token_ids
 
-PICTURES = ("zeros", "mean", "blur", "noise")
+KINDS = ("zeros", "mean", "blur", "noise")
+"""Names of the reference images."""
 
 
 def reference_pixels(
-    kind: Any, pixels: Tensor, preprocess: Preprocess, tower: ImageTower, seed: int
-) -> Tensor:
-    """The reference picture for `pixels`, of their shape, (1, 3, height, width).
+    kind: Any, pixels: Float[Tensor, "1 3 height width"], preprocess: Preprocess, seed: int
+) -> Float[Tensor, "1 3 height width"]:
+    """Return the reference image for `pixels`.
 
-    `"zeros"` is zero after normalisation, the mean colour of the training set; `"mean"` the picture's
-    own mean colour; `"blur"` the picture blurred until only its large shapes are left (a Gaussian as wide
-    as a sixteenth of it); `"noise"` normal noise, seeded. Anything else is a picture of the user's own.
+    Parameters
+    ----------
+    kind : {"zeros", "mean", "blur", "noise"} or image
+        `"zeros"` is zero after normalisation, the mean colour of the training set. `"mean"` is the
+        image's own mean colour. `"blur"` is the image blurred until only its large shapes are left, by a
+        Gaussian a sixteenth of its size wide. `"noise"` is normal noise. Anything else is read as an image.
+    pixels : Tensor
+        The image, preprocessed.
+    preprocess : callable
+        Preprocessing for an image of the user's own.
+    seed : int
+        Seed of `"noise"`.
 
     Raises
     ------
     ParameterError
-        Where `kind` is a string that is none of these and names no picture.
-    PictureError
-        Where the user's own picture does not come out in the same shape.
+        If `kind` is neither one of the names nor an image.
+    ImageError
+        If the user's own image is preprocessed to another size.
     """
-    if not isinstance(kind, str) or kind not in PICTURES:
+    if not isinstance(kind, str) or kind not in KINDS:
         try:
-            picture = open_picture(kind)
-        except PictureError as error:
-            names = ", ".join(map(repr, PICTURES))
+            image = open_image(kind)
+        except ImageError as error:
+            names = ", ".join(map(repr, KINDS))
             raise ParameterError(
-                f"image_reference={kind!r:.80} is not one of {names} nor a picture: {error}"
+                f"image_reference={kind!r:.80} is not one of {names} nor an image: {error}"
             ) from None
-        own = preprocessed(picture, preprocess, tower.size)
+        own = preprocess_image(image, preprocess)
         if own.shape != pixels.shape:
-            raise PictureError(
-                f"the reference picture is preprocessed to {tuple(own.shape[2:])}, the picture to "
+            raise ImageError(
+                f"the reference image is preprocessed to {tuple(own.shape[2:])}, the image to "
                 f"{tuple(pixels.shape[2:])}; expected the same height and width"
             )
         return own.to(pixels)
@@ -66,16 +76,16 @@ def reference_pixels(
     return torch.randn(pixels.shape, generator=generator).to(pixels)
 
 
-def reference_ids(text: str | None, tokenizer: Tokenizer, tower: TextTower, length: int) -> Tensor:
-    """Ids of the reference caption `text`, filled up to `length` or cut there, long, (length,).
+def reference_ids(text: str | None, tokenizer: Tokenizer, tower: TextInput) -> Int[Tensor, " ids"]:
+    """Return the token ids of the reference caption `text`.
 
-    None is exclip's for CLIP's tokenizers, `<sot> <pad> <eot>`, and the empty caption for any other. The path
-    is followed at the caption's own end-of-text position, so the reference has its length.
+    None stands for exclip's own reference, `<sot> <pad> <eot>`, if the tokenizer is CLIP's, and for the
+    empty caption with any other.
 
     Raises
     ------
     CaptionError, ParameterError
-        Where `text` cannot be read.
+        If `text` cannot be read.
     """
     if text is not None and not isinstance(text, str):
         raise CaptionError(
@@ -85,6 +95,14 @@ def reference_ids(text: str | None, tokenizer: Tokenizer, tower: TextTower, leng
     if text is None and len(ids) > 1 and ids[1] == tower.vocabulary - 1:
         # CLIP's end-of-text has the highest id of all; one padding token goes before it.
         ids = torch.cat([ids[:1], ids.new_zeros(1), ids[1:]])
+    return ids
+
+
+def fit_reference(ids: Int[Tensor, " ids"], tower: TextInput, length: int) -> Int[Tensor, " length"]:
+    """Return the ids of a reference caption, padded or cut to the length of a caption.
+
+    The tower pools at the caption's own end-of-text position all along the path.
+    """
     filled = torch.full((max(length, len(ids)),), int(ids[-1]) if tower.padded and len(ids) else 0)
     filled[: len(ids)] = ids
     return filled[:length]

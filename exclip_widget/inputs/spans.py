@@ -1,4 +1,4 @@
-"""Letters: which characters of a text each letter of another came from, whatever made the other of it."""
+"""Spans: which characters of a caption each character of its cleaned-up or tokenised form came from."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import regex
 
 from ..results.rows import Span
 
-CUTS = tuple(map(regex.compile, (r"\S+", r"\X", r"(?s:.)")))
-"""Ways to cut a text, from coarse to fine: words, letters with their marks, characters."""
+SPLITS = tuple(map(regex.compile, (r"\S+", r"\X", r"(?s:.)")))
+"""Ways to split a text, from coarse to fine: words, letters with their marks, characters."""
 
-TRIES = 8
-"""How many places are tried to part a text in two that does not read as its parts do."""
+MOST_HALVINGS = 8
+"""How many places to halve a text at, if it does not read as its parts do."""
 
 RUN = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}\p{Cf}]*|[^\s\p{L}\p{N}]+")
-"""Letters and digits with their marks and joiners, or other signs: a word, where no tokenizer says more."""
+"""Letters and digits with their marks and joiners, or other signs: a word, by default."""
 
 
 def origins(text: str, read: Callable[[str], str]) -> list[Span | None]:
-    """Which characters `text[start:end]` each character of `read(text)` came from.
+    """Return which characters `text[start:end]` each character of `read(text)` came from.
 
-    Of `read` nothing is known, be it a clean-up or a tokenizer whose pieces' letters it gives. But where
-    the parts of a text read the same one by one as together, each letter came from the part that gives it.
-    So the text is cut ever finer, for as long as that holds.
+    Nothing is known of `read`, which may be a clean-up or a tokenizer. But if the parts of a text read the
+    same one by one as together, each character came from the part that yields it. So the text is split
+    ever more finely, for as long as that holds.
 
     Returns
     -------
     list of (int, int) or None
-        One for each character of `read(text)`, in order; None for white space, and where no cut holds.
+        One for each character of `read(text)`, in order. None for white space, and if no split holds.
     """
 
     @cache
@@ -44,48 +44,48 @@ def origins(text: str, read: Callable[[str], str]) -> list[Span | None]:
     def hold(parts: Sequence[Span], whole: Span) -> bool:
         return alike("".join(map(letters, parts)), letters(whole))
 
-    def traced(span: Span, cuts: Sequence[regex.Pattern[str]]) -> list[Span | None]:
+    def traced(span: Span, splits: Sequence[regex.Pattern[str]]) -> list[Span | None]:
         if alike(letters(span), text[slice(*span)]):
             return [(at, at + 1) for at in range(*span)]
-        for depth, cut in enumerate(cuts):
-            parts = [match.span() for match in cut.finditer(text, *span)]
+        for depth, split in enumerate(splits):
+            parts = [match.span() for match in split.finditer(text, *span)]
             if hold(parts, span):
-                return [origin for part in parts for origin in traced(part, cuts[depth + 1 :])]
-            # Some of the parts belong together: part them from the others.
+                return [origin for part in parts for origin in traced(part, splits[depth + 1 :])]
+            # Some parts belong together: separate them from the others.
             by_distance = sorted(range(1, len(parts)), key=lambda at: abs(2 * at - len(parts)))
-            for at in by_distance[:TRIES]:
+            for at in by_distance[:MOST_HALVINGS]:
                 halves = (span[0], parts[at][0]), (parts[at][0], span[1])
                 if hold(halves, span):
-                    return [origin for half in halves for origin in traced(half, cuts[depth:])]
-        # Rather no place than several words at once.
+                    return [origin for half in halves for origin in traced(half, splits[depth:])]
+        # Better no span than one over several words.
         return [span if len(text[slice(*span)].split()) == 1 else None] * len(letters(span))
 
-    found = iter(traced((0, len(text)), CUTS))
+    found = iter(traced((0, len(text)), SPLITS))
     return [None if char.isspace() else next(found) for char in read(text)]
 
 
 def alike(text: str, other: str) -> bool:
-    """Whether two texts have the same letters, one by one, whatever their case, accents and forms."""
+    """Return whether two texts have the same letters, one by one, ignoring case, accents and form."""
     return len(text) == len(other) and all(map(eq, map(_bare, text), map(_bare, other)))
 
 
 @cache
 def _bare(char: str) -> str:
-    """`char` in lower case, without accents, in its plainest form; a mark is nothing."""
+    """Return `char` in lower case and its plainest form, without accents; nothing for a mark alone."""
     plain = unicodedata.normalize("NFKD", char)
     return "".join(part for part in plain if not unicodedata.category(part).startswith("M")).casefold()
 
 
 def hull(spans: Sequence[Span | None]) -> Span | None:
-    """From the start of the first to the end of the last known one of `spans`, which are in order."""
+    """Return the span from the first to the last known one of `spans`, which are in order."""
     known = [span for span in spans if span is not None]
     return (known[0][0], known[-1][1]) if known else None
 
 
 def with_marks(text: str, spans: Sequence[Span | None]) -> list[Span | None]:
-    """`spans`, each up to the end of the letter that people see, where no other one claims its marks.
+    """Return `spans`, each extended over the marks of its last letter, unless another span claims them.
 
-    A tokenizer that composes a letter and its accent, or drops the accent, places it at the letter alone.
+    A tokenizer that composes a letter and its accent, or drops the accent, gives the letter's place alone.
     """
     claimed = {at for span in spans if span is not None for at in range(*span)}
     reach: dict[int, int] = {}
@@ -98,10 +98,10 @@ def with_marks(text: str, spans: Sequence[Span | None]) -> list[Span | None]:
 
 
 def number_words(text: str, spans: Sequence[Span | None]) -> list[int]:
-    """Number of the word, from 0, that each of `spans` is a piece of; a word of its own where None.
+    """Return the number of the word, from 0, that each of `spans` is a piece of; None is a word of its own.
 
-    A piece continues a word where it begins in the same run of letters, or of other signs, that the one
-    before it ended in. So white space always parts words, whatever the tokenizer takes for one.
+    A piece continues a word if it begins in the run of letters, or of other signs, that the piece before
+    it ended in. So white space always separates words, whatever the tokenizer takes for one.
     """
     runs = {at: number for number, run in enumerate(RUN.finditer(text)) for at in range(*run.span())}
     numbers: list[int] = []

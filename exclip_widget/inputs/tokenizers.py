@@ -1,4 +1,4 @@
-"""Pieces: what a tokenizer makes of a caption, as people read it. One reader for each kind of tokenizer."""
+"""Tokenizers: ids of a caption, and the piece of it that each id stands for. One reader for each kind."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import open_clip
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from ..errors import CaptionError, ParameterError
 from ..results.rows import Span
@@ -16,21 +18,24 @@ from .spans import hull, number_words, origins, with_marks
 
 Tokenizer: TypeAlias = Callable[..., Any]
 
+CLIP_VOCABULARY = 49408
+"""Number of token ids of every model that reads CLIP's own byte pairs."""
+
 START, END = "<sot>", "<eot>"
 
 SPELLINGS = {"<|startoftext|>": START, "<|endoftext|>": END}
-"""Hugging Face's names of CLIP's special tokens, and ours."""
+"""From Hugging Face's names of CLIP's special tokens to ours."""
 
 SPACE = " "
-"""How a piece is shown that stands for white space alone."""
+"""Text of a piece that stands for white space alone."""
 
 
-class Intake(Protocol):
-    """What a text tower says of the ids that it takes."""
+class TextInput(Protocol):
+    """What token ids a text tower takes."""
 
     @property
     def context_length(self) -> int:
-        """Most tokens that a caption can have."""
+        """Largest number of tokens in a caption."""
 
     @property
     def vocabulary(self) -> int:
@@ -41,12 +46,16 @@ class Intake(Protocol):
         """Whether the tower reads the padding, and so takes captions padded to its context."""
 
     @property
-    def end_of(self) -> Callable[[torch.Tensor], int]:
-        """From ids, (ids,), to the index of the last one that counts, where the tower is not padded."""
+    def appended(self) -> int:
+        """Number of tokens that the tower itself appends to a caption, such as a class token."""
+
+    @property
+    def end_of(self) -> Callable[[Tensor], int]:
+        """From ids, (ids,), to the index of the last one that counts. For towers that are not padded."""
 
 
 class Piece(NamedTuple):
-    """A token: as people read it, where it stands in the caption and the number of its word."""
+    """A token as people read it, where it stands in the caption, and the number of its word."""
 
     text: str
     span: Span | None = None
@@ -56,38 +65,38 @@ class Piece(NamedTuple):
 PADDING = Piece("<pad>")
 
 
-def token_ids(text: str, tokenizer: Tokenizer, tower: Intake) -> torch.Tensor:
-    """Ids of `text`, as `tokenizer` gives them and `tower` takes them.
+def token_ids(text: str, tokenizer: Tokenizer, tower: TextInput) -> Int[Tensor, " ids"]:
+    """Return the token ids of `text` for `tower`.
 
     Returns
     -------
-    torch.Tensor
-        Long, (ids,): padded to the context where the tower reads the padding. Where it does not, Hugging
-        Face's tokenizers leave it out, and any other may.
+    Tensor
+        Long, (ids,). Padded to the context if the tower reads the padding. If it does not, Hugging Face's
+        tokenizers leave the padding out, and any other may.
 
     Raises
     ------
     CaptionError
-        Where `text` does not fit the context, as far as the tokenizer tells.
+        If `text` does not fit the context, as far as the tokenizer tells.
     ParameterError
-        Where `tokenizer` gives something else than ids that the tower takes.
+        If `tokenizer` returns anything else than ids that the tower takes.
     """
     if is_hugging_face(tokenizer):
         found = _encoded(tokenizer, text, tower.context_length if tower.padded else None)["input_ids"]
         _require_fit(len(found), text, tower)
-        if tower.padded and not found:  # Not even padding, from those that end no text.
+        if tower.padded and not found:  # a tokenizer without special tokens, not even padding
             raise no_words(text)
         ids: object = torch.tensor([found], dtype=torch.long)
     else:
         try:
             ids = tokenizer(text)
-        except RuntimeError as error:  # OpenAI's clip.tokenize says so when a caption is too long.
+        except RuntimeError as error:  # OpenAI's clip.tokenize raises it if a caption is too long
             raise CaptionError(str(error)) from None
     length = tower.context_length
     expected = f"expected whole numbers below {tower.vocabulary}, shape (1, {length})"
-    if not isinstance(ids, torch.Tensor):
+    if not isinstance(ids, Tensor):
         raise ParameterError(f"tokenizer gave a {type(ids).__name__} for one caption; {expected}")
-    # Only a tower that reads the padding needs all of it.
+    # Only a tower that reads the padding needs it in full.
     least = length if tower.padded else 0
     if ids.ndim != 2 or len(ids) != 1 or not least <= ids.shape[1] <= length or ids.is_floating_point():
         raise ParameterError(f"tokenizer gave {ids.dtype} of shape {tuple(ids.shape)}; {expected}")
@@ -96,20 +105,20 @@ def token_ids(text: str, tokenizer: Tokenizer, tower: Intake) -> torch.Tensor:
     return ids[0].long().cpu()
 
 
-def read_pieces(text: str, ids: list[int], tokenizer: Tokenizer, tower: Intake) -> list[Piece]:
-    """What each of `ids` stands for, which `tokenizer` made of `text`; `PADDING` where for nothing.
+def read_pieces(text: str, ids: list[int], tokenizer: Tokenizer, tower: TextInput) -> list[Piece]:
+    """Return the piece of `text` that each of its `ids` stands for; `PADDING` for padding.
 
     Raises
     ------
     CaptionError, ParameterError
-        As `read_caption` says.
+        As `read_caption` does.
     """
     inner = getattr(tokenizer, "tokenizer", tokenizer)
     if is_hugging_face(inner):
         return _hugging_face(text, ids, tokenizer, inner, tower)
     if hasattr(tokenizer, "bpe"):
         return _byte_pairs(text, ids, tokenizer, tower)
-    # A bare function such as clip.tokenize: the same ids, as far as they go, mean the same rules.
+    # A bare function such as clip.tokenize: if its ids are those of CLIP's rules, so are its pieces.
     clip = clip_tokenizer()
     expected = [clip.sot_token_id, *clip.encode(text)[: len(ids) - 2], clip.eot_token_id]
     if ids[: len(expected)] == expected:
@@ -118,26 +127,26 @@ def read_pieces(text: str, ids: list[int], tokenizer: Tokenizer, tower: Intake) 
 
 
 def is_hugging_face(tokenizer: object) -> bool:
-    """Whether `tokenizer` is one of Hugging Face's; told without their library, which is not required."""
+    """Return whether `tokenizer` is one of Hugging Face's, without importing their library."""
     return hasattr(tokenizer, "convert_ids_to_tokens")
 
 
 @cache
 def clip_tokenizer(context_length: int = 77) -> open_clip.SimpleTokenizer:
-    """The byte-pair tokenizer that OpenAI's models and most of open_clip's share."""
+    """Return the byte-pair tokenizer that OpenAI's models and most of open_clip's share."""
     return open_clip.SimpleTokenizer(context_length=context_length)
 
 
 # ----- CLIP's own byte pairs
 
 
-def _byte_pairs(text: str, ids: list[int], tokenizer: Any, tower: Intake) -> list[Piece]:
-    """Pieces by CLIP's rules, which say of each piece its word and its bytes."""
+def _byte_pairs(text: str, ids: list[int], tokenizer: Any, tower: TextInput) -> list[Piece]:
+    """Read pieces by CLIP's rules, which give each piece's word and bytes."""
     clean = getattr(tokenizer, "clean_fn", clip_tokenizer().clean_fn)
     found: list[tuple[str, Span, int]] = []
     for number, match in enumerate(tokenizer.pat.finditer(clean(text))):
         symbols = "".join(tokenizer.byte_encoder[byte] for byte in match.group().encode())
-        # By bytes, because a piece may end within a character: both its pieces then came from it.
+        # By bytes: a character split between two pieces is the origin of both.
         places = [at for at, char in enumerate(match.group(), match.start()) for _ in char.encode()]
         for piece in tokenizer.bpe(symbols).removesuffix("</w>").split(" "):
             spelled = bytes(tokenizer.byte_decoder[symbol] for symbol in piece)
@@ -154,11 +163,13 @@ def _byte_pairs(text: str, ids: list[int], tokenizer: Any, tower: Intake) -> lis
 # ----- Hugging Face's tokenizers
 
 
-def _hugging_face(text: str, ids: list[int], tokenizer: Tokenizer, inner: Any, tower: Intake) -> list[Piece]:
-    """Pieces by `inner`, one of Hugging Face's tokenizers: `tokenizer` itself, or what open_clip wraps."""
+def _hugging_face(
+    text: str, ids: list[int], tokenizer: Tokenizer, inner: Any, tower: TextInput
+) -> list[Piece]:
+    """Read pieces by `inner`, one of Hugging Face's: `tokenizer` itself, or the one open_clip wraps."""
     clean, wrapped = _clean_up(tokenizer, inner), tokenizer is not inner
     whole = _encoded(inner, clean(text), tower.context_length if wrapped or tower.padded else None)
-    # A wrapper cuts in silence. In its mode "clips" a class token follows the padding.
+    # A wrapper truncates silently. In its mode "clips" a class token follows the padding.
     clips = getattr(tokenizer, "tokenizer_mode", "") == "clips"
     _require_fit(sum(whole["attention_mask"]) + clips, text, tower)
 
@@ -173,7 +184,7 @@ def _hugging_face(text: str, ids: list[int], tokenizer: Tokenizer, inner: Any, t
 
     def around(at: int) -> Piece:
         token: str = inner.convert_ids_to_tokens(ids[at])
-        # Where a text ends with the token that also pads, only the tokenizer can tell which it is.
+        # If texts end with the token that also pads, only the attention mask tells the two apart.
         read = ids[at] == whole["input_ids"][at] and whole["attention_mask"][at]
         return PADDING if token == roles.get("pad_token") and not read else Piece(SPELLINGS.get(token, token))
 
@@ -182,17 +193,17 @@ def _hugging_face(text: str, ids: list[int], tokenizer: Tokenizer, inner: Any, t
 
 
 def _clean_up(tokenizer: Any, inner: Any) -> Callable[[str], str]:
-    """What `tokenizer` does to a text before `inner` reads it."""
+    """Return the clean-up that `tokenizer` applies to a text before `inner` reads it."""
     if tokenizer is inner:
         return str
-    # Of open_clip's two wrappers, SigLIP's does not say what it does.
+    # Of open_clip's two wrappers, SigLIP's does not expose its clean-up.
     canonical = open_clip.tokenizer.get_clean_fn("canonicalize")
     clean: Callable[[str], str] = getattr(tokenizer, "clean_fn", canonical)
     return clean
 
 
 def _content(text: str, inner: Any, clean: Callable[[str], str]) -> tuple[list[int], list[Piece]]:
-    """Ids and pieces of a caption without the special tokens around it."""
+    """Return ids and pieces of a caption, without the special tokens around it."""
     fast = getattr(inner, "is_fast", False)
 
     def encoded(part: str) -> Any:
@@ -205,17 +216,17 @@ def _content(text: str, inner: Any, clean: Callable[[str], str]) -> tuple[list[i
     ids: list[int] = found["input_ids"]
     pieces = shown(ids)
     if not fast:
-        # It tells no places, but it can be asked what it makes of each part of the caption.
+        # It gives no offsets, but it can tokenise each part of the caption by itself.
         return ids, _placed(text, pieces, lambda part: "".join(shown(encoded(part)["input_ids"])))
     offsets = found["offset_mapping"]
-    # The bytes of an unusual space are no text on their own.
+    # Single bytes of an unusual space decode to no text.
     spaces = [cleaned[slice(*at)].isspace() for at in offsets]
     pieces = [SPACE if space else piece for piece, space in zip(pieces, spaces, strict=True)]
     return ids, _placed(text, pieces, clean, offsets)
 
 
 def _encoded(tokenizer: Any, text: str, padded_to: int | None = None, **options: Any) -> Any:
-    """What one of Hugging Face's tokenizers says of `text`, of all of it."""
+    """Return what one of Hugging Face's tokenizers makes of all of `text`, without truncation."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -228,21 +239,21 @@ def _encoded(tokenizer: Any, text: str, padded_to: int | None = None, **options:
 
 
 def _shown(tokenizer: Any, number: int) -> str:
-    """The piece of id `number`, without the marks that say how it was joined to others."""
+    """Return the piece of id `number`, without the marks of how it joins its neighbours."""
     text: str = tokenizer.decode([number], clean_up_tokenization_spaces=False)
-    # Decoded on its own, a continuation keeps the mark of WordPiece, which means nothing to others.
+    # Decoded alone, a continuation keeps WordPiece's mark; other tokenizers may mean it literally.
     if text.startswith("##") and tokenizer.convert_tokens_to_string(["a", "##a"]) == "aa":
         return text.removeprefix("##")
     if not text and tokenizer.convert_ids_to_tokens(number).strip("▁"):
-        return "\ufffd"  # Part of a character, which some leave out.
+        return "\ufffd"  # part of a character, which some leave out
     return text.strip() or SPACE
 
 
 # ----- any other callable
 
 
-def _unknown(text: str, ids: list[int], tokenizer: Any, tower: Intake) -> list[Piece]:
-    """Pieces by a tokenizer that tells nothing but ids: all that it does not give an empty caption too."""
+def _unknown(text: str, ids: list[int], tokenizer: Any, tower: TextInput) -> list[Piece]:
+    """Read pieces by a tokenizer that gives nothing but ids: those that an empty caption does not get."""
     decode = getattr(tokenizer, "decode", lambda numbers: f"[{numbers[0]}]")
     empty = token_ids("", tokenizer, tower).tolist()
 
@@ -254,7 +265,7 @@ def _unknown(text: str, ids: list[int], tokenizer: Any, tower: Intake) -> list[P
 
     start, stop = _inside(ids, empty)
     filled = len(ids)
-    # Padding is one id, over and over. Before it stands at least the end.
+    # Padding is one id repeated, after at least the end-of-text token.
     while filled > stop + 1 and ids[filled - 1] == ids[-1]:
         filled -= 1
     after = [Piece(END)] * (filled - stop) + [PADDING] * (len(ids) - filled)
@@ -262,7 +273,7 @@ def _unknown(text: str, ids: list[int], tokenizer: Any, tower: Intake) -> list[P
 
 
 def _inside(ids: list[int], empty: list[int]) -> Span:
-    """From where to where `ids` are not those of the empty caption, pushed apart."""
+    """Return the range of `ids` that is inserted into the ids of the empty caption."""
     start = next(
         (at for at, pair in enumerate(zip(ids, empty, strict=False)) if pair[0] != pair[1]), len(ids)
     )
@@ -271,13 +282,13 @@ def _inside(ids: list[int], empty: list[int]) -> Span:
     return start, stop
 
 
-# ----- what readers share
+# ----- shared by the readers
 
 
 def _placed(
     text: str, shown: Sequence[str], read: Callable[[str], str], offsets: Sequence[Span] | None = None
 ) -> list[Piece]:
-    """Pieces as `shown`, at `offsets` in `read(text)` or, by default, one after the other."""
+    """Return pieces with texts `shown`, at `offsets` in `read(text)`; by default one after the other."""
     if not any(map(str.strip, shown)):
         raise no_words(text)
     traced = origins(text, read)
@@ -287,13 +298,13 @@ def _placed(
         text, [span if piece != SPACE else None for piece, span in zip(shown, found, strict=True)]
     )
     words = number_words(text, [span for piece, span in zip(shown, spans, strict=True) if piece != SPACE])
-    # White space alone belongs to the word that it comes before, or else to the last one.
+    # White space alone belongs to the word that follows it, or else to the last one.
     before = accumulate((piece != SPACE for piece in shown), initial=0)
     number = (words[min(count, len(words) - 1)] for count in before)
     return [Piece(*piece) for piece in zip(shown, spans, number, strict=False)]
 
 
-def _require_fit(length: int, text: str, tower: Intake) -> None:
+def _require_fit(length: int, text: str, tower: TextInput) -> None:
     if length > tower.context_length:
         raise CaptionError(
             f"caption takes {length} tokens, start and end included; the model's context is "
@@ -302,5 +313,5 @@ def _require_fit(length: int, text: str, tower: Intake) -> None:
 
 
 def no_words(text: str) -> CaptionError:
-    """What to say of a caption of which no piece is left."""
+    """Return the error for a caption of which no piece is left."""
     return CaptionError(f"caption {text!r:.80} has no words, or a special token among them")

@@ -1,27 +1,75 @@
-"""Methods of explanation: each is one function from a side to its factors. Interactions are their product."""
+"""Methods of explanation: each turns a side into factors. Interactions are products of factors."""
 
+from dataclasses import fields
 from typing import Any
 
-from ..results.interactions import Estimate, product, residual
+from ..errors import ParameterError
 from .banzhaf import Banzhaf
 from .base import Method
 from .gradient import GradientActivation
 from .integrated_jacobians import IntegratedJacobians
 from .similarity import TokenSimilarity
 
-METHODS: dict[str, Any] = {
+METHODS: dict[str, type[Method]] = {
     method.name: method for method in (IntegratedJacobians, TokenSimilarity, GradientActivation, Banzhaf)
 }
-"""Every method by the name that users call it."""
+"""Every method by its name, the string that is its shorthand."""
+
+
+def as_method(given: object, **options: Any) -> Method:
+    """Return a method given as itself, or by its name with some of its options.
+
+    Raises
+    ------
+    ParameterError
+        If it is neither, or an option is another method's or out of its range.
+    TypeError
+        If no method has such an option.
+
+    Examples
+    --------
+    >>> as_method("exclip", steps=20)
+    IntegratedJacobians(steps=20, rule='arc-length', tolerance=None)
+    """
+    if isinstance(given, Method):
+        if options:
+            name, value = next(iter(options.items()))
+            kind = type(given).__name__
+            raise ParameterError(
+                f"{name}={value!r} was given beside method={given!r}; pass {kind}({name}=...)"
+            )
+        return given
+    if isinstance(given, str) and given in METHODS:
+        _require_own(given, options)
+        return METHODS[given](**options)
+    names = ", ".join(map(repr, METHODS))
+    raise ParameterError(
+        f"method={given!r} is not one of {names}, nor a method such as Banzhaf(samples=1024)"
+    )
+
+
+def options_of(method: type[Method]) -> set[str]:
+    """Return the names of a method's options."""
+    return {field.name for field in fields(method)}  # type: ignore[arg-type]  # every method is a dataclass
+
+
+def _require_own(name: str, options: dict[str, Any]) -> None:
+    for option in options.keys() - options_of(METHODS[name]):
+        owners = " and ".join(
+            repr(other) for other, method in METHODS.items() if option in options_of(method)
+        )
+        if not owners:
+            raise TypeError(f"{option!r} is an unexpected keyword argument: no method has such an option")
+        raise ParameterError(f"{option}={options[option]!r} is an option of method {owners}, not of {name!r}")
+
 
 __all__ = [
     "METHODS",
     "Banzhaf",
-    "Estimate",
     "GradientActivation",
     "IntegratedJacobians",
     "Method",
     "TokenSimilarity",
-    "product",
-    "residual",
+    "as_method",
+    "options_of",
 ]

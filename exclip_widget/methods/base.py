@@ -1,13 +1,14 @@
-"""What a method of explanation is: factors of a side, and how a pair comes about from them."""
+"""What a method of explanation is: from a side to its factors, and from factors to interactions."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..results.factors import Factors, Samples
@@ -15,69 +16,66 @@ from ..results.interactions import Estimate, product
 from .side import Side
 
 
-class Method(Protocol):
-    """A way of explaining: one function from a side to its factors.
+class Method(ABC):
+    """A method of explanation. A new one is a frozen dataclass of its options, listed in `METHODS`.
+
+    Its constructor checks the options and raises `ParameterError`.
 
     Attributes
     ----------
     name : str
-        What users call it.
-    layers : (int or str, int or str)
-        Where it cuts the text and the image tower unless told otherwise.
-    differentiates : bool
-        Whether gradients must go through the towers.
+        The string that is its shorthand.
+    default_layers : (int or str, int or str)
+        Where it cuts the text and the image tower by default.
+    needs_gradients : bool
+        Whether it differentiates the towers.
     """
 
-    @property
-    def name(self) -> str:
-        """As documented above."""
+    name: ClassVar[str]
+    default_layers: ClassVar[tuple[int | str, int | str]]
+    needs_gradients: ClassVar[bool]
 
-    @property
-    def layers(self) -> tuple[int | str, int | str]:
-        """As documented above."""
-
-    @property
-    def differentiates(self) -> bool:
-        """As documented above."""
-
+    @abstractmethod
     def factors(self, side: Side, memory: int) -> Factors:
-        """Factors of a side, using about `memory` bytes at a time."""
+        """Return the factors of a side, using about `memory` bytes at a time."""
 
-    def meet(
-        self, texts: Sequence[Factors], image: Side, frames: int, memory: int
+    def refine(
+        self, texts: Sequence[Factors], image: Side, estimates: int, memory: int
     ) -> Iterator[list[Estimate]]:
-        """Interactions of each of `texts` with a picture, in about `frames` estimates, each better."""
+        """Yield ever better interactions of each of `texts` with an image.
 
+        By default there is one estimate: the product with the image's factors.
 
-@dataclass(frozen=True)
-class Product:
-    """Interactions as products of the factors of both sides: how every method can, and most do."""
-
-    def factors(self, side: Side, memory: int) -> Factors:
-        """Factors of a side."""
-        raise NotImplementedError
-
-    def meet(
-        self, texts: Sequence[Factors], image: Side, frames: int, memory: int
-    ) -> Iterator[list[Estimate]]:
-        """Interactions of each of `texts` with a picture, in one estimate."""
-        del frames
+        Parameters
+        ----------
+        texts : sequence of Factors
+            Of captions, by this method.
+        image : Side
+            The image.
+        estimates : int
+            About how many estimates to yield. The last one is the result.
+        memory : int
+            About how many bytes to use at a time.
+        """
+        del estimates
         factors = self.factors(image, memory)
         yield [product(text, factors) for text in texts]
 
 
-def stacked(texts: Sequence[Factors], like: Tensor) -> Tensor:
-    """The factors of several captions below each other, (rows, embed): cotangents for a picture's tower."""
+def stack_factors(texts: Sequence[Factors], like: Tensor) -> Float[Tensor, "rows embed"]:
+    """Return the factors of several captions below each other: cotangents for an image's tower."""
     return torch.from_numpy(np.concatenate([text.values for text in texts])).to(like)
 
 
-def met_by(texts: Sequence[Factors], met: Tensor, embedding: Tensor) -> list[Estimate]:
-    """Interactions of each of `texts` among all that their rows have `met`, (rows, image tokens).
+def split_by_caption(
+    texts: Sequence[Factors], interactions: Float[Tensor, "rows tokens"], embedding: Float[Tensor, " embed"]
+) -> list[Estimate]:
+    """Return the interactions of each of `texts` among those of all of them.
 
-    `embedding` is the picture's own, of any length.
+    `embedding` is the image's own, of any length.
     """
     unit = as_array(embedding / embedding.norm())
-    parts = np.split(as_array(met), np.cumsum([len(text.values) for text in texts])[:-1])
+    parts = np.split(as_array(interactions), np.cumsum([len(text.values) for text in texts])[:-1])
     return [
         Estimate(part, None, float(text.embedding @ unit), None, done=1, steps=1)
         for part, text in zip(parts, texts, strict=True)
@@ -87,17 +85,21 @@ def met_by(texts: Sequence[Factors], met: Tensor, embedding: Tensor) -> list[Est
 def as_factors(
     method: Method,
     side: Side,
-    values: Tensor,
-    embedding: Tensor,
+    values: Float[Tensor, "rows embed"],
+    embedding: Float[Tensor, " embed"],
     *,
-    change: Tensor | None = None,
+    change: Float[Tensor, " embed"] | None = None,
     samples: Samples | None = None,
     steps: int = 1,
     rule: str | None = None,
 ) -> Factors:
-    """Factors from `values` (rows, embed), the side's `embedding`, (embed,), and the `change` they explain.
+    """Return `values` as the factors of a side.
 
-    All three are in the embedding's own units here, and in those of the unit embedding there.
+    Parameters
+    ----------
+    values, embedding, change : Tensor
+        The factors, the side's embedding, and the change of the embedding that the factors explain, all in
+        the embedding's own units. The result has them in units of the unit embedding.
     """
     norm = embedding.norm()
     return Factors(
@@ -105,7 +107,7 @@ def as_factors(
         embedding=as_array(embedding / norm),
         change=None if change is None else as_array(change / norm),
         samples=samples,
-        labels=side.labels,
+        rows=side.rows,
         method=method.name,
         layer=side.layer.name,
         steps=steps,
@@ -113,13 +115,13 @@ def as_factors(
     )
 
 
-def as_array(tensor: Tensor) -> np.ndarray:
-    """A tensor as numbers on the CPU, of float32, or of float64 where the model computes in that."""
+def as_array(tensor: Float[Tensor, ...]) -> Float[np.ndarray, ...]:
+    """Return a tensor as an array of float32, or of float64 if the model computes in it."""
     wide = tensor.dtype == torch.float64
     array: np.ndarray = (tensor.detach() if wide else tensor.detach().float()).cpu().numpy()
     return array
 
 
 def in_chunks(tensor: Tensor, bytes_each: int, memory: int) -> Sequence[Tensor]:
-    """Parts of `tensor` along its first axis, each within `memory`, of one at least."""
+    """Return parts of `tensor` along its first axis, each of one entry or as many as fit into `memory`."""
     return torch.split(tensor, max(1, memory // max(1, bytes_each)))

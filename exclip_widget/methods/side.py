@@ -1,151 +1,137 @@
-"""Sides: a caption or a picture made ready at a layer of its tower, with its reference."""
+"""Sides: a caption or an image at a layer of its tower, with its reference. What methods explain."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..inputs.caption import Caption
-from ..models.activation_cache import passing_kept
-from ..models.family import Towers
+from ..models.activation_cache import cached_activations
 from ..models.tower import Tower
+from ..models.towers import Towers
 from ..paths.autograd import CutPath, Path
-from ..paths.cut import Cut, Form, Layer, passing
+from ..paths.cut import Activation, Cut, Layer, read_activations
 from ..paths.last_block import LastBlockPath
-from ..results.rows import Grid, Labels, Tokens
+from ..results.rows import Grid, Rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Side:
     """One input at one layer.
 
     Attributes
     ----------
     name : {"text", "image"}
-        Which side it is.
+        Which side of the pair it is.
     layer : Layer
         Where the tower is cut.
     tokens, reference : Tensor
-        Tokens of the input and of the reference there, (tokens, width), at least float32.
-    owners : Tensor
-        Which row of the explanation each token counts for, (tokens,).
-    labels : Tokens or Grid
+        Activations there of the input and of the reference, (tokens, width), at least float32.
+    row_index : Tensor
+        The row of the result that each token belongs to, (tokens,).
+    rows : Tokens or Grid
         What the rows are.
     run : callable
         From tokens there, (batch, tokens, width), to embeddings, (batch, embed).
     differentiable : callable
-        Gives `run` such that autograd can go through it in the dtype of `tokens`.
-    by_hand : callable or None
-        Gives the path from a reference by hand, where the layer is the tower's last block.
+        Returns `run` such that autograd can differentiate it in the dtype of `tokens`.
+    last_block_path : callable or None
+        From a reference to the path through the tower's last block, if the layer is its input.
     """
 
     name: str
     layer: Layer
-    tokens: Tensor
-    reference: Tensor
-    owners: Tensor
-    labels: Labels
+    tokens: Float[Tensor, "tokens width"]
+    reference: Float[Tensor, "tokens width"]
+    row_index: Int[Tensor, " tokens"]
+    rows: Rows
     run: Callable[[Tensor], Tensor]
     differentiable: Callable[[], Callable[[Tensor], Tensor]]
-    by_hand: Callable[[Tensor], Path] | None
+    last_block_path: Callable[[Tensor], Path] | None
 
-    def path(self, reference: Tensor | None = None) -> Path:
-        """The path to the input from its reference, or from another one."""
+    def path(self, reference: Float[Tensor, "tokens width"] | None = None) -> Path:
+        """Return the path to the input from its reference, or from another one."""
         start = self.reference if reference is None else reference
-        if self.by_hand is not None:
-            return self.by_hand(start)
-        return CutPath(self.differentiable(), start, self.tokens, self.owners)
+        if self.last_block_path is not None:
+            return self.last_block_path(start)
+        return CutPath(self.differentiable(), start, self.tokens, self.row_index)
 
-    def masked(self, present: Tensor) -> Tensor:
-        """Unit embeddings, (masks, embed), with the reference's tokens where `present` is not.
-
-        `present` is bool, (masks, tokens).
-        """
+    def embed_masked(self, present: Bool[Tensor, "masks tokens"]) -> Float[Tensor, "masks embed"]:
+        """Return unit embeddings of the side with the reference's tokens in place of those not `present`."""
         given = torch.lerp(self.reference, self.tokens, present.to(self.tokens)[..., None])
         return F.normalize(self.run(given), dim=-1)
 
 
-def text_sides(towers: Towers, layers: Sequence[Layer], caption: Caption, reference: Tensor) -> list[Side]:
-    """The caption at each of `layers`; `reference` is ids of its length."""
-    tower = towers.text
-    ids = caption.ids.clone()  # read in a mode of the caller's, which autograd may not take
-    both = torch.stack([ids, reference])
+def text_sides(
+    towers: Towers, layers: Sequence[Layer], caption: Caption, reference: Int[Tensor, " ids"]
+) -> list[Side]:
+    """Return the caption at each of `layers`, from one pass; `reference` is ids of its length."""
+    # Clones: what was made in a mode of the caller's may be of no use to autograd.
+    ids = caption.ids.clone()
     sides = []
-    for at in passing(layers, tower.encode, both):
-        labels, owners = labelled(caption, at.tokens.shape[1] - len(ids))
-        side = partial(_side, towers, "text", ids[None], at.layer, at.form)
-        sides.append(side(at.tokens[0], at.tokens[1], owners, labels))
+    for at in read_activations(layers, towers.text.encode, torch.stack([ids, reference])):
+        tokens, start = at.tokens
+        # An own model may append tokens that its DualEncoder does not tell of.
+        read = caption.with_appended(len(tokens) - len(caption.row_index))
+        sides.append(_side(towers, "text", ids[None], at, tokens, start, read.row_index.clone(), read.rows))
     return sides
 
 
-def image_sides(towers: Towers, layers: Sequence[Layer], pixels: Tensor, reference: Tensor) -> list[Side]:
-    """The picture at each of `layers`; `pixels` and `reference` are (1, 3, height, width)."""
+def image_sides(
+    towers: Towers,
+    layers: Sequence[Layer],
+    pixels: Float[Tensor, "1 3 height width"],
+    reference: Float[Tensor, "1 3 height width"],
+) -> list[Side]:
+    """Return the image at each of `layers`, from one pass or the cache."""
     tower = towers.image
     sides = []
-    for at, start in zip(*passing_kept(tower, layers, pixels, reference), strict=True):
-        count = at.tokens.shape[1]
-        grid = Grid(*tower.patches(at.layer, at.form, count, pixels))
-        side = partial(_side, towers, "image", pixels, at.layer, at.form)
-        sides.append(side(at.tokens[0], start.tokens[0], torch.arange(count), grid))
+    for at, start in zip(*cached_activations(tower, layers, pixels, reference), strict=True):
+        (tokens,), count = at.tokens, at.tokens.shape[1]
+        grid = Grid(*tower.locate_patches(at.layer, at.layout, count, pixels))
+        sides.append(_side(towers, "image", pixels, at, tokens, start.tokens[0], torch.arange(count), grid))
     return sides
-
-
-def labelled(caption: Caption, extra: int) -> tuple[Tokens, Tensor]:
-    """Rows of a caption whose tower appends `extra` tokens of its own, and which token counts for which."""
-    tokens, spans, words, owners = (
-        list(caption.tokens),
-        list(caption.spans),
-        list(caption.words),
-        caption.owners.clone(),
-    )
-    if extra > 0:
-        row = len(tokens) - (tokens[-1] == "<pad>")
-        tokens.insert(row, "<cls>")
-        spans.insert(row, None)
-        words.insert(row, -1)
-        owners = torch.cat([owners + (owners >= row), owners.new_full((extra,), row)])
-    return Tokens(caption.text, tuple(tokens), tuple(spans), tuple(words)), owners
 
 
 def _side(
     towers: Towers,
     name: str,
     inputs: Tensor,
-    layer: Layer,
-    form: Form,
-    tokens: Tensor,
-    reference: Tensor,
-    owners: Tensor,
-    labels: Labels,
+    at: Activation,
+    tokens: Float[Tensor, "tokens width"],
+    reference: Float[Tensor, "tokens width"],
+    row_index: Int[Tensor, " tokens"],
+    rows: Rows,
 ) -> Side:
     dtype = torch.promote_types(tokens.dtype, torch.float32)  # half is too coarse to differentiate in
     tokens, reference = tokens.to(dtype), reference.to(dtype)
+    layer, layout = at.layer, at.layout
     tower: Tower = getattr(towers, name)
-    cut = Cut(tower.encode, inputs, layer, form)
+    cut = Cut(tower.encode, inputs, layer, layout)
 
     def differentiable() -> Callable[[Tensor], Tensor]:
-        exact: Tower = getattr(towers.computing_in(dtype), name)
+        exact: Tower = getattr(towers.in_dtype(dtype), name)
         same = next(found for found in (*exact.layers, exact.layer("output")) if found.name == layer.name)
-        return Cut(exact.encode, inputs.to(dtype) if inputs.is_floating_point() else inputs, same, form)
+        return Cut(exact.encode, inputs.to(dtype) if inputs.is_floating_point() else inputs, same, layout)
 
-    def by_hand(start: Tensor) -> Path:
-        assert tower.shortcut is not None
-        return LastBlockPath(tower.shortcut.block(dtype), start, tokens, tower.shortcut.row % len(tokens))
+    def last_block_path(start: Tensor) -> Path:
+        assert tower.last_block is not None
+        return LastBlockPath(tower.last_block.block(dtype), start, tokens, tower.last_block.row % len(tokens))
 
-    is_last = layer == tower.layers[-1] and tower.shortcut is not None and len(owners) == len(tokens)
+    is_last = layer == tower.layers[-1] and tower.last_block is not None and len(row_index) == len(tokens)
     return Side(
         name=name,
         layer=layer,
         tokens=tokens,
         reference=reference,
-        owners=owners,
-        labels=labels,
+        row_index=row_index,
+        rows=rows,
         run=lambda given: cut(given).to(dtype),
         differentiable=differentiable,
-        by_hand=by_hand if is_last else None,
+        last_block_path=last_block_path if is_last else None,
     )

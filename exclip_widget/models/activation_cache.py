@@ -1,7 +1,7 @@
-"""What a picture becomes at a layer, kept for as long as nothing about the model changes.
+"""Cache of image activations, valid for as long as nothing about the model changes.
 
-A reference belongs to the model, and a picture stays while its caption is edited: neither need go through
-the tower again.
+A reference depends on the model alone, and an image stays while its caption is edited. Neither needs to go
+through the tower again.
 """
 
 from __future__ import annotations
@@ -14,66 +14,66 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from ..paths.cut import Layer, Passing, passing
+from ..paths.cut import Activation, Layer, read_activations
 from .tower import Tower
 
-LARGEST = 2**26
-"""Most bytes kept for a tower."""
+MOST_BYTES = 2**26
+"""Largest size of the cache of one tower."""
 
 _Key = tuple[bytes, Layer]
-_kept: WeakKeyDictionary[nn.Module, tuple[object, OrderedDict[_Key, Passing]]] = WeakKeyDictionary()
+_caches: WeakKeyDictionary[nn.Module, tuple[object, OrderedDict[_Key, Activation]]] = WeakKeyDictionary()
 
 
-def passing_kept(tower: Tower, layers: Sequence[Layer], *inputs: Tensor) -> list[list[Passing]]:
-    """What passes each of `layers` for each of `inputs`, (1, ...): from before, or from one pass."""
-    settings = state_of(tower.root)
-    if tower.call is None or settings is None:
-        return [passing(layers, tower.encode, one) for one in inputs]
-    state = tower.call, settings
-    known, found = _kept.get(tower.root, (None, OrderedDict()))
-    if known != state:
-        found = OrderedDict()
-        _kept[tower.root] = state, found
-    result = [_found(found, tower, layers, one) for one in inputs]
-    while len(found) > len(layers) and sum(at.tokens.nbytes for at in found.values()) > LARGEST:
-        found.popitem(last=False)
+def cached_activations(tower: Tower, layers: Sequence[Layer], *inputs: Tensor) -> list[list[Activation]]:
+    """Return the activations at `layers` for each of `inputs`, (1, ...), from the cache if possible."""
+    weights = fingerprint(tower.root)
+    if tower.encoder_code is None or weights is None:
+        return [read_activations(layers, tower.encode, one) for one in inputs]
+    model = tower.encoder_code, weights
+    known, cache = _caches.get(tower.root, (None, OrderedDict()))
+    if known != model:
+        cache = OrderedDict()
+        _caches[tower.root] = model, cache
+    result = [_look_up(cache, tower, layers, one) for one in inputs]
+    while len(cache) > len(layers) and sum(at.tokens.nbytes for at in cache.values()) > MOST_BYTES:
+        cache.popitem(last=False)
     return result
 
 
-def _found(
-    found: OrderedDict[_Key, Passing], tower: Tower, layers: Sequence[Layer], inputs: Tensor
-) -> list[Passing]:
-    """What passes each of `layers`, which `found` holds from now on, as the newest of all."""
-    digest = digest_of(inputs)
-    missing = [layer for layer in dict.fromkeys(layers) if (digest, layer) not in found]
-    for at in passing(missing, tower.encode, inputs) if missing else ():
-        found[digest, at.layer] = at
+def _look_up(
+    cache: OrderedDict[_Key, Activation], tower: Tower, layers: Sequence[Layer], inputs: Tensor
+) -> list[Activation]:
+    """Return the activations at `layers`, and put those that are missing into `cache`."""
+    key = digest(inputs)
+    missing = [layer for layer in dict.fromkeys(layers) if (key, layer) not in cache]
+    for at in read_activations(missing, tower.encode, inputs) if missing else ():
+        cache[key, at.layer] = at
     for layer in layers:
-        found.move_to_end((digest, layer))
-    return [found[digest, layer] for layer in layers]
+        cache.move_to_end((key, layer))
+    return [cache[key, layer] for layer in layers]
 
 
-def digest_of(tensor: Tensor) -> bytes:
-    """Equal for equal tensors."""
+def digest(tensor: Tensor) -> bytes:
+    """Return a hash of a tensor's values, shape and dtype."""
     whole = tensor.detach().cpu().contiguous()
     numbers = whole.view(torch.uint8).numpy()
     return hashlib.blake2b(f"{whole.shape} {whole.dtype}".encode() + numbers.tobytes()).digest()
 
 
-def state_of(root: nn.Module) -> list[object] | None:
-    """Equal for as long as nothing about a module changes; None where it may do so without a trace."""
+def fingerprint(root: nn.Module) -> list[object] | None:
+    """Return a fingerprint of a module's weights and settings; None if hooks make changes undetectable."""
     modules = list(root.modules())
-    if any(map(_is_watched, modules)):
+    if any(map(_is_hooked, modules)):
         return None
-    return [*map(_setting, modules), *map(_checksums, modules)]
+    return [*map(_settings, modules), *map(_checksums, modules)]
 
 
-def _is_watched(module: nn.Module) -> bool:
+def _is_hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 
-def _setting(module: nn.Module) -> tuple[object, ...]:
-    """What a module does beside its weights: its class and its plain attributes."""
+def _settings(module: nn.Module) -> tuple[object, ...]:
+    """Return a module's class and its plain attributes."""
     plain = {name: value for name, value in vars(module).items() if isinstance(value, _PLAIN)}
     plain.pop("training", None)  # explanations are computed in evaluation mode
     return id(module), type(module), type(module).forward, plain
@@ -83,6 +83,6 @@ _PLAIN = (bool, int, float, str, tuple)
 
 
 def _checksums(module: nn.Module) -> list[float]:
-    """A number for each weight: versions would not tell of changes through `.data`."""
+    """Return the address and the sum of each weight: versions miss changes through `.data`."""
     weights = (*module.parameters(recurse=False), *module.buffers(recurse=False))
     return [float(part) for weight in weights for part in (weight.data_ptr(), weight.detach().sum())]

@@ -1,4 +1,4 @@
-"""Towers of open_clip and of OpenAI's clip, which keep their parts under the same names."""
+"""Models of open_clip and of OpenAI's clip, which name their parts alike."""
 
 from __future__ import annotations
 
@@ -8,32 +8,49 @@ from inspect import signature
 from typing import Any
 
 import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from ..inputs.preprocessing import Preprocess
 from ..paths.last_block import LastBlock
+from .family import Family
 from .tower import (
     ImageTower,
-    Shortcut,
+    LastBlockSpec,
     TextTower,
-    blocks_of,
-    call_of,
-    exact,
-    exactly,
+    find_blocks,
     is_as_written,
-    named_layers,
+    layers_at,
+    method_code,
+    module_in,
+    weight_in,
 )
 
 
-def knows(model: Any) -> bool:
-    """Whether the model is built like open_clip's."""
-    parts = ("visual", "encode_image", "encode_text")
-    return isinstance(model, nn.Module) and all(hasattr(model, part) for part in parts)
+class ClipFamily(Family):
+    """Models of open_clip and of OpenAI's clip."""
 
+    models = "a model of open_clip, of OpenAI's clip"
 
-def towers(model: Any) -> tuple[TextTower, ImageTower]:
-    """Its text and image tower."""
-    return _text_tower(model), _image_tower(model)
+    def recognises(self, model: Any) -> bool:
+        """Return whether the model is built like open_clip's."""
+        parts = ("visual", "encode_image", "encode_text")
+        return isinstance(model, nn.Module) and all(hasattr(model, part) for part in parts)
+
+    def towers(self, model: Any) -> tuple[TextTower, ImageTower]:
+        """Return the model's text and image tower."""
+        return _text_tower(model), _image_tower(model)
+
+    def preprocess(self, model: Any) -> Preprocess:
+        """Return what open_clip's factory notes on the tower, or the preprocessing of OpenAI's models."""
+        config: Any = getattr(model.visual, "preprocess_cfg", None)
+        if config is None and hasattr(model.visual, "input_resolution"):
+            config = {"size": _image_size(model.visual)}
+        if not config:
+            return super().preprocess(model)
+        transform: Preprocess = image_transform_v2(PreprocessCfg(**config), is_train=False)
+        return transform
 
 
 # ------------------------------------------------------------------------------------------- image
@@ -41,9 +58,8 @@ def towers(model: Any) -> tuple[TextTower, ImageTower]:
 
 def _image_tower(model: Any) -> ImageTower:
     visual = model.visual
-    # CoCa normalises unless told not to; the path is that of the embedding itself, as in any other model.
+    # CoCa normalises by default. The path is that of the embedding itself, as in any other model.
     options = {"normalize": False} if "normalize" in signature(model.encode_image).parameters else {}
-    size: Any = getattr(visual, "image_size", getattr(visual, "input_resolution", None))
     blocks, channels_last = _image_layers(visual)
     first = next((part for part in visual.modules() if isinstance(part, nn.Conv2d)), None)
     dtype = next(visual.parameters()).dtype if first is None else first.weight.dtype
@@ -52,16 +68,22 @@ def _image_tower(model: Any) -> ImageTower:
         side="image",
         root=visual,
         encode=lambda pixels: model.encode_image(pixels.to(_device(visual), dtype), **options),
-        layers=named_layers(model, blocks, channels_last=channels_last),
-        shortcut=_image_shortcut(model, visual),
-        call=call_of(model, "encode_image"),
-        size=(size, size) if isinstance(size, int) else tuple(size),
-        patch=tuple(first.kernel_size) if is_vit and first is not None else None,  # type: ignore[arg-type]
+        layers=layers_at(model, blocks, channels_last=channels_last),
+        last_block=_image_last_block(model, visual),
+        encoder_code=method_code(model, "encode_image"),
+        size=_image_size(visual),
+        patch_size=tuple(first.kernel_size) if is_vit and first is not None else None,  # type: ignore[arg-type]
     )
 
 
+def _image_size(visual: Any) -> tuple[int, int]:
+    """Return height and width in pixels that the tower takes."""
+    size: Any = getattr(visual, "image_size", getattr(visual, "input_resolution", None))
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
 def _image_layers(visual: Any) -> tuple[list[nn.Module], bool]:
-    """Blocks of a transformer or stages of a convolutional network, and whether widths come last."""
+    """Return a transformer's blocks or a convolutional network's stages, and whether widths come last."""
     if hasattr(visual, "layer1"):
         return [visual.layer1, visual.layer2, visual.layer3, visual.layer4], False
     if hasattr(visual, "transformer"):
@@ -74,13 +96,13 @@ def _image_layers(visual: Any) -> tuple[list[nn.Module], bool]:
     raise ModelError(f"no layers were found in the image tower, a {kind}; wrap the model in DualEncoder")
 
 
-def _image_shortcut(model: Any, visual: Any) -> Shortcut | None:
-    """The last block by hand, where only the class token leaves it."""
+def _image_last_block(model: Any, visual: Any) -> LastBlockSpec | None:
+    """Return the last block, if only the class token leaves it and everything is as its library wrote it."""
     if getattr(visual, "attn_pool", None) is not None or getattr(visual, "pool_type", "tok") != "tok":
         return None
     if not hasattr(visual, "class_embedding") or not is_as_written(model, "encode_image"):
         return None
-    return _shortcut([visual], visual.transformer, visual.ln_post, visual.proj, row=0)
+    return _last_block_spec([visual], visual.transformer, visual.ln_post, visual.proj, row=0)
 
 
 # -------------------------------------------------------------------------------------------- text
@@ -89,11 +111,11 @@ def _image_shortcut(model: Any, visual: Any) -> Shortcut | None:
 def _text_tower(model: Any) -> TextTower:
     text = getattr(model, "text", model)
     vocabulary = next((part.num_embeddings for part in text.modules() if isinstance(part, nn.Embedding)), 0)
-    blocks = list(text.transformer.resblocks) if hasattr(text, "ln_final") else blocks_of(text)
+    blocks = list(text.transformer.resblocks) if hasattr(text, "ln_final") else find_blocks(text)
     if not blocks:
         kind = f"{type(text).__module__}.{type(text).__qualname__}"
         raise ModelError(f"no layers were found in the text tower, a {kind}; wrap the model in DualEncoder")
-    # Then captions are run by `_encode_short`, in place of the model's own call.
+    # If so, captions are run by `_encode_short` instead of the model's own call.
     short = (
         _is_causal(text) and is_as_written(model, "encode_text") and (text is model or is_as_written(text))
     )
@@ -113,8 +135,8 @@ def _text_tower(model: Any) -> TextTower:
         side="text",
         root=text,
         encode=encode,
-        layers=named_layers(model, blocks),
-        shortcut=_shortcut([text], text.transformer, text.ln_final, text.text_projection, -1)
+        layers=layers_at(model, blocks),
+        last_block=_last_block_spec([text], text.transformer, text.ln_final, text.text_projection, -1)
         if short
         else None,
         context_length=int(getattr(text, "context_length", 77)),
@@ -126,19 +148,19 @@ def _text_tower(model: Any) -> TextTower:
 
 
 def _pool_of(text: Any) -> str:
-    """How a text tower pools, under either name of open_clip's; OpenAI's has the one way and no name."""
+    """Return how a text tower pools, under either of open_clip's names; OpenAI's knows one way only."""
     pool: str = getattr(text, "pool_type", getattr(text, "text_pool_type", "argmax"))
     return pool
 
 
 def _is_end(text: Any, ids: Tensor) -> Tensor:
-    """Highest at the token that the model pools."""
+    """Return a value for each id that is highest at the token that the model pools."""
     end = getattr(text, "eos_id", getattr(text, "text_eos_id", None)) if _pool_of(text) == "eos" else None
     return ids if end is None else (ids == end).int()
 
 
 def _is_causal(text: Any) -> bool:
-    """Whether the tower pools the end of the caption, and nothing there can tell what follows it."""
+    """Return whether the tower pools the end of the caption, and nothing after it can have an effect."""
     if _pool_of(text) not in ("argmax", "eos") or not hasattr(text, "ln_final"):
         return False
     if getattr(text, "cls_emb", None) is not None or getattr(text, "use_pad_mask", False):
@@ -148,7 +170,7 @@ def _is_causal(text: Any) -> bool:
 
 
 def _masks(text: Any) -> Iterator[tuple[Any, str, Tensor]]:
-    # open_clip keeps one mask beside the blocks, OpenAI one in each of them.
+    # open_clip has one mask beside the blocks, OpenAI one in each of them.
     for holder in (text, *text.transformer.resblocks):
         if isinstance(getattr(holder, "attn_mask", None), Tensor):
             yield holder, "attn_mask", holder.attn_mask
@@ -159,12 +181,12 @@ def _hides_what_follows(mask: Tensor) -> bool:
 
 
 def _encode_short(model: Any, text: Any, ids: Tensor) -> Tensor:
-    """Embeddings of captions as long as they are, without padding up to the context."""
+    """Return embeddings of captions at their own length, without padding to the context."""
     transformer = text.transformer
     dtype = transformer.get_cast_dtype() if hasattr(transformer, "get_cast_dtype") else model.dtype
     x = text.token_embedding(ids).to(dtype) + text.positional_embedding[: ids.shape[1]].to(dtype)
     with _short_masks(text, ids.shape[1]) as mask:
-        # open_clip gives its transformer a mask and turns the axes there, OpenAI neither.
+        # open_clip passes its transformer a mask and swaps the axes inside; OpenAI does neither.
         x = transformer(x.transpose(0, 1)).transpose(0, 1) if mask is None else transformer(x, attn_mask=mask)
     x = text.ln_final(x).to(dtype)
     pooled: Tensor = x[torch.arange(len(x), device=x.device), _is_end(text, ids).argmax(-1)]
@@ -178,7 +200,7 @@ def _encode_short(model: Any, text: Any, ids: Tensor) -> Tensor:
 
 @contextmanager
 def _short_masks(text: Any, length: int) -> Iterator[Tensor | None]:
-    """The mask of the first tokens, where blocks are given one; where they hold one, theirs is cut."""
+    """Yield the mask of the first tokens, if blocks are passed one; if they hold one, shorten theirs."""
     masks = list(_masks(text))
     if masks[0][0] is text:
         yield masks[0][2][:length, :length]
@@ -196,40 +218,44 @@ def _device(module: nn.Module) -> torch.device:
     return next(module.parameters()).device
 
 
-# ---------------------------------------------------------------------------- the last block by hand
+# -------------------------------------------------------------------------------------- last block
 
 
-def _shortcut(outside: list[Any], transformer: Any, norm: Any, projection: Any, row: int) -> Shortcut | None:
-    """The last of residual attention blocks as CLIP has them; None where anything is not as written."""
+def _last_block_spec(
+    callers: list[Any], transformer: Any, norm: Any, projection: Any, row: int
+) -> LastBlockSpec | None:
+    """Return the last of CLIP's residual attention blocks; None if anything is not as written."""
     block = transformer.resblocks[-1]
     attn: Any = getattr(block, "attn", None)
     ln_1 = getattr(block, "ln_1", None)
     if not isinstance(attn, nn.MultiheadAttention) or not isinstance(ln_1, nn.LayerNorm):
         return None
-    stood_in_for = [*outside, transformer, transformer.resblocks, block, attn, attn.out_proj, ln_1]
-    if not all(map(is_as_written, stood_in_for)):
+    replaced = [*callers, transformer, transformer.resblocks, block, attn, attn.out_proj, ln_1]
+    if not all(map(is_as_written, replaced)):
         return None
-    # Torch's attention keeps them apart where widths differ, and may append a key of its own.
+    # torch's attention keeps its projections apart if widths differ, and may append a key of its own.
     unusual = [attn.in_proj_weight is None, attn.bias_k is not None, attn.add_zero_attn]
     if type(block).__name__ != "ResidualAttentionBlock" or any(unusual):
         return None
-    return Shortcut(lambda dtype: _last_block(block, _embedding_of_row(norm, projection, dtype), dtype), row)
+    return LastBlockSpec(
+        lambda dtype: _last_block(block, _embedding_of_row(norm, projection, dtype), dtype), row
+    )
 
 
 def _embedding_of_row(norm: nn.Module, projection: Any, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    norm = exactly(norm, dtype)
+    norm = module_in(norm, dtype)
     if projection is None:
         return norm
     if isinstance(projection, nn.Module):
-        project = exactly(projection, dtype)
+        project = module_in(projection, dtype)
         return lambda row: project(norm(row))
-    matrix = exact(projection, dtype)
+    matrix = weight_in(projection, dtype)
     return lambda row: norm(row) @ matrix
 
 
 def _last_block(block: Any, embedding_of_row: Callable[[Tensor], Tensor], dtype: torch.dtype) -> LastBlock:
     def weight(tensor: Tensor) -> Tensor:
-        return exact(tensor, dtype)
+        return weight_in(tensor, dtype)
 
     def bias(tensor: Tensor | None, width: int) -> Tensor:
         return weight(attn.in_proj_weight).new_zeros(width) if tensor is None else weight(tensor)
@@ -241,7 +267,7 @@ def _last_block(block: Any, embedding_of_row: Callable[[Tensor], Tensor], dtype:
         gamma = weight(gamma)
         out_weight, out_bias = gamma[:, None] * out_weight, gamma * out_bias
     ls_2 = getattr(block, "ls_2", nn.Identity())  # OpenAI's blocks have none
-    ln_2, mlp, ls_2 = (exactly(part, dtype) for part in (block.ln_2, block.mlp, ls_2))
+    ln_2, mlp, ls_2 = (module_in(part, dtype) for part in (block.ln_2, block.mlp, ls_2))
 
     def tail(row: Tensor) -> Tensor:
         return embedding_of_row(row + ls_2(mlp(ln_2(row))))

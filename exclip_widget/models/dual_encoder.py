@@ -1,4 +1,4 @@
-"""Towers of a model of the user's own: two callables, and the modules to cut at."""
+"""Models of the user's own: two callables, and the modules to cut at."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from ..errors import ModelError, ParameterError
 from ..paths.cut import Layer
+from .family import Family
 from .tower import ImageTower, TextTower
 
 Encode = Callable[[Tensor], object]
 
 
 class DualEncoder:
-    """Any model with a text and an image encoder, made ready to be explained.
+    """Any model with a text and an image encoder, described so that it can be explained.
 
     Parameters
     ----------
@@ -23,27 +24,29 @@ class DualEncoder:
         The model that holds both.
     encode_text, encode_image : callable
         From token ids (batch, tokens), and from pixels (batch, 3, height, width), to embeddings
-        (batch, embed). They run `model`; what they do before a layer need not know of batches.
+        (batch, embed). They run `model`. Up to the layer of a cut they may be given a batch of one.
     text_layers, image_layers : sequence of str
         Paths of modules in `model`, from the first to the last, at whose input each encoder can be
         cut: the first tensor they take is (batch, tokens, width), (tokens, batch, width) or
         (batch, width, rows, columns).
     context_length : int
-        Most tokens of a caption.
+        Largest number of tokens in a caption.
     padded : bool
-        Whether captions must be padded to that length, and the padding is read. Where not, captions
-        are given without.
+        Whether captions must be padded to that length, and the padding is read. If not, captions are
+        given without padding.
     grid : (int, int), optional
-        Rows and columns of patches, where a sequence is not a grid of the picture's own shape.
+        Rows and columns of patches, if a sequence is not a grid of the image's own shape.
     extra_tokens : int, optional
-        How many tokens, such as a class token, stand before the patches; found out by default.
+        Number of tokens before the patches, such as a class token. By default it is inferred.
     channels_last : bool
         Whether feature maps are (batch, rows, columns, width).
 
     Raises
     ------
     ParameterError
-        Where a path names no module, or an encoder cannot be called.
+        If a path names no module, or an encoder cannot be called.
+    ModelError
+        If `model` is not a module.
     """
 
     def __init__(
@@ -75,8 +78,12 @@ class DualEncoder:
         self._grid = grid
         self._extra_tokens = extra_tokens
 
+    def __repr__(self) -> str:
+        texts, images = len(self._text_layers), len(self._image_layers)
+        return f"DualEncoder({type(self.model).__name__}: {texts} text layers, {images} image layers)"
+
     def towers(self) -> tuple[TextTower, ImageTower]:
-        """Its text and image tower."""
+        """Return the text and the image tower."""
         example = next(self.model.parameters())
         vocabulary = next(
             (part.num_embeddings for part in self.model.modules() if isinstance(part, nn.Embedding)), 2**31
@@ -97,22 +104,26 @@ class DualEncoder:
                 root=self.model,
                 encode=lambda pixels: self._encode_image(pixels.to(example)),
                 layers=self._image_layers,
-                call=self._encode_image,
+                encoder_code=self._encode_image,
                 size=None,
                 grid=self._grid,
-                extra=self._extra_tokens,
+                extra_tokens=self._extra_tokens,
             ),
         )
 
 
-def knows(model: Any) -> bool:
-    """Whether it is a `DualEncoder`."""
-    return isinstance(model, DualEncoder)
+class DualEncoderFamily(Family):
+    """Models of the user's own."""
 
+    models = "DualEncoder"
 
-def towers(model: DualEncoder) -> tuple[TextTower, ImageTower]:
-    """Its text and image tower."""
-    return model.towers()
+    def recognises(self, model: Any) -> bool:
+        """Return whether the model is a `DualEncoder`."""
+        return isinstance(model, DualEncoder)
+
+    def towers(self, model: DualEncoder) -> tuple[TextTower, ImageTower]:
+        """Return the model's text and image tower."""
+        return model.towers()
 
 
 def _layers(model: nn.Module, name: str, paths: Sequence[str], channels_last: bool) -> tuple[Layer, ...]:
@@ -128,7 +139,7 @@ def _layers(model: nn.Module, name: str, paths: Sequence[str], channels_last: bo
 
 
 def _near(path: str, modules: dict[str, nn.Module]) -> str:
-    """The children of the longest part of `path` that exists."""
+    """Describe the children of the longest part of `path` that exists."""
     while path and path not in modules:
         path = path.rpartition(".")[0]
     children = ", ".join(repr(f"{path}.{name}".lstrip(".")) for name, _ in modules[path].named_children())

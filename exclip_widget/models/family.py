@@ -1,99 +1,67 @@
-"""Towers: the two encoders of a CLIP-like model.
-
-A family of models is a module here, and a name in `FAMILIES`.
-"""
+"""Families of models: what each says of its towers, its preprocessing and its tokenizer."""
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import nn
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 from ..errors import ModelError
-from . import clip_family as open_clip
-from . import dual_encoder as own
-from . import transformers_family as hugging_face
-from .dual_encoder import DualEncoder
-from .tower import ImageTower, TextTower, Tower, computes_in
-
-__all__ = ["DualEncoder", "ImageTower", "TextTower", "Tower", "Towers", "find_towers"]
-
-FAMILIES = (own, open_clip, hugging_face)
-"""Each says of a model whether it is of its kind, `knows`, and gives its `towers`."""
+from ..inputs.preprocessing import Preprocess
+from ..inputs.tokenizers import CLIP_VOCABULARY, Tokenizer, clip_tokenizer
+from .tower import ImageTower, TextTower
 
 
-@dataclass(frozen=True)
-class Towers:
-    """The text and the image tower of a model, and what was given as the model."""
+class Family(ABC):
+    """A kind of models, such as those of one library. A new one is a subclass, listed in `FAMILIES`.
 
-    source: Any
-    model: nn.Module
-    text: TextTower
-    image: ImageTower
+    Attributes
+    ----------
+    models : str
+        What errors call its models.
+    """
 
-    def require_gradients(self) -> None:
-        """Refuse a model that gradients cannot go through.
+    models: ClassVar[str]
+
+    @abstractmethod
+    def recognises(self, model: Any) -> bool:
+        """Return whether a model belongs to this family."""
+
+    @abstractmethod
+    def towers(self, model: Any) -> tuple[TextTower, ImageTower]:
+        """Return the model's text and image tower.
 
         Raises
         ------
         ModelError
-            Where a module is quantised: its output would seem to depend on nothing.
+            If they have no layers to cut at.
         """
-        for name, module in self.model.named_modules():
-            if "quantized" in type(module).__module__:
-                raise ModelError(
-                    f"module {name!r} is quantised ({type(module).__qualname__}), and no gradient goes "
-                    "through it; methods 'similarity' and 'banzhaf' do without"
-                )
 
-    def computing_in(self, dtype: torch.dtype) -> Towers:
-        """These towers, or those of a copy of the model, such that autograd can go through in `dtype`."""
-        if computes_in(self.model, dtype):
-            return self
-        if self.source is not self.model:
-            # Its callables hold the model itself, whatever is copied.
-            raise ModelError(
-                f"an own model must compute in {dtype} to be differentiated; see model.to({dtype})"
-            )
-        return find_towers(copy.deepcopy(self.model).to(dtype))
+    def preprocess(self, model: Any) -> Preprocess:
+        """Return the model's own preprocessing for evaluation.
 
-
-def find_towers(model: Any) -> Towers:
-    """Text and image tower of a model of any known family.
-
-    A model wrapped by `torch.compile` or `DataParallel` is taken out of its wrapping.
-
-    Raises
-    ------
-    ModelError
-        Where the model is of another kind, or in a state that cannot be explained.
-    """
-    model = _unwrapped(model)
-    family = next((family for family in FAMILIES if family.knows(model)), None)
-    if family is None:
-        kind = f"{type(model).__module__}.{type(model).__qualname__}"
+        Raises
+        ------
+        ModelError
+            If it cannot be inferred from the model.
+        """
+        del model
         raise ModelError(
-            f"model is of kind {kind.removeprefix('builtins.')}; expected a model of open_clip, of OpenAI's "
-            "clip, or a CLIPModel, SiglipModel or Siglip2Model of transformers; wrap any other in DualEncoder"
+            "the model does not say how its images are preprocessed; pass preprocess=, the last "
+            "value that open_clip.create_model_and_transforms returns, or a transformers model's processor="
         )
-    module = model.model if isinstance(model, DualEncoder) else model
-    if isinstance(module, torch.jit.ScriptModule):
-        raise ModelError("model is a TorchScript archive; load it with clip.load(..., jit=False)")
-    devices = {parameter.device for parameter in module.parameters()}
-    if len(devices) > 1 or torch.device("meta") in devices:
-        found = ", ".join(sorted(map(str, devices)))
-        raise ModelError(f"model is on {found}; expected all of it on one device with real weights")
-    return Towers(model, module, *family.towers(model))
 
+    def tokenizer(self, text: TextTower) -> Tokenizer:
+        """Return the tokenizer of a model with this text tower: CLIP's own, if its vocabulary is CLIP's.
 
-def _unwrapped(model: Any) -> Any:
-    while True:
-        if isinstance(model, nn.Module) and hasattr(model, "_orig_mod"):
-            model = model._orig_mod
-        elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        else:
-            return model
+        Raises
+        ------
+        ModelError
+            If it cannot be inferred from the model.
+        """
+        if text.vocabulary != CLIP_VOCABULARY:
+            raise ModelError(
+                f"the model's vocabulary has {text.vocabulary} rows, not CLIP's {CLIP_VOCABULARY}; pass "
+                "tokenizer=, such as open_clip.get_tokenizer(name), or a transformers model's processor="
+            )
+        tokenizer: Tokenizer = clip_tokenizer(text.context_length)
+        return tokenizer

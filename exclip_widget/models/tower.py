@@ -1,4 +1,4 @@
-"""What the engine needs to know of an encoder, whatever library it comes from."""
+"""Towers: what the engine needs to know of an encoder, whatever library it comes from."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ from operator import index
 from typing import Any, SupportsIndex
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..errors import ModelError, ParameterError
-from ..paths.cut import Form, Layer, grid_of
+from ..paths.cut import Layer, TokenLayout, infer_grid
 from ..paths.last_block import LastBlock
 
 
 @dataclass(frozen=True)
-class Shortcut:
-    """The last block of a tower by hand: what `LastBlockPath` needs.
+class LastBlockSpec:
+    """What `LastBlockPath` needs of a tower's last block.
 
-    `block` gives it in a dtype; `row` is the index of the row that is pooled, -1 for the last one.
+    Attributes
+    ----------
+    block : callable
+        Returns the block's weights in a dtype.
+    row : int
+        Index of the row that is pooled; -1 for the last one.
     """
 
     block: Callable[[torch.dtype], LastBlock]
@@ -29,38 +35,39 @@ class Shortcut:
 
 @dataclass(frozen=True, kw_only=True)
 class Tower:
-    """One encoder of a model, and where it can be cut.
+    """One encoder of a model, and the layers at which it can be cut.
 
     Attributes
     ----------
     side : {"text", "image"}
         What it encodes.
     root : nn.Module
-        The module whose weights and settings its embeddings depend on.
+        The module whose weights and settings determine its embeddings.
     encode : callable
         The library's own call, from inputs (batch, ...) to embeddings (batch, embed).
     layers : tuple of Layer
         Where it can be cut, from the first to the last.
-    shortcut : Shortcut or None
-        Its last block by hand, where that is known to be the same.
-    call : object
-        What `encode` runs, as long as it is equal its outputs may be kept; None where they may not.
+    last_block : LastBlockSpec or None
+        Its last block, if `LastBlockPath` is known to compute the same.
+    encoder_code : object
+        Identifies the code that `encode` runs. Activations may be cached for as long as it stays equal;
+        None forbids caching.
     """
 
     side: str
     root: nn.Module
     encode: Callable[[Tensor], object]
     layers: tuple[Layer, ...]
-    shortcut: Shortcut | None = None
-    call: object = None
+    last_block: LastBlockSpec | None = None
+    encoder_code: object = None
 
     def layer(self, which: object) -> Layer:
-        """The layer of an index, from 0 or, negative, from the end, or of a name; `"output"` is the end.
+        """Return the layer of an index, negative from the end, or of a name; `"output"` is the end.
 
         Raises
         ------
         ParameterError
-            Where there is no such layer, with a list of those that are.
+            If there is no such layer. The message lists those that there are.
         """
         last = self.layers[-1]
         if which == "output":
@@ -87,46 +94,48 @@ class ImageTower(Tower):
     Attributes
     ----------
     size : (int, int) or None
-        Height and width it takes in pixels; None where it takes any.
-    patch : (int, int) or None
-        Height and width of a patch in pixels, None where that is not known.
+        Height and width in pixels that it takes; None if it takes any.
+    patch_size : (int, int) or None
+        Height and width of a patch in pixels; None if unknown.
     grid : (int, int) or None
-        Rows and columns of patches, where they cannot be told from the patches' size.
-    extra : int or None
-        How many tokens stand before the patches; None where whatever is left over does.
+        Rows and columns of patches, if they do not follow from the patch size.
+    extra_tokens : int or None
+        Number of tokens before the patches; None if it is what the patches leave over.
     """
 
     size: tuple[int, int] | None
-    patch: tuple[int, int] | None = None
+    patch_size: tuple[int, int] | None = None
     grid: tuple[int, int] | None = None
-    extra: int | None = None
+    extra_tokens: int | None = None
 
-    def known_grid(self, pixels: Tensor) -> tuple[int, int] | None:
-        """Rows and columns of patches of `pixels`, (1, 3, height, width), where all layers have the same."""
-        if self.grid or not self.patch:
+    def known_grid(self, pixels: Float[Tensor, "1 3 height width"]) -> tuple[int, int] | None:
+        """Return rows and columns of patches of `pixels`, if all layers have the same and it is known."""
+        if self.grid or not self.patch_size:
             return self.grid
         height, width = pixels.shape[-2:]
-        return height // self.patch[0], width // self.patch[1]
+        return height // self.patch_size[0], width // self.patch_size[1]
 
-    def patches(self, layer: Layer, form: Form, count: int, pixels: Tensor) -> tuple[int, int, int]:
-        """Rows and columns of the patches among `count` tokens, and the number of the first one.
+    def locate_patches(
+        self, layer: Layer, layout: TokenLayout, count: int, pixels: Float[Tensor, "1 3 height width"]
+    ) -> tuple[int, int, int]:
+        """Return rows and columns of the patches among `count` tokens, and the index of the first patch.
 
         Raises
         ------
         ModelError
-            Where the tokens are no grid.
+            If the tokens do not form a grid.
         """
-        if form.map:
-            return (*form.map, 0)
+        if layout.map:
+            return (*layout.map, 0)
         height, width = pixels.shape[-2:]
-        grid = self.known_grid(pixels) or grid_of(count, height, width)
+        grid = self.known_grid(pixels) or infer_grid(count, height, width)
         if grid is None:
             raise ModelError(
-                f"the {count} tokens at layer {layer.name!r} are no grid of patches of a picture of "
+                f"the {count} tokens at layer {layer.name!r} are no grid of patches of an image of "
                 f"{height} x {width} pixels; name a layer that holds one, or its grid by DualEncoder(grid=)"
             )
         rows, columns = grid
-        first = count - rows * columns if self.extra is None else self.extra
+        first = count - rows * columns if self.extra_tokens is None else self.extra_tokens
         if first < 0 or first + rows * columns > count:
             raise ModelError(
                 f"layer {layer.name!r} holds {count} tokens; expected a grid of {rows} x {columns}"
@@ -141,31 +150,31 @@ class TextTower(Tower):
     Attributes
     ----------
     context_length : int
-        Most tokens a caption can have.
+        Largest number of tokens in a caption.
     vocabulary : int
         Number of token ids.
     padded : bool
-        Whether it must be given captions padded to its context, and reads the padding.
+        Whether captions must be padded to the context, and the tower reads the padding.
     appended : int
-        How many tokens of its own, such as a class token, it puts behind a caption's.
+        Number of tokens that the tower itself appends to a caption, such as a class token.
     end_of : callable
-        From ids, (tokens,), to the index of the last one that counts, where it is not padded.
+        From ids, (ids,), to the index of the last one that counts. For towers that are not padded.
     """
 
     context_length: int
     vocabulary: int
     padded: bool
     appended: int = 0
-    end_of: Callable[[Tensor], int]
+    end_of: Callable[[Int[Tensor, " ids"]], int]
 
 
-def call_of(model: nn.Module, method: str) -> object:
-    """The function that a method of the model runs; None where one was put in its place."""
+def method_code(model: nn.Module, method: str) -> object:
+    """Return the function that a method of the model runs; None if the instance has one of its own."""
     return None if method in vars(model) else getattr(type(model), method)
 
 
-def blocks_of(module: nn.Module) -> list[nn.Module]:
-    """The longest chain of modules of one kind inside a tower: the layers of any transformer."""
+def find_blocks(module: nn.Module) -> list[nn.Module]:
+    """Return the longest chain of modules of one class inside a tower: the blocks of any transformer."""
     chains = [
         list(part)
         for part in module.modules()
@@ -174,14 +183,14 @@ def blocks_of(module: nn.Module) -> list[nn.Module]:
     return max(chains, key=len, default=[])
 
 
-def named_layers(model: nn.Module, modules: Any, *, channels_last: bool = False) -> tuple[Layer, ...]:
-    """Layers at the inputs of `modules`, by their names in the model."""
+def layers_at(model: nn.Module, modules: Any, *, channels_last: bool = False) -> tuple[Layer, ...]:
+    """Return layers at the inputs of `modules`, named by their paths in the model."""
     names = {id(module): name for name, module in model.named_modules()}
     return tuple(Layer(names[id(module)], module, channels_last=channels_last) for module in modules)
 
 
 def is_as_written(module: nn.Module, method: str = "forward") -> bool:
-    """Whether a module runs its library's own code: no hooks, nothing patched, no class of its owner's."""
+    """Return whether a module runs its library's own code: no hooks, no patches, no subclass of a user."""
     function = getattr(type(module), method, None)
     library = getattr(function, "__module__", "").partition(".")[0]
     hooks = module._forward_hooks or module._forward_pre_hooks
@@ -189,21 +198,22 @@ def is_as_written(module: nn.Module, method: str = "forward") -> bool:
 
 
 LIBRARIES = ("torch", "open_clip", "clip", "timm", "transformers")
+"""Packages whose own modules are known."""
 
 
-def exactly(module: nn.Module, dtype: torch.dtype) -> Any:
-    """`module` itself where it computes in `dtype`, a copy that does where it does not."""
+def module_in(module: nn.Module, dtype: torch.dtype) -> Any:
+    """Return `module` itself if it computes in `dtype`, else a copy that does."""
     if computes_in(module, dtype):
         return module
     return copy.deepcopy(module).to(dtype)
 
 
 def computes_in(module: nn.Module, dtype: torch.dtype) -> bool:
-    """Whether autograd can go through the module in `dtype` as it is."""
+    """Return whether autograd can differentiate the module in `dtype` as it is."""
     weights = [weight for weight in module.parameters() if weight.is_floating_point()]
     return all(weight.dtype == dtype and not weight.is_inference() for weight in weights)
 
 
-def exact(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """`weight` without its history, in `dtype`; a copy where autograd could not use it."""
+def weight_in(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return `weight` detached and in `dtype`; a copy if autograd could not use it."""
     return (weight.clone() if weight.is_inference() else weight.detach()).to(dtype)

@@ -1,56 +1,83 @@
-"""Towers of Hugging Face transformers: CLIPModel, SiglipModel and Siglip2Model. Needs no import of it."""
+"""Models of Hugging Face transformers: CLIPModel, SiglipModel and Siglip2Model. Does not import it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from einops import rearrange
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..errors import ParameterError
+from ..inputs.preprocessing import Preprocess
+from ..inputs.tokenizers import Tokenizer
 from ..paths.cut import embedding_of
 from ..paths.last_block import LastBlock
+from .family import Family
 from .tower import (
     ImageTower,
-    Shortcut,
+    LastBlockSpec,
     TextTower,
-    blocks_of,
-    call_of,
-    exact,
-    exactly,
+    find_blocks,
     is_as_written,
-    named_layers,
+    layers_at,
+    method_code,
+    module_in,
+    weight_in,
 )
 
 KINDS = ("CLIPModel", "SiglipModel", "Siglip2Model")
 
 
-def knows(model: Any) -> bool:
-    """Whether the model's class is one of these, or made from one."""
-    return any(
-        kind.__name__ in KINDS and kind.__module__.startswith("transformers.") for kind in type(model).__mro__
-    )
+class TransformersFamily(Family):
+    """Models of Hugging Face transformers."""
+
+    models = "a CLIPModel, SiglipModel or Siglip2Model of transformers"
+
+    def recognises(self, model: Any) -> bool:
+        """Return whether the model's class is one of `KINDS`, or derived from one."""
+        return any(
+            kind.__name__ in KINDS and kind.__module__.startswith("transformers.")
+            for kind in type(model).__mro__
+        )
+
+    def towers(self, model: Any) -> tuple[TextTower, ImageTower]:
+        """Return the model's text and image tower."""
+        return _text_tower(model), _image_tower(model)
 
 
-def towers(model: Any) -> tuple[TextTower, ImageTower]:
-    """Its text and image tower."""
-    return _text_tower(model), _image_tower(model)
+def from_processor(processor: Any) -> tuple[Preprocess, Tokenizer]:
+    """Return the preprocessing and the tokenizer of a processor.
+
+    Raises
+    ------
+    ParameterError
+        If it is no processor.
+    """
+    tokenizer: Tokenizer | None = getattr(processor, "tokenizer", None)
+    if tokenizer is None or not callable(processor):
+        raise ParameterError(
+            f"processor is a {type(processor).__name__}; expected one of transformers, such as CLIPProcessor"
+        )
+    return lambda image: pixels_of(processor(images=image, return_tensors="pt")), tokenizer
 
 
 def _embedding(output: object) -> Tensor:
-    # A model told not to return dicts gives the last hidden state first.
+    # If configured not to return dicts, a model returns the last hidden state first.
     return output[1] if isinstance(output, tuple) else embedding_of(output)
 
 
 def _text_tower(model: Any) -> TextTower:
     config, text = model.config.text_config, model.text_model
     is_clip = hasattr(model, "text_projection")
-    blocks = blocks_of(text)
+    blocks = find_blocks(text)
 
     def encode(ids: Tensor) -> Tensor:
         return _embedding(model.get_text_features(input_ids=ids.to(model.device)))
 
     def end_of(ids: Tensor) -> int:
-        # Checkpoints from before the library knew the right end pool at the highest id.
+        # Checkpoints from before the library stored the right end-of-text id pool at the highest id.
         old = config.eos_token_id in (None, 2)
         return int(ids.argmax() if old else (ids == config.eos_token_id).int().argmax())
 
@@ -58,8 +85,10 @@ def _text_tower(model: Any) -> TextTower:
         side="text",
         root=text,
         encode=encode,
-        layers=named_layers(model, blocks),
-        shortcut=_shortcut(model, "get_text_features", text, text.final_layer_norm, model.text_projection, -1)
+        layers=layers_at(model, blocks),
+        last_block=_last_block_spec(
+            model, "get_text_features", text, text.final_layer_norm, model.text_projection, -1
+        )
         if is_clip
         else None,
         context_length=config.max_position_embeddings,
@@ -83,19 +112,19 @@ def _image_tower(model: Any) -> ImageTower:
         side="image",
         root=vision,
         encode=encode,
-        layers=named_layers(model, blocks_of(vision)),
-        shortcut=_shortcut(
+        layers=layers_at(model, find_blocks(vision)),
+        last_block=_last_block_spec(
             model, "get_image_features", vision, vision.post_layernorm, model.visual_projection, 0
         )
         if is_clip
         else None,
-        call=call_of(model, "get_image_features"),
+        encoder_code=method_code(model, "get_image_features"),
         size=size,
-        patch=(patch, patch),
+        patch_size=(patch, patch),
     )
 
 
-# ------------------------------------------------------------ pictures of any shape, as patches
+# ------------------------------------------------------------------ images of any shape, as patches
 
 
 def _takes_patches(model: Any) -> bool:
@@ -103,56 +132,58 @@ def _takes_patches(model: Any) -> bool:
 
 
 def _as_patches(pixels: Tensor, patch: int) -> dict[str, Tensor]:
-    """The inputs of a model of variable resolution, without the padding that it would only mask."""
+    """Return the inputs of a model of variable resolution, without padding, which it would only mask."""
     batch, _, height, width = pixels.shape
     rows, columns = height // patch, width // patch
-    cells = pixels.reshape(batch, 3, rows, patch, columns, patch).permute(0, 2, 4, 3, 5, 1)
+    values = rearrange(
+        pixels[..., : rows * patch, : columns * patch], "b c (h y) (w x) -> b (h w) (y x c)", y=patch, x=patch
+    )
     whole = torch.ones(batch, rows * columns, dtype=torch.long, device=pixels.device)
     shapes = whole.new_tensor([[rows, columns]]).expand(batch, 2)
-    values = cells.reshape(batch, rows * columns, -1)
     return {"pixel_values": values, "pixel_attention_mask": whole, "spatial_shapes": shapes}
 
 
-def pixels_of(inputs: Any) -> Tensor:
-    """What an image processor made, as pixels (1, 3, height, width), patches put together again."""
+def pixels_of(inputs: Any) -> Float[Tensor, "1 3 height width"]:
+    """Return an image processor's output as pixels, with patches put together again."""
     values: Tensor = inputs["pixel_values"]
     if "spatial_shapes" not in inputs:
         return values
     rows, columns = inputs["spatial_shapes"][0].tolist()
     patch = round((values.shape[-1] / 3) ** 0.5)
-    cells = values[0, : rows * columns].reshape(rows, columns, patch, patch, 3)
-    return cells.permute(4, 0, 2, 1, 3).reshape(1, 3, rows * patch, columns * patch)
+    return rearrange(
+        values[:1, : rows * columns], "b (h w) (y x c) -> b c (h y) (w x)", h=rows, y=patch, x=patch
+    )
 
 
-# ---------------------------------------------------------------------------- the last block by hand
+# -------------------------------------------------------------------------------------- last block
 
 
-def _shortcut(
+def _last_block_spec(
     model: Any, method: str, tower: Any, norm: nn.Module, projection: nn.Module, row: int
-) -> Shortcut | None:
-    """CLIP's last block; None where anything is not as the library wrote it."""
-    block: Any = blocks_of(tower)[-1]
+) -> LastBlockSpec | None:
+    """Return CLIP's last block; None if anything is not as the library wrote it."""
+    block: Any = find_blocks(tower)[-1]
     attn = block.self_attn
-    stood_in_for = [tower, tower.encoder, tower.encoder.layers, block, attn, block.layer_norm1]
-    stood_in_for += [attn.q_proj, attn.k_proj, attn.v_proj, attn.out_proj]
+    replaced = [tower, tower.encoder, tower.encoder.layers, block, attn, block.layer_norm1]
+    replaced += [attn.q_proj, attn.k_proj, attn.v_proj, attn.out_proj]
     projections = (attn.q_proj, attn.k_proj, attn.v_proj, attn.out_proj)
     plain = (
         all(type(part) is nn.Linear for part in projections) and type(block).__name__ == "CLIPEncoderLayer"
     )
-    if not plain or not is_as_written(model, method) or not all(map(is_as_written, stood_in_for)):
+    if not plain or not is_as_written(model, method) or not all(map(is_as_written, replaced)):
         return None
-    return Shortcut(lambda dtype: _last_block(block, norm, projection, dtype), row)
+    return LastBlockSpec(lambda dtype: _last_block(block, norm, projection, dtype), row)
 
 
 def _last_block(block: Any, norm: nn.Module, projection: nn.Module, dtype: torch.dtype) -> LastBlock:
     attn = block.self_attn
     inner = (attn.q_proj, attn.k_proj, attn.v_proj)
     ln_2, mlp, norm, projection = (
-        exactly(part, dtype) for part in (block.layer_norm2, block.mlp, norm, projection)
+        module_in(part, dtype) for part in (block.layer_norm2, block.mlp, norm, projection)
     )
 
     def weight(tensor: Tensor) -> Tensor:
-        return exact(tensor, dtype)
+        return weight_in(tensor, dtype)
 
     def tail(row: Tensor) -> Tensor:
         embedding: Tensor = projection(norm(row + mlp(ln_2(row))))

@@ -1,7 +1,7 @@
-"""Cutting a tower at a layer: read the tokens that pass there, or run on from other ones.
+"""Cutting a tower at a layer: read the activations there, or run on from other ones.
 
-A tower is run by its library's own call, whole, with a hook at the layer for as long as one pass takes. So
-whatever the model does, and whatever its owner has put around it, is what is explained.
+A tower is run by its library's own call, whole, with a hook at the layer for the time of one pass. So
+whatever the model does, and whatever its owner has wrapped around it, is what is explained.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import ModelError
@@ -22,7 +23,7 @@ from .onednn import fast_products
 
 @dataclass(frozen=True)
 class Layer:
-    """A place where a tower can be cut: the input of `module`, or its output.
+    """A place at which a tower can be cut: the input of a module, or its output.
 
     Attributes
     ----------
@@ -43,18 +44,29 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Form:
-    """How a module holds its tokens; `axes` puts them in order: batch, rows and columns or tokens, width.
+class TokenLayout:
+    """How a module arranges its tokens in a tensor.
 
-    `map` is the rows and columns of a feature map, None for a sequence.
+    Attributes
+    ----------
+    axes : tuple of int
+        The tensor's axes in the order batch, tokens (or rows, columns), width.
+    map : (int, int) or None
+        Rows and columns of a feature map; None for a sequence.
     """
 
     axes: tuple[int, ...]
     map: tuple[int, int] | None
 
     @classmethod
-    def of(cls, layer: Layer, native: Tensor, batch: int) -> Form:
-        """The form of what was found at `layer` while the tower ran on `batch` inputs."""
+    def of(cls, layer: Layer, native: Tensor, batch: int) -> TokenLayout:
+        """Return the layout of a tensor that was found at `layer` with `batch` inputs.
+
+        Raises
+        ------
+        ModelError
+            If it is neither a sequence of tokens nor a feature map.
+        """
         if native.ndim == 4 and len(native) == batch:
             axes = (0, 1, 2, 3) if layer.channels_last else (0, 2, 3, 1)
             return cls(axes, (native.shape[axes[1]], native.shape[axes[2]]))
@@ -65,57 +77,61 @@ class Form:
             f"{'s' * (batch > 1)}; expected (batch, tokens, width) or (batch, width, rows, columns)"
         )
 
-    def tokens(self, native: Tensor) -> Tensor:
-        """From the module's own form to (batch, tokens, width)."""
+    def tokens(self, native: Tensor) -> Float[Tensor, "batch tokens width"]:
+        """Return the tokens of a tensor in the module's own layout."""
         return native.permute(self.axes).flatten(1, -2)
 
-    def native(self, tokens: Tensor) -> Tensor:
-        """From (batch, tokens, width) to the module's own form."""
+    def native(self, tokens: Float[Tensor, "batch tokens width"]) -> Tensor:
+        """Return tokens in the module's own layout."""
         ordered = tokens if self.map is None else tokens.reshape(len(tokens), *self.map, -1)
         return ordered.permute(tuple(map(self.axes.index, range(len(self.axes)))))
 
 
-@dataclass(frozen=True)
-class Passing:
-    """What passes a layer while a tower runs: `tokens`, (batch, tokens, width), held in `form`."""
+@dataclass(frozen=True, eq=False)
+class Activation:
+    """The tokens at a layer while a tower runs, and their layout there."""
 
     layer: Layer
-    tokens: Tensor
-    form: Form
+    tokens: Float[Tensor, "batch tokens width"]
+    layout: TokenLayout
 
 
-def passing(layers: Sequence[Layer], encode: Callable[[Tensor], object], inputs: Tensor) -> list[Passing]:
-    """What passes each of `layers` while `encode` runs on `inputs`, (batch, ...): one pass, as far as needed.
+def read_activations(
+    layers: Sequence[Layer], encode: Callable[[Tensor], object], inputs: Tensor
+) -> list[Activation]:
+    """Return the activations at each of `layers` while `encode` runs on `inputs`, (batch, ...).
+
+    Takes one pass, which ends as soon as all layers were reached.
 
     Raises
     ------
     ModelError
-        Where a layer is not reached, or holds something else than tokens or a feature map.
+        If a layer is not reached, or holds anything else than tokens or a feature map.
     """
     found: dict[Layer, Tensor] = {}
 
-    def read(layer: Layer) -> Callable[[Tensor], None]:
-        def note(native: Tensor) -> None:
+    def reader_of(layer: Layer) -> Callable[[Tensor], None]:
+        def read(native: Tensor) -> None:
             found[layer] = native.clone()  # what follows may write into it
             if len(found) == len(set(layers)):
-                raise _Reached
+                raise _AllFound
 
-        return note
+        return read
 
-    with _watching({layer: read(layer) for layer in layers}), fast_products(), suppress(_Reached):
+    with _hooked({layer: reader_of(layer) for layer in layers}), fast_products(), suppress(_AllFound):
         encode(inputs)
     for layer in layers:
         if layer not in found:
             raise ModelError(f"layer {layer.name!r} is never run by the model's encoder")
-    return [_passing(layer, found[layer], len(inputs)) for layer in layers]
+    return [_activation(layer, found[layer], len(inputs)) for layer in layers]
 
 
-def _passing(layer: Layer, native: Tensor, batch: int) -> Passing:
-    form = Form.of(layer, native, batch)
-    tokens = form.tokens(native)
+def _activation(layer: Layer, native: Tensor, batch: int) -> Activation:
+    layout = TokenLayout.of(layer, native, batch)
+    tokens = layout.tokens(native)
     if not torch.isfinite(tokens).all():
         raise ModelError(f"activations are NaN or infinite at layer {layer.name!r}")
-    return Passing(layer, tokens, form)
+    return Activation(layer, tokens, layout)
 
 
 class Cut:
@@ -127,28 +143,30 @@ class Cut:
         From inputs to embeddings, (batch, embed).
     inputs : Tensor
         One input, (1, ...).
-    layer, form : Layer and Form
-        Where to cut, and how the tokens are held there.
+    layer, layout : Layer and TokenLayout
+        The layer, and how its tokens are arranged.
     """
 
-    def __init__(self, encode: Callable[[Tensor], object], inputs: Tensor, layer: Layer, form: Form) -> None:
+    def __init__(
+        self, encode: Callable[[Tensor], object], inputs: Tensor, layer: Layer, layout: TokenLayout
+    ) -> None:
         self._encode = encode
         self._inputs = inputs
         self._layer = layer
-        self._form = form
-        self._whole = False
+        self._layout = layout
+        self._needs_whole_batch = False
 
-    def __call__(self, tokens: Tensor) -> Tensor:
-        """Embeddings, (batch, embed), of `tokens`, (batch, tokens, width).
+    def __call__(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch embed"]:
+        """Return the embeddings of `tokens`.
 
         Raises
         ------
         ModelError
-            Where the tower runs the layer more than once, or does not give an embedding for each.
+            If the tower runs the layer more than once, or does not return an embedding for each.
         """
         batch = len(tokens)
-        if not self._whole:
-            # Up to the layer one input will do, unless the tower has counted them before.
+        if not self._needs_whole_batch:
+            # One input is enough up to the layer, unless the tower has counted the batch before it.
             try:
                 embedding = self._run(self._inputs, tokens)
                 if embedding.ndim == 2 and len(embedding) == batch:
@@ -156,7 +174,7 @@ class Cut:
             except (RuntimeError, ValueError, IndexError, AssertionError):
                 if batch == 1:
                     raise
-            self._whole = True
+            self._needs_whole_batch = True
         embedding = self._run(self._inputs.expand(batch, *self._inputs.shape[1:]), tokens)
         if embedding.ndim != 2 or len(embedding) != batch:
             raise ModelError(
@@ -165,15 +183,15 @@ class Cut:
             )
         return embedding
 
-    def _run(self, inputs: Tensor, tokens: Tensor) -> Tensor:
+    def _run(self, inputs: Tensor, tokens: Float[Tensor, "batch tokens width"]) -> Tensor:
         runs = 0
 
         def replace(native: Tensor) -> Tensor:
             nonlocal runs
             runs += 1
-            return self._form.native(tokens).to(native.dtype, copy=True)
+            return self._layout.native(tokens).to(native.dtype, copy=True)
 
-        with _watching({self._layer: replace}), fast_products():
+        with _hooked({self._layer: replace}), fast_products():
             embedding = embedding_of(self._encode(inputs))
         if runs != 1:
             raise ModelError(f"layer {self._layer.name!r} is run {runs} times in one pass; expected once")
@@ -181,7 +199,13 @@ class Cut:
 
 
 def embedding_of(output: object) -> Tensor:
-    """The embeddings among what an encoder gives: a tensor, the first of several, or a pooled output."""
+    """Return the embeddings in an encoder's output: a tensor, the first of several, or a pooled output.
+
+    Raises
+    ------
+    ModelError
+        If there are none.
+    """
     while not isinstance(output, Tensor):
         pooled = getattr(output, "pooler_output", None)
         if pooled is None and isinstance(output, (tuple, list)) and output:
@@ -194,13 +218,13 @@ def embedding_of(output: object) -> Tensor:
     return output
 
 
-class _Reached(BaseException):
-    """Ends a pass once everything is found; no model's own `except Exception` can catch it."""
+class _AllFound(BaseException):
+    """Ends a pass once every layer was reached. A BaseException, so that no model's code can catch it."""
 
 
 @contextmanager
-def _watching(hooks: dict[Layer, Callable[[Tensor], Tensor | None]]) -> Iterator[None]:
-    """Each hook sees what passes its layer in this thread, and may give something else in its place."""
+def _hooked(hooks: dict[Layer, Callable[[Tensor], Tensor | None]]) -> Iterator[None]:
+    """Run a block in which each hook gets the tensor at its layer, in this thread, and may replace it."""
     ours = threading.get_ident()
     handles = []
     try:
@@ -226,7 +250,7 @@ def _on_input(hook: Callable[[Tensor], Tensor | None], ours: int) -> Callable[..
                 instead = hook(value)
                 if instead is None:
                     return None
-                # Attention is given the same tensor as queries, keys and values.
+                # Attention takes the same tensor as queries, keys and values.
                 return (
                     tuple(instead if given is value else given for given in args),
                     {name: instead if given is value else given for name, given in kwargs.items()},
@@ -255,11 +279,11 @@ def _holds_tokens(value: object) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point() and value.ndim in (3, 4)
 
 
-def grid_of(count: int, height: int, width: int) -> tuple[int, int] | None:
-    """Rows and columns of patches, for a picture's shape.
+def infer_grid(count: int, height: int, width: int) -> tuple[int, int] | None:
+    """Return rows and columns of patches of an image of this shape that is held as `count` tokens.
 
-    The largest grid of square patches that `count` tokens have room for, with at most 16 more; None where
-    no such grid is.
+    That is the largest grid of square patches that fits into `count` tokens and leaves at most 16 others;
+    None if there is none.
     """
     divisor = math.gcd(height, width)
     rows, columns = height // divisor, width // divisor

@@ -1,4 +1,4 @@
-"""The state that torch and a model must be in while an explanation is computed, and back out of it."""
+"""Evaluation mode: the state of torch and of a model while explanations are computed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
-_turn = threading.RLock()
+_lock = threading.RLock()
 
 
 @contextmanager
-def computing(model: nn.Module) -> Iterator[None]:
-    """Whatever the caller's state is, compute in ours; entered anew for every piece of work.
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Run a block with `model` in evaluation mode, without gradients or autocast, and restore all of it.
 
-    One piece at a time: a model's modes are its own, and the threads of several widgets may share it.
+    One thread at a time: modes belong to the model, which the threads of several widgets may share.
     """
-    with _turn, ExitStack() as stack:
-        stack.enter_context(_settled(model))
+    with _lock, ExitStack() as stack:
+        stack.enter_context(_forced(model))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
         for device in {parameter.device.type for parameter in model.parameters()}:
@@ -30,22 +30,22 @@ def computing(model: nn.Module) -> Iterator[None]:
         yield
 
 
-SETTLED = {"training": False, "grad_checkpointing": False, "_compiled_call_impl": None}
-"""Attributes of modules that must be so: no dropout, no second forward on the way back, nothing fused."""
+FORCED = {"training": False, "grad_checkpointing": False, "_compiled_call_impl": None}
+"""Attributes of modules during a computation: no dropout, no recomputed forward pass, nothing fused."""
 
 
 @contextmanager
-def _settled(model: nn.Module) -> Iterator[None]:
-    """Every module of `model` in evaluation mode and run as written, each as it was afterwards."""
+def _forced(model: nn.Module) -> Iterator[None]:
+    """Run a block with the attributes of every module of `model` as `FORCED`, and restore them."""
     changed: list[tuple[nn.Module, str, Any]] = []
     for module in model.modules():
         changed += [
             (module, name, vars(module)[name])
-            for name, value in SETTLED.items()
+            for name, value in FORCED.items()
             if vars(module).get(name, value) is not value
         ]
     for module, name, _ in changed:
-        vars(module)[name] = SETTLED[name]
+        vars(module)[name] = FORCED[name]
     try:
         yield
     finally:

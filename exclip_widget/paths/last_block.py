@@ -1,8 +1,8 @@
-r"""The last block of a tower, along the path from reference to input, at a cost that hardly grows with nodes.
+r"""The path through the last block of a tower, at a cost that hardly grows with the number of nodes.
 
-Only the pooled row (a picture's CLS, a caption's end-of-text) leaves the last block. Token `s` can reach
-it in two ways alone: through its own key and value, and, for the pooled row itself, through the query and
-the residual stream. So nothing here is ever computed for a row that is then thrown away.
+Only the pooled row (an image's CLS, a caption's end-of-text) leaves the last block. Token `s` reaches it
+only through its own key and value, and the pooled row itself also through the query and the residual
+stream. So nothing is computed for rows that are then discarded.
 
 Notation, for one node ``a`` of the path ``x(a) = r + a d``:
 
@@ -21,8 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from .autograd import Nodes
 from .onednn import fast_products
 
 Tail = Callable[[Tensor], Tensor]
@@ -30,18 +32,18 @@ Tail = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class LastBlock:
-    """The last residual attention block and what follows it, for the pooled row.
+    """Weights of the last residual attention block, and what follows it, for the pooled row.
 
     Attributes
     ----------
     norm_weight, norm_bias : Tensor
-        LayerNorm before attention, (width,).
+        LayerNorm before attention.
     norm_eps : float
         Its epsilon.
     in_weight, in_bias : Tensor
-        Query, key and value projections, (3, width, width) and (3, width).
+        Query, key and value projections.
     out_weight, out_bias : Tensor
-        Output projection, layer scale included, (width, width) and (width,).
+        Output projection, layer scale included.
     heads : int
         Number of attention heads.
     tail : callable
@@ -49,34 +51,32 @@ class LastBlock:
         block, final LayerNorm and projection.
     """
 
-    norm_weight: Tensor
-    norm_bias: Tensor
+    norm_weight: Float[Tensor, " width"]
+    norm_bias: Float[Tensor, " width"]
     norm_eps: float
-    in_weight: Tensor
-    in_bias: Tensor
-    out_weight: Tensor
-    out_bias: Tensor
+    in_weight: Float[Tensor, "3 width width"]
+    in_bias: Float[Tensor, "3 width"]
+    out_weight: Float[Tensor, "width width"]
+    out_bias: Float[Tensor, " width"]
     heads: int
     tail: Tail
 
 
 @dataclass(frozen=True)
 class Projected:
-    """Tokens at the block's input with what the path needs of them, projected once.
+    """Tokens at the block's input, and their projections, computed once for all nodes.
 
-    `tokens` and `centred` are (tokens, width), `query` is of the pooled row alone, (heads, head width),
-    `key` and `value` are (tokens, heads, head width); biases are left out. All of it is linear in the
-    tokens.
+    Biases are left out, so that all of it is linear in the tokens. `query` is of the pooled row alone.
     """
 
-    tokens: Tensor
-    centred: Tensor
-    query: Tensor
-    key: Tensor
-    value: Tensor
+    tokens: Float[Tensor, "tokens width"]
+    centred: Float[Tensor, "tokens width"]
+    query: Float[Tensor, "heads head_width"]
+    key: Float[Tensor, "tokens heads head_width"]
+    value: Float[Tensor, "tokens heads head_width"]
 
 
-def _project(block: LastBlock, tokens: Tensor, row: int) -> Projected:
+def _project(block: LastBlock, tokens: Float[Tensor, "tokens width"], row: int) -> Projected:
     centred = tokens - tokens.mean(-1, keepdim=True)
     weighted = centred * block.norm_weight
     shape = (-1, block.heads, tokens.shape[1] // block.heads)
@@ -97,43 +97,56 @@ class Attended:
     Attributes
     ----------
     rows : Tensor
-        The pooled row after attention, (nodes, width).
+        The pooled row after attention.
     of_reference, of_step, of_output : Tensor
-        (nodes, heads, tokens).
+        Coefficients of the derivative, as above.
     output, by_query : Tensor
-        Attention output without bias, and its derivative through the query, (nodes, heads, head width).
+        Attention output without bias, and its derivative through the query.
     """
 
-    rows: Tensor
-    of_reference: Tensor
-    of_step: Tensor
-    of_output: Tensor
-    output: Tensor
-    by_query: Tensor
+    rows: Float[Tensor, "nodes width"]
+    of_reference: Float[Tensor, "nodes heads tokens"]
+    of_step: Float[Tensor, "nodes heads tokens"]
+    of_output: Float[Tensor, "nodes heads tokens"]
+    output: Float[Tensor, "nodes heads head_width"]
+    by_query: Float[Tensor, "nodes heads head_width"]
 
 
 class LastBlockPath:
-    """The straight path ``r + a d`` from `reference` to `tokens`, both (tokens, width), through a block.
+    """The straight path ``r + a d`` through the last block.
 
-    `row` is the index of the pooled row.
+    Parameters
+    ----------
+    block : LastBlock
+        The block.
+    reference, tokens : Tensor
+        Where the path starts and ends, (tokens, width).
+    row : int
+        Index of the pooled row.
     """
 
-    def __init__(self, block: LastBlock, reference: Tensor, tokens: Tensor, row: int) -> None:
+    def __init__(
+        self,
+        block: LastBlock,
+        reference: Float[Tensor, "tokens width"],
+        tokens: Float[Tensor, "tokens width"],
+        row: int,
+    ) -> None:
         self.block = block
         self.row = row
         self.r = _project(block, reference, row)
         self.d = _project(block, tokens - reference, row)
 
     def bytes_per_node(self, cotangents: int) -> int:
-        """About how much memory one node takes while so many cotangents are integrated."""
+        """Return roughly the memory that one node takes while so many cotangents are integrated."""
         return 2 * cotangents * self.block.heads * self.r.tokens[:, 0].nbytes
 
-    def embeddings(self, nodes: Tensor) -> Tensor:
-        """Embeddings at `nodes`, (nodes, embed)."""
+    def embeddings(self, nodes: Nodes) -> Float[Tensor, "nodes embed"]:
+        """Return the embeddings at `nodes`."""
         return self.block.tail(self.attend(nodes).rows)
 
-    def attend(self, nodes: Tensor) -> Attended:
-        """Attention along the path at `nodes`, (nodes,)."""
+    def attend(self, nodes: Nodes) -> Attended:
+        """Return the pooled row's attention at `nodes`."""
         block, r, d, row = self.block, self.r, self.d, self.row
         a = nodes[:, None]
         m_rr, m_rd, m_dd = (
@@ -176,12 +189,8 @@ class LastBlockPath:
             by_query=mix(through_query) - through_query.sum(-1, keepdim=True) * output,
         )
 
-    def integrate_tangents(self, nodes: Tensor, weights: Tensor) -> Tensor:
-        """Token factors ``T[s] = sum_n w_n (d emb / d x_s)(a_n) d_s`` by forward mode, (tokens, embed).
-
-        One tangent through the tail for each token: the way when there are fewer tokens than
-        embedding dimensions, or when the factors are to be kept.
-        """
+    def integrate_tangents(self, nodes: Nodes, weights: Nodes) -> Float[Tensor, "tokens embed"]:
+        """Return the factors ``T[s] = sum_n w_n (d emb / d x_s)(a_n) d_s``, by one tangent for each token."""
         at = self.attend(nodes)
         heads = (
             torch.einsum("nhs,shk->snhk", at.of_reference, self.r.value)
@@ -192,8 +201,8 @@ class LastBlockPath:
         tangents = heads.flatten(2) @ self.block.out_weight.T
         tangents[self.row] += self.d.tokens[self.row]
 
-        # Forward mode as the transpose of reverse mode: the cotangent's pull-back is linear in the cotangent,
-        # so its own derivative pushes tangents forward. Unlike torch.func.jvp it asks nothing of the modules.
+        # Forward mode as the transpose of reverse mode: the pull-back is linear in the cotangent, so its own
+        # derivative pushes tangents forward. Unlike torch.func.jvp it requires nothing of the modules.
         with torch.enable_grad(), fast_products():
             rows = at.rows.detach().requires_grad_()
             embedded = self.block.tail(rows)
@@ -202,11 +211,13 @@ class LastBlockPath:
             moved = torch.autograd.grad(pulled, cotangent, tangents, is_grads_batched=True)[0]
         return torch.einsum("n,sne->se", weights, moved)
 
-    def integrate_cotangents(self, nodes: Tensor, weights: Tensor, cotangents: Tensor) -> Tensor:
-        """``T P^T`` for the factors P of this side, without forming P: (cotangents, tokens).
+    def integrate_cotangents(
+        self, nodes: Nodes, weights: Nodes, cotangents: Float[Tensor, "cotangents embed"]
+    ) -> Float[Tensor, "cotangents tokens"]:
+        """Return the product of `cotangents` with this side's factors, without computing the factors.
 
-        Each of `cotangents`, (cotangents, embed), goes backwards through the tail once and meets every
-        token's derivative in attention: the way when one pair is all that is wanted.
+        Each cotangent goes backwards through the tail once, and is multiplied there with every token's
+        derivative in attention.
         """
         at = self.attend(nodes)
         with torch.enable_grad(), fast_products():
@@ -219,11 +230,11 @@ class LastBlockPath:
         with_r = torch.einsum("tnhk,shk->tnhs", heads, self.r.value)
         with_d = torch.einsum("tnhk,shk->tnhs", heads, self.d.value)
         with_output = torch.einsum("tnhk,nhk->tnh", heads, at.output)
-        met = (
+        product = (
             torch.einsum("tnhs,nhs->ts", with_r, at.of_reference)
             + torch.einsum("tnhs,nhs->ts", with_d, at.of_step)
             - torch.einsum("tnh,nhs->ts", with_output, at.of_output)
         )
-        met[:, self.row] += torch.einsum("tnhk,nhk->t", heads, at.by_query)
-        met[:, self.row] += back.sum(1) @ self.d.tokens[self.row]
-        return met
+        product[:, self.row] += torch.einsum("tnhk,nhk->t", heads, at.by_query)
+        product[:, self.row] += back.sum(1) @ self.d.tokens[self.row]
+        return product

@@ -1,8 +1,8 @@
-"""Matrix products on the CPU through oneDNN, where that is faster than torch's own choice.
+"""Matrix products on the CPU through oneDNN, if that is faster than torch's own choice.
 
-torch multiplies float32 matrices with MKL, which takes its slow path on processors that are not Intel's.
-oneDNN, which torch carries as well, does not mind the maker: on an AMD EPYC it is more than twice as
-fast, and the products are three quarters of what an explanation costs. The numbers are float32's either way.
+torch multiplies float32 matrices with MKL, which takes a slow path on processors that are not Intel's.
+oneDNN, which torch ships as well, treats all processors alike. On an AMD EPYC it is more than twice as fast,
+and products are three quarters of the cost of an explanation. Both compute in float32.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _aten = torch.ops.aten
 
 @contextmanager
 def fast_products() -> Iterator[None]:
-    """A context in which this thread's float32 products on the CPU are as fast as the machine has them."""
+    """Run a block with this thread's float32 products on the CPU through oneDNN, if that is faster."""
     if not _onednn_is_faster():
         yield
         return
@@ -50,18 +50,18 @@ def _addmm(c: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1
     return result
 
 
-_INSTEAD: dict[object, Callable[..., Tensor]] = {_aten.mm.default: _mm, _aten.addmm.default: _addmm}
+_REPLACEMENTS: dict[object, Callable[..., Tensor]] = {_aten.mm.default: _mm, _aten.addmm.default: _addmm}
 
 
 class _ThroughOneDNN(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operation after autograd has, so that what is differentiated profits as well."""
+    """Replaces products below autograd, so that derivatives profit as well."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _INSTEAD.get(func, func)(*args, **(kwargs or {}))
+        return _REPLACEMENTS.get(func, func)(*args, **(kwargs or {}))
 
 
 class _Unfused(TorchFunctionMode):
-    """Does nothing; but where one is there, attention modules do not fuse their products out of sight."""
+    """Does nothing. Its presence alone keeps attention modules from fusing products into one operation."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return func(*args, **(kwargs or {}))
@@ -69,16 +69,16 @@ class _Unfused(TorchFunctionMode):
 
 @cache
 def _onednn_is_faster() -> bool:
-    """Whether oneDNN is there, right, and known to be the faster one on a processor of this kind.
+    """Return whether oneDNN is available, correct, and known to be faster on this kind of processor.
 
-    Measured, not known, it would be another one where the machine is busy at that moment: the last digits
-    of a result would change from one kernel to the next.
+    It is known and not measured: a measurement on a busy machine could choose differently in the next
+    process, and the last digits of results would change with it.
     """
     try:
         processor = torch.cpu.get_capabilities()
         x, weight = torch.linspace(-1, 1, 60).reshape(4, 15), torch.linspace(1, -1, 90).reshape(15, 6)
         right = torch.allclose(_linear(x, weight, None), x @ weight, rtol=1e-4, atol=1e-5)
-    except (AttributeError, RuntimeError):  # torch is too old to tell, or was built without oneDNN
+    except (AttributeError, RuntimeError):  # an old torch, or one built without oneDNN
         return False
-    # With AVX2 alone the two are equals, and on Intel's processors they are at all times.
+    # On Intel's processors, and with AVX2 alone, the two are equally fast.
     return right and "AMD" in processor.get("cpu_name", "") and processor.get("avx512_f", False)

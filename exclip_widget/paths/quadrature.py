@@ -1,60 +1,66 @@
 """Quadrature rules for the integral over the straight path from reference to input.
 
-A tower turns the straight path at a layer into a curve of embeddings, which it runs along at a varying
-speed: slowly where normalisation and attention have settled, many times as fast where they swing. What is
-integrated is the curve's derivative; so nodes evenly spread along the curve, not along the path, follow it
-with a fraction of their number. Embeddings cost next to nothing beside derivatives, so the speed is known
-beforehand from a few of them.
+A tower maps the straight path at a layer to a curve of embeddings, whose speed varies: it is low while
+normalisation and attention are saturated, and many times higher while they change. The integrand is the
+curve's derivative, so nodes spread evenly along the curve, instead of along the path, need to be far fewer.
+Embeddings cost next to nothing beside derivatives, so a few of them measure the speed beforehand.
 """
 
 from __future__ import annotations
 
 import math
-from operator import index
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
+from ..checks import whole_number
 from ..errors import ParameterError
 
 RULES = ("arc-length", "gauss-legendre", "midpoint", "right")
 
 
 class Quadrature(NamedTuple):
-    """Nodes in [0, 1] and their weights, which sum to one, or near it; both float64, shape (steps,)."""
+    """Nodes in [0, 1] and their weights, which sum to about one; both float64, (steps,)."""
 
-    nodes: np.ndarray
-    weights: np.ndarray
+    nodes: Float[np.ndarray, " steps"]
+    weights: Float[np.ndarray, " steps"]
 
 
 INTERVALS, DEGREE, SLOWEST = 12, 5, 0.1
-"""Into how many parts a path is cut to learn its speed, of which degree the polynomial is that is fitted to
-the speed's logarithm, and what is added to each speed, in parts of the mean: single tokens still move where
-all of them together stand still."""
+"""Of `"arc-length"`: number of intervals whose speed is measured; degree of the polynomial fitted to the
+speed's logarithm; and what is added to each speed, as a fraction of the mean, since single tokens may move
+while the embedding stands still."""
 
 
-def probes(rule: str) -> np.ndarray:
-    """Where on the path the embedding must be known for a rule to place its nodes: both ends at least."""
+def probes(rule: str) -> Float[np.ndarray, " probes"]:
+    """Return the places on the path whose embeddings `rule` needs to place its nodes: at least both ends."""
     return np.linspace(0, 1, 1 + (INTERVALS if rule == "arc-length" else 1))
 
 
-def quadrature(rule: str, steps: int, lengths: np.ndarray | None = None) -> Quadrature:
-    """The rule named `rule` with `steps` nodes.
+def quadrature(rule: str, steps: int, lengths: Float[np.ndarray, " intervals"] | None = None) -> Quadrature:
+    """Return the nodes and weights of a rule.
 
-    `"gauss-legendre"` integrates polynomials up to degree 2 steps - 1 exactly, `"midpoint"` and
-    `"right"` (end points 1/N, 2/N, ..., 1: what exclip and the paper use) up to degree 1 and 0.
-    `"arc-length"` has Gauss-Legendre's nodes on the curve of embeddings instead of on the path;
-    `lengths`, (intervals,), says how far the embedding moves from each of the `probes` to the next.
-    Where it is not known, or the embedding does not move, the speed is taken for constant.
+    Parameters
+    ----------
+    rule : {"arc-length", "gauss-legendre", "midpoint", "right"}
+        `"gauss-legendre"` integrates polynomials up to degree 2 steps - 1 exactly; `"midpoint"` and
+        `"right"` (nodes 1/N, 2/N, ..., 1, as in exclip and the paper) up to degree 1 and 0.
+        `"arc-length"` puts Gauss-Legendre's nodes on the curve of embeddings instead of on the path.
+    steps : int
+        Number of nodes.
+    lengths : np.ndarray, optional
+        For `"arc-length"`: how far the embedding moves from each of the `probes` to the next. If it is
+        unknown, or the embedding does not move, the speed is assumed to be constant.
 
     Raises
     ------
     ParameterError
-        Where the rule has no such name or `steps` is not a positive whole number.
+        If there is no such rule, or `steps` is not a positive whole number.
     """
     if rule not in RULES:
         raise ParameterError(f"rule={rule!r} is not one of {', '.join(map(repr, RULES))}")
-    steps = _positive(steps)
+    steps = whole_number("steps", steps)
     if rule in ("arc-length", "gauss-legendre"):
         nodes, weights = np.polynomial.legendre.leggauss(steps)
         even = Quadrature((nodes + 1) / 2, weights / 2)
@@ -63,8 +69,8 @@ def quadrature(rule: str, steps: int, lengths: np.ndarray | None = None) -> Quad
     return Quadrature((np.arange(steps) + offset) / steps, np.full(steps, 1 / steps))
 
 
-def _along(even: Quadrature, lengths: np.ndarray) -> Quadrature:
-    """`even` with its nodes on a curve of these `lengths`: a change of variable, as smooth as their fit."""
+def _along(even: Quadrature, lengths: Float[np.ndarray, " intervals"]) -> Quadrature:
+    """Move the nodes of `even` to a curve of these `lengths`, by a smooth change of variable."""
     mean = float(lengths.mean())
     if not (math.isfinite(mean) and mean > 0):
         return even
@@ -76,13 +82,3 @@ def _along(even: Quadrature, lengths: np.ndarray) -> Quadrature:
     along = np.concatenate([[0], np.cumsum((speed[1:] + speed[:-1]) / 2)]) * path[1]
     nodes = np.interp(even.nodes * along[-1], along, path)
     return Quadrature(nodes, even.weights * along[-1] / np.exp(fitted(nodes)))
-
-
-def _positive(steps: int) -> int:
-    try:
-        count = index(steps)
-    except TypeError:
-        count = 0
-    if isinstance(steps, bool) or count < 1:
-        raise ParameterError(f"steps={steps!r} is not a positive whole number")
-    return count

@@ -1,33 +1,34 @@
-"""Factors: what each token of one side brings to its interactions with whatever stands on the other."""
+"""Factors: one vector for each token of a caption or an image. Interactions are their products."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float
 
-from .rows import Labels
+from .rows import Rows, Tokens
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """The random evaluations that factors are means of.
+    """The random masks that factors were estimated from, and the encoder's outputs for them.
 
     Attributes
     ----------
     present : np.ndarray
-        Which rows were present in each, bool, (samples, rows).
+        Which rows each mask left in place, bool, (samples, rows).
     outputs : np.ndarray
-        What the encoder gave, (samples, embed).
+        Embeddings under each mask, (samples, embed).
     """
 
-    present: np.ndarray
-    outputs: np.ndarray
+    present: Bool[np.ndarray, "samples rows"]
+    outputs: Float[np.ndarray, "samples embed"]
 
-    def variance(self, others: np.ndarray) -> np.ndarray:
-        """Squared standard errors of the products of these factors with `others`, (rows, others).
+    def variance(self, others: Float[np.ndarray, "others embed"]) -> Float[np.ndarray, "rows others"]:
+        """Return the squared standard errors of the products of these factors with `others`.
 
-        Each product is a difference of two means, over the samples with and without a row.
+        Each product is a difference of two means: over the samples with a row, and over those without.
         """
         scores = (self.outputs @ others.T).astype(np.float64)
         total = np.zeros((self.present.shape[1], len(others)))
@@ -42,36 +43,43 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """One side explained, reusable with any other: interactions are products of rows.
+    """One side of a pair, explained once and reusable with any other side.
 
     Attributes
     ----------
     values : np.ndarray
-        A row for each token of the side, (rows, embed), in units of the unit embedding; float32, or
-        float64 where the model is, like all arrays here.
+        A vector for each row, (rows, embed), in units of the unit embedding. float32, or float64 if the
+        model computes in it, like all arrays here.
     embedding : np.ndarray
         The side's embedding at unit length, (embed,).
     change : np.ndarray or None
-        What the rows sum to in the limit of many steps, (embed,): the embedding less that of the
-        reference, in the same units. None where the method promises nothing of the kind.
+        What the rows sum to in the limit of many steps, (embed,): the embedding minus that of the
+        reference, in the same units. None if the method knows no such identity.
     samples : Samples or None
-        Random evaluations behind `values`, where it is a mean of some.
-    labels : Tokens or Grid
-        What the rows are.
+        The random masks behind `values`, if it was estimated from some.
+    rows : Tokens or Grid
+        What the rows are: tokens of a caption, or patches of an image.
     method, layer : str
-        How, and where in the tower, they were computed.
+        Names of the method, and of the layer at which the tower was cut.
     steps : int
-        Evaluations along the path, or masks.
+        Number of nodes along the path, or of masks.
     rule : str or None
-        Quadrature rule, for the methods that have one.
+        Quadrature rule, for methods that have one.
     """
 
-    values: np.ndarray
-    embedding: np.ndarray
-    change: np.ndarray | None
+    values: Float[np.ndarray, "rows embed"]
+    embedding: Float[np.ndarray, " embed"]
+    change: Float[np.ndarray, " embed"] | None
     samples: Samples | None
-    labels: Labels
+    rows: Rows
     method: str
     layer: str
     steps: int
     rule: str | None = None
+
+    def __repr__(self) -> str:
+        rows, embed = self.values.shape
+        side = f"{self.rows.caption!r}" if isinstance(self.rows, Tokens) else "image"
+        return (
+            f"Factors({side}: {rows} tokens x {embed}, {self.method!r} at {self.layer!r}, {self.steps} steps)"
+        )

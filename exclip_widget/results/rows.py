@@ -11,39 +11,49 @@ Span: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True)
 class Tokens:
-    """A caption as the rows of an explanation: its tokens, and what the tower adds to them.
+    """The tokens of a caption, special ones included: the rows of a result.
 
     Attributes
     ----------
     caption : str
-        The caption.
-    tokens : tuple of str
-        The tokenizer's own pieces, special tokens among them; `<cls>` and `<pad>` last, where the tower
-        has a class token of its own, and where it reads padding.
+        The caption as it was given.
+    texts : tuple of str
+        The tokenizer's own pieces, as people read them. Those of CLIP stand between `<sot>` and `<eot>`.
+        `<cls>` follows if the tower adds a class token of its own, and `<pad>`, which stands for all
+        padding, if the tower reads it.
     spans : tuple of (int, int) or None
-        Which characters of the caption each came from; None for special tokens.
+        Which characters ``caption[start:end]`` each token came from. None for special tokens, for pieces
+        of white space alone, and if the tokenizer changed the text beyond recognition.
     words : tuple of int
-        Which word each is a piece of; -1 for special tokens.
+        Number of the word that each token is a piece of, from 0; -1 for special tokens. White space
+        belongs to the word that follows it.
     """
 
     caption: str
-    tokens: tuple[str, ...]
+    texts: tuple[str, ...]
     spans: tuple[Span | None, ...]
     words: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.texts)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A picture as the columns of an explanation: `rows` x `columns` patches from the `first` token on."""
+    """The patches of an image: `rows` x `columns` of its tower's tokens, from the `first` token on."""
 
     rows: int
     columns: int
     first: int
 
+    def __len__(self) -> int:
+        return self.rows * self.columns
+
     @property
     def patches(self) -> slice:
-        """Where the patches are among all tokens."""
-        return slice(self.first, self.first + self.rows * self.columns)
+        """Slice of the patches among all tokens of the tower."""
+        return slice(self.first, self.first + len(self))
 
 
-Labels: TypeAlias = Tokens | Grid
+Rows: TypeAlias = Tokens | Grid
+"""What the rows of one side's factors are."""

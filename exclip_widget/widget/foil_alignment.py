@@ -1,36 +1,38 @@
-"""Alignment: which tokens of a caption stand for which of its foil."""
+"""Foil alignment: which tokens of a caption stand for which tokens of its foil."""
 
 from __future__ import annotations
 
 from difflib import SequenceMatcher
 from itertools import groupby, zip_longest
+from typing import TypeAlias
 
 from ..results.rows import Tokens
 
-Pair = tuple[int | None, int | None]
+AlignedRows: TypeAlias = tuple[int | None, int | None]
+"""A row of the caption and one of the foil; None for a row without a counterpart."""
 
 
-def aligned(caption: Tokens, foil: Tokens) -> list[Pair]:
-    """Every row of both once, in reading order: pairs, and those with nothing to stand beside.
+def align_rows(caption: Tokens, foil: Tokens) -> list[AlignedRows]:
+    """Return every row of both once, in reading order, paired with its counterpart.
 
-    Words that are the same pair up, and words that were replaced pair up in their order. Within a pair of
-    words the same goes for their pieces.
+    Words that are the same are paired, and so are words that were replaced, in their order. Within a pair
+    of words the same goes for their tokens.
     """
-    words, others = _words(caption), _words(foil)
-    pairs: list[Pair] = []
-    matcher = SequenceMatcher(None, _spelled(caption, words), _spelled(foil, others), autojunk=False)
+    words, others = _rows_of_words(caption), _rows_of_words(foil)
+    aligned: list[AlignedRows] = []
+    matcher = SequenceMatcher(None, _spellings(caption, words), _spellings(foil, others), autojunk=False)
     for _, start, end, other_start, other_end in matcher.get_opcodes():
         for rows, other_rows in zip_longest(words[start:end], others[other_start:other_end], fillvalue=()):
-            pairs += zip_longest(rows, other_rows)
-    return pairs
+            aligned += zip_longest(rows, other_rows)
+    return aligned
 
 
-def _words(tokens: Tokens) -> list[tuple[int, ...]]:
-    """Rows of each word; a special token is one by itself."""
-    rows = range(len(tokens.tokens))
+def _rows_of_words(tokens: Tokens) -> list[tuple[int, ...]]:
+    """Return the rows of each word; a special token is a word by itself."""
+    rows = range(len(tokens))
     by_word = groupby(rows, lambda row: (tokens.words[row], row if tokens.words[row] < 0 else None))
     return [tuple(group) for _, group in by_word]
 
 
-def _spelled(tokens: Tokens, words: list[tuple[int, ...]]) -> list[tuple[str, ...]]:
-    return [tuple(tokens.tokens[row].casefold() for row in rows) for rows in words]
+def _spellings(tokens: Tokens, words: list[tuple[int, ...]]) -> list[tuple[str, ...]]:
+    return [tuple(tokens.texts[row].casefold() for row in rows) for rows in words]

@@ -1,6 +1,8 @@
-"""Messages from a browser: their shapes, and nothing of what they mean.
+"""The protocol of messages between kernel and browser. The mirror of `js/protocol.ts`.
 
-Anybody may write to a widget's channel, so what does not have a shape from here is no message.
+State that is asked for or finished is synced traits, listed in `wire`. Messages carry the rest: estimates,
+progress and answers to the browser; questions to the kernel. Anybody can write to a widget's channel, so
+whatever does not have a shape from here is ignored. `tests/protocol` has examples of all of them.
 """
 
 from __future__ import annotations
@@ -9,21 +11,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-LARGEST_CHUNK = 2**20
-"""Most bytes of an upload in one message."""
+MOST_CHUNK_BYTES = 2**20
+"""Largest part of an upload in one message."""
 
-LONGEST = 2**16
-"""Most numbers of a selection: more patches than any model sees."""
+MOST_SELECTED = 2**16
+"""Largest size of a selection: more patches than any model sees."""
 
-LARGEST_NUMBER = 2**53
-"""Numbers are exact up to here in JavaScript."""
+MOST_NUMBER = 2**53 - 1
+"""Largest number: JavaScript's are exact up to here."""
+
+# ------------------------------------------------------------------------------------ browser to kernel
 
 
 @dataclass(frozen=True)
-class Hello:
-    """A view has opened; or, `again`, it was told an older state after a newer one."""
+class Join:
+    """A view has opened; or, with `refresh`, it holds an older state and wants all of it again."""
 
-    again: bool = False
+    refresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,18 +38,18 @@ class Cancel:
 
 
 @dataclass(frozen=True)
-class Ask:
+class Change:
     """Change some of the inputs."""
 
-    number: int
+    question: int
     changes: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Bytes of a new picture, which has `size` of them; these stand at `offset`."""
+class UploadChunk:
+    """Part of a new image's file, which has `size` bytes in all; `data` belongs at `offset`."""
 
-    number: int
+    question: int
     offset: int
     size: int
     name: str
@@ -53,24 +57,26 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Try:
-    """Mask a selection, and run the model."""
+class TestSelection:
+    """Mask a selection and run the model."""
 
-    number: int
+    __test__ = False  # not a test class of pytest's
+
+    question: int
     tokens: tuple[int, ...]
     region: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Untest:
-    """Forget the tests."""
+class ClearTests:
+    """Forget the masking tests."""
 
 
-Message: TypeAlias = "Hello | Cancel | Ask | Chunk | Try | Untest"
+BrowserMessage: TypeAlias = Join | Cancel | Change | UploadChunk | TestSelection | ClearTests
 
 
-def read_message(content: object, buffers: object = ()) -> Message | None:
-    """The message that `content` and `buffers` are; None where they are none of ours."""
+def read_message(content: object, buffers: object = ()) -> BrowserMessage | None:
+    """Return the message in `content` and `buffers`; None if they hold none of this protocol."""
     if not isinstance(content, Mapping):
         return None
     kind = content.get("kind")
@@ -79,7 +85,7 @@ def read_message(content: object, buffers: object = ()) -> Message | None:
 
 
 def read_changes(given: object) -> dict[str, Any] | None:
-    """Changes of inputs, each of the right kind; None where one is not."""
+    """Return changes of inputs; None unless each is a known input of the right type."""
     if not isinstance(given, Mapping) or not given:
         return None
     if not all(name in _INPUTS and _INPUTS[name](value) for name, value in given.items()):
@@ -88,20 +94,26 @@ def read_changes(given: object) -> dict[str, Any] | None:
 
 
 def read_selection(given: object) -> tuple[int, ...] | None:
-    """Numbers of a selection; None where it is anything else."""
-    if not isinstance(given, (list, tuple)) or len(given) > LONGEST or not all(map(_is_number, given)):
+    """Return the numbers of a selection; None if it is anything else."""
+    if not isinstance(given, (list, tuple)) or len(given) > MOST_SELECTED:
         return None
-    return tuple(given)
+    return tuple(given) if all(map(_is_number, given)) else None
 
 
-def _ask(content: Mapping[str, Any], buffers: object) -> Ask | None:
+def _read_join(content: Mapping[str, Any], buffers: object) -> Join | None:
+    del buffers
+    refresh = content.get("refresh", False)
+    return Join(refresh) if isinstance(refresh, bool) else None
+
+
+def _read_change(content: Mapping[str, Any], buffers: object) -> Change | None:
     del buffers
     changes = read_changes(content.get("changes"))
-    return Ask(content["ask"], changes) if changes and _is_number(content.get("ask")) else None
+    return Change(content["question"], changes) if changes and _is_number(content.get("question")) else None
 
 
-def _chunk(content: Mapping[str, Any], buffers: object) -> Chunk | None:
-    numbers = [content.get(name) for name in ("upload", "offset", "bytes")]
+def _read_chunk(content: Mapping[str, Any], buffers: object) -> UploadChunk | None:
+    numbers = [content.get(name) for name in ("question", "offset", "bytes")]
     name = content.get("name")
     if not all(map(_is_number, numbers)) or not isinstance(name, str):
         return None
@@ -110,38 +122,38 @@ def _chunk(content: Mapping[str, Any], buffers: object) -> Chunk | None:
     if not isinstance(buffers[0], (bytes, bytearray, memoryview)):
         return None
     data = bytes(buffers[0])
-    number, offset, size = numbers
-    assert isinstance(number, int)
+    question, offset, size = numbers
+    assert isinstance(question, int)
     assert isinstance(offset, int)
     assert isinstance(size, int)
-    return Chunk(number, offset, size, name, data) if len(data) <= LARGEST_CHUNK else None
+    return UploadChunk(question, offset, size, name, data) if len(data) <= MOST_CHUNK_BYTES else None
 
 
-def _try(content: Mapping[str, Any], buffers: object) -> Try | None:
+def _read_test(content: Mapping[str, Any], buffers: object) -> TestSelection | None:
     del buffers
     tokens, region = read_selection(content.get("tokens")), read_selection(content.get("region"))
-    if tokens is None or region is None or not _is_number(content.get("ask")):
+    if tokens is None or region is None or not _is_number(content.get("question")):
         return None
-    return Try(content["ask"], tokens, region) if tokens or region else None
+    return TestSelection(content["question"], tokens, region) if tokens or region else None
 
 
-def _cancel(content: Mapping[str, Any], buffers: object) -> Cancel | None:
+def _read_cancel(content: Mapping[str, Any], buffers: object) -> Cancel | None:
     del buffers
     return Cancel(content["id"]) if _is_number(content.get("id")) else None
 
 
-_READERS: dict[str, Callable[[Mapping[str, Any], object], Message | None]] = {
-    "hello": lambda content, _: Hello(content.get("again") is True),
-    "cancel": _cancel,
-    "ask": _ask,
-    "upload": _chunk,
-    "test": _try,
-    "untest": lambda *_: Untest(),
+_READERS: dict[str, Callable[[Mapping[str, Any], object], BrowserMessage | None]] = {
+    "join": _read_join,
+    "cancel": _read_cancel,
+    "change": _read_change,
+    "upload": _read_chunk,
+    "test": _read_test,
+    "clear_tests": lambda *_: ClearTests(),
 }
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_NUMBER
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_NUMBER
 
 
 def _is_text(value: object) -> bool:
@@ -155,3 +167,44 @@ _INPUTS: dict[str, Callable[[object], bool]] = {
     "text_layer": lambda value: value == "output" or _is_number(value),
     "image_layer": lambda value: value == "output" or _is_number(value),
 }
+
+# ------------------------------------------------------------------------------------ kernel to browser
+
+KernelMessage: TypeAlias = dict[str, Any]
+
+
+def alive() -> KernelMessage:
+    """Return the answer to `Join`."""
+    return {"kind": "alive"}
+
+
+def estimate(id: int, part: str, frame: int, offset: int, size: int) -> KernelMessage:
+    """Return the header of some bytes of an estimate.
+
+    Parameters
+    ----------
+    id : int
+        Id of the request.
+    part : {"caption", "foil"}
+        Whose estimate it is.
+    frame : int
+        Number of the estimate, from 0.
+    offset, size : int
+        Where the bytes belong, and how many there are in all.
+    """
+    return {"kind": "estimate", "id": id, "part": part, "frame": frame, "offset": offset, "bytes": size}
+
+
+def progress(id: int, done: int, total: int) -> KernelMessage:
+    """Return how much of request `id` is done."""
+    return {"kind": "progress", "id": id, "done": done, "total": total}
+
+
+def accepted(question: int) -> KernelMessage:
+    """Return the answer to a question that was granted. The traits that changed were sent before it."""
+    return {"kind": "accepted", "question": question}
+
+
+def refused(question: int, message: str) -> KernelMessage:
+    """Return the answer to a question that was not granted, with the reason in words."""
+    return {"kind": "refused", "question": question, "message": message}

@@ -1,4 +1,4 @@
-"""Recent results: going back to what was computed a moment ago costs next to nothing."""
+"""Result cache: going back to a recent request costs next to nothing."""
 
 from __future__ import annotations
 
@@ -6,83 +6,88 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
+from ..inputs.caption import Caption
 from ..results.factors import Factors
 from ..results.interactions import Interactions
-from .request import Inputs
+from .request import Request
 
-LARGEST = 2**26
-"""Most bytes of results, and of factors, that a widget keeps."""
+MOST_BYTES = 2**26
+"""Largest size of the results, and of the factors, that a widget keeps."""
 
 Result = tuple[Interactions, ...]
-"""Interactions of a caption, and of its foil where there is one, with a picture."""
+"""Interactions of a caption with an image, and of its foil if there is one."""
 
 T = TypeVar("T")
 
 
-class Recent:
+class ResultCache:
     """Computes results, and keeps the last few for as long as nothing about the model changes."""
 
     def __init__(self) -> None:
-        self._state: object | None = None
-        self._results = _Shelf[Result](lambda result: sum(map(_size_of_interactions, result)))
-        self._texts = _Shelf[Factors](_size_of_factors)
+        self._fingerprint: object | None = None
+        self._results = LRUCache[Result](lambda result: sum(map(_interactions_bytes, result)))
+        self._text_factors = LRUCache[Factors](_factors_bytes)
 
-    def estimates(self, inputs: Inputs, frames: int) -> Iterator[Result]:
-        """Yield ever better results, in about `frames` estimates; or the one that is known, at once."""
-        state = inputs.explainer.state()
-        if state is None or state != self._state:
+    def estimates(self, request: Request, count: int) -> Iterator[Result]:
+        """Yield about `count` ever better results, the last of which is final; one, if it is known."""
+        fingerprint = request.explainer.fingerprint()
+        if fingerprint is None or fingerprint != self._fingerprint:
             self._results.clear()
-            self._texts.clear()
-        self._state = state
-        result = self._results.get(inputs.key)
+            self._text_factors.clear()
+        self._fingerprint = fingerprint
+        result = self._results.get(request.key)
         if result is not None:
             yield result
             return
-        texts = [self._text(inputs, caption) for caption in inputs.captions]
-        for found in inputs.explainer.meet(texts, inputs.seen.pixels, frames):
+        texts = [self._factors_of(request, caption) for caption in request.captions]
+        for found in request.explainer.refine(texts, request.image.pixels, count):
             result = tuple(found)
             yield result
-        if state is not None and result is not None:
-            self._results.put(inputs.key, result)
+        if fingerprint is not None and result is not None:
+            self._results.put(request.key, result)
 
-    def _text(self, inputs: Inputs, caption: str) -> Factors:
-        """Factors of a caption, which stay when the picture changes."""
-        key = (caption, inputs.method, inputs.layers[0])
-        factors = self._texts.get(key)
+    def _factors_of(self, request: Request, caption: Caption) -> Factors:
+        """Return the factors of a caption, which stay valid if the image changes."""
+        explainer = request.explainer
+        key = (caption.rows.caption, explainer.method, explainer.layers[0])
+        factors = self._text_factors.get(key)
         if factors is None:
-            factors = inputs.explainer.text(caption)
-            if self._state is not None:
-                self._texts.put(key, factors)
+            factors = explainer.text_factors(caption)
+            if self._fingerprint is not None:
+                self._text_factors.put(key, factors)
         return factors
 
 
-class _Shelf(Generic[T]):
-    """The newest of things, as far as there is room."""
+class LRUCache(Generic[T]):
+    """LRU cache bounded by total bytes."""
 
-    def __init__(self, size_of: Callable[[T], int]) -> None:
-        self._size_of = size_of
-        self._things: OrderedDict[Hashable, T] = OrderedDict()
+    def __init__(self, bytes_of: Callable[[T], int]) -> None:
+        self._bytes_of = bytes_of
+        self._entries: OrderedDict[Hashable, T] = OrderedDict()
 
     def get(self, key: Hashable) -> T | None:
-        if key in self._things:
-            self._things.move_to_end(key)
-        return self._things.get(key)
+        """Return the entry of `key`, as the most recently used one."""
+        if key in self._entries:
+            self._entries.move_to_end(key)
+        return self._entries.get(key)
 
-    def put(self, key: Hashable, thing: T) -> None:
-        self._things[key] = thing
-        while sum(map(self._size_of, self._things.values())) > LARGEST:
-            self._things.popitem(last=False)
+    def put(self, key: Hashable, entry: T) -> None:
+        """Add an entry, and drop the least recently used ones beyond `MOST_BYTES`."""
+        self._entries[key] = entry
+        while sum(map(self._bytes_of, self._entries.values())) > MOST_BYTES:
+            self._entries.popitem(last=False)
 
     def clear(self) -> None:
-        self._things.clear()
+        """Drop all entries."""
+        self._entries.clear()
 
 
-def _size_of_interactions(interactions: Interactions) -> int:
+def _interactions_bytes(interactions: Interactions) -> int:
     error = interactions.error
     return interactions.values.nbytes + interactions.cls.nbytes + (0 if error is None else error.nbytes)
 
 
-def _size_of_factors(factors: Factors) -> int:
+def _factors_bytes(factors: Factors) -> int:
     samples = factors.samples
     drawn = 0 if samples is None else samples.present.nbytes + samples.outputs.nbytes
     return factors.values.nbytes + drawn

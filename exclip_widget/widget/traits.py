@@ -1,4 +1,4 @@
-"""Kinds of traits: inputs, which are requests when they are set, and selections."""
+"""Kinds of traits: inputs, whose setting is a request, and selections."""
 
 from __future__ import annotations
 
@@ -8,35 +8,36 @@ import numpy as np
 import traitlets
 
 
-class Input(traitlets.Any):
-    """One of the inputs: setting it is a request, which is read, or refused, before anything changes."""
+class InputTrait(traitlets.Any):
+    """An input: setting it is a request, which is read, or refused, before anything changes."""
 
     def set(self, obj: Any, value: Any) -> None:
-        """Take `value` where the widget itself publishes it; ask for it where anybody else sets it."""
-        if obj._publishes:
+        """Set `value` if the widget itself publishes it; request it if anybody else sets it."""
+        if obj.publishes:
             super().set(obj, value)
         else:
-            obj._request({self.name: value})
+            obj.session.change_now({self.name: value})
 
 
-class Selection(traitlets.List):  # type: ignore[type-arg]
+class SelectionTrait(traitlets.List):  # type: ignore[type-arg]
     """Sorted numbers without repeats; a boolean mask stands for the numbers of its true entries."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(traitlets.Int(), **options)
 
     def set(self, obj: Any, value: Any) -> None:
-        """Take `value` while nothing else changes what it is a selection of."""
-        with obj._together():
+        """Set `value` while nothing else changes what it selects from."""
+        with obj.transaction():
             super().set(obj, value)
 
     def validate(self, obj: Any, value: Any) -> Any:
-        """Numbers from a mask, an array or any other collection, sorted and in range."""
-        shape = obj._result_shape[:1] if self.name == "tokens" else obj._result_shape[1:]
+        """Return the numbers of a mask, an array or any other collection, sorted and in range."""
+        grid = obj._grid
+        shape = (len(obj._tokens),) if self.name == "tokens" else (grid["rows"], grid["columns"])
         if isinstance(value, np.ndarray) and value.dtype == bool:
-            if value.shape != tuple(shape):
+            if value.shape != shape:
                 raise traitlets.TraitError(
-                    f"{self.name} was set to a mask of shape {value.shape}; expected {tuple(shape)}"
+                    f"{self.name} was set to a mask of shape {value.shape}; expected {shape}"
                 )
             value = np.flatnonzero(value)
         if isinstance(value, (np.ndarray, set, tuple, range)):

@@ -1,38 +1,43 @@
-"""State: inputs and results as the plain data that is synced with a browser and kept in a notebook."""
+"""Wire format: requests and results as plain data, for the browser and for saved notebooks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..masking import Trial
+import numpy as np
+
+from ..masking import MaskingTest
 from ..results.interactions import Interactions
 from ..results.rows import Tokens
-from .foil_alignment import aligned
-from .request import Inputs
-from .stream import payload
+from .foil_alignment import align_rows
+from .request import Request
+
+CHUNK_BYTES = 256 * 1024
+"""Size of one message: the best total time, and no visible gap in the browser's frames."""
 
 
-def of_inputs(inputs: Inputs) -> dict[str, Any]:
-    """Traits that tell what is explained."""
-    picture, picture_type = inputs.seen.shown
-    left, top, width, height = inputs.seen.view
-    _, rows, columns = inputs.shape
-    tokens, *foil = inputs.tokens
-    text_layer, image_layer = inputs.layers
+def request_traits(request: Request) -> dict[str, Any]:
+    """Return the traits that say what is explained."""
+    data, mime_type = request.image.encoded
+    left, top, width, height = request.image.crop
+    rows, columns = request.grid
+    caption = request.caption.rows
+    foil = None if request.foil is None else request.foil.rows
+    text_layer, image_layer = request.explainer.layers
     return {
-        "image": inputs.seen.image,
-        "caption": tokens.caption,
-        "foil": inputs.foil,
-        "method": inputs.method,
+        "image": request.image.image,
+        "caption": caption.caption,
+        "foil": None if foil is None else foil.caption,
+        "method": request.method,
         "text_layer": text_layer,
         "image_layer": image_layer,
-        "_tokens": _described(tokens),
-        "_foil_tokens": _described(foil[0]) if foil else [],
-        "_pairs": [list(pair) for pair in aligned(tokens, foil[0])] if foil else [],
-        "_picture": picture,
-        "_picture_type": picture_type,
+        "_tokens": _describe(caption),
+        "_foil_tokens": [] if foil is None else _describe(foil),
+        "_alignment": [] if foil is None else [list(pair) for pair in align_rows(caption, foil)],
+        "_image": data,
+        "_image_type": mime_type,
         "_grid": {
             "rows": rows,
             "columns": columns,
@@ -41,18 +46,29 @@ def of_inputs(inputs: Inputs) -> dict[str, Any]:
             "width": width,
             "height": height,
         },
-        "_result_shape": list(inputs.shape),
     }
 
 
-def of_result(result: Sequence[Interactions]) -> dict[str, Any]:
-    """Traits that tell what came out, for the caption and its foil; or that nothing has yet."""
-    main, foil = (*map(payload, result), b"", b"")[:2]
-    return {"_result": main, "_foil_result": foil, "_summary": summary(result) if result else None}
+def _describe(tokens: Tokens) -> list[dict[str, Any]]:
+    return [
+        {
+            "text": text,
+            "word": word,
+            "special": word < 0,
+            "start": span[0] if span else None,
+            "end": span[1] if span else None,
+        }
+        for text, word, span in zip(tokens.texts, tokens.words, tokens.spans, strict=True)
+    ]
 
 
-def summary(result: Sequence[Interactions]) -> dict[str, float | None]:
-    """Numbers of a result, for the caption and its foil."""
+def result_traits(result: Sequence[Interactions]) -> dict[str, Any]:
+    """Return the traits of a result for the caption and its foil; empty ones if there is none yet."""
+    caption, foil = (*map(encode_interactions, result), b"", b"")[:2]
+    return {"_result": caption, "_foil_result": foil, "_summary": _summarise(result) if result else None}
+
+
+def _summarise(result: Sequence[Interactions]) -> dict[str, float | None]:
     main, *foil = result
     numbers = {
         "similarity": main.similarity,
@@ -65,31 +81,31 @@ def summary(result: Sequence[Interactions]) -> dict[str, float | None]:
     return {name: _finite(number) for name, number in numbers.items()}
 
 
-def of_trial(number: int, trial: Trial) -> dict[str, Any]:
-    """A row of the table of tests."""
+def test_row(id: int, test: MaskingTest) -> dict[str, Any]:
+    """Return a row of the table of masking tests."""
     return {
-        "id": number,
-        "tokens": list(trial.tokens),
-        "region": list(trial.region),
-        "predicted": _finite(trial.predicted),
-        "actual": _finite(trial.actual),
-        "label": trial.label,
+        "id": id,
+        "tokens": list(test.tokens),
+        "region": list(test.region),
+        "predicted": _finite(test.predicted),
+        "actual": _finite(test.actual),
+        "label": test.label,
     }
 
 
 def _finite(number: float | None) -> float | None:
-    """JSON knows neither infinities nor NaN."""
+    """Return None for what JSON cannot hold: infinities and NaN."""
     return number if number is not None and math.isfinite(number) else None
 
 
-def _described(tokens: Tokens) -> list[dict[str, Any]]:
-    return [
-        {
-            "text": token,
-            "word": word,
-            "special": word < 0,
-            "start": span[0] if span else None,
-            "end": span[1] if span else None,
-        }
-        for token, word, span in zip(tokens.tokens, tokens.words, tokens.spans, strict=True)
-    ]
+def encode_interactions(interactions: Interactions) -> bytes:
+    """Return little-endian float32: values, (tokens, rows, columns), row-major, then cls, (tokens,)."""
+    parts = (interactions.values, interactions.cls)
+    return b"".join(np.ascontiguousarray(part, "<f4").tobytes() for part in parts)
+
+
+def split_chunks(data: bytes) -> Iterator[tuple[int, memoryview]]:
+    """Yield offset and content of each chunk of `data`, in order."""
+    view = memoryview(data)
+    for offset in range(0, len(data), CHUNK_BYTES):
+        yield offset, view[offset : offset + CHUNK_BYTES]

@@ -1,4 +1,4 @@
-"""A worker: one thread that does jobs by urgency, and is there only while there are some."""
+"""Worker: a thread that runs jobs by priority, and exists only while there are some."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _log = logging.getLogger(__name__)
 
 
 class Worker:
-    """Jobs, done one after the other in a thread of their own.
+    """Runs jobs one after the other in a thread of its own.
 
     Parameters
     ----------
     name : str
-        The thread's.
+        Name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -32,56 +32,56 @@ class Worker:
 
     @property
     def stopped(self) -> bool:
-        """Whether whatever is under way should end soon."""
+        """Whether the job that is running should end soon."""
         return self._stopped
 
     @property
-    def is_here(self) -> bool:
-        """Whether this is called by a job."""
+    def is_current_thread(self) -> bool:
+        """Whether the caller is a job."""
         return self._thread is threading.current_thread()
 
-    def submit(self, urgency: int, job: Job) -> None:
-        """Do `job` after all of lower `urgency`, and of its own that came before; not once stopped."""
+    def submit(self, priority: int, job: Job) -> None:
+        """Queue `job`: lower `priority` runs first, first in first out within one. Ignored after `stop`."""
         with self._lock:
             if self._stopped:
                 return
-            heapq.heappush(self._jobs, (urgency, next(self._count), job))
+            heapq.heappush(self._jobs, (priority, next(self._count), job))
             if self._thread is None:
-                # A daemon, for whoever ends the interpreter in the middle of a long job; see `stop`.
+                # A daemon, so that a long job does not keep the interpreter alive; see `stop`.
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
 
-    def catch_up(self, urgency: int) -> None:
-        """From within a job: do what has at most `urgency` now, in between."""
-        while (job := self._next(urgency)) is not None:
-            _do(job)
+    def run_urgent(self, priority: int) -> None:
+        """Run the queued jobs of at most `priority` now. To be called by a long job now and then."""
+        while (job := self._next(priority)) is not None:
+            _run_logged(job)
 
-    def stop(self, patience: float = 0.0) -> None:
-        """Forget all jobs, and wait up to `patience` seconds for the one under way."""
+    def stop(self, timeout: float = 0.0) -> None:
+        """Discard all queued jobs, and wait up to `timeout` seconds for the running one."""
         with self._lock:
             self._stopped = True
             self._jobs.clear()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(patience)
+            thread.join(timeout)
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
-            _do(job)
-            del job  # what it holds is not needed while the next one runs
+            _run_logged(job)
+            del job  # what it holds should not stay alive while the next one runs
 
-    def _next(self, urgency: int | None = None) -> Job | None:
+    def _next(self, priority: int | None = None) -> Job | None:
         with self._lock:
-            if self._jobs and (urgency is None or self._jobs[0][0] <= urgency):
+            if self._jobs and (priority is None or self._jobs[0][0] <= priority):
                 return heapq.heappop(self._jobs)[2]
-            if urgency is None:
+            if priority is None:
                 self._thread = None
             return None
 
 
-def _do(job: Job) -> None:
+def _run_logged(job: Job) -> None:
     try:
         job()
     except Exception:
-        # Jobs tell of what they expect to fail; this is an observer's error, or a mistake of ours.
+        # Jobs report the failures they expect. This is an observer's error, or a bug.
         _log.exception("a job of the widget failed")

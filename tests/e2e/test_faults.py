@@ -103,7 +103,7 @@ class Shown:
         expect(self.root).not_to_have_class(re.compile("exclip-stale"))
         expect(self.notice).to_be_hidden()
         self.notebook.page.mouse.move(0, 0)
-        told = self.notebook.value("[widget.caption, widget.interactions.caption, widget._status['phase']]")
+        told = self.notebook.value("[widget.caption, widget.interactions.caption, widget._request['phase']]")
         assert told == [caption, caption, "done"]
         sums = self.notebook.value("widget.interactions.values.sum((1, 2), float).tolist()")
         rows = [word.get_attribute("data-tokens") or "" for word in self.words.all()]
@@ -187,7 +187,7 @@ def test_interrupt_cancel_and_close_in_mid_stream(start: Callable[[], Shown]) ->
     kernel(notebook, "interrupt()")
     assert notebook.page.evaluate("() => window.waiting") == "KeyboardInterrupt"
     kernel(notebook, "interrupt()")  # and one while nothing runs
-    assert notebook.value("widget._status['phase']") == "computing"
+    assert notebook.value("widget._request['phase']") == "computing"
     shown.wait_for_estimate()
     shown.words.nth(1).click()
     expect(shown.words.nth(1)).to_have_attribute("aria-pressed", "true")
@@ -209,7 +209,7 @@ def test_interrupt_cancel_and_close_in_mid_stream(start: Callable[[], Shown]) ->
     assert phase == "cancelled"
     assert took <= 200, f"cancelling took {took:.0f} ms"
     expect(shown.notice).to_contain_text("Cancelled")
-    notebook.wait_for_value("widget._status['phase']", "cancelled")
+    notebook.wait_for_value("widget._request['phase']", "cancelled")
     notebook.wait_for_value(THREADS, 0)
     assert notebook.value("widget.interactions.nodes < widget.interactions.steps")
     shown.wait_for_phase("cancelled")
@@ -345,7 +345,7 @@ def test_connection_lost_in_mid_stream(start: Callable[..., Shown], tmp_path: Pa
     # And all is as it was before.
     before = shown.look()[1][1] or ""
     shown.root.locator("[data-method=similarity]").click()
-    notebook.wait_for_value("[widget.method, widget._status['phase']]", ["similarity", "done"])
+    notebook.wait_for_value("[widget.method, widget._request['phase']]", ["similarity", "done"])
     expect(shown.words.nth(1)).not_to_have_attribute("data-value", before)
     shown.expect_result("a blue boat left of two fish")
     assert notebook.value("widget.interactions.method") == "similarity"

@@ -575,7 +575,7 @@ hook = book.model.visual.transformer.resblocks[2].register_forward_pre_hook(fail
     notebook.execute("hook.remove()")
     for key in ("ArrowLeft", "ArrowRight"):
         page.keyboard.press(key)
-    view.wait_for("[w.image_layer, w._status['phase']]", [at, "done"])
+    view.wait_for("[w.image_layer, w._request['phase']]", [at, "done"])
     view.check()
     expect(told).to_have_count(0)
     assert page.evaluate("window.ran") is None

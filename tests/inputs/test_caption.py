@@ -99,16 +99,16 @@ def test_any_text(name: str, padded: bool, text: str) -> None:
     except CaptionError:
         return
     assert caption.ids.tolist() == own_ids(text, name, padded)
-    count = len(caption.tokens)
-    assert len(caption.spans) == len(caption.words) == count
-    assert caption.owners.dtype == caption.ids.dtype == torch.long
-    assert caption.owners.shape == caption.ids.shape
-    assert sorted(set(caption.owners.tolist())) == list(range(count))
-    numbers = [word for word in caption.words if word >= 0]
+    count = len(caption.rows.texts)
+    assert len(caption.rows.spans) == len(caption.rows.words) == count
+    assert caption.row_index.dtype == caption.ids.dtype == torch.long
+    assert caption.row_index.shape == caption.ids.shape
+    assert sorted(set(caption.row_index.tolist())) == list(range(count))
+    numbers = [word for word in caption.rows.words if word >= 0]
     assert numbers[0] == 0
     assert all(after - before in (0, 1) for before, after in pairwise(numbers))
     last = (0, 0)
-    for token, span, word in zip(caption.tokens, caption.spans, caption.words, strict=True):
+    for token, span, word in zip(caption.rows.texts, caption.rows.spans, caption.rows.words, strict=True):
         assert token
         if span is not None:
             assert word >= 0

@@ -15,7 +15,7 @@ from support.oracle import assert_close
 from support.zoo.inputs import picture, saved, scene
 from support.zoo.models import preprocess_for
 
-from exclip_widget import PictureError
+from exclip_widget import ImageError
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "RGBX", "PA"])
@@ -46,7 +46,7 @@ def test_picture_of_16_bits(as_path: bool, tmp_path: Path) -> None:
     deep = Image.fromarray(grey.astype(np.uint16) * 257)
     assert deep.mode.startswith("I;16")
     source = saved(deep, tmp_path, "deep.png") if as_path else deep
-    outcome = values_or_refusal(PictureError, source)
+    outcome = values_or_refusal(ImageError, source)
     if isinstance(outcome, str):
         assert "16" in outcome
         return
@@ -58,7 +58,7 @@ def test_picture_of_16_bits(as_path: bool, tmp_path: Path) -> None:
 def test_picture_of_32_bits(mode: str) -> None:
     """What white is in such a picture is unknown, unless it keeps to 0 to 255."""
     grey = picture(2).convert("L")
-    outcome = values_or_refusal(PictureError, grey.convert(mode))
+    outcome = values_or_refusal(ImageError, grey.convert(mode))
     if isinstance(outcome, str):
         assert mode in outcome
         return
@@ -92,7 +92,7 @@ def test_picture_by_path(name: str, kind: Callable[[Path], Any], tmp_path: Path)
 
 @pytest.mark.parametrize("kind", [str, Path])
 def test_missing_picture(kind: Callable[[Path], Any], tmp_path: Path) -> None:
-    assert "absent.png" in refusal_of(PictureError, kind(tmp_path / "absent.png"))
+    assert "absent.png" in refusal_of(ImageError, kind(tmp_path / "absent.png"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture at all", b"\x89PNG\r\n\x1a\n", None])
@@ -103,7 +103,7 @@ def test_unreadable_picture(content: bytes | None, tmp_path: Path) -> None:
         path.mkdir()
     else:
         path.write_bytes(content)
-    assert "bad.png" in refusal_of(PictureError, path)
+    assert "bad.png" in refusal_of(ImageError, path)
 
 
 @pytest.mark.parametrize("name", ["cut.png", "cut.jpg"])
@@ -112,17 +112,17 @@ def test_truncated_picture(name: str, tmp_path: Path) -> None:
     path = saved(picture(1), tmp_path, name)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    assert name in refusal_of(PictureError, path)
+    assert name in refusal_of(ImageError, path)
     with Image.open(path) as image:
-        refusal_of(PictureError, image)
+        refusal_of(ImageError, image)
 
 
 @pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
 def test_picture_without_pixels(size: tuple[int, int]) -> None:
-    message = refusal_of(PictureError, Image.new("RGB", size))
+    message = refusal_of(ImageError, Image.new("RGB", size))
     assert str(size[0]) in message
     assert str(size[1]) in message
-    assert "0" in refusal_of(PictureError, np.zeros((*size, 3), np.uint8))
+    assert "0" in refusal_of(ImageError, np.zeros((*size, 3), np.uint8))
 
 
 def test_smallest_picture() -> None:
@@ -133,7 +133,7 @@ def test_smallest_picture() -> None:
     "image", [None, 3, b"bytes", [[1, 2]], object(), {"image": 1}, ""], ids=lambda x: repr(x)[:10]
 )
 def test_picture_of_an_unknown_kind(image: object) -> None:
-    message = refusal_of(PictureError, image)
+    message = refusal_of(ImageError, image)
     assert type(image).__name__ in message or repr(image) in message
 
 
@@ -142,10 +142,10 @@ def test_picture_as_tensor() -> None:
     pixels = preprocess_for(MODEL)(picture())
     for tensor in (pixels, pixels[None]):
         np.testing.assert_array_equal(values_of(tensor), values_of(picture()))
-    assert "(48, 64, 3)" in refusal_of(PictureError, torch.from_numpy(scene(1)))
-    assert "int64" in refusal_of(PictureError, pixels.long())
-    assert "NaN" in refusal_of(PictureError, pixels / 0)
-    assert "(3, 8, 8)" in refusal_of(PictureError, pixels[:, :8, :8])
+    assert "(48, 64, 3)" in refusal_of(ImageError, torch.from_numpy(scene(1)))
+    assert "int64" in refusal_of(ImageError, pixels.long())
+    assert "NaN" in refusal_of(ImageError, pixels / 0)
+    assert "(3, 8, 8)" in refusal_of(ImageError, pixels[:, :8, :8])
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_grey_arrays() -> None:
 
 def test_one_channel_array() -> None:
     grey = np.asarray(picture(1).convert("L"))
-    outcome = values_or_refusal(PictureError, grey[:, :, None])
+    outcome = values_or_refusal(ImageError, grey[:, :, None])
     if isinstance(outcome, str):
         assert "(48, 64, 1)" in outcome
         return
@@ -198,7 +198,7 @@ def test_one_channel_array() -> None:
 )
 def test_arrays_of_other_dtypes(array: np.ndarray, like: np.ndarray) -> None:
     """Refused by name, or read as what they can only mean."""
-    outcome = values_or_refusal(PictureError, array)
+    outcome = values_or_refusal(ImageError, array)
     if isinstance(outcome, str):
         assert array.dtype.name in outcome
         return
@@ -215,7 +215,7 @@ def test_arrays_of_other_dtypes(array: np.ndarray, like: np.ndarray) -> None:
     ids=["above", "bytes", "below"],
 )
 def test_float_arrays_out_of_range(array: np.ndarray) -> None:
-    message = refusal_of(PictureError, array)
+    message = refusal_of(ImageError, array)
     assert "0" in message
     assert "1" in message
 
@@ -224,16 +224,16 @@ def test_float_arrays_out_of_range(array: np.ndarray) -> None:
 def test_one_bad_number_is_found(value: float) -> None:
     array = scene(1).astype(np.float32) / 255
     array[17, 5, 1] = value
-    message = refusal_of(PictureError, array).lower()
+    message = refusal_of(ImageError, array).lower()
     assert "nan" in message or "inf" in message
 
 
 @pytest.mark.parametrize("shape", [(), (8,), (8, 8, 2), (8, 8, 5), (3, 8, 8), (1, 8, 8, 3), (8, 8, 0)])
 def test_array_of_another_shape(shape: tuple[int, ...]) -> None:
-    assert str(shape) in refusal_of(PictureError, np.zeros(shape, np.uint8))
+    assert str(shape) in refusal_of(ImageError, np.zeros(shape, np.uint8))
 
 
 @pytest.mark.parametrize("dtype", [object, str, complex, "datetime64[s]"])
 def test_array_of_no_numbers(dtype: Any) -> None:
     array = np.zeros((8, 8, 3), dtype)
-    assert str(array.dtype) in refusal_of(PictureError, array)
+    assert str(array.dtype) in refusal_of(ImageError, array)

@@ -14,7 +14,7 @@ from support.zoo.families import FAMILIES
 from support.zoo.inputs import scene
 from support.zoo.models import build, inputs_of
 
-from exclip_widget import Explainer, ParameterError, PictureError, explain
+from exclip_widget import Explainer, ImageError, ParameterError, explain
 
 
 @pytest.mark.parametrize("reference", ["zeros", "mean", "blur", "noise", Image.fromarray(scene(4))])
@@ -39,7 +39,7 @@ def test_references_start_the_path(reference: Any, text_reference: str | None) -
         image = model.encode_image(pixels)
         text = model.encode_text(tokenizer(CAPTION))
     explainer = Explainer(model, **options, **inputs_of(model))
-    factors = explainer.image(IMAGE)
+    factors = explainer.image_factors(IMAGE)
     np.testing.assert_allclose(factors.change, (change / image.norm())[0], atol=1e-5)
     assert result.similarity == pytest.approx(float(torch.cosine_similarity(image, text)), abs=1e-5)
     return _is_complete(result)
@@ -71,5 +71,5 @@ def test_a_reference_picture_of_another_shape() -> None:
     """Where preprocessing keeps a picture's own shape, the reference must have it too."""
     this = FAMILIES["transformers SigLIP 2"]()
     upright = Image.fromarray(scene(3, (64, 32)))
-    with pytest.raises(PictureError, match="expected the same height and width"):
+    with pytest.raises(ImageError, match="expected the same height and width"):
         explain(this.model, IMAGE, "a boat", image_reference=upright, **this.options)

@@ -57,7 +57,7 @@ def test_places(text: str, name: str, expected: str) -> None:
 def test_places_without_offsets(name: str) -> None:
     """Told from what the tokenizer makes of the parts of the caption."""
     caption = read("Two CATS, two dogs: 漢x猫 İ 🦊", name)
-    pieces = zip(caption.tokens, places(caption), caption.words, strict=True)
+    pieces = zip(caption.rows.texts, places(caption), caption.rows.words, strict=True)
     words: dict[int, str] = {}
     for token, place, word in pieces:
         if word >= 0 and place is not None:
@@ -114,7 +114,7 @@ def test_letters_are_those_of_the_caption(name: str, parts: list[str]) -> None:
         caption = read(text, name)
     except CaptionError:
         return
-    found = list(zip(caption.tokens, caption.spans, caption.words, strict=True))
+    found = list(zip(caption.rows.texts, caption.rows.spans, caption.rows.words, strict=True))
     unknown = getattr(getattr(tokenizer(name), "tokenizer", tokenizer(name)), "unk_token", None)
     for token, span, word in found:
         if word < 0 or token == unknown or "\ufffd" in token:
@@ -151,7 +151,7 @@ def test_pieces_in_one_place_are_one_word() -> None:
 
     caption = read_caption("dogs' boat", tokenize, Tower())
     assert places(caption) == ["dogs'", "dogs'", "dogs'", "boat", None]
-    assert caption.words == (0, 0, 0, 1, -1)
+    assert caption.rows.words == (0, 0, 0, 1, -1)
 
 
 def test_spans_point_into_the_caption_as_written() -> None:

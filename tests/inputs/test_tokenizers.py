@@ -109,13 +109,15 @@ def test_special_tokens_and_padding(name: str) -> None:
     """All padding is one last token, which owns the rest of the ids."""
     caption = read("a red boat", name, padded=True)
     assert specials(caption) == [*AROUND[name], "<pad>"]
-    assert all(span is None for span, word in zip(caption.spans, caption.words, strict=True) if word < 0)
-    last = len(caption.tokens) - 1
-    assert caption.owners.shape == caption.ids.shape == (tower_of(name).context_length,)
+    assert all(
+        span is None for span, word in zip(caption.rows.spans, caption.rows.words, strict=True) if word < 0
+    )
+    last = len(caption.rows.texts) - 1
+    assert caption.row_index.shape == caption.ids.shape == (tower_of(name).context_length,)
     expected = list(range(last)) + [last] * (len(caption.ids) - last)
     if name == "wrapped as CLIPS":  # Its class token comes after the padding.
         expected = [*range(last - 1), *[last] * (len(caption.ids) - last), last - 1]
-    assert caption.owners.tolist() == expected
+    assert caption.row_index.tolist() == expected
 
 
 @pytest.mark.parametrize("name", HUGGING_FACE)
@@ -126,9 +128,9 @@ def test_padding_on_the_left(name: str) -> None:
         caption = read("a red boat", name, padded=True)
     finally:
         given.padding_side = side
-    last = len(caption.tokens) - 1
-    assert caption.tokens[-1] == "<pad>"
-    assert caption.owners.tolist() == [last] * (len(caption.ids) - last) + list(range(last))
+    last = len(caption.rows.texts) - 1
+    assert caption.rows.texts[-1] == "<pad>"
+    assert caption.row_index.tolist() == [last] * (len(caption.ids) - last) + list(range(last))
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if not name.startswith("slow")])
@@ -139,7 +141,7 @@ def test_context_full_to_the_last_token(name: str) -> None:
     words = ["a"] * (context - len(AROUND[name]) - stripped)
     caption = read(" ".join(words), name, padded=True)
     assert caption.ids.shape == (context,)
-    assert ("<pad>" in caption.tokens) == stripped
+    assert ("<pad>" in caption.rows.texts) == stripped
     for padded in (False, True):
         with pytest.raises(CaptionError, match=str(context)) as refusal:
             read(" ".join([*words, "a"]), name, padded=padded)
@@ -150,7 +152,11 @@ def test_clip_is_clip_in_every_library() -> None:
     text = "Two Dogs, one café: the cat's nap!"
     first, *others = (read(text, name) for name in ("open_clip", "clip", "clip of transformers"))
     for other in others:
-        assert (other.tokens, other.spans, other.words) == (first.tokens, first.spans, first.words)
+        assert (other.rows.texts, other.rows.spans, other.rows.words) == (
+            first.rows.texts,
+            first.rows.spans,
+            first.rows.words,
+        )
         torch.testing.assert_close(other.ids, first.ids)
 
 
@@ -172,7 +178,7 @@ def test_no_token_to_pad_with() -> None:
     given = byte_level()
     given.pad_token = None
     assert "padding" in refusal(ParameterError, "a boat", given, Tower(padded=True))
-    assert read_caption("a boat", given, Tower()).tokens == ("<s>", "a", "boat", "</s>")
+    assert read_caption("a boat", given, Tower()).rows.texts == ("<s>", "a", "boat", "</s>")
 
 
 @pytest.mark.parametrize("name", ["unigram", "wrapped unigram", "open_clip"])
@@ -185,7 +191,7 @@ def test_a_wrapper_that_gives_other_ids() -> None:
     given = wrapped("word piece")
     given.clean_fn = lambda text: text.replace("boat", "dog") if isinstance(text, str) else text
     given.tokenizer, honest = tokenizer("word piece"), given.tokenizer
-    assert read_caption("a boat", given, Tower()).tokens == ("[CLS]", "a", "dog", "[SEP]")
+    assert read_caption("a boat", given, Tower()).rows.texts == ("[CLS]", "a", "dog", "[SEP]")
 
     class Other(type(given)):
         def __call__(self, text: str) -> torch.Tensor:
@@ -201,8 +207,8 @@ def test_only_ids_are_told() -> None:
     caption = read_caption("A red boat, a dog", SmallTokenizer(), Tower(SmallTokenizer.context_length))
     assert specials(caption) == ["<sot>", "<eot>"]
     assert places(caption)[1:-1] == ["A", "red", "boat", ",", "a", "dog"]
-    assert caption.tokens[1] == caption.tokens[5] == f"[{caption.ids[1]}]"
-    assert caption.words == (-1, 0, 1, 2, 3, 4, 5, -1)
+    assert caption.rows.texts[1] == caption.rows.texts[5] == f"[{caption.ids[1]}]"
+    assert caption.rows.words == (-1, 0, 1, 2, 3, 4, 5, -1)
 
 
 def test_only_the_ids_that_count() -> None:
@@ -214,7 +220,7 @@ def test_only_the_ids_that_count() -> None:
 
     padded = read_caption("a red boat", SmallTokenizer(), Tower(SmallTokenizer.context_length))
     caption = read_caption("a red boat", tokenize, Tower(SmallTokenizer.context_length))
-    assert (caption.tokens, caption.spans) == (padded.tokens, padded.spans)
+    assert (caption.rows.texts, caption.rows.spans) == (padded.rows.texts, padded.rows.spans)
     message = refusal(ParameterError, "a", tokenize, Tower(SmallTokenizer.context_length, padded=True))
     assert f"(1, {SmallTokenizer.context_length})" in message
 
@@ -240,14 +246,14 @@ def test_hidden_in_a_function(name: str, around: list[str]) -> None:
     known = read("two red dogs", name, padded=True)
     assert specials(caption) == around
     assert caption.ids.tolist() == known.ids.tolist()
-    assert caption.owners.tolist() == known.owners.tolist()
+    assert caption.row_index.tolist() == known.row_index.tolist()
 
 
 def test_the_picture_books_tokenizer() -> None:
     given = PictureBookTokenizer()
     for padded in (False, True):
         caption = read_caption("a red zeppelin", given, Tower(given.context_length, padded))
-        assert caption.tokens == ("<sot>", "a", "red", "zeppelin", "<eot>") + ("<pad>",) * padded
+        assert caption.rows.texts == ("<sot>", "a", "red", "zeppelin", "<eot>") + ("<pad>",) * padded
         assert places(caption)[1:4] == ["a", "red", "zeppelin"]
 
 

@@ -21,7 +21,10 @@ def test_factors_meet_as_the_pair_does(method: str, layer: int) -> None:
     model = build("layer scale")
     explainer = Explainer(model, method=method, text_layer=layer, image_layer=layer, **inputs_of(model))
     captions, images = CAPTIONS[:3], [Image.fromarray(scene(seed)) for seed in (1, 2)]
-    texts, pictures = [explainer.text(c) for c in captions], [explainer.image(i) for i in images]
+    texts, pictures = (
+        [explainer.text_factors(c) for c in captions],
+        [explainer.image_factors(i) for i in images],
+    )
     met = interactions_of(texts, pictures)
     for row, caption, text in zip(met, captions, texts, strict=True):
         for result, image, picture in zip(row, images, pictures, strict=True):
@@ -39,14 +42,11 @@ def test_factors_meet_as_the_pair_does(method: str, layer: int) -> None:
 def test_factors_that_do_not_match() -> None:
     model = build("plain")
     explainer = Explainer(model, **inputs_of(model))
-    text, image = explainer.text("a boat"), explainer.image(IMAGE)
+    text, image = explainer.text_factors("a boat"), explainer.image_factors(IMAGE)
     with pytest.raises(ParameterError, match="texts has image factors"):
         interactions_of(image, text)
     with pytest.raises(ParameterError, match="images has a Image"):
         interactions_of(text, IMAGE)
-    other = Explainer(model, method="gradient", **inputs_of(model)).image(IMAGE)
+    other = Explainer(model, method="gradient", **inputs_of(model)).image_factors(IMAGE)
     with pytest.raises(ParameterError, match=r"'exclip' .* 'gradient'"):
         interactions_of(text, other)
-    many = Explainer(model, image_layer=[0, 1], **inputs_of(model))
-    with pytest.raises(ParameterError, match="one layer"):
-        many.image(IMAGE)

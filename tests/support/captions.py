@@ -32,6 +32,7 @@ class Tower:
     context_length: int = 64
     padded: bool = False
     vocabulary: int = 60_000
+    appended: int = 0
 
     def end_of(self, ids: torch.Tensor) -> int:
         return int(ids.nonzero()[-1])
@@ -239,20 +240,20 @@ def read(text: str, name: str, **options: Any) -> Caption:
 
 def places(caption: Caption) -> list[str | None]:
     """The characters that each token came from."""
-    return [span and caption.text[slice(*span)] for span in caption.spans]
+    return [span and caption.rows.caption[slice(*span)] for span in caption.rows.spans]
 
 
 def shown(caption: Caption) -> str:
     """Its pieces, spelled `piece` or `piece<characters` where those differ, its words apart."""
     words: dict[int, list[str]] = {}
-    for token, place, word in zip(caption.tokens, places(caption), caption.words, strict=True):
+    for token, place, word in zip(caption.rows.texts, places(caption), caption.rows.words, strict=True):
         piece = token.replace(" ", "_")
         words.setdefault(word, []).append(piece if place in (token, None) else f"{piece}<{place}")
     return " ".join("+".join(pieces) for word, pieces in words.items() if word >= 0)
 
 
 def specials(caption: Caption) -> list[str]:
-    return [token for token, word in zip(caption.tokens, caption.words, strict=True) if word < 0]
+    return [token for token, word in zip(caption.rows.texts, caption.rows.words, strict=True) if word < 0]
 
 
 def refusal(kind: type[Exception], text: str, given: Any, tower: Tower) -> str:

@@ -81,6 +81,11 @@ class Line(BaseComm):
                 if data["method"] == "update"
             ]
 
+    def requests(self, phase: str = "computing") -> list[int]:
+        """Ids of the requests that came to a phase, in order; each once."""
+        told = [update["_request"] for update in self.updates() if "_request" in update]
+        return list(dict.fromkeys(request["id"] for request in told if request["phase"] == phase))
+
     def state(self) -> dict[str, Any]:
         """What the browser's model holds."""
         held: dict[str, Any] = {}
@@ -149,7 +154,7 @@ def working() -> list[threading.Thread]:
 
 def decoded(widget: ExplainWidget) -> tuple[np.ndarray, np.ndarray]:
     """Values and cls from the state that a saved notebook keeps."""
-    return numbers(widget._result, widget._result_shape)
+    return numbers(widget._result, [len(widget._tokens), widget._grid["rows"], widget._grid["columns"]])
 
 
 def numbers(payload: bytes, shape: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -187,26 +192,26 @@ def state_of(widget: ExplainWidget) -> dict[str, Any]:
 
 
 def ask(widget: ExplainWidget, number: int, **changes: Any) -> None:
-    line(widget).says({"kind": "ask", "ask": number, "changes": changes})
+    line(widget).says({"kind": "change", "question": number, "changes": changes})
 
 
 def upload(
     widget: ExplainWidget, number: int, data: bytes, name: str = "boat.png", part: int = 2**20
 ) -> None:
     for offset in range(0, max(1, len(data)), part):
-        place = {"upload": number, "offset": offset, "bytes": len(data), "name": name}
+        place = {"question": number, "offset": offset, "bytes": len(data), "name": name}
         line(widget).says({"kind": "upload", **place}, memoryview(data)[offset : offset + part])
 
 
-def answer(widget: ExplainWidget, number: int, name: str = "ask") -> dict[str, Any]:
+def answer(widget: ExplainWidget, number: int) -> dict[str, Any]:
     """The one answer to a question."""
     found: list[dict[str, Any]] = []
 
     def came() -> bool:
         found[:] = [
             content
-            for content in line(widget).of_kind("accepted", "refused", "tested")
-            if content.get(name) == number
+            for content in line(widget).of_kind("accepted", "refused")
+            if content["question"] == number
         ]
         return bool(found)
 

@@ -9,21 +9,21 @@ from support.widgets import book
 
 from exclip_widget import Explainer
 from exclip_widget.results.rows import Tokens
-from exclip_widget.widget.foil_alignment import Pair, aligned
+from exclip_widget.widget.foil_alignment import AlignedRows, align_rows
 
 EXPLAINER = Explainer(book().model, tokenizer=book().tokenizer)
 IMAGE = book().pages[0].image
 
 
 def tokens_of(caption: str) -> Tokens:
-    return EXPLAINER.prepare(IMAGE, caption).tokens
+    return EXPLAINER.read_caption(caption).rows
 
 
 def in_words(caption: str, foil: str) -> list[tuple[str | None, str | None]]:
     one, other = tokens_of(caption), tokens_of(foil)
     return [
-        (None if row is None else one.tokens[row], None if there is None else other.tokens[there])
-        for row, there in aligned(one, other)
+        (None if row is None else one.texts[row], None if there is None else other.texts[there])
+        for row, there in align_rows(one, other)
     ]
 
 
@@ -52,9 +52,9 @@ def test_what_was_added_or_left_out_stands_alone() -> None:
 
 def test_pieces_of_words_pair_up_within_them() -> None:
     one, other = tokens_of("a butterflyish dog"), tokens_of("a dogfishish dog")
-    assert len(one.tokens) > 5
-    pairs = aligned(one, other)
-    assert pairs[-2] == (len(one.tokens) - 2, len(other.tokens) - 2)  # the dog
+    assert len(one) > 5
+    pairs = align_rows(one, other)
+    assert pairs[-2] == (len(one) - 2, len(other) - 2)  # the dog
 
 
 def test_case_makes_no_other_word() -> None:
@@ -70,14 +70,14 @@ words = st.lists(
 @given(words, words)
 def test_every_row_of_both_comes_once_and_in_order(caption: list[str], foil: list[str]) -> None:
     one, other = tokens_of(" ".join(caption)), tokens_of(" ".join(foil))
-    pairs: list[Pair] = aligned(one, other)
-    assert [row for row, _ in pairs if row is not None] == list(range(len(one.tokens)))
-    assert [row for _, row in pairs if row is not None] == list(range(len(other.tokens)))
+    pairs: list[AlignedRows] = align_rows(one, other)
+    assert [row for row, _ in pairs if row is not None] == list(range(len(one)))
+    assert [row for _, row in pairs if row is not None] == list(range(len(other)))
     assert (None, None) not in pairs
-    assert pairs[-1] == (len(one.tokens) - 1, len(other.tokens) - 1)
+    assert pairs[-1] == (len(one) - 1, len(other) - 1)
 
 
 @pytest.mark.parametrize("caption", ["a red boat", "two yellow fish left of a sun"])
 def test_a_caption_is_its_own_counterpart(caption: str) -> None:
     tokens = tokens_of(caption)
-    assert aligned(tokens, tokens) == [(row, row) for row in range(len(tokens.tokens))]
+    assert align_rows(tokens, tokens) == [(row, row) for row in range(len(tokens))]

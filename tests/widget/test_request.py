@@ -29,11 +29,11 @@ from support.widgets import (
 
 from exclip_widget import (
     CaptionError,
+    ImageError,
     ParameterError,
-    PictureError,
     explain,
 )
-from exclip_widget.widget.request import Inputs
+from exclip_widget.widget.request import Request
 
 PAGES = book().pages
 
@@ -47,9 +47,9 @@ def test_bad_input_fails_in_the_cell() -> None:
         make(caption=["a red boat", " "])
     with pytest.raises(TypeError, match="color"):
         make(color="red")
-    with pytest.raises(ParameterError, match="one layer"):
+    with pytest.raises(ParameterError, match="several layers; give one"):
         make(text_layer=[0, 1])
-    with pytest.raises(PictureError, match="tensor"):
+    with pytest.raises(ImageError, match="tensor"):
         make(image=torch.zeros(3, 96, 96))
     until(lambda: not working())
 
@@ -125,10 +125,10 @@ def test_picture_from_whatever_explain_takes(tmp_path: Any) -> None:
         ("caption", "\ud800", CaptionError),
         ("foil", "", CaptionError),
         ("foil", 4, CaptionError),
-        ("image", "no-such-file.png", PictureError),
-        ("image", None, PictureError),
-        ("image", np.zeros((4, 4, 7)), PictureError),
-        ("image", torch.zeros(3, 96, 96), PictureError),
+        ("image", "no-such-file.png", ImageError),
+        ("image", None, ImageError),
+        ("image", np.zeros((4, 4, 7)), ImageError),
+        ("image", torch.zeros(3, 96, 96), ImageError),
         ("method", "exclipse", ParameterError),
         ("method", None, ParameterError),
         ("method", ["exclip"], ParameterError),
@@ -163,7 +163,7 @@ def test_ask_changes_inputs_and_is_answered() -> None:
         "image_layer": 3,
     }
     ask(widget, 5, **changes)
-    assert answer(widget, 5) == {"kind": "accepted", "ask": 5}
+    assert answer(widget, 5) == {"kind": "accepted", "question": 5}
     result = widget.wait(60)
     assert {name: getattr(widget, name) for name in changes} == changes
     expected = explain(
@@ -179,7 +179,7 @@ def test_ask_changes_inputs_and_is_answered() -> None:
     ask(widget, 6, foil=None, image_layer="output")
     assert answer(widget, 6)["kind"] == "accepted"
     assert widget.wait(60).image_layer == "output"
-    assert (widget.foil, widget._foil_tokens, widget._pairs, widget._foil_result) == (None, [], [], b"")
+    assert (widget.foil, widget._foil_tokens, widget._alignment, widget._foil_result) == (None, [], [], b"")
     assert widget.foil_interactions is None
 
 
@@ -206,7 +206,7 @@ def test_refusals_are_in_words_and_change_nothing(changes: dict[str, Any], words
     assert len(refused["message"]) <= 2000
     assert widget.caption == PAGES[0].caption
     assert widget.wait(1) is result
-    assert widget._status["phase"] == "done"
+    assert widget._request["phase"] == "done"
 
 
 def test_refusal_in_mid_stream_lets_the_stream_go_on() -> None:
@@ -215,7 +215,7 @@ def test_refusal_in_mid_stream_lets_the_stream_go_on() -> None:
     gate.open.set()
     assert answer(widget, 1)["kind"] == "refused"
     assert widget.wait(60).nodes == 10
-    assert line(widget).kinds().count("begin") == 1
+    assert line(widget).requests() == [1]
 
 
 def test_traits_come_before_the_word_that_they_were_accepted() -> None:
@@ -250,9 +250,8 @@ def test_ten_quick_edits_leave_exactly_the_last_ones_result() -> None:
     np.testing.assert_allclose(result.values, expected.values, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(decoded(widget)[0], result.values)
     assert line(widget).state()["caption"] == last
-    done = line(widget).of_kind("done")
-    assert [content["id"] for content in done] == [11]  # nothing else was computed to its end
-    begun = [content["id"] for content in line(widget).of_kind("begin")]
+    assert line(widget).requests("done") == [11]  # nothing else was computed to its end
+    begun = line(widget).requests()
     assert begun == list(range(1, 12))
     newest = 0
     for content, _ in line(widget).messages():
@@ -292,11 +291,11 @@ def test_cancel_of_a_request_that_still_waits() -> None:
         widget = make(model=gate.model)
         assert gate.reached.wait(60)
         widget.caption = "a blue boat"
-        assert line(widget).of_kind("begin")[-1]["id"] == 2
+        assert line(widget).requests()[-1] == 2
         line(widget).says({"kind": "cancel", "id": 2})
-        assert widget._status["phase"] == "cancelled"
+        assert widget._request["phase"] == "cancelled"
     until(lambda: not working())
-    assert line(widget).kinds()[-1] == "cancelled"
+    assert line(widget).updates()[-1]["_request"]["phase"] == "cancelled"
 
 
 def test_slow_preprocessing_holds_nothing_up() -> None:
@@ -319,10 +318,10 @@ def test_slow_preprocessing_holds_nothing_up() -> None:
     widget.caption = "a blue boat"  # accepted while the picture is being read
     start = time.perf_counter()
     widget.cancel()
-    assert widget._status["phase"] == "cancelled"
+    assert widget._request["phase"] == "cancelled"
     assert time.perf_counter() - start < 0.2
     go_on.set()
-    assert answer(widget, 1, "upload")["kind"] == "accepted"
+    assert answer(widget, 1)["kind"] == "accepted"
     assert widget.wait(60).caption == "a blue boat"
     assert widget.image.size == (333, 200)
 
@@ -342,9 +341,10 @@ def test_a_jslink_asks_as_well() -> None:
 
 
 def test_reading_again_reads_only_what_is_new() -> None:
-    inputs = Inputs.read(book().model, PAGES[0].image, ["a boat", "a fish"], {"tokenizer": book().tokenizer})
+    inputs = Request.read(book().model, PAGES[0].image, ["a boat", "a fish"], {"tokenizer": book().tokenizer})
     other = inputs.changed({"foil": None})
-    assert other.seen is inputs.seen
-    assert (other.captions, inputs.captions) == (("a boat",), ("a boat", "a fish"))
+    assert other.image is inputs.image
+    assert other.captions == inputs.captions[:1]
+    assert [caption.rows.caption for caption in inputs.captions] == ["a boat", "a fish"]
     with pytest.raises(CaptionError):
         inputs.changed({"caption": "boat " * 40})

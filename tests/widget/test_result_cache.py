@@ -10,9 +10,8 @@ import torch
 from PIL import Image
 from support.widgets import book, line, make
 
-from exclip_widget import (
-    Explainer,
-)
+from exclip_widget import Explainer
+from exclip_widget.inputs.caption import Caption
 
 PAGES = book().pages
 
@@ -34,7 +33,7 @@ def test_setting_what_is_set_computes_nothing() -> None:
     widget.caption = PAGES[0].caption
     widget.method = "exclip"
     assert widget.wait(60) is result
-    assert line(widget).kinds().count("begin") == 1
+    assert line(widget).requests() == [1]
 
 
 def test_a_change_of_one_side_leaves_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,13 +45,13 @@ def test_a_change_of_one_side_leaves_the_other(monkeypatch: pytest.MonkeyPatch) 
         preprocessed.append(image)
         return book().preprocess(image)
 
-    factors = Explainer.text
+    factors = Explainer.text_factors
 
-    def text(self: Explainer, caption: str) -> Any:
-        captions.append(caption)
+    def text_factors(self: Explainer, caption: Caption) -> Any:
+        captions.append(caption.rows.caption)
         return factors(self, caption)
 
-    monkeypatch.setattr(Explainer, "text", text)
+    monkeypatch.setattr(Explainer, "text_factors", text_factors)
     widget = make(preprocess=preprocess)
     widget.wait(60)
     count = len(preprocessed)
@@ -74,7 +73,7 @@ def test_going_back_costs_nothing_until_the_model_changes() -> None:
     assert widget.wait(60) is first
     widget.caption = "a blue boat"
     assert widget.wait(60) is second
-    assert line(widget).kinds().count("done") == 4
+    assert line(widget).requests("done") == [1, 2, 3, 4]
     with torch.no_grad():
         model.visual.proj.data.mul_(-1)
     widget.caption = PAGES[0].caption

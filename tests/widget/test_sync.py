@@ -18,31 +18,34 @@ def test_new_inputs_reach_the_browser_as_one() -> None:
     updates = line(widget).updates()[before:]
     new = next(state for state in updates if "caption" in state)
     assert new["caption"] == "a blue boat"
-    assert new.keys() >= {"_tokens", "_result", "_result_shape", "_summary", "_status", "tokens"}
-    assert (new["_summary"], new["_status"]["phase"], new["tokens"]) == (None, "computing", [])
-    assert "_picture" not in new
+    assert new.keys() >= {"_tokens", "_result", "_summary", "_request", "tokens"}
+    assert (new["_summary"], new["_request"]["phase"], new["tokens"]) == (None, "computing", [])
+    assert "_image" not in new
     foil = next(state for state in updates if "foil" in state)
-    assert foil.keys() >= {"_foil_tokens", "_pairs"}
-    done = [state for state in updates if state.get("_status") == {"phase": "done", "message": ""}]
+    assert foil.keys() >= {"_foil_tokens", "_alignment"}
+    done = [state for state in updates if state.get("_request", {}).get("phase") == "done"]
     assert done[-1].keys() >= {"_result", "_foil_result", "_summary"}
     held = line(widget).state()
-    assert {name: held[name] for name in ("caption", "foil", "_tokens", "_pairs", "_result", "_summary")} == {
+    assert {
+        name: held[name] for name in ("caption", "foil", "_tokens", "_alignment", "_result", "_summary")
+    } == {
         name: getattr(widget, name)
-        for name in ("caption", "foil", "_tokens", "_pairs", "_result", "_summary")
+        for name in ("caption", "foil", "_tokens", "_alignment", "_result", "_summary")
     }
 
 
-def test_hello_repeats_what_was_missed() -> None:
+def test_joining_repeats_what_was_missed() -> None:
     """A view that opens in the middle gets the newest estimate; one that opens late has the state."""
     gate, widget = stopped_after_first_frame(caption=["a red boat", "a blue boat"])
     before = len(line(widget).kinds())
-    line(widget).says({"kind": "hello"})
-    assert line(widget).kinds()[before:] == ["begin", "chunk", "chunk", "progress"]
+    line(widget).says({"kind": "join"})
+    assert line(widget).kinds()[before:] == ["alive", "estimate", "estimate", "progress"]
     gate.open.set()
     widget.wait(60)
     before = len(line(widget).kinds())
-    line(widget).says({"kind": "hello"})
-    assert [content for content, _ in line(widget).messages()[before:]] == [{"kind": "here", "id": 1}]
+    line(widget).says({"kind": "join"})
+    assert [content for content, _ in line(widget).messages()[before:]] == [{"kind": "alive"}]
+    assert line(widget).updates()[-1] == {"_request": {"id": 1, "phase": "done", "message": ""}}
 
 
 def test_every_state_is_known_from_older_ones() -> None:
@@ -51,20 +54,20 @@ def test_every_state_is_known_from_older_ones() -> None:
     widget.wait(60)
     widget.caption = "a blue boat"
     widget.wait(60)
-    sent = [update for update in line(widget).updates() if "_status" in update]
+    sent = [update for update in line(widget).updates() if "_request" in update]
     numbered = [update["_revision"] for update in sent]
     assert numbered == sorted(set(numbered))
-    assert [update["_status"]["phase"] for update in sent[-2:]] == ["computing", "done"]
+    assert [update["_request"]["phase"] for update in sent[-2:]] == ["computing", "done"]
     assert numbered[-1] == widget._revision
     before = len(line(widget).updates())
-    line(widget).says({"kind": "hello", "again": "yes"})
+    line(widget).says({"kind": "join", "refresh": "yes"})
     assert len(line(widget).updates()) == before
-    line(widget).says({"kind": "hello", "again": True})
+    line(widget).says({"kind": "join", "refresh": True})
     (again,) = line(widget).updates()[before:]
     assert again.keys() == set(widget.keys) - {"_esm", "_css"}
     assert (again["caption"], again["_revision"]) == ("a blue boat", widget._revision)
     assert again["_result"] == widget._result
-    assert line(widget).kinds()[-1] == "here"
+    assert line(widget).kinds()[-1] == "alive"
 
 
 def test_edits_from_everywhere_at_once_end_in_one_state() -> None:
@@ -86,7 +89,7 @@ def test_edits_from_everywhere_at_once_end_in_one_state() -> None:
     until(lambda: not working())
     result = widget.wait(60)
     assert result.caption == widget.caption
-    assert len(widget._tokens) == len(result.tokens) == widget._result_shape[0]
+    assert len(widget._tokens) == len(result.tokens)
     assert all(token < len(result.tokens) for token in widget.tokens)
     np.testing.assert_array_equal(decoded(widget)[0], result.values)
     held = line(widget).state()
@@ -98,6 +101,6 @@ def test_edits_from_everywhere_at_once_end_in_one_state() -> None:
         "_result",
         "_foil_result",
         "_summary",
-        "_status",
+        "_request",
     ):
         assert held[name] == getattr(widget, name), name

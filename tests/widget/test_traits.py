@@ -75,7 +75,7 @@ def test_selection_from_the_browser() -> None:
         for data, _ in line(widget).sent[before:]
         if data["method"] == "update"
     )
-    line(widget).sets(_result=b"", _tokens=[], _status={}, image="/etc/passwd", _esm="alert(1)", comm=None)
+    line(widget).sets(_result=b"", _tokens=[], _request={}, image="/etc/passwd", _esm="alert(1)", comm=None)
     assert widget._result
-    assert widget._status["phase"] == "done"
+    assert widget._request["phase"] == "done"
     assert widget._esm != "alert(1)"

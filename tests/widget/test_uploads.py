@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from support.widgets import answer, book, file_of, make, upload
 
-from exclip_widget import PictureError, explain
+from exclip_widget import ImageError, explain
 from exclip_widget.widget.protocol import read_message
-from exclip_widget.widget.uploads import LARGEST, Uploads
+from exclip_widget.widget.uploads import MOST_BYTES, Uploads
 
 PAGES = book().pages
 
@@ -26,7 +26,7 @@ def test_upload_in_parts() -> None:
     widget = make()
     widget.tokens = [2]
     upload(widget, 3, data)
-    assert answer(widget, 3, "upload") == {"kind": "accepted", "upload": 3}
+    assert answer(widget, 3) == {"kind": "accepted", "question": 3}
     np.testing.assert_array_equal(np.asarray(widget.image), noise)
     expected = explain(book().model, noise, PAGES[0].caption, tokenizer=book().tokenizer)
     np.testing.assert_allclose(widget.wait(60).values, expected.values, rtol=1e-3, atol=1e-6)
@@ -38,10 +38,10 @@ def test_uploaded_picture_is_upright_and_opaque() -> None:
     exif[0x0112] = 6
     widget = make()
     upload(widget, 1, file_of(Image.new("RGB", (40, 20), "red"), "JPEG", exif=exif))
-    answer(widget, 1, "upload")
+    answer(widget, 1)
     assert widget.image.size == (20, 40)
     upload(widget, 2, file_of(Image.new("RGBA", (8, 8), (0, 0, 0, 0))))
-    answer(widget, 2, "upload")
+    answer(widget, 2)
     assert widget.image.getpixel((0, 0)) == (255, 255, 255)
 
 
@@ -65,11 +65,11 @@ SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><script>a
     [
         (SVG, "SVG"),
         (b"\xef\xbb\xbf <svg/>", "SVG"),
-        (b"%PDF-1.4 hello", "not a picture of a kind"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not a picture of a kind"),
-        (b"<html><script>alert(1)</script>", "not a picture of a kind"),
+        (b"%PDF-1.4 hello", "not an image of a format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not an image of a format"),
+        (b"<html><script>alert(1)</script>", "not an image of a format"),
         (b"", "empty"),
-        (b"x", "not a picture of a kind"),
+        (b"x", "not an image of a format"),
         (WHOLE[: len(WHOLE) // 2], "cannot be read"),
         (WHOLE[:100] + bytes(100) + WHOLE[200:], "cannot be read"),
         (png_header(20_000, 10_000), "too large|at most"),
@@ -82,7 +82,7 @@ def test_bad_pictures_are_refused_in_words(data: bytes, words: str) -> None:
     result = widget.wait(60)
     picture = widget.image
     upload(widget, 1, data, name="<img src=x onerror=alert(1)>\ud800.png" + "x" * 500)
-    refused = answer(widget, 1, "upload")
+    refused = answer(widget, 1)
     assert refused["kind"] == "refused"
     assert any(word in refused["message"] for word in words.split("|")), refused["message"]
     assert len(refused["message"]) < 400
@@ -91,48 +91,48 @@ def test_bad_pictures_are_refused_in_words(data: bytes, words: str) -> None:
 
 
 def chunk(number: int = 1, offset: int = 0, size: int = 10, data: bytes = b"12345") -> Any:
-    message = {"kind": "upload", "upload": number, "offset": offset, "bytes": size, "name": "x.png"}
+    message = {"kind": "upload", "question": number, "offset": offset, "bytes": size, "name": "x.png"}
     return read_message(message, [data])
 
 
 def test_fifty_megabytes_are_refused_at_the_first_chunk() -> None:
     uploads = Uploads()
-    with pytest.raises(PictureError, match="50 MiB; expected at most 32"):
-        uploads.take(chunk(size=50 * 2**20))
-    assert uploads.take(chunk(size=50 * 2**20, offset=5)) is None  # and once is enough
-    assert uploads.take(chunk(size=LARGEST, data=bytes(2**20))) is None
+    with pytest.raises(ImageError, match="50 MiB; expected at most 32"):
+        uploads.add(chunk(size=50 * 2**20))
+    assert uploads.add(chunk(size=50 * 2**20, offset=5)) is None  # and once is enough
+    assert uploads.add(chunk(size=MOST_BYTES, data=bytes(2**20))) is None
 
 
 def test_chunks_in_order_make_a_file() -> None:
     uploads = Uploads()
-    assert uploads.take(chunk()) is None
-    assert uploads.take(chunk(offset=2, data=b"345")) is None  # has come before
-    file = uploads.take(chunk(offset=5, data=b"67890"))
+    assert uploads.add(chunk()) is None
+    assert uploads.add(chunk(offset=2, data=b"345")) is None  # has come before
+    file = uploads.add(chunk(offset=5, data=b"67890"))
     assert file is not None
     assert file.data == b"1234567890"
-    assert uploads.take(chunk(offset=5)) is None  # comes late
+    assert uploads.add(chunk(offset=5)) is None  # comes late
 
 
 def test_chunks_that_are_missing_are_missed_once() -> None:
     uploads = Uploads()
-    uploads.take(chunk())
-    with pytest.raises(PictureError, match="one piece"):
-        uploads.take(chunk(offset=6))
-    assert uploads.take(chunk(offset=5)) is None
-    with pytest.raises(PictureError, match="one piece"):
-        uploads.take(chunk(number=2, offset=5))
-    assert uploads.take(chunk(number=2, offset=7)) is None
-    with pytest.raises(PictureError, match="one piece"):
-        uploads.take(chunk(number=3, size=4))
+    uploads.add(chunk())
+    with pytest.raises(ImageError, match="did not arrive complete"):
+        uploads.add(chunk(offset=6))
+    assert uploads.add(chunk(offset=5)) is None
+    with pytest.raises(ImageError, match="did not arrive complete"):
+        uploads.add(chunk(number=2, offset=5))
+    assert uploads.add(chunk(number=2, offset=7)) is None
+    with pytest.raises(ImageError, match="did not arrive complete"):
+        uploads.add(chunk(number=3, size=4))
 
 
 def test_a_new_upload_takes_the_place_of_another() -> None:
     uploads = Uploads()
-    uploads.take(chunk())
-    assert uploads.take(chunk(number=2, size=5)) is not None
-    with pytest.raises(PictureError, match="one piece"):
-        uploads.take(chunk(offset=5))
-    assert uploads.take(chunk(size=5)) is not None  # the page was opened anew and counts from one
+    uploads.add(chunk())
+    assert uploads.add(chunk(number=2, size=5)) is not None
+    with pytest.raises(ImageError, match="did not arrive complete"):
+        uploads.add(chunk(offset=5))
+    assert uploads.add(chunk(size=5)) is not None  # the page was opened anew and counts from one
 
 
 def test_animation_shows_its_first_frame() -> None:
@@ -141,5 +141,5 @@ def test_animation_shows_its_first_frame() -> None:
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
     widget = make()
     upload(widget, 1, buffer.getvalue(), "x.gif")
-    answer(widget, 1, "upload")
+    answer(widget, 1)
     assert widget.image.getpixel((3, 3)) == (255, 0, 0)

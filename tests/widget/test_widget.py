@@ -53,7 +53,7 @@ def test_result_is_that_of_explain() -> None:
     np.testing.assert_array_equal(cls, result.cls)
     assert widget.interactions is result
     assert widget.foil_interactions is None
-    assert widget._status == {"phase": "done", "message": ""}
+    assert widget._request == {"id": 1, "phase": "done", "message": ""}
     assert widget._summary == {
         "similarity": result.similarity,
         "total": result.total,
@@ -74,9 +74,11 @@ def test_foil_is_explained_as_if_it_were_alone(method: str) -> None:
     for found, caption in ((result, PAGES[0].caption), (widget.foil_interactions, FOIL)):
         expected = explained(caption=caption, method=method, **options)
         np.testing.assert_allclose(found.values, expected.values, rtol=1e-3, atol=1e-6)
-    values, _ = numbers(widget._foil_result, [len(widget._foil_tokens), *widget._result_shape[1:]])
+    values, _ = numbers(
+        widget._foil_result, [len(widget._foil_tokens), widget._grid["rows"], widget._grid["columns"]]
+    )
     np.testing.assert_array_equal(values, widget.foil_interactions.values)
-    assert widget._pairs == [[row, row] for row in range(10)]
+    assert widget._alignment == [[row, row] for row in range(10)]
     assert [token["text"] for token in widget._foil_tokens][-3:-1] == ["purple", "fish"]
     assert widget._summary["foil_similarity"] == widget.foil_interactions.similarity
     if method == "exclip":
@@ -120,7 +122,7 @@ def test_wait_in_the_widgets_own_thread_says_so(caplog: pytest.LogCaptureFixture
     widget = make()
     widget.wait(60)
     widget.observe(lambda _: widget.wait(60), "caption")
-    line(widget).says({"kind": "ask", "ask": 1, "changes": {"caption": "a blue boat"}})
+    line(widget).says({"kind": "change", "question": 1, "changes": {"caption": "a blue boat"}})
     until(lambda: "observer of this widget" in caplog.text)
     assert widget.wait(60).caption == "a blue boat"
 
@@ -153,7 +155,7 @@ def test_two_widgets_never_mix() -> None:
     for page, widget in enumerate(widgets):
         expected = explained(page, image_layer=2 + page)
         np.testing.assert_allclose(widget.wait(60).values, expected.values, rtol=1e-3, atol=1e-6)
-        assert {content["id"] for content in line(widget).of_kind("begin", "chunk", "done")} <= {1, 2}
+        assert {content["id"] for content in line(widget).of_kind("estimate", "progress")} <= {1, 2}
 
 
 def test_ready_in_an_event_loop() -> None:
@@ -253,8 +255,7 @@ def test_failure_at_first_is_shown_and_raised() -> None:
     widget = make(model=failing({"fails": True}), preprocess=book().preprocess)
     with pytest.raises(RuntimeError, match="out of"):
         widget.wait(60)
-    assert widget._status == {"phase": "error", "message": "out of <b>memory</b>"}
-    assert line(widget).messages()[-1][0] == {"kind": "error", "id": 1, "message": "out of <b>memory</b>"}
+    assert widget._request == {"id": 1, "phase": "error", "message": "out of <b>memory</b>"}
     assert widget.interactions is None
     assert widget._result == b""
 
@@ -269,7 +270,7 @@ def test_failure_keeps_the_last_good_result_and_its_inputs() -> None:
     with pytest.raises(RuntimeError, match="out of"):
         widget.wait(60)
     after = state_of(widget)
-    assert after.pop("_status") == {"phase": "error", "message": "out of <b>memory</b>"}
+    assert after.pop("_request") == {"id": 4, "phase": "error", "message": "out of <b>memory</b>"}
     assert after.pop("_revision") > before["_revision"]
     assert all(after[name] == before[name] for name in after)
     assert widget.interactions is result
@@ -303,7 +304,7 @@ def test_model_that_breaks_is_named() -> None:
     widget.image_layer = 1
     with pytest.raises(ModelError, match="NaN"):
         widget.wait(60)
-    assert "NaN" in widget._status["message"]
+    assert "NaN" in widget._request["message"]
     assert widget.interactions is result
     assert widget.image_layer == 5
 
@@ -318,11 +319,11 @@ def test_cancel_acts_at_once() -> None:
         assert gate.reached.wait(60)
         start = time.perf_counter()
         line(widget).says({"kind": "cancel", "id": 2})
-        assert widget._status["phase"] == "cancelled"
-        assert line(widget).kinds()[-1] == "cancelled"
+        assert widget._request["phase"] == "cancelled"
+        assert line(widget).updates()[-1]["_request"]["phase"] == "cancelled"
         assert time.perf_counter() - start < 0.2
     until(lambda: not working())
-    assert line(widget).kinds()[-1] == "cancelled"
+    assert line(widget).updates()[-1]["_request"]["phase"] == "cancelled"
     assert widget.caption == "a blue boat"
     assert widget.interactions is None
     widget.caption = "a blue boat"  # once more
@@ -363,13 +364,13 @@ def test_closing_twice_is_closing_once() -> None:
     widget.close()
     assert widget.wait(60) is result
     widget.cancel()
-    assert widget._status["phase"] == "done"
+    assert widget._request["phase"] == "done"
 
 
 def test_model_in_training_stays_so() -> None:
     model = copy.deepcopy(book().model).train()
     widget = make(model=model)
     widget.wait(60)
-    line(widget).says({"kind": "test", "ask": 1, "tokens": [1], "region": []})
+    line(widget).says({"kind": "test", "question": 1, "tokens": [1], "region": []})
     answer(widget, 1)
     assert model.training

@@ -14,7 +14,7 @@ PAGES = book().pages
 def test_words_and_picture_reach_the_browser() -> None:
     image = Image.new("RGB", (3000, 1500), "teal")
     widget = make(image=image, caption="A Red boat, <b>x</b>")
-    assert widget._picture_type in ("image/png", "image/jpeg")
+    assert widget._image_type in ("image/png", "image/jpeg")
     assert widget._grid["rows"] == widget._grid["columns"] == 12
     # The model sees the middle square of a picture twice as wide as it is high.
     left, top, width, height = (widget._grid[name] for name in ("left", "top", "width", "height"))

@@ -1,0 +1,63 @@
+"""Checks of values that users give: each returns the value, or raises an error that names it."""
+
+from __future__ import annotations
+
+import math
+from operator import index
+from typing import Any, TypeVar
+
+from .errors import ParameterError
+
+T = TypeVar("T")
+
+
+def whole_number(name: str, value: Any, *, least: int = 1) -> int:
+    """Return `value` as an int, if it is a whole number of at least `least`.
+
+    Raises
+    ------
+    ParameterError
+        If it is anything else.
+
+    Examples
+    --------
+    >>> whole_number("steps", 10)
+    10
+    """
+    try:
+        number = least - 1 if isinstance(value, bool) else index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise ParameterError(f"{name}={value!r} is not a whole number from {least} on")
+    return number
+
+
+def positive_number(name: str, value: Any) -> float:
+    """Return `value` as a float, if it is a positive finite number.
+
+    Raises
+    ------
+    ParameterError
+        If it is anything else.
+    """
+    try:
+        number = math.nan if isinstance(value, (bool, str)) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise ParameterError(f"{name}={value!r} is not a positive number")
+    return number
+
+
+def callable_or_none(name: str, value: T) -> T:
+    """Return `value`, if it is callable or None.
+
+    Raises
+    ------
+    ParameterError
+        If it is anything else.
+    """
+    if value is not None and not callable(value):
+        raise ParameterError(f"{name}={value!r} cannot be called; expected what the model's library gives")
+    return value

@@ -1,0 +1,402 @@
+"""Session: the life of requests, from a question to a result. Plain Python, without traitlets and comms.
+
+The newest request wins, and the last good result stays until there is a better one. Questions are read, and
+requests are computed, in a worker thread. What a browser should know goes to a `Host`: facts as traits;
+estimates, progress and answers as messages of `protocol`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from ..errors import ExclipError, ImageError
+from ..results.interactions import Interactions
+from . import protocol, wire
+from .request import Request
+from .result_cache import Result, ResultCache
+from .uploads import Uploads
+from .worker import Worker
+
+ESTIMATES = 4
+"""Estimates on the way to a result; more if memory requires it."""
+
+MOST_TESTS = 50
+"""Largest number of masking tests that are kept; older ones are dropped."""
+
+MOST_MESSAGE_CHARACTERS = 2000
+"""Length at which an error's text is cut for the browser."""
+
+READING, COMPUTING, TESTING = range(3)
+"""Priorities of jobs: a question is read first, since its answer may make other work unnecessary."""
+
+
+class Host(Protocol):
+    """Where a session publishes: the widget, or a stand-in in tests.
+
+    Attributes
+    ----------
+    lock : threading.RLock
+        Guards the session, and whatever else changes what it publishes.
+    """
+
+    lock: threading.RLock
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Return a context that holds `lock`, and publishes its changes as one."""
+
+    def publish(self, **traits: Any) -> None:
+        """Set traits. Within a transaction only."""
+
+    def flush(self) -> None:
+        """Send what was published so far, ahead of the messages that follow. Within a transaction only."""
+
+    def send(self, content: protocol.KernelMessage, buffers: Sequence[memoryview] = ()) -> None:
+        """Send a message."""
+
+    def resend(self, names: Iterable[str] | None) -> None:
+        """Send traits again, though they have not changed; None for all."""
+
+
+FIRST_ID = 1
+"""Id of a session's first request."""
+
+
+def first_traits(request: Request) -> dict[str, Any]:
+    """Return the traits of a session's first request, before it is computed."""
+    phase = {"id": FIRST_ID, "phase": "computing", "message": ""}
+    return {**wire.request_traits(request), "_choices": request.choices, "_request": phase}
+
+
+class Session:
+    """The requests of one widget.
+
+    Parameters
+    ----------
+    request : Request
+        The first request.
+    host : Host
+        Where to publish.
+
+    Attributes
+    ----------
+    id : int
+        Id of the newest request; rises with each.
+    phase : {"computing", "done", "cancelled", "error"}
+        How far it is.
+    request : Request
+        What is shown: the newest request, or the last good one if that has failed.
+    result : tuple of Interactions
+        The newest estimate of it, for the caption and its foil; empty before the first.
+    worker : Worker
+        The thread that reads and computes.
+    closed : bool
+        Whether the session has ended.
+    """
+
+    def __init__(self, request: Request, host: Host) -> None:
+        self.id = FIRST_ID
+        self.phase = "computing"
+        self.request = request
+        self.result: Result = ()
+        self._host = host
+        self.worker = Worker("exclip-widget")
+        self._uploads = Uploads()
+        self._cache = ResultCache()
+        self._questions: list[_Question] = []
+        self._waiting_tests: list[protocol.TestSelection] = []
+        self._waiters: list[Callable[[], object]] = []
+        self._tests: list[dict[str, Any]] = []
+        self._test_count = 0
+        self._frame = 0
+        self._last_good: tuple[Request, Result] | None = None
+        self._error: Exception | None = None
+        self.closed = False
+        self._settled = threading.Condition(host.lock)
+
+    def start(self) -> None:
+        """Compute the first request."""
+        self.worker.submit(COMPUTING, partial(self._compute, self.id))
+
+    # ------------------------------------------------------------------------------------------- waiting
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is being computed."""
+        return self.closed or self.phase != "computing"
+
+    def wait(self, timeout: float | None) -> Interactions:
+        """Block until the newest result is there, and return it.
+
+        Raises
+        ------
+        TimeoutError
+            After `timeout` seconds.
+        ExclipError
+            If computing failed, or was cancelled before the first estimate.
+        """
+        if self.worker.is_current_thread:
+            raise RuntimeError("wait() was called by what the result waits for: an observer of this widget")
+        with self._settled:
+            if not self._settled.wait_for(lambda: self.is_settled, timeout):
+                raise TimeoutError(f"no result after {timeout} s")
+            return self.outcome()
+
+    def call_when_settled(self, wake: Callable[[], object]) -> None:
+        """Call `wake` once nothing is being computed any more."""
+        self._waiters.append(wake)
+
+    def outcome(self) -> Interactions:
+        """Return the result, or raise why there is none."""
+        if self._error is not None:
+            raise self._error
+        if not self.result:
+            ended = "the widget was closed" if self.closed else "the computation was cancelled"
+            raise ExclipError(f"{ended} before the first estimate")
+        return self.result[0]
+
+    def _wake(self) -> None:
+        self._settled.notify_all()
+        for wake in self._waiters:
+            with suppress(RuntimeError):  # the event loop that waited has been closed
+                wake()
+        self._waiters.clear()
+
+    # ----------------------------------------------------------------------------------------- questions
+
+    def change_now(self, changes: Mapping[str, Any]) -> None:
+        """Change inputs from Python. They are read in the caller's thread, which gets the errors.
+
+        Raises
+        ------
+        ExclipError
+            If one of them cannot be used; nothing has changed then.
+        """
+        while True:
+            if self.closed:
+                raise ExclipError("the widget is closed")
+            before = self.request
+            request = before.changed(changes)
+            with self._host.transaction():
+                if self.request is before:
+                    self._supersede(changes)
+                    self._accept(request)
+                    return
+
+    def change(self, changes: Mapping[str, Any], question: int | None = None) -> None:
+        """Change inputs as a browser asks; they are read by the worker, and `question` is answered."""
+        self._ask(_Question(dict(changes), question))
+
+    def upload(self, chunk: protocol.UploadChunk) -> None:
+        """Take a part of an uploaded image; the last one changes the image."""
+        try:
+            file = self._uploads.add(chunk)
+        except ImageError as error:
+            self._host.send(protocol.refused(chunk.question, str(error)))
+            return
+        if file is not None:
+            with self._host.lock:
+                self._supersede(["image"])
+            self._ask(_Question({"image": file}, chunk.question))
+
+    def test(self, selection: protocol.TestSelection) -> None:
+        """Test a selection by masking, and publish the outcome."""
+        with self._host.lock:
+            self._waiting_tests.append(selection)
+            self.worker.submit(TESTING, partial(self._run_test, selection))
+
+    def clear_tests(self) -> None:
+        """Forget the masking tests."""
+        with self._host.transaction():
+            self._tests = []
+            self._host.publish(_tests=[])
+
+    def cancel(self, id: int | None = None) -> None:
+        """End request `id`, or the newest one, with its newest estimate as the result."""
+        with self._host.transaction():
+            if self._is_current(self.id if id is None else id):
+                self._settle("cancelled")
+
+    def join(self, *, refresh: bool) -> None:
+        """Tell a view that opens late what it has missed; a finished result is a trait."""
+        with self._host.lock:
+            self._host.resend(None if refresh else ["_request"])
+            self._host.send(protocol.alive())
+            if not self.is_settled and self.result:
+                self._send_estimate()
+
+    def close(self) -> None:
+        """Discard all work, and free what is kept."""
+        with self._host.lock:
+            self.closed = True
+            self._questions.clear()
+            self._waiting_tests.clear()
+            self.worker.stop()
+            self._last_good = None
+            self._uploads, self._cache = Uploads(), ResultCache()
+            self._wake()
+
+    def _supersede(self, names: Iterable[str]) -> None:
+        """Remove from the questions that wait what a newer one decides."""
+        for question in self._questions:
+            for name in names:
+                question.changes.pop(name, None)
+
+    def _ask(self, question: _Question) -> None:
+        with self._host.lock:
+            self._questions.append(question)
+            self.worker.submit(READING, partial(self._answer, question))
+
+    def _accept(self, request: Request) -> None:
+        if not request.same_as(self.request) or self.phase in ("cancelled", "error"):
+            self._begin(request)
+
+    # ------------------------------------------------------------------- life of a request (lock is held)
+
+    def _begin(self, request: Request) -> None:
+        self.id += 1
+        self._error = None
+        self._show(request, ())
+        self._publish_phase("computing")
+        self._host.flush()
+        self.worker.submit(COMPUTING, partial(self._compute, self.id))
+
+    def _show(self, request: Request, result: Result) -> None:
+        """Publish a request and its result. A selection stays for as long as it means the same."""
+        if request.caption.rows != self.request.caption.rows:
+            self._host.publish(tokens=[])
+        if request.grid != self.request.grid:
+            self._host.publish(region=[])
+        while self._waiting_tests:
+            self._refuse_test(self._waiting_tests[0], "what was selected is not shown any more")
+        self.request, self.result, self._tests = request, result, []
+        self._host.publish(**wire.request_traits(request), **wire.result_traits(result), _tests=[])
+
+    def _publish_phase(self, phase: str, message: str = "") -> None:
+        self.phase = phase
+        self._host.publish(_request={"id": self.id, "phase": phase, "message": message})
+
+    def _settle(self, phase: str, message: str = "") -> None:
+        self._host.publish(**wire.result_traits(self.result))
+        self._publish_phase(phase, message)
+        self._host.flush()
+        self._wake()
+
+    def _is_current(self, id: int) -> bool:
+        return id == self.id and not self.is_settled and not self.worker.stopped
+
+    def _send_estimate(self) -> None:
+        for part, interactions in zip(("caption", "foil"), self.result, strict=False):
+            data = wire.encode_interactions(interactions)
+            for offset, chunk in wire.split_chunks(data):
+                self._host.send(protocol.estimate(self.id, part, self._frame, offset, len(data)), [chunk])
+        main = self.result[0]
+        self._host.send(protocol.progress(self.id, main.nodes, main.steps))
+
+    # --------------------------------------------------------------------------------- jobs of the worker
+
+    def _answer(self, question: _Question) -> None:
+        """Read the inputs that a question asks for, and begin to compute them."""
+        while True:
+            with self._host.lock:
+                before, changes = self.request, dict(question.changes)
+            try:
+                if not changes:
+                    raise ExclipError("a newer request has taken its place")
+                request = before.changed(changes)
+            except Exception as error:
+                self._refuse(question, error)
+                return
+            with self._host.transaction():
+                if self.closed:
+                    return
+                if self.request is before and question.changes.keys() == changes.keys():
+                    self._questions.remove(question)
+                    self._accept(request)
+                    if question.number is not None:  # after the traits, or controls would show the old ones
+                        self._host.send(protocol.accepted(question.number))
+                    return
+
+    def _refuse(self, question: _Question, error: Exception) -> None:
+        with self._host.lock:
+            if self.closed:
+                return
+            self._questions.remove(question)
+            if question.number is not None:
+                self._host.send(protocol.refused(question.number, _message_of(error)))
+            else:
+                self._host.resend(question.changes.keys())  # the browser has set them already; this undoes it
+
+    def _compute(self, id: int) -> None:
+        """Compute a request, and send every estimate."""
+        with self._host.lock:
+            if not self._is_current(id):
+                return
+            request = self.request
+        try:
+            for frame, result in enumerate(self._cache.estimates(request, ESTIMATES)):
+                self.worker.run_urgent(READING)
+                with self._host.lock:
+                    if not self._is_current(id):
+                        return
+                    self.result, self._frame = result, frame
+                    self._send_estimate()
+        except Exception as error:
+            self._fail(id, error)
+            return
+        with self._host.transaction():
+            if self._is_current(id):
+                self._last_good = request, self.result
+                self._settle("done")
+
+    def _fail(self, id: int, error: Exception) -> None:
+        with self._host.transaction():
+            if self._is_current(id):
+                self._error = error
+                if self._last_good is not None:
+                    self._show(*self._last_good)
+                self._settle("error", _message_of(error))
+
+    def _run_test(self, selection: protocol.TestSelection) -> None:
+        """Test a selection, unless its inputs are not shown any more."""
+        with self._host.lock:
+            if selection not in self._waiting_tests:
+                return
+            request, result = self.request, self.result
+        try:
+            if not result:
+                raise ExclipError("there is no result to test")
+            test = request.explainer.test(result[0], request.image.pixels, selection.tokens, selection.region)
+        except Exception as error:
+            with self._host.lock:
+                self._refuse_test(selection, _message_of(error))
+            return
+        with self._host.transaction():
+            if selection in self._waiting_tests:
+                self._waiting_tests.remove(selection)
+                self._test_count += 1
+                self._tests = [*self._tests, wire.test_row(self._test_count, test)][-MOST_TESTS:]
+                self._host.publish(_tests=self._tests)
+                self._host.flush()
+                self._host.send(protocol.accepted(selection.question))
+
+    def _refuse_test(self, selection: protocol.TestSelection, message: str) -> None:
+        if selection in self._waiting_tests:
+            self._waiting_tests.remove(selection)
+            self._host.send(protocol.refused(selection.question, message))
+
+
+@dataclass(eq=False)
+class _Question:
+    """Changes that a browser asks for, and the number of the question that is answered, if any."""
+
+    changes: dict[str, Any]
+    number: int | None
+
+
+def _message_of(error: Exception) -> str:
+    return (str(error) or type(error).__name__)[:MOST_MESSAGE_CHARACTERS]

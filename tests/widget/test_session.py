@@ -1,0 +1,265 @@
+"""The life of a request, without traits, a comm or a browser: a session and a host that writes down."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from support.widgets import Gate, book, until, working
+
+from exclip_widget import CaptionError, ExclipError, explainer
+from exclip_widget.models import towers
+from exclip_widget.widget import session as sessions
+from exclip_widget.widget.protocol import TestSelection
+from exclip_widget.widget.request import Request
+from exclip_widget.widget.session import Session, first_traits
+
+PAGE = book().pages[0]
+
+
+class Notes:
+    """A host that writes down what it is told, in order: ("traits", {...}) and ("message", {...})."""
+
+    def __init__(self, request: Request) -> None:
+        self.lock = threading.RLock()
+        self.traits = first_traits(request)
+        self.log: list[tuple[str, dict[str, Any]]] = []
+        self._unsent: dict[str, Any] = {}
+        self._depth = 0
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self.lock:
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    self.flush()
+
+    def publish(self, **traits: Any) -> None:
+        assert self._depth, "published outside a transaction"
+        self.traits |= traits
+        self._unsent |= traits
+
+    def flush(self) -> None:
+        if self._unsent:
+            self.log.append(("traits", self._unsent))
+            self._unsent = {}
+
+    def send(self, content: dict[str, Any], buffers: Sequence[memoryview] = ()) -> None:
+        del buffers
+        self.log.append(("message", content))
+
+    def resend(self, names: Iterable[str] | None) -> None:
+        wanted = self.traits if names is None else {name: self.traits.get(name) for name in names}
+        self.log.append(("traits", dict(wanted)))
+
+    def messages(self, *kinds: str) -> list[dict[str, Any]]:
+        return [told for what, told in self.log if what == "message" and told["kind"] in kinds]
+
+    def phases(self) -> list[tuple[int, str]]:
+        told = [told["_request"] for what, told in self.log if what == "traits" and "_request" in told]
+        return [(request["id"], request["phase"]) for request in told]
+
+
+def begun(caption: Any = "a red boat", model: Any = None, **options: Any) -> tuple[Session, Notes]:
+    given = {"tokenizer": book().tokenizer, **options}
+    request = Request.read(book().model if model is None else model, PAGE.image, caption, given)
+    host = Notes(request)
+    session = Session(request, host)
+    session.start()
+    return session, host
+
+
+def test_a_request_from_begin_to_end() -> None:
+    session, host = begun()
+    assert host.traits["_request"] == {"id": 1, "phase": "computing", "message": ""}
+    result = session.wait(60)
+    assert (session.id, session.phase, session.result) == (1, "done", (result,))
+    assert len(host.messages("estimate")) == len(host.messages("progress")) == sessions.ESTIMATES
+    what, last = host.log[-1]
+    assert what == "traits"
+    assert last["_request"] == {"id": 1, "phase": "done", "message": ""}
+    assert last["_result"]
+    assert last["_summary"]["similarity"] == result.similarity
+
+
+def test_each_fact_is_told_once() -> None:
+    """Phases and results are traits alone: no message repeats them."""
+    session, host = begun(["a red boat", "a blue boat"])
+    session.wait(60)
+    session.change({"caption": "a fish"}, 7)
+    until(lambda: host.messages("accepted"))
+    session.wait(60)
+    kinds = {told["kind"] for what, told in host.log if what == "message"}
+    assert kinds == {"estimate", "progress", "accepted"}
+    assert host.phases() == [(1, "done"), (2, "computing"), (2, "done")]
+
+
+def test_the_traits_of_a_new_request_come_together_and_before_the_answer() -> None:
+    session, host = begun()
+    session.wait(60)
+    del host.log[:]
+    session.change({"caption": "two yellow fish", "foil": "a fish"}, 3)
+    until(lambda: host.messages("accepted"))
+    what, first = host.log[0]
+    assert what == "traits"
+    assert first["_request"] == {"id": 2, "phase": "computing", "message": ""}
+    assert (first["caption"], first["foil"], first["_result"], first["_summary"]) == (
+        "two yellow fish",
+        "a fish",
+        b"",
+        None,
+    )
+    assert host.log[1][1] == {"kind": "accepted", "question": 3}
+    session.wait(60)
+
+
+def test_the_newest_wins() -> None:
+    gate = Gate()
+    with gate.shut():
+        session, host = begun(model=gate.model)
+        assert gate.reached.wait(60)
+        for number, caption in enumerate(("a fish", "a blue fish", "two boats")):
+            session.change({"caption": caption}, number)
+        session.change_now({"caption": "a green snail"})
+    assert session.wait(60).caption == "a green snail"
+    until(lambda: len(host.messages("accepted", "refused")) == 3)
+    assert [told["kind"] for told in host.messages("accepted", "refused")] == ["refused"] * 3
+    assert all("newer request" in told["message"] for told in host.messages("refused"))
+    assert [phase for id, phase in host.phases() if phase == "done"] == ["done"]
+
+
+def test_the_last_good_result_stays() -> None:
+    model = copy.deepcopy(book().model)
+    session, host = begun(model=model)
+    good = session.wait(60)
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("out of paper")
+
+    handle = model.visual.ln_post.register_forward_hook(fail)
+    session.change_now({"caption": "a blue boat"})
+    with pytest.raises(RuntimeError, match="out of paper"):
+        session.wait(60)
+    assert session.result == (good,)
+    assert host.traits["caption"] == "a red boat"
+    assert host.traits["_request"] == {"id": 2, "phase": "error", "message": "out of paper"}
+    handle.remove()
+    session.change_now({"caption": "a blue boat"})
+    assert session.wait(60).caption == "a blue boat"
+
+
+def test_cancel_keeps_the_estimate_and_ends_at_once() -> None:
+    gate = Gate()
+    made: list[Session] = []
+    gate.shut_when = lambda: bool(made) and bool(made[0].result)
+    with gate.shut():
+        session, host = begun(model=gate.model)
+        made.append(session)
+        assert gate.reached.wait(60)
+        session.cancel(99)  # no such request
+        assert session.phase == "computing"
+        session.cancel(1)
+        assert session.phase == "cancelled"
+        estimate = session.wait(0)
+        assert estimate.nodes < estimate.steps
+        assert host.traits["_result"]
+    until(lambda: not working())
+    assert session.result == (estimate,)
+
+
+def test_joining_in_the_middle_and_at_the_end() -> None:
+    gate = Gate()
+    made: list[Session] = []
+    gate.shut_when = lambda: bool(made) and bool(made[0].result)
+    with gate.shut():
+        session, host = begun(model=gate.model)
+        made.append(session)
+        assert gate.reached.wait(60)
+        del host.log[:]
+        session.join(refresh=False)
+        assert host.log[0] == ("traits", {"_request": {"id": 1, "phase": "computing", "message": ""}})
+        assert [told["kind"] for _, told in host.log[1:]] == ["alive", "estimate", "progress"]
+    session.wait(60)
+    del host.log[:]
+    session.join(refresh=True)
+    assert host.log[0] == ("traits", host.traits)
+    assert host.log[1:] == [("message", {"kind": "alive"})]
+
+
+def test_a_refusal_changes_nothing_and_is_in_words() -> None:
+    session, host = begun()
+    result = session.wait(60)
+    before = dict(host.traits)
+    session.change({"caption": " "}, 5)
+    until(lambda: host.messages("refused"))
+    assert host.messages("refused") == [
+        {"kind": "refused", "question": 5, "message": "caption ' ' has no words"}
+    ]
+    with pytest.raises(CaptionError, match="no words"):
+        session.change_now({"caption": " "})
+    assert host.traits == before
+    assert session.result == (result,)
+    session.change({"method": "lime"})  # of a host that sets traits: put back
+    until(lambda: host.log[-1] == ("traits", {"method": "exclip"}))
+
+
+def test_tests_are_kept_and_answered() -> None:
+    session, host = begun()
+    session.wait(60)
+    session.test(TestSelection(4, (2, 3), ()))
+    until(lambda: host.messages("accepted"))
+    (row,) = host.traits["_tests"]
+    assert row["label"] == "red boat"
+    at = [what == "message" and told["kind"] == "accepted" for what, told in host.log].index(True)
+    assert host.log[at - 1] == ("traits", {"_tests": [row]})
+    session.clear_tests()
+    assert host.traits["_tests"] == []
+
+
+def test_closed_is_closed() -> None:
+    session, host = begun()
+    session.close()
+    until(lambda: not working())
+    with pytest.raises(ExclipError, match="closed"):
+        session.change_now({"caption": "a fish"})
+    with pytest.raises(ExclipError, match="closed before the first estimate"):
+        session.wait(1)
+    assert "done" not in [phase for _, phase in host.phases()]
+
+
+class CountedTokenizer(type(book().tokenizer)):  # type: ignore[misc]
+    """The picture book's tokenizer, which notes what it is called with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Any] = []
+
+    def __call__(self, texts: Any, context_length: int | None = None) -> Any:
+        self.calls.append(texts)
+        return super().__call__(texts, context_length)
+
+
+def test_one_caption_edit_tokenises_once_and_never_looks_the_towers_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokenizer = CountedTokenizer()
+    session, _ = begun(tokenizer=tokenizer)
+    session.wait(60)
+    del tokenizer.calls[:]
+
+    def look_up(_: Any) -> None:
+        raise AssertionError("the towers were looked up")
+
+    monkeypatch.setattr(towers, "find_towers", look_up)
+    monkeypatch.setattr(explainer, "find_towers", look_up)
+    session.change_now({"caption": "three purple butterflies"})
+    assert session.wait(60).caption == "three purple butterflies"
+    assert tokenizer.calls == ["three purple butterflies"]
