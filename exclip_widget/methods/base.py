@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..errors import ModelError
 from ..results.factors import Factors, Samples
 from ..results.interactions import Estimate, product
 from .side import Side
@@ -74,7 +75,7 @@ def split_by_caption(
 
     `embedding` is the image's own, of any length.
     """
-    unit = as_array(embedding / embedding.norm())
+    unit = as_array(embedding / norm_of(embedding, "image"))
     parts = np.split(as_array(interactions), np.cumsum([len(text.values) for text in texts])[:-1])
     return [
         Estimate(part, None, float(text.embedding @ unit), None, done=1, steps=1)
@@ -101,7 +102,7 @@ def as_factors(
         The factors, the side's embedding, and the change of the embedding that the factors explain, all in
         the embedding's own units. The result has them in units of the unit embedding.
     """
-    norm = embedding.norm()
+    norm = norm_of(embedding, side.name)
     return Factors(
         values=as_array(values / norm),
         embedding=as_array(embedding / norm),
@@ -113,6 +114,23 @@ def as_factors(
         steps=steps,
         rule=rule,
     )
+
+
+def norm_of(embedding: Float[Tensor, " embed"], side: str) -> Float[Tensor, ""]:
+    """Return the norm of an embedding, by which similarities divide.
+
+    Raises
+    ------
+    ModelError
+        If it is zero or not finite: then there is no similarity to explain.
+    """
+    norm: Tensor = embedding.norm()
+    if not (torch.isfinite(norm) and norm > 0):
+        raise ModelError(
+            f"the {side} embedding has norm {float(norm):g}, so there is no cosine similarity; "
+            "expected finite weights and an embedding other than zero"
+        )
+    return norm
 
 
 def as_array(tensor: Float[Tensor, ...]) -> Float[np.ndarray, ...]:

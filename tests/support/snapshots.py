@@ -15,15 +15,16 @@ from torch import Tensor, nn
 
 def _tensor_state(tensor: Tensor) -> tuple[Any, ...]:
     grad = tensor.grad
+    plain = tensor.layout == torch.strided
     return (
         id(tensor),
-        tensor.data_ptr(),
+        tensor.data_ptr() if plain else None,
         tensor.dtype,
         str(tensor.device),
         tuple(tensor.shape),
         tensor.requires_grad,
-        tensor._version,
-        tensor.detach().reshape(-1).view(torch.uint8).numpy().tobytes(),
+        None if tensor.is_inference() else tensor._version,
+        tensor.detach().reshape(-1).view(torch.uint8).numpy().tobytes() if plain else str(tensor),
         None if grad is None else (id(grad), grad._version, grad.numpy().tobytes()),
         len(tensor._backward_hooks or {}),
     )
@@ -37,6 +38,8 @@ def _module_state(module: nn.Module) -> dict[str, Any]:
             state[name] = [(key, id(hook)) for key, hook in value.items()]
         elif isinstance(value, (bool, int, float, str, tuple, type(None))):
             state[name] = value
+        elif isinstance(value, Tensor):  # pruning and normed weights make such a one in every pass
+            state[name] = value.detach().numpy().tobytes()
         elif isinstance(value, dict):
             state[name] = [(key, id(item)) for key, item in value.items()]
         else:
