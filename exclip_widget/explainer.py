@@ -18,7 +18,7 @@ from .inputs.tokenizers import Tokenizer
 from .masking import MaskingTest, actual_change, check_selection, describe_selection, predicted_change
 from .methods import METHODS, Method, as_method, options_of
 from .methods.side import Side, image_sides, text_sides
-from .models.activation_cache import fingerprint
+from .models.fingerprint import fingerprint
 from .models.tower import Tower
 from .models.towers import find_towers
 from .models.transformers_family import from_processor
@@ -371,7 +371,7 @@ class Explainer:
     def fingerprint(self) -> object | None:
         """Return a fingerprint of the model's weights and settings; None if changes cannot be detected."""
         with evaluation_mode(self._towers.model):
-            return fingerprint(self._towers.model)
+            return fingerprint(self._towers.model.modules())
 
     def __repr__(self) -> str:
         return (

@@ -12,10 +12,12 @@ from torch.nn import functional as F
 
 from ..inputs.caption import Caption
 from ..models.activation_cache import cached_activations
+from ..models.fingerprint import Fingerprint
+from ..models.shortcuts import agrees
 from ..models.tower import Tower
 from ..models.towers import Towers
 from ..paths.autograd import CutPath, Path
-from ..paths.cut import Activation, Cut, Layer, read_activations
+from ..paths.cut import Activation, Cut, Layer, embedding_of, read_activations
 from ..paths.last_block import LastBlockPath
 from ..results.rows import Grid, Rows
 
@@ -73,12 +75,15 @@ def text_sides(
     """Return the caption at each of `layers`, from one pass; `reference` is ids of its length."""
     # Clones: what was made in a mode of the caller's may be of no use to autograd.
     ids = caption.ids.clone()
+    state = towers.text.state
     sides = []
     for at in read_activations(layers, towers.text.encode, torch.stack([ids, reference])):
         tokens, start = at.tokens
         # An own model may append tokens that its DualEncoder does not tell of.
         read = caption.with_appended(len(tokens) - len(caption.row_index))
-        sides.append(_side(towers, "text", ids[None], at, tokens, start, read.row_index.clone(), read.rows))
+        sides.append(
+            _side(towers, "text", state, ids[None], at, tokens, start, read.row_index.clone(), read.rows)
+        )
     return sides
 
 
@@ -91,16 +96,20 @@ def image_sides(
     """Return the image at each of `layers`, from one pass or the cache."""
     tower = towers.image
     sides = []
-    for at, start in zip(*cached_activations(tower, layers, pixels, reference), strict=True):
+    activations, state = cached_activations(tower, layers, pixels, reference)
+    for at, start in zip(*activations, strict=True):
         (tokens,), count = at.tokens, at.tokens.shape[1]
         grid = Grid(*tower.locate_patches(at.layer, at.layout, count, pixels))
-        sides.append(_side(towers, "image", pixels, at, tokens, start.tokens[0], torch.arange(count), grid))
+        sides.append(
+            _side(towers, "image", state, pixels, at, tokens, start.tokens[0], torch.arange(count), grid)
+        )
     return sides
 
 
 def _side(
     towers: Towers,
     name: str,
+    state: Fingerprint | None,
     inputs: Tensor,
     at: Activation,
     tokens: Float[Tensor, "tokens width"],
@@ -123,7 +132,15 @@ def _side(
         assert tower.last_block is not None
         return LastBlockPath(tower.last_block.block(dtype), start, tokens, tower.last_block.row % len(tokens))
 
+    def short() -> Tensor:
+        return last_block_path(reference).embeddings(tokens.new_ones(1))[0]
+
+    def own() -> Tensor:
+        return embedding_of((tower.own_encode or tower.encode)(inputs))[0]
+
     is_last = layer == tower.layers[-1] and tower.last_block is not None and len(row_index) == len(tokens)
+    if is_last:
+        is_last = agrees(towers.model, f"last block, {name}", state, short, own)
     return Side(
         name=name,
         layer=layer,

@@ -13,16 +13,21 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..inputs.preprocessing import Preprocess
+from ..paths.cut import embedding_of
+from ..paths.evaluation_mode import evaluation_mode
 from ..paths.last_block import LastBlock
+from .as_written import are_as_written, is_as_written
 from .family import Family
+from .fingerprint import Fingerprint, outline
+from .shortcuts import agrees
 from .tower import (
     ImageTower,
     LastBlockSpec,
     TextTower,
     find_blocks,
-    is_as_written,
+    is_plain,
+    is_pointwise,
     layers_at,
-    method_code,
     module_in,
     weight_in,
 )
@@ -70,16 +75,26 @@ def _image_tower(model: Any) -> ImageTower:
         encode=lambda pixels: model.encode_image(pixels.to(_device(visual), dtype), **options),
         layers=layers_at(model, blocks, channels_last=channels_last),
         last_block=_image_last_block(model, visual),
-        encoder_code=method_code(model, "encode_image"),
+        encoder_code=type(model).encode_image if is_as_written(model, "encode_image") else None,
         size=_image_size(visual),
         patch_size=tuple(first.kernel_size) if is_vit and first is not None else None,  # type: ignore[arg-type]
     )
 
 
-def _image_size(visual: Any) -> tuple[int, int]:
-    """Return height and width in pixels that the tower takes."""
-    size: Any = getattr(visual, "image_size", getattr(visual, "input_resolution", None))
-    return (size, size) if isinstance(size, int) else tuple(size)
+def _image_size(visual: Any) -> tuple[int, int] | None:
+    """Return height and width in pixels that the tower takes; None if it does not say."""
+    # timm's own models note it at the embedding of patches, if it is fixed.
+    holders = (visual, "image_size"), (visual, "input_resolution"), (_patch_embedding(visual), "img_size")
+    for holder, name in holders:
+        size: Any = getattr(holder, name, None)
+        if size is not None:
+            return (size, size) if isinstance(size, int) else tuple(size)
+    return None
+
+
+def _patch_embedding(visual: Any) -> Any:
+    found = getattr(visual, "patch_embed", None)
+    return None if getattr(found, "dynamic_img_pad", False) else found
 
 
 def _image_layers(visual: Any) -> tuple[list[nn.Module], bool]:
@@ -100,7 +115,7 @@ def _image_last_block(model: Any, visual: Any) -> LastBlockSpec | None:
     """Return the last block, if only the class token leaves it and everything is as its library wrote it."""
     if getattr(visual, "attn_pool", None) is not None or getattr(visual, "pool_type", "tok") != "tok":
         return None
-    if not hasattr(visual, "class_embedding") or not is_as_written(model, "encode_image"):
+    if not _is_named(visual, "VisionTransformer") or not is_as_written(model, "encode_image"):
         return None
     return _last_block_spec([visual], visual.transformer, visual.ln_post, visual.proj, row=0)
 
@@ -115,16 +130,22 @@ def _text_tower(model: Any) -> TextTower:
     if not blocks:
         kind = f"{type(text).__module__}.{type(text).__qualname__}"
         raise ModelError(f"no layers were found in the text tower, a {kind}; wrap the model in DualEncoder")
-    # If so, captions are run by `_encode_short` instead of the model's own call.
-    short = (
-        _is_causal(text) and is_as_written(model, "encode_text") and (text is model or is_as_written(text))
-    )
     pad = getattr(getattr(text, "config", None), "pad_token_id", None)
     options = {"normalize": False} if "normalize" in signature(model.encode_text).parameters else {}
+    context = _context_length(text)
 
-    def encode(ids: Tensor) -> object:
-        ids = ids.to(_device(text))
-        return _encode_short(model, text, ids) if short else model.encode_text(ids, **options)
+    def encode_whole(ids: Tensor) -> object:
+        return model.encode_text(ids.to(_device(text)), **options)
+
+    def encode_padded(ids: Tensor) -> object:
+        return encode_whole(nn.functional.pad(ids, (0, context - ids.shape[1])))
+
+    def encode_short(ids: Tensor) -> object:
+        return _encode_short(model, text, ids.to(_device(text)))
+
+    short = _can_be_short(model, text)
+    state = outline(_text_modules(model, text)) if short else None
+    short = short and _agrees_on_captions(model, text, context, state, encode_short, encode_padded)
 
     def end_of(ids: Tensor) -> int:
         if pad is not None:
@@ -134,17 +155,86 @@ def _text_tower(model: Any) -> TextTower:
     return TextTower(
         side="text",
         root=text,
-        encode=encode,
+        encode=encode_short if short else encode_whole,
         layers=layers_at(model, blocks),
         last_block=_last_block_spec([text], text.transformer, text.ln_final, text.text_projection, -1)
         if short
         else None,
-        context_length=int(getattr(text, "context_length", 77)),
+        own_encode=encode_padded if short else None,
+        state=state,
+        context_length=context,
         vocabulary=vocabulary,
         padded=not short and pad is None,
         appended=int(getattr(text, "cls_emb", None) is not None),
         end_of=end_of,
     )
+
+
+def _context_length(text: Any) -> int:
+    """Return the largest number of tokens in a caption."""
+    # mT5 and its like have no positions of their own, and say 0. They were trained on this many tokens.
+    return int(getattr(text, "context_length", 77)) or 512
+
+
+def _can_be_short(model: Any, text: Any) -> bool:
+    """Return whether `_encode_short` does what the model's own call does, as far as can be seen."""
+    if not _is_causal(text) or not is_as_written(model, "encode_text"):
+        return False
+    modules = _text_modules(model, text)
+    return are_as_written(module for module in modules if module is not model) and all(
+        is_plain(module) and (_is_of_blocks(module) or is_pointwise(module))
+        for module in modules
+        if module not in (model, text)
+    )
+
+
+def _text_modules(model: Any, text: Any) -> list[nn.Module]:
+    """Return all modules that a caption runs through, and those that hold them."""
+    if text is not model:
+        return [model, *text.modules()]
+    images = set(model.visual.modules())
+    return [module for module in model.modules() if module not in images]
+
+
+_OF_BLOCKS = ("Transformer", "CustomTransformer", "ResidualAttentionBlock", "CustomResidualAttentionBlock")
+
+
+def _is_of_blocks(module: nn.Module) -> bool:
+    """Return whether a module is one that holds, or is, a transformer of CLIP, or its attention."""
+    torch_own = (nn.ModuleList, nn.Sequential, nn.MultiheadAttention, nn.Embedding)
+    out_proj = nn.modules.linear.NonDynamicallyQuantizableLinear
+    return type(module) in (*torch_own, out_proj) or _is_named(module, *_OF_BLOCKS, "Attention")
+
+
+def _is_named(module: nn.Module, *names: str) -> bool:
+    """Return whether a module is of one of open_clip's or OpenAI's classes of these names."""
+    kind = type(module)
+    return kind.__name__ in names and kind.__module__ in ("open_clip.transformer", "clip.model")
+
+
+def _agrees_on_captions(
+    model: Any,
+    text: Any,
+    context: int,
+    state: Fingerprint | None,
+    short: Callable[[Tensor], object],
+    padded: Callable[[Tensor], object],
+) -> bool:
+    """Return whether two ways to run captions give the same embedding of a caption that is none."""
+    vocabulary = text.token_embedding.num_embeddings
+    end = getattr(text, "eos_id", getattr(text, "text_eos_id", None)) if _pool_of(text) == "eos" else None
+    end = vocabulary - 1 if end is None else end
+    words = [word + 1 if word == end else word for word in range(1, min(8, context - 1, vocabulary - 1))]
+    ids = torch.tensor([[*words, end]])
+
+    def embedding_by(encode: Callable[[Tensor], object]) -> Callable[[], Tensor]:
+        def embed() -> Tensor:
+            with evaluation_mode(model):
+                return embedding_of(encode(ids))
+
+        return embed
+
+    return agrees(model, "captions", state, embedding_by(short), embedding_by(padded))
 
 
 def _pool_of(text: Any) -> str:
@@ -228,14 +318,18 @@ def _last_block_spec(
     block = transformer.resblocks[-1]
     attn: Any = getattr(block, "attn", None)
     ln_1 = getattr(block, "ln_1", None)
-    if not isinstance(attn, nn.MultiheadAttention) or not isinstance(ln_1, nn.LayerNorm):
+    if type(attn) is not nn.MultiheadAttention or not isinstance(ln_1, nn.LayerNorm):
         return None
-    replaced = [*callers, transformer, transformer.resblocks, block, attn, attn.out_proj, ln_1]
-    if not all(map(is_as_written, replaced)):
+    tail = [block.ln_2, block.mlp, norm, *(getattr(block, name, nn.Identity()) for name in ("ls_1", "ls_2"))]
+    tail += [projection] if isinstance(projection, nn.Module) else []
+    replaced = [*callers, transformer, transformer.resblocks, *block.modules(), norm, *tail[3:]]
+    if not are_as_written(replaced) or not all(map(is_plain, [block, *tail])):
+        return None
+    if not all(map(is_pointwise, [ln_1, *tail])) or ln_1.weight is None:
         return None
     # torch's attention keeps its projections apart if widths differ, and may append a key of its own.
     unusual = [attn.in_proj_weight is None, attn.bias_k is not None, attn.add_zero_attn]
-    if type(block).__name__ != "ResidualAttentionBlock" or any(unusual):
+    if not _is_named(block, "ResidualAttentionBlock") or hasattr(block, "ln_1_kv") or any(unusual):
         return None
     return LastBlockSpec(
         lambda dtype: _last_block(block, _embedding_of_row(norm, projection, dtype), dtype), row

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..errors import ModelError, ParameterError
 from ..paths.cut import Layer, TokenLayout, infer_grid
 from ..paths.last_block import LastBlock
+from .fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,11 @@ class Tower:
     layers : tuple of Layer
         Where it can be cut, from the first to the last.
     last_block : LastBlockSpec or None
-        Its last block, if `LastBlockPath` is known to compute the same.
+        Its last block, if all of it is as its library wrote it. `LastBlockPath` then computes the same.
+    own_encode : callable or None
+        The library's own call on inputs in full, if `encode` is shorter.
+    state : tuple or None
+        Outline of the modules that `encode` runs, if it was taken with the tower.
     encoder_code : object
         Identifies the code that `encode` runs. Activations may be cached for as long as it stays equal;
         None forbids caching.
@@ -59,6 +64,8 @@ class Tower:
     encode: Callable[[Tensor], object]
     layers: tuple[Layer, ...]
     last_block: LastBlockSpec | None = None
+    own_encode: Callable[[Tensor], object] | None = None
+    state: Fingerprint | None = None
     encoder_code: object = None
 
     def layer(self, which: object) -> Layer:
@@ -168,11 +175,6 @@ class TextTower(Tower):
     end_of: Callable[[Int[Tensor, " ids"]], int]
 
 
-def method_code(model: nn.Module, method: str) -> object:
-    """Return the function that a method of the model runs; None if the instance has one of its own."""
-    return None if method in vars(model) else getattr(type(model), method)
-
-
 def find_blocks(module: nn.Module) -> list[nn.Module]:
     """Return the longest chain of modules of one class inside a tower: the blocks of any transformer."""
     chains = [
@@ -189,16 +191,42 @@ def layers_at(model: nn.Module, modules: Any, *, channels_last: bool = False) ->
     return tuple(Layer(names[id(module)], module, channels_last=channels_last) for module in modules)
 
 
-def is_as_written(module: nn.Module, method: str = "forward") -> bool:
-    """Return whether a module runs its library's own code: no hooks, no patches, no subclass of a user."""
-    function = getattr(type(module), method, None)
-    library = getattr(function, "__module__", "").partition(".")[0]
-    hooks = module._forward_hooks or module._forward_pre_hooks
-    return not hooks and method not in vars(module) and library in LIBRARIES
+def is_plain(module: nn.Module) -> bool:
+    """Return whether all weights of a module are torch's own parameters, without a type of their own."""
+    return all(type(weight) in (nn.Parameter, Tensor) for weight in module.parameters())
 
 
-LIBRARIES = ("torch", "open_clip", "clip", "timm", "transformers")
-"""Packages whose own modules are known."""
+def is_pointwise(module: nn.Module) -> bool:
+    """Return whether a module is known to treat every token alone, and as code by hand expects it."""
+    return all(
+        type(part) in _POINTWISE or (type(part).__module__, type(part).__name__) in _POINTWISE_BY_NAME
+        for part in module.modules()
+    )
+
+
+_POINTWISE = {
+    *(nn.Linear, nn.LayerNorm, nn.Identity, nn.Dropout, nn.Sequential),
+    *(nn.GELU, nn.SiLU, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.Mish, nn.Softplus),
+    *(nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Softsign, nn.LogSigmoid),
+}
+
+_POINTWISE_BY_NAME = {
+    *(("open_clip.transformer", name) for name in ("LayerNorm", "LayerNormFp32", "QuickGELU", "LayerScale")),
+    *(("clip.model", name) for name in ("LayerNorm", "QuickGELU")),
+    ("transformers.models.clip.modeling_clip", "CLIPMLP"),
+    *(
+        ("transformers.activations", name)
+        for name in (
+            "QuickGELUActivation",
+            "GELUActivation",
+            "NewGELUActivation",
+            "FastGELUActivation",
+            "PytorchGELUTanh",
+            "GELUTanh",
+            "SiLUActivation",
+        )
+    ),
+}
 
 
 def module_in(module: nn.Module, dtype: torch.dtype) -> Any:

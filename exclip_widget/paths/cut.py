@@ -171,8 +171,8 @@ class Cut:
                 embedding = self._run(self._inputs, tokens)
                 if embedding.ndim == 2 and len(embedding) == batch:
                     return embedding
-            except (RuntimeError, ValueError, IndexError, AssertionError):
-                if batch == 1:
+            except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+                if batch == 1 or is_out_of_memory(error):
                     raise
             self._needs_whole_batch = True
         embedding = self._run(self._inputs.expand(batch, *self._inputs.shape[1:]), tokens)
@@ -216,6 +216,18 @@ def embedding_of(output: object) -> Tensor:
             )
         output = pooled
     return output
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether torch, or Python, ran out of memory."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    # On the CPU, and by some backends, torch raises no class of its own.
+    told = str(error).lower()
+    return isinstance(error, RuntimeError) and any(part in told for part in _OUT_OF_MEMORY)
+
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 
 
 class _AllFound(BaseException):
