@@ -128,6 +128,7 @@ class Explainer:
     ) -> None:
         self._seed = whole_number("seed", seed, least=0)
         self._method_options = method_options
+        self._model = model
         self._towers = find_towers(model)
         if processor is not None:
             of_processor = from_processor(processor)
@@ -153,8 +154,18 @@ class Explainer:
         self.method = as_method(method, **own)
         if self.method.needs_gradients:
             self._towers.require_gradients()
-        self._text_layer = _layer_of(self._towers.text, text_layer, self.method.default_layers[0])
-        self._image_layer = _layer_of(self._towers.image, image_layer, self.method.default_layers[1])
+        self._given_layers = text_layer, image_layer
+        self._find_layers()
+
+    def _find_layers(self) -> None:
+        (text, image), (text_default, image_default) = self._given_layers, self.method.default_layers
+        self._text_layer = _layer_of(self._towers.text, text, text_default)
+        self._image_layer = _layer_of(self._towers.image, image, image_default)
+
+    def _look_again(self) -> None:
+        """Find the towers as they are now: hooks, adapters and patches may have come since."""
+        self._towers = find_towers(self._model)
+        self._find_layers()
 
     def with_method(
         self,
@@ -187,6 +198,7 @@ class Explainer:
         CaptionError
             If the caption cannot be read.
         """
+        self._look_again()
         return read_caption(caption, self._tokenizer, self._towers.text)
 
     def read_image(self, image: ImageLike | Tensor) -> Float[Tensor, "1 3 height width"]:
@@ -212,6 +224,7 @@ class Explainer:
         ImageError
             If the image cannot be read.
         """
+        self._look_again()
         pixels = self.read_image(image)
         known = self._towers.image.known_grid(pixels)
         if known is not None:
@@ -233,7 +246,16 @@ class Explainer:
         CaptionError
             If the caption cannot be read.
         """
-        read = caption if isinstance(caption, Caption) else self.read_caption(caption)
+        if not isinstance(caption, Caption):
+            return self._text_factors(self.read_caption(caption))
+        self._look_again()
+        tower = self._towers.text
+        if tower.padded and len(caption.ids) < tower.context_length:
+            # Read before something was put into the model that may count the padding.
+            caption = read_caption(caption.rows.caption, self._tokenizer, tower)
+        return self._text_factors(caption)
+
+    def _text_factors(self, read: Caption) -> Factors:
         with evaluation_mode(self._towers.model):
             (side,) = self._text_sides(read, [self._text_layer])
             return self.method.factors(side, self._memory)
@@ -246,6 +268,7 @@ class Explainer:
         ImageError
             If the image cannot be read.
         """
+        self._look_again()
         pixels = self.read_image(image)
         with evaluation_mode(self._towers.model):
             (side,) = self._image_sides(pixels, [self._image_layer])
@@ -272,8 +295,12 @@ class Explainer:
         ImageError
             If the image cannot be read.
         """
-        pixels = self.read_image(image)
+        self._look_again()
+        return self._refine(texts, self.read_image(image), estimates)
 
+    def _refine(
+        self, texts: Sequence[Factors], pixels: Float[Tensor, "1 3 height width"], estimates: int
+    ) -> Iterator[list[Interactions]]:
         def work() -> Iterator[list[Interactions]]:
             (side,) = self._image_sides(pixels, [self._image_layer])
             yield from self._refine_side(texts, side, estimates)
@@ -283,7 +310,7 @@ class Explainer:
     def explain(self, image: ImageLike | Tensor, caption: str) -> Interactions:
         """Return the interactions of a caption and an image; see the function `explain`."""
         read, pixels = self.read_caption(caption), self.read_image(image)
-        *_, (result,) = self.refine([self.text_factors(read)], pixels)
+        *_, (result,) = self._refine([self._text_factors(read)], pixels, 1)
         return result
 
     def explain_layers(
@@ -295,6 +322,7 @@ class Explainer:
         image_layers: Iterable[LayerName] | None = None,
     ) -> dict[tuple[LayerName, LayerName], Interactions]:
         """Return the interactions at every pair of layers; see the function `explain_layers`."""
+        self._look_again()
         by_text = _layers_of(self._towers.text, text_layers)
         by_image = _layers_of(self._towers.image, image_layers)
         read, pixels = self.read_caption(caption), self.read_image(image)

@@ -75,14 +75,19 @@ def text_sides(
     """Return the caption at each of `layers`, from one pass; `reference` is ids of its length."""
     # Clones: what was made in a mode of the caller's may be of no use to autograd.
     ids = caption.ids.clone()
-    state = towers.text.state
+    tower = towers.text
     sides = []
-    for at in read_activations(layers, towers.text.encode, torch.stack([ids, reference])):
+    for at in read_activations(layers, tower.encode, torch.stack([ids, reference])):
         tokens, start = at.tokens
-        # An own model may append tokens that its DualEncoder does not tell of.
-        read = caption.with_appended(len(tokens) - len(caption.row_index))
+        if tower.trimmed and len(tokens) == tower.context_length:
+            kept, read = len(ids), caption
+            inputs = F.pad(ids, (0, tower.context_length - len(ids)))
+        else:
+            # An own model may append tokens that its DualEncoder does not tell of.
+            inputs, kept, read = ids, len(tokens), caption.with_appended(len(tokens) - len(caption.row_index))
+        rows, row_index = read.rows, read.row_index.clone()
         sides.append(
-            _side(towers, "text", state, ids[None], at, tokens, start, read.row_index.clone(), read.rows)
+            _side(towers, "text", tower.state, inputs[None], at, tokens, start[:kept], row_index, rows)
         )
     return sides
 
@@ -119,14 +124,21 @@ def _side(
 ) -> Side:
     dtype = torch.promote_types(tokens.dtype, torch.float32)  # half is too coarse to differentiate in
     tokens, reference = tokens.to(dtype), reference.to(dtype)
+    tokens, padding = tokens[: len(reference)], tokens[len(reference) :]
     layer, layout = at.layer, at.layout
     tower: Tower = getattr(towers, name)
     cut = Cut(tower.encode, inputs, layer, layout)
 
+    def with_padding(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        if not len(padding):
+            return run
+        return lambda given: run(torch.cat([given, padding.to(given).expand(len(given), -1, -1)], 1))
+
     def differentiable() -> Callable[[Tensor], Tensor]:
         exact: Tower = getattr(towers.in_dtype(dtype), name)
         same = next(found for found in (*exact.layers, exact.layer("output")) if found.name == layer.name)
-        return Cut(exact.encode, inputs.to(dtype) if inputs.is_floating_point() else inputs, same, layout)
+        exact_inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+        return with_padding(Cut(exact.encode, exact_inputs, same, layout))
 
     def last_block_path(start: Tensor) -> Path:
         assert tower.last_block is not None
@@ -148,7 +160,7 @@ def _side(
         reference=reference,
         row_index=row_index,
         rows=rows,
-        run=lambda given: cut(given).to(dtype),
+        run=with_padding(lambda given: cut(given).to(dtype)),
         differentiable=differentiable,
         last_block_path=last_block_path if is_last else None,
     )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..inputs.preprocessing import Preprocess
-from ..paths.cut import embedding_of
+from ..paths.cut import Layer, embedding_of, read_activations
 from ..paths.evaluation_mode import evaluation_mode
 from ..paths.last_block import LastBlock
 from .as_written import are_as_written, is_as_written
@@ -143,9 +143,16 @@ def _text_tower(model: Any) -> TextTower:
     def encode_short(ids: Tensor) -> object:
         return _encode_short(model, text, ids.to(_device(text)))
 
-    short = _can_be_short(model, text)
-    state = outline(_text_modules(model, text)) if short else None
-    short = short and _agrees_on_captions(model, text, context, state, encode_short, encode_padded)
+    layers, is_causal = layers_at(model, blocks), _is_causal(text)
+    state = outline(_text_modules(model, text)) if is_causal else None
+    short = (
+        is_causal
+        and _can_be_short(model, text)
+        and _agrees_on_captions(model, text, context, state, encode_short, encode_padded)
+    )
+    trimmed = (
+        is_causal and not short and _ignores_padding(model, text, context, state, layers[0], encode_padded)
+    )
 
     def end_of(ids: Tensor) -> int:
         if pad is not None:
@@ -155,8 +162,8 @@ def _text_tower(model: Any) -> TextTower:
     return TextTower(
         side="text",
         root=text,
-        encode=encode_short if short else encode_whole,
-        layers=layers_at(model, blocks),
+        encode=encode_short if short else encode_padded if trimmed else encode_whole,
+        layers=layers,
         last_block=_last_block_spec([text], text.transformer, text.ln_final, text.text_projection, -1)
         if short
         else None,
@@ -164,7 +171,8 @@ def _text_tower(model: Any) -> TextTower:
         state=state,
         context_length=context,
         vocabulary=vocabulary,
-        padded=not short and pad is None,
+        padded=not short and not trimmed and pad is None,
+        trimmed=trimmed,
         appended=int(getattr(text, "cls_emb", None) is not None),
         end_of=end_of,
     )
@@ -178,7 +186,7 @@ def _context_length(text: Any) -> int:
 
 def _can_be_short(model: Any, text: Any) -> bool:
     """Return whether `_encode_short` does what the model's own call does, as far as can be seen."""
-    if not _is_causal(text) or not is_as_written(model, "encode_text"):
+    if not is_as_written(model, "encode_text"):
         return False
     modules = _text_modules(model, text)
     return are_as_written(module for module in modules if module is not model) and all(
@@ -221,20 +229,55 @@ def _agrees_on_captions(
     padded: Callable[[Tensor], object],
 ) -> bool:
     """Return whether two ways to run captions give the same embedding of a caption that is none."""
+    ids = _stand_in(text, min(8, context))
+
+    def embedding_by(encode: Callable[[Tensor], object]) -> Callable[[], Tensor]:
+        return lambda: _embed(model, encode, ids[None])
+
+    return agrees(model, "captions", state, embedding_by(short), embedding_by(padded))
+
+
+def _ignores_padding(
+    model: Any,
+    text: Any,
+    context: int,
+    state: Fingerprint | None,
+    layer: Layer,
+    encode: Callable[[Tensor], object],
+) -> bool:
+    """Return whether what follows a caption makes no difference, whatever was put into the tower."""
+    captions = [_stand_in(text, length) for length in (min(8, context), context // 2 + 1)]
+    end = int(captions[0][-1])
+
+    def embedding_with(padding: int) -> Callable[[], Tensor]:
+        padded = [nn.functional.pad(ids, (0, context - len(ids)), value=padding) for ids in captions]
+        return lambda: _embed(model, encode, torch.stack(padded))
+
+    def count() -> int:
+        with evaluation_mode(model):
+            (at,) = read_activations([layer], encode, captions[0][None])
+        return at.tokens.shape[1]
+
+    try:
+        fits = count() == context
+    except ModelError:
+        return False
+    other = 1 if end != 1 else 2
+    return fits and agrees(model, "padding", state, embedding_with(0), embedding_with(other), 1e-6)
+
+
+def _embed(model: nn.Module, encode: Callable[[Tensor], object], ids: Tensor) -> Tensor:
+    with evaluation_mode(model):
+        return embedding_of(encode(ids))
+
+
+def _stand_in(text: Any, length: int) -> Tensor:
+    """Return the ids of a caption that is none, with the token that the tower pools at its end."""
     vocabulary = text.token_embedding.num_embeddings
     end = getattr(text, "eos_id", getattr(text, "text_eos_id", None)) if _pool_of(text) == "eos" else None
     end = vocabulary - 1 if end is None else end
-    words = [word + 1 if word == end else word for word in range(1, min(8, context - 1, vocabulary - 1))]
-    ids = torch.tensor([[*words, end]])
-
-    def embedding_by(encode: Callable[[Tensor], object]) -> Callable[[], Tensor]:
-        def embed() -> Tensor:
-            with evaluation_mode(model):
-                return embedding_of(encode(ids))
-
-        return embed
-
-    return agrees(model, "captions", state, embedding_by(short), embedding_by(padded))
+    words = 1 + torch.arange(length - 1) * 7919 % (vocabulary - 2)
+    return torch.cat([torch.where(words == end, 0, words), torch.tensor([end])])
 
 
 def _pool_of(text: Any) -> str:

@@ -24,6 +24,7 @@ def agrees(
     state: Fingerprint | None,
     short: Callable[[], Tensor],
     own: Callable[[], Tensor],
+    tolerance: float = 1e-4,
 ) -> bool:
     """Return whether a short cut gives the library's own embedding.
 
@@ -38,11 +39,13 @@ def agrees(
         each time if it is None.
     short, own : callable
         Return the embedding by the short cut, and by the library's own pass, of the same input.
+    tolerance : float
+        Largest relative difference of the two, if that is more than rounding.
     """
     known = _verdicts.setdefault(root, {})
     if state is not None and name in known and known[name][0] == state:
         return known[name][1]
-    verdict = _are_equal(short, own)
+    verdict = _are_equal(short, own, tolerance)
     if state is None:
         known.pop(name, None)
     else:
@@ -50,7 +53,7 @@ def agrees(
     return verdict
 
 
-def _are_equal(short: Callable[[], Tensor], own: Callable[[], Tensor]) -> bool:
+def _are_equal(short: Callable[[], Tensor], own: Callable[[], Tensor], tolerance: float) -> bool:
     try:
         found, expected = short(), own()
     except Exception as error:
@@ -60,6 +63,6 @@ def _are_equal(short: Callable[[], Tensor], own: Callable[[], Tensor]) -> bool:
     if found.shape != expected.shape:
         return False
     # A model in half precision rounds in every step, a short cut in float32 does not.
-    tolerance = max(1e-4, 16 * torch.finfo(expected.dtype).eps)
+    tolerance = max(tolerance, 16 * torch.finfo(expected.dtype).eps)
     found, expected = found.double(), expected.double()
     return bool((found - expected).norm() <= tolerance * expected.norm())

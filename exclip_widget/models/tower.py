@@ -162,6 +162,9 @@ class TextTower(Tower):
         Number of token ids.
     padded : bool
         Whether captions must be padded to the context, and the tower reads the padding.
+    trimmed : bool
+        Whether the tower runs on padding that it does not read. Its layers then hold more tokens than the
+        caption, and those that follow the caption's change nothing.
     appended : int
         Number of tokens that the tower itself appends to a caption, such as a class token.
     end_of : callable
@@ -171,6 +174,7 @@ class TextTower(Tower):
     context_length: int
     vocabulary: int
     padded: bool
+    trimmed: bool = False
     appended: int = 0
     end_of: Callable[[Int[Tensor, " ids"]], int]
 

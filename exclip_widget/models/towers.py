@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -87,22 +87,19 @@ class Towers:
 def find_towers(model: Any) -> Towers:
     """Return the text and the image tower of a model of any known family.
 
-    A model wrapped by `torch.compile` or `DataParallel` is unwrapped.
+    A model is taken out of wrappers that add nothing to how it embeds: see `unwrap`.
 
     Raises
     ------
     ModelError
         If the model is of no known family, or in a state that cannot be explained.
     """
-    model = _unwrapped(model)
-    family = next((family for family in FAMILIES if family.recognises(model)), None)
+    model = unwrap(model)
+    family = _family_of(model)
     if family is None:
-        kind = f"{type(model).__module__}.{type(model).__qualname__}".removeprefix("builtins.")
-        known = ", or ".join(other.models for other in FAMILIES if not isinstance(other, DualEncoderFamily))
-        raise ModelError(f"model is of kind {kind}; expected {known}; wrap any other in DualEncoder")
+        raise ModelError(_not_known(model))
     module = model.model if isinstance(model, DualEncoder) else model
-    if isinstance(module, torch.jit.ScriptModule):
-        raise ModelError("model is a TorchScript archive; load it with clip.load(..., jit=False)")
+    _require_python(module)
     devices = {parameter.device for parameter in module.parameters()}
     if len(devices) > 1 or torch.device("meta") in devices:
         found = ", ".join(sorted(map(str, devices)))
@@ -110,11 +107,84 @@ def find_towers(model: Any) -> Towers:
     return Towers(model, module, family, *family.towers(model))
 
 
-def _unwrapped(model: Any) -> Any:
-    while True:
-        if isinstance(model, nn.Module) and hasattr(model, "_orig_mod"):
-            model = model._orig_mod
-        elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        else:
-            return model
+def _family_of(model: Any) -> Family | None:
+    return next((family for family in FAMILIES if family.recognises(model)), None)
+
+
+def _not_known(model: Any) -> str:
+    """Say what was expected of a model, and which of its modules is that, if there is one."""
+    kind = f"{type(model).__module__}.{type(model).__qualname__}".removeprefix("builtins.")
+    known = ", or ".join(other.models for other in FAMILIES if not isinstance(other, DualEncoderFamily))
+    inside = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    holder = next((name for name, part in inside.items() if name and _family_of(unwrap(part))), None)
+    if holder is not None:
+        return (
+            f"model is of kind {kind}, which holds a {type(inside[holder]).__name__}; expected {known}; "
+            f"pass model.get_submodule({holder!r}), or wrap the whole in DualEncoder"
+        )
+    return f"model is of kind {kind}; expected {known}; wrap any other in DualEncoder"
+
+
+def _require_python(model: nn.Module) -> None:
+    """Refuse a model of which a part was compiled by TorchScript: it cannot be cut there.
+
+    Raises
+    ------
+    ModelError
+        If there is such a part.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ModelError("model is a TorchScript archive; load it with clip.load(..., jit=False)")
+    for name, part in model.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise ModelError(
+                f"module {name!r} was scripted or traced, and cannot be cut into layers; pass the model "
+                "as it was before torch.jit.script or torch.jit.trace"
+            )
+
+
+def unwrap(model: Any) -> Any:
+    """Return a model without wrappers that pass on its own encoders.
+
+    These are those of `torch.compile`, of PEFT, of sentence-transformers, and all that hold the model as
+    their only module, named `module`, or pass on what they do not have themselves, as those of data
+    parallelism and of weight averaging do.
+    """
+    while isinstance(model, nn.Module):
+        inner = _held_by(model)
+        if inner is None or inner is model:
+            break
+        model = inner
+    return model
+
+
+def _held_by(wrapper: nn.Module) -> nn.Module | None:
+    """Return the model inside a wrapper; None if it is none."""
+    modules = wrapper._modules
+    if "_orig_mod" in modules:
+        return modules["_orig_mod"]
+    if type(wrapper).__module__.startswith("peft.") and hasattr(wrapper, "get_base_model"):
+        base: nn.Module = cast(Any, wrapper).get_base_model()
+        return base
+    if set(modules) in ({"module"}, {"_fsdp_wrapped_module"}, {"_checkpoint_wrapped_module"}):
+        return next(iter(modules.values()))
+    if _is_sentence_transformer(wrapper):
+        return _held_by_sentence_transformer(wrapper)
+    for method in ("encode_image", "get_image_features"):
+        if not hasattr(type(wrapper), method) and method not in vars(wrapper):
+            # Whoever passes on what is not its own names the owner of the method that comes back.
+            owner = getattr(getattr(wrapper, method, None), "__self__", None)
+            if isinstance(owner, nn.Module):
+                return owner
+    return None
+
+
+def _is_sentence_transformer(wrapper: nn.Module) -> bool:
+    return any(kind.__module__.startswith("sentence_transformers.") for kind in type(wrapper).__mro__)
+
+
+def _held_by_sentence_transformer(wrapper: nn.Module) -> nn.Module | None:
+    """Return the model of transformers in a pipeline, if nothing else in it changes an embedding."""
+    rest = [part for part in wrapper._modules.values() if part is not None]
+    rest = [part for part in rest if type(part).__name__ != "Normalize"]  # a cosine does not feel it
+    return rest[0] if len(rest) == 1 else None
