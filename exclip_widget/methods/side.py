@@ -53,7 +53,7 @@ class Side:
     row_index: Int[Tensor, " tokens"]
     rows: Rows
     run: Callable[[Tensor], Tensor]
-    differentiable: Callable[[], Callable[[Tensor], Tensor]]
+    differentiable: Callable[[], Cut]
     last_block_path: Callable[[Tensor], Path] | None
 
     def path(self, reference: Float[Tensor, "tokens width"] | None = None) -> Path:
@@ -61,7 +61,8 @@ class Side:
         start = self.reference if reference is None else reference
         if self.last_block_path is not None:
             return self.last_block_path(start)
-        return CutPath(self.differentiable(), start, self.tokens, self.row_index)
+        cut = self.differentiable()
+        return CutPath(cut, start, self.tokens, self.row_index, cut.held)
 
     def embed_masked(self, present: Bool[Tensor, "masks tokens"]) -> Float[Tensor, "masks embed"]:
         """Return unit embeddings of the side with the reference's tokens in place of those not `present`."""
@@ -127,18 +128,14 @@ def _side(
     tokens, padding = tokens[: len(reference)], tokens[len(reference) :]
     layer, layout = at.layer, at.layout
     tower: Tower = getattr(towers, name)
-    cut = Cut(tower.encode, inputs, layer, layout)
+    rest = padding if len(padding) else None
+    cut = Cut(tower.encode, inputs, layer, layout, rest)
 
-    def with_padding(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        if not len(padding):
-            return run
-        return lambda given: run(torch.cat([given, padding.to(given).expand(len(given), -1, -1)], 1))
-
-    def differentiable() -> Callable[[Tensor], Tensor]:
+    def differentiable() -> Cut:
         exact: Tower = getattr(towers.in_dtype(dtype), name)
         same = next(found for found in (*exact.layers, exact.layer("output")) if found.name == layer.name)
         exact_inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
-        return with_padding(Cut(exact.encode, exact_inputs, same, layout))
+        return Cut(exact.encode, exact_inputs, same, layout, rest)
 
     def last_block_path(start: Tensor) -> Path:
         assert tower.last_block is not None
@@ -160,7 +157,7 @@ def _side(
         reference=reference,
         row_index=row_index,
         rows=rows,
-        run=with_padding(lambda given: cut(given).to(dtype)),
+        run=lambda given: cut(given).to(dtype),
         differentiable=differentiable,
         last_block_path=last_block_path if is_last else None,
     )

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from ..paths.cut import is_out_of_memory
+from ..paths.cut import FAULTS, is_out_of_memory
 from .fingerprint import Fingerprint
 
 _verdicts: WeakKeyDictionary[nn.Module, dict[str, tuple[Fingerprint, bool]]] = WeakKeyDictionary()
@@ -56,7 +56,7 @@ def agrees(
 def _are_equal(short: Callable[[], Tensor], own: Callable[[], Tensor], tolerance: float) -> bool:
     try:
         found, expected = short(), own()
-    except Exception as error:
+    except FAULTS as error:
         if is_out_of_memory(error):
             raise
         return False  # and the library's own pass raises it again, if it is its own

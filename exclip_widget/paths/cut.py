@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import ModelError
+from ..errors import ExclipError, ModelError
 from .onednn import fast_products
 
 
@@ -118,7 +118,12 @@ def read_activations(
 
         return read
 
-    with _hooked({layer: reader_of(layer) for layer in layers}), fast_products(), suppress(_AllFound):
+    with (
+        _hooked({layer: reader_of(layer) for layer in layers}),
+        fast_products(),
+        suppress(_AllFound),
+        _own_faults("the model's own encoder fails"),
+    ):
         encode(inputs)
     for layer in layers:
         if layer not in found:
@@ -145,16 +150,27 @@ class Cut:
         One input, (1, ...).
     layer, layout : Layer and TokenLayout
         The layer, and how its tokens are arranged.
+    padding : Tensor, optional
+        Tokens that follow the given ones at the layer, (tokens, width), and always stay as they are.
     """
 
     def __init__(
-        self, encode: Callable[[Tensor], object], inputs: Tensor, layer: Layer, layout: TokenLayout
+        self,
+        encode: Callable[[Tensor], object],
+        inputs: Tensor,
+        layer: Layer,
+        layout: TokenLayout,
+        padding: Float[Tensor, "tokens width"] | None = None,
     ) -> None:
         self._encode = encode
         self._inputs = inputs
         self._layer = layer
         self._layout = layout
+        self._padding = padding
         self._needs_whole_batch = False
+        self._tokens: Tensor | None = None
+        self._runs = 0
+        self._is_held = False
 
     def __call__(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch embed"]:
         """Return the embeddings of `tokens`.
@@ -171,11 +187,12 @@ class Cut:
                 embedding = self._run(self._inputs, tokens)
                 if embedding.ndim == 2 and len(embedding) == batch:
                     return embedding
-            except (RuntimeError, ValueError, IndexError, AssertionError) as error:
-                if batch == 1 or is_out_of_memory(error):
+            except FAULTS as error:
+                if is_out_of_memory(error):
                     raise
             self._needs_whole_batch = True
-        embedding = self._run(self._inputs.expand(batch, *self._inputs.shape[1:]), tokens)
+        with _own_faults(f"the model fails on other activations at layer {self._layer.name!r}"):
+            embedding = self._run(self._inputs.expand(batch, *self._inputs.shape[1:]), tokens)
         if embedding.ndim != 2 or len(embedding) != batch:
             raise ModelError(
                 f"the encoder gave shape {tuple(embedding.shape)} for {batch} inputs; "
@@ -183,19 +200,33 @@ class Cut:
             )
         return embedding
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Run a block in which the last tokens stay at the layer: checkpointed blocks run again backwards."""
+        with _hooked({self._layer: self._replace}):
+            self._is_held = True
+            try:
+                yield
+            finally:
+                self._is_held, self._tokens = False, None
+
     def _run(self, inputs: Tensor, tokens: Float[Tensor, "batch tokens width"]) -> Tensor:
-        runs = 0
-
-        def replace(native: Tensor) -> Tensor:
-            nonlocal runs
-            runs += 1
-            return self._layout.native(tokens).to(native.dtype, copy=True)
-
-        with _hooked({self._layer: replace}), fast_products():
+        if self._padding is not None:
+            following = self._padding.to(tokens).expand(len(tokens), *self._padding.shape)
+            tokens = torch.cat([tokens, following], 1)
+        self._tokens, self._runs = tokens, 0
+        with nullcontext() if self._is_held else _hooked({self._layer: self._replace}), fast_products():
             embedding = embedding_of(self._encode(inputs))
-        if runs != 1:
-            raise ModelError(f"layer {self._layer.name!r} is run {runs} times in one pass; expected once")
+        if self._runs != 1:
+            raise ModelError(
+                f"layer {self._layer.name!r} is run {self._runs} times in one pass; expected once"
+            )
         return embedding
+
+    def _replace(self, native: Tensor) -> Tensor:
+        assert self._tokens is not None
+        self._runs += 1
+        return self._layout.native(self._tokens).to(native.dtype, copy=True)
 
 
 def embedding_of(output: object) -> Tensor:
@@ -218,6 +249,10 @@ def embedding_of(output: object) -> Tensor:
     return output
 
 
+FAULTS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError)
+"""What code raises that is not made for what it is given."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether torch, or Python, ran out of memory."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
@@ -228,6 +263,24 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+
+
+@contextmanager
+def _own_faults(what: str) -> Iterator[None]:
+    """Run a block, and raise faults of a model's own code as what they are.
+
+    Raises
+    ------
+    ModelError
+        If there is one, other than that memory has run out.
+    """
+    try:
+        yield
+    except FAULTS as error:
+        if isinstance(error, ExclipError) or is_out_of_memory(error):
+            raise
+        told = next(iter(str(error).strip().splitlines()), "")
+        raise ModelError(f"{what}, by {type(error).__name__}: {told:.300}") from error
 
 
 class _AllFound(BaseException):
