@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import ModelError
 from ..inputs.caption import Caption
 from ..models.activation_cache import cached_activations
 from ..models.fingerprint import Fingerprint
@@ -132,10 +133,18 @@ def _side(
     cut = Cut(tower.encode, inputs, layer, layout, rest)
 
     def differentiable() -> Cut:
-        exact: Tower = getattr(towers.in_dtype(dtype), name)
+        in_dtype = towers.in_dtype(dtype)
+        exact: Tower = getattr(in_dtype, name)
         same = next(found for found in (*exact.layers, exact.layer("output")) if found.name == layer.name)
         exact_inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
-        return Cut(exact.encode, exact_inputs, same, layout, rest)
+        converted = Cut(exact.encode, exact_inputs, same, layout, rest)
+        if in_dtype is not towers and at.tokens.dtype == dtype:
+            # Some parts compute in half precision, and may convert their inputs themselves.
+            try:
+                converted(tokens[None])
+            except ModelError:
+                return cut
+        return converted
 
     def last_block_path(start: Tensor) -> Path:
         assert tower.last_block is not None

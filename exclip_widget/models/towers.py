@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import nn
 
-from ..errors import ModelError
+from ..errors import ExclipError, ModelError
 from ..inputs.preprocessing import Preprocess
 from ..inputs.tokenizers import Tokenizer
+from ..paths.cut import FAULTS, Layer, is_out_of_memory
 from .clip_family import ClipFamily
 from .dual_encoder import DualEncoder, DualEncoderFamily
 from .family import Family
@@ -81,7 +83,15 @@ class Towers:
             raise ModelError(
                 f"an own model must compute in {dtype} to be differentiated; see model.to({dtype})"
             )
-        return find_towers(copy.deepcopy(self.model).to(dtype))
+        try:
+            return find_towers(copy.deepcopy(self.model).to(dtype))
+        except FAULTS as error:
+            if isinstance(error, ExclipError) or is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"model does not compute in {dtype} throughout, and cannot be copied to be differentiated "
+                f"({type(error).__name__}: {error!s:.100}); pass model.to({dtype})"
+            ) from error
 
 
 def find_towers(model: Any) -> Towers:
@@ -99,12 +109,26 @@ def find_towers(model: Any) -> Towers:
     if family is None:
         raise ModelError(_not_known(model))
     module = model.model if isinstance(model, DualEncoder) else model
-    _require_python(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ModelError("model is a TorchScript archive; load it with clip.load(..., jit=False)")
     devices = {parameter.device for parameter in module.parameters()}
     if len(devices) > 1 or torch.device("meta") in devices:
         found = ", ".join(sorted(map(str, devices)))
         raise ModelError(f"model is on {found}; expected all of it on one device with real weights")
-    return Towers(model, module, family, *family.towers(model))
+    try:
+        text, image = family.towers(model)
+    except FAULTS as error:
+        if isinstance(error, ExclipError) or is_out_of_memory(error):
+            raise
+        _require_python(module, [])
+        kind = f"{type(model).__module__}.{type(model).__qualname__}"
+        told = next(iter(str(error).strip().splitlines()), "")
+        raise ModelError(
+            f"model is of kind {kind}, but not built like {family.models} ({type(error).__name__}: "
+            f"{told:.200}); wrap it in DualEncoder"
+        ) from error
+    _require_python(module, [*text.layers, *image.layers])
+    return Towers(model, module, family, text, image)
 
 
 def _family_of(model: Any) -> Family | None:
@@ -125,18 +149,18 @@ def _not_known(model: Any) -> str:
     return f"model is of kind {kind}; expected {known}; wrap any other in DualEncoder"
 
 
-def _require_python(model: nn.Module) -> None:
-    """Refuse a model of which a part was compiled by TorchScript: it cannot be cut there.
+def _require_python(model: nn.Module, layers: Sequence[Layer]) -> None:
+    """Refuse a model of which a part that holds layers, or may, was compiled by TorchScript.
 
     Raises
     ------
     ModelError
-        If there is such a part.
+        If there is such a part: it runs without the hooks that cut it.
     """
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ModelError("model is a TorchScript archive; load it with clip.load(..., jit=False)")
     for name, part in model.named_modules():
-        if isinstance(part, torch.jit.ScriptModule):
+        if not isinstance(part, torch.jit.ScriptModule):
+            continue
+        if not layers or any(layer.name.startswith(f"{name}.") for layer in layers):
             raise ModelError(
                 f"module {name!r} was scripted or traced, and cannot be cut into layers; pass the model "
                 "as it was before torch.jit.script or torch.jit.trace"
@@ -150,7 +174,7 @@ def unwrap(model: Any) -> Any:
     their only module, named `module`, or pass on what they do not have themselves, as those of data
     parallelism and of weight averaging do.
     """
-    while isinstance(model, nn.Module):
+    while isinstance(model, nn.Module) and not isinstance(model, torch.jit.ScriptModule):
         inner = _held_by(model)
         if inner is None or inner is model:
             break
