@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import ModelError
@@ -102,10 +102,7 @@ class CutPath:
             except FAULTS as error:
                 if is_out_of_memory(error):
                     raise
-                raise ModelError(
-                    f"the model cannot be differentiated: {str(error).strip().splitlines()[0]:.200}; "
-                    "methods 'similarity' and 'banzhaf' do without"
-                ) from error
+                raise ModelError(_not_differentiable(error)) from error
 
     def _push_forward(self, nodes: Nodes, weights: Nodes) -> Float[Tensor, "rows embed"] | None:
         """Return the factors by forward mode; None if reverse mode takes less, or alone is right."""
@@ -177,16 +174,26 @@ class CutPath:
         return of_tokens.new_zeros(self._row_count()).index_add(0, row_index, of_tokens)
 
 
+def _not_differentiable(error: Exception) -> str:
+    told = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if "reentrant" in told or "not have been used" in told:
+        told = "a checkpoint on the way is reentrant; pass use_reentrant=False to it"
+    return f"the model cannot be differentiated: {told:.200}; methods 'similarity' and 'banzhaf' do without"
+
+
 def _bytes_kept(run: Callable[[Tensor], Tensor], nodes: Tensor) -> int:
     """Return how many bytes autograd keeps of a run on `nodes`, the model's weights included."""
     kept: dict[int, torch.UntypedStorage] = {}
 
-    def note(tensor: Tensor) -> None:
+    def note(tensor: Tensor) -> Tensor | None:
+        if type(tensor) not in (Tensor, nn.Parameter):  # without memory: torch traces an operator's branches
+            return tensor
         # Keeping the tensor would leak: an output that its own graph node holds is never freed. Keeping its
         # storage is enough for no other to take its place before all are counted.
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage
+        return None
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda nothing: nothing):
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda noted: noted):
         run(nodes.detach().requires_grad_())
     return sum(storage.nbytes() for storage in kept.values())

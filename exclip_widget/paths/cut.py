@@ -128,11 +128,18 @@ def read_activations(
     for layer in layers:
         if layer not in found:
             raise ModelError(f"layer {layer.name!r} is never run by the model's encoder")
-    return [_activation(layer, found[layer], len(inputs)) for layer in layers]
+    layouts = {layer: TokenLayout.of(layer, native, len(inputs)) for layer, native in found.items()}
+    unclear = [layer for layer in layouts if found[layer].shape[:2] == (len(inputs), len(inputs))]
+    unclear = [layer for layer in unclear if found[layer].ndim == 3]
+    if unclear:
+        # As many tokens as inputs: one more input tells which axis is which.
+        with suppress(ModelError):
+            for at in read_activations(unclear, encode, torch.cat([inputs, inputs[:1]])):
+                layouts[at.layer] = at.layout
+    return [_activation(layer, found[layer], layouts[layer]) for layer in layers]
 
 
-def _activation(layer: Layer, native: Tensor, batch: int) -> Activation:
-    layout = TokenLayout.of(layer, native, batch)
+def _activation(layer: Layer, native: Tensor, layout: TokenLayout) -> Activation:
     tokens = layout.tokens(native)
     if not torch.isfinite(tokens).all():
         raise ModelError(f"activations are NaN or infinite at layer {layer.name!r}")
