@@ -128,7 +128,6 @@ class Explainer:
     ) -> None:
         self._seed = whole_number("seed", seed, least=0)
         self._method_options = method_options
-        self._model = model
         self._towers = find_towers(model)
         if processor is not None:
             of_processor = from_processor(processor)
@@ -164,7 +163,7 @@ class Explainer:
 
     def _look_again(self) -> None:
         """Find the towers as they are now: hooks, adapters and patches may have come since."""
-        self._towers = find_towers(self._model)
+        self._towers = self._towers.found_again()
         self._find_layers()
 
     def with_method(
@@ -199,6 +198,7 @@ class Explainer:
             If the caption cannot be read.
         """
         self._look_again()
+        self._towers = self._towers.settled()
         return read_caption(caption, self._tokenizer, self._towers.text)
 
     def read_image(self, image: ImageLike | Tensor) -> Float[Tensor, "1 3 height width"]:
@@ -249,6 +249,7 @@ class Explainer:
         if not isinstance(caption, Caption):
             return self._text_factors(self.read_caption(caption))
         self._look_again()
+        self._towers = self._towers.settled()
         tower = self._towers.text
         if tower.padded and len(caption.ids) < tower.context_length:
             # Read before something was put into the model that may count the padding.

@@ -134,7 +134,7 @@ def _side(
 
     def differentiable() -> Cut:
         in_dtype = towers.in_dtype(dtype)
-        exact: Tower = getattr(in_dtype, name)
+        exact: Tower = in_dtype.text.settled() if name == "text" else in_dtype.image
         same = next(found for found in (*exact.layers, exact.layer("output")) if found.name == layer.name)
         exact_inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
         converted = Cut(exact.encode, exact_inputs, same, layout, rest)
@@ -154,6 +154,8 @@ def _side(
         return last_block_path(reference).embeddings(tokens.new_ones(1))[0]
 
     def own() -> Tensor:
+        if at.embedding is not None:
+            return at.embedding[0]
         return embedding_of((tower.own_encode or tower.encode)(inputs))[0]
 
     is_last = layer == tower.layers[-1] and tower.last_block is not None and len(row_index) == len(tokens)

@@ -32,7 +32,9 @@ def cached_activations(
     """
     state = None if tower.encoder_code is None else fingerprint(tower.root.modules())
     if state is None:
-        return [read_activations(layers, tower.encode, one) for one in inputs], None
+        # What a short cut through the last block is compared with comes from the same pass.
+        to_end = tower.last_block is not None and tower.layers[-1] in layers
+        return [read_activations(layers, tower.encode, one, to_end=to_end) for one in inputs], None
     model = tower.encoder_code, state
     known, cache = _caches.get(tower.root, (None, OrderedDict()))
     if known != model:

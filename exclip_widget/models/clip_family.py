@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -94,7 +95,8 @@ def _image_size(visual: Any) -> tuple[int, int] | None:
 
 def _patch_embedding(visual: Any) -> Any:
     found = getattr(visual, "patch_embed", None)
-    return None if getattr(found, "dynamic_img_pad", False) else found
+    takes_any = getattr(found, "dynamic_img_pad", False) or not getattr(found, "strict_img_size", True)
+    return None if takes_any else found
 
 
 def _image_layers(visual: Any) -> tuple[list[nn.Module], bool]:
@@ -143,39 +145,42 @@ def _text_tower(model: Any) -> TextTower:
     def encode_short(ids: Tensor) -> object:
         return _encode_short(model, text, ids.to(_device(text)))
 
-    layers, is_causal = layers_at(model, blocks), _is_causal(text)
-    state = outline(_text_modules(model, text)) if is_causal else None
-    short = (
-        is_causal
-        and _can_be_short(model, text)
-        and _agrees_on_captions(model, text, context, state, encode_short, encode_padded)
-    )
-    trimmed = (
-        is_causal and not short and _ignores_padding(model, text, context, state, layers[0], encode_padded)
-    )
-
     def end_of(ids: Tensor) -> int:
         if pad is not None:
             return int((ids != pad).nonzero().max())
         return int(_is_end(text, ids).argmax())
 
-    return TextTower(
+    layers = layers_at(model, blocks)
+    tower = TextTower(
         side="text",
         root=text,
-        encode=encode_short if short else encode_padded if trimmed else encode_whole,
+        encode=encode_whole,
         layers=layers,
-        last_block=_last_block_spec([text], text.transformer, text.ln_final, text.text_projection, -1)
-        if short
-        else None,
-        own_encode=encode_padded if short else None,
-        state=state,
         context_length=context,
         vocabulary=vocabulary,
-        padded=not short and not trimmed and pad is None,
-        trimmed=trimmed,
+        padded=pad is None,
         appended=int(getattr(text, "cls_emb", None) is not None),
         end_of=end_of,
     )
+
+    def settle() -> TextTower:
+        state = outline(_text_modules(model, text))
+        if _can_be_short(model, text) and _agrees_on_captions(
+            model, text, context, state, encode_short, encode_padded
+        ):
+            last_block = _last_block_spec(
+                [text], text.transformer, text.ln_final, text.text_projection, row=-1
+            )
+            changes: dict[str, Any] = {"encode": encode_short, "last_block": last_block}
+        elif _ignores_padding(model, text, context, state, layers[0], encode_padded):
+            changes = {"encode": encode_padded, "trimmed": True}
+        else:
+            changes = {}
+        if changes:
+            changes |= {"own_encode": encode_padded, "padded": False}
+        return replace(tower, settle=None, state=state, **changes)
+
+    return replace(tower, settle=settle) if _is_causal(text) else tower
 
 
 def _context_length(text: Any) -> int:

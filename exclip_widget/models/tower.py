@@ -169,6 +169,8 @@ class TextTower(Tower):
         Number of tokens that the tower itself appends to a caption, such as a class token.
     end_of : callable
         From ids, (ids,), to the index of the last one that counts. For towers that are not padded.
+    settle : callable or None
+        Returns this tower as it may be run in less than a full pass, after asking the model; see `settled`.
     """
 
     context_length: int
@@ -177,6 +179,14 @@ class TextTower(Tower):
     trimmed: bool = False
     appended: int = 0
     end_of: Callable[[Int[Tensor, " ids"]], int]
+    settle: Callable[[], TextTower] | None = None
+
+    def settled(self) -> TextTower:
+        """Return the tower as it runs captions: in full, or at their own length if that is the same.
+
+        Runs the model, once for each of its states.
+        """
+        return self if self.settle is None else self.settle()
 
 
 def find_blocks(module: nn.Module) -> list[nn.Module]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -45,6 +45,14 @@ class Towers:
     family: Family
     text: TextTower
     image: ImageTower
+
+    def found_again(self) -> Towers:
+        """Return the towers of the model as it is now."""
+        return find_towers(self.source)
+
+    def settled(self) -> Towers:
+        """Return the towers with the text tower as it runs captions; see `TextTower.settled`."""
+        return replace(self, text=self.text.settled())
 
     def preprocess(self) -> Preprocess:
         """Return the model's own preprocessing; see `Family.preprocess`."""

@@ -89,19 +89,20 @@ class TokenLayout:
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """The tokens at a layer while a tower runs, and their layout there."""
+    """The tokens at a layer while a tower runs, their layout there, and what the tower gave if it ran on."""
 
     layer: Layer
     tokens: Float[Tensor, "batch tokens width"]
     layout: TokenLayout
+    embedding: Float[Tensor, "batch embed"] | None = None
 
 
 def read_activations(
-    layers: Sequence[Layer], encode: Callable[[Tensor], object], inputs: Tensor
+    layers: Sequence[Layer], encode: Callable[[Tensor], object], inputs: Tensor, *, to_end: bool = False
 ) -> list[Activation]:
     """Return the activations at each of `layers` while `encode` runs on `inputs`, (batch, ...).
 
-    Takes one pass, which ends as soon as all layers were reached.
+    Takes one pass, which ends as soon as all layers were reached, unless it is to go on `to_end`.
 
     Raises
     ------
@@ -109,11 +110,12 @@ def read_activations(
         If a layer is not reached, or holds anything else than tokens or a feature map.
     """
     found: dict[Layer, Tensor] = {}
+    embedding: object = None
 
     def reader_of(layer: Layer) -> Callable[[Tensor], None]:
         def read(native: Tensor) -> None:
             found[layer] = native.clone()  # what follows may write into it
-            if len(found) == len(set(layers)):
+            if len(found) == len(set(layers)) and not to_end:
                 raise _AllFound
 
         return read
@@ -124,7 +126,7 @@ def read_activations(
         suppress(_AllFound),
         _own_faults("the model's own encoder fails"),
     ):
-        encode(inputs)
+        embedding = embedding_of(encode(inputs)) if to_end else encode(inputs)
     for layer in layers:
         if layer not in found:
             raise ModelError(f"layer {layer.name!r} is never run by the model's encoder")
@@ -136,14 +138,15 @@ def read_activations(
         with suppress(ModelError):
             for at in read_activations(unclear, encode, torch.cat([inputs, inputs[:1]])):
                 layouts[at.layer] = at.layout
-    return [_activation(layer, found[layer], layouts[layer]) for layer in layers]
+    ended = embedding if isinstance(embedding, Tensor) and to_end else None
+    return [_activation(layer, found[layer], layouts[layer], ended) for layer in layers]
 
 
-def _activation(layer: Layer, native: Tensor, layout: TokenLayout) -> Activation:
+def _activation(layer: Layer, native: Tensor, layout: TokenLayout, embedding: Tensor | None) -> Activation:
     tokens = layout.tokens(native)
     if not torch.isfinite(tokens).all():
         raise ModelError(f"activations are NaN or infinite at layer {layer.name!r}")
-    return Activation(layer, tokens, layout)
+    return Activation(layer, tokens, layout, embedding)
 
 
 class Cut:
