@@ -198,6 +198,9 @@ class Explainer:
             If the caption cannot be read.
         """
         self._look_again()
+        return self._read_caption(caption)
+
+    def _read_caption(self, caption: str) -> Caption:
         self._towers = self._towers.settled()
         return read_caption(caption, self._tokenizer, self._towers.text)
 
@@ -310,7 +313,11 @@ class Explainer:
 
     def explain(self, image: ImageLike | Tensor, caption: str) -> Interactions:
         """Return the interactions of a caption and an image; see the function `explain`."""
-        read, pixels = self.read_caption(caption), self.read_image(image)
+        self._look_again()
+        return self._explain(image, caption)
+
+    def _explain(self, image: ImageLike | Tensor, caption: str) -> Interactions:
+        read, pixels = self._read_caption(caption), self.read_image(image)
         *_, (result,) = self._refine([self._text_factors(read)], pixels, 1)
         return result
 
@@ -326,7 +333,7 @@ class Explainer:
         self._look_again()
         by_text = _layers_of(self._towers.text, text_layers)
         by_image = _layers_of(self._towers.image, image_layers)
-        read, pixels = self.read_caption(caption), self.read_image(image)
+        read, pixels = self._read_caption(caption), self.read_image(image)
         found: dict[tuple[LayerName, LayerName], Interactions] = {}
         with evaluation_mode(self._towers.model):
             texts = [
@@ -510,7 +517,7 @@ def explain(
     >>> result.values.shape
     (5, 12, 12)
     """
-    return Explainer(model, **options).explain(image, caption)
+    return Explainer(model, **options)._explain(image, caption)
 
 
 def explain_layers(

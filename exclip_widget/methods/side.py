@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import ModelError
 from ..inputs.caption import Caption
 from ..models.activation_cache import cached_activations
 from ..models.fingerprint import Fingerprint
@@ -18,7 +17,7 @@ from ..models.shortcuts import agrees
 from ..models.tower import Tower
 from ..models.towers import Towers
 from ..paths.autograd import CutPath, Path
-from ..paths.cut import Activation, Cut, Layer, embedding_of, read_activations
+from ..paths.cut import FAULTS, Activation, Cut, Layer, embedding_of, is_out_of_memory, read_activations
 from ..paths.last_block import LastBlockPath
 from ..results.rows import Grid, Rows
 
@@ -142,7 +141,9 @@ def _side(
             # Some parts compute in half precision, and may convert their inputs themselves.
             try:
                 converted(tokens[None])
-            except ModelError:
+            except FAULTS as error:
+                if is_out_of_memory(error):
+                    raise
                 return cut
         return converted
 

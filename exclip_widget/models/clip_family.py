@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..inputs.preprocessing import Preprocess
-from ..paths.cut import Layer, embedding_of, read_activations
+from ..paths.cut import FAULTS, Layer, embedding_of, is_out_of_memory, read_activations
 from ..paths.evaluation_mode import evaluation_mode
 from ..paths.last_block import LastBlock
 from .as_written import are_as_written, is_as_written
@@ -28,6 +28,7 @@ from .tower import (
     find_blocks,
     is_plain,
     is_pointwise,
+    is_pointwise_itself,
     layers_at,
     module_in,
     weight_in,
@@ -164,10 +165,10 @@ def _text_tower(model: Any) -> TextTower:
     )
 
     def settle() -> TextTower:
-        state = outline(_text_modules(model, text))
-        if _can_be_short(model, text) and _agrees_on_captions(
-            model, text, context, state, encode_short, encode_padded
-        ):
+        modules = _text_modules(model, text)
+        state = outline(modules)
+        can_be_short = state is not None and _can_be_short(model, modules)
+        if can_be_short and _agrees_on_captions(model, text, context, state, encode_short, encode_padded):
             last_block = _last_block_spec(
                 [text], text.transformer, text.ln_final, text.text_projection, row=-1
             )
@@ -189,15 +190,15 @@ def _context_length(text: Any) -> int:
     return int(getattr(text, "context_length", 77)) or 512
 
 
-def _can_be_short(model: Any, text: Any) -> bool:
-    """Return whether `_encode_short` does what the model's own call does, as far as can be seen."""
-    if not is_as_written(model, "encode_text"):
-        return False
-    modules = _text_modules(model, text)
-    return are_as_written(module for module in modules if module is not model) and all(
-        is_plain(module) and (_is_of_blocks(module) or is_pointwise(module))
+def _can_be_short(model: Any, modules: Iterable[nn.Module]) -> bool:
+    """Return whether `_encode_short` does what the model's own call does, as far as can be seen.
+
+    That every module runs its library's own code was seen already, when their outline was taken.
+    """
+    return is_as_written(model, "encode_text") and all(
+        is_plain(module) and (_is_of_blocks(module) or is_pointwise_itself(module))
         for module in modules
-        if module not in (model, text)
+        if not _is_named(module, "CLIP", "TextTransformer", "CustomTextCLIP")
     )
 
 
@@ -219,10 +220,13 @@ def _is_of_blocks(module: nn.Module) -> bool:
     return type(module) in (*torch_own, out_proj) or _is_named(module, *_OF_BLOCKS, "Attention")
 
 
+_MODULES = ("open_clip.transformer", "open_clip.model", "clip.model")
+
+
 def _is_named(module: nn.Module, *names: str) -> bool:
     """Return whether a module is of one of open_clip's or OpenAI's classes of these names."""
     kind = type(module)
-    return kind.__name__ in names and kind.__module__ in ("open_clip.transformer", "clip.model")
+    return kind.__name__ in names and kind.__module__ in _MODULES
 
 
 def _agrees_on_captions(
@@ -265,7 +269,9 @@ def _ignores_padding(
 
     try:
         fits = count() == context
-    except ModelError:
+    except FAULTS as error:
+        if is_out_of_memory(error):
+            raise
         return False
     other = 1 if end != 1 else 2
     return fits and agrees(model, "padding", state, embedding_with(0), embedding_with(other), 1e-6)
@@ -371,7 +377,7 @@ def _last_block_spec(
     tail = [block.ln_2, block.mlp, norm, *(getattr(block, name, nn.Identity()) for name in ("ls_1", "ls_2"))]
     tail += [projection] if isinstance(projection, nn.Module) else []
     replaced = [*callers, transformer, transformer.resblocks, *block.modules(), norm, *tail[3:]]
-    if not are_as_written(replaced) or not all(map(is_plain, [block, *tail])):
+    if not are_as_written(replaced) or not all(map(is_plain, replaced)):
         return None
     if not all(map(is_pointwise, [ln_1, *tail])) or ln_1.weight is None:
         return None

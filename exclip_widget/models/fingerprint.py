@@ -74,7 +74,7 @@ def _surroundings() -> object:
 
 # ------------------------------------------------------------------------------------- descriptions
 
-_PLAIN = (type(None), bool, int, str, bytes, torch.dtype, torch.device, torch.memory_format, torch.layout)
+_PLAIN = {type(None), bool, int, str, bytes, torch.dtype, torch.device, torch.memory_format, torch.layout}
 
 _NOT_OF_THE_STATE = {
     "_modules",  # described by themselves
@@ -110,6 +110,8 @@ class _Describer:
         if kind in _TENSORS:
             return self._tensor(value)
         if isinstance(value, dict):
+            if all(type(key) is str for key in value):
+                return kind, [(key, self._value(held)) for key, held in value.items()]
             return kind, [(self._value(key), self._value(held)) for key, held in value.items()]
         if isinstance(value, (tuple, list)):
             return kind, [self._value(held) for held in value]
@@ -142,11 +144,12 @@ class _Describer:
         return kind, self._attributes(vars(value), set())
 
     def _tensor(self, tensor: Tensor) -> object:
+        if tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_nested:
+            self.tensors.append(tensor)
+            return _layout(tensor)
         parts = _parts(tensor)
         self.tensors += parts
-        if parts[0] is tensor:
-            return _layout(tensor)
-        return _layout(tensor), [_layout(part) for part in parts]
+        return tensor.layout, tensor.shape, [_layout(part) for part in parts]
 
 
 _TENSORS = {Tensor, nn.Parameter, getattr(nn, "Buffer", nn.Parameter)}
@@ -161,30 +164,21 @@ _SPARSE_PARTS = {
 
 
 def _parts(tensor: Tensor) -> list[Tensor]:
-    """Return the dense tensors that hold all there is of a tensor."""
-    if tensor.is_nested or tensor.is_quantized:
+    """Return the dense tensors that hold all there is of a sparse one."""
+    if tensor.is_quantized or tensor.is_nested or tensor.layout not in _SPARSE_PARTS:
         raise _IndescribableError
-    if tensor.layout in _SPARSE_PARTS:
-        return [part(tensor.detach()) for part in _SPARSE_PARTS[tensor.layout]]
-    if not _is_dense(tensor):
-        raise _IndescribableError
-    return [tensor]
-
-
-def _is_dense(tensor: Tensor) -> bool:
-    return tensor.layout == torch.strided
+    return [part(tensor.detach()) for part in _SPARSE_PARTS[tensor.layout]]
 
 
 def _layout(tensor: Tensor) -> tuple[object, ...]:
-    place = (tensor.stride(), tensor.storage_offset()) if _is_dense(tensor) else ()
+    """Return how a dense tensor reads the memory that it holds."""
     return (
         tensor.dtype,
         tensor.device,
-        tuple(tensor.shape),
-        place,
-        tensor.layout,
-        tensor.is_conj(),
-        tensor.is_neg(),
+        tensor.shape,
+        tensor.stride(),
+        tensor.storage_offset(),
+        tensor.is_neg() or tensor.is_conj(),
     )
 
 

@@ -206,16 +206,21 @@ def layers_at(model: nn.Module, modules: Any, *, channels_last: bool = False) ->
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Return whether all weights of a module are torch's own parameters, without a type of their own."""
-    return all(type(weight) in (nn.Parameter, Tensor) for weight in module.parameters())
+    """Return whether the weights of a module itself are of torch's own types."""
+    return all(
+        weight is None or type(weight) in (nn.Parameter, Tensor) for weight in module._parameters.values()
+    )
 
 
 def is_pointwise(module: nn.Module) -> bool:
     """Return whether a module is known to treat every token alone, and as code by hand expects it."""
-    return all(
-        type(part) in _POINTWISE or (type(part).__module__, type(part).__name__) in _POINTWISE_BY_NAME
-        for part in module.modules()
-    )
+    return all(map(is_pointwise_itself, module.modules()))
+
+
+def is_pointwise_itself(module: nn.Module) -> bool:
+    """Return whether a module treats every token alone, if all those in it do."""
+    kind = type(module)
+    return kind in _POINTWISE or (kind.__module__, kind.__name__) in _POINTWISE_BY_NAME
 
 
 _POINTWISE = {

@@ -17,6 +17,7 @@ from ..paths.cut import FAULTS, Layer, is_out_of_memory
 from .clip_family import ClipFamily
 from .dual_encoder import DualEncoder, DualEncoderFamily
 from .family import Family
+from .fingerprint import Fingerprint, outline
 from .tower import ImageTower, TextTower, computes_in
 from .transformers_family import TransformersFamily
 
@@ -38,6 +39,8 @@ class Towers:
         Its family.
     text, image : TextTower and ImageTower
         Its towers.
+    state : tuple or None
+        Outline of the model when they were found; None if it was not taken, or misses changes.
     """
 
     source: Any
@@ -45,10 +48,14 @@ class Towers:
     family: Family
     text: TextTower
     image: ImageTower
+    state: Fingerprint | None = None
 
     def found_again(self) -> Towers:
-        """Return the towers of the model as it is now."""
-        return find_towers(self.source)
+        """Return the towers of the model as it is now: these, if nothing about it has changed."""
+        state = outline(self.model.modules())
+        if state is not None and state == self.state:
+            return self
+        return replace(find_towers(self.source), state=state)
 
     def settled(self) -> Towers:
         """Return the towers with the text tower as it runs captions; see `TextTower.settled`."""

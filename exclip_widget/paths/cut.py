@@ -277,17 +277,17 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory",
 
 @contextmanager
 def _own_faults(what: str) -> Iterator[None]:
-    """Run a block, and raise faults of a model's own code as what they are.
+    """Run a block of a model's own code, and say so of errors that look as if they were ours.
 
     Raises
     ------
     ModelError
-        If there is one, other than that memory has run out.
+        If there is one. Others, such as a RuntimeError with which the model says what is wrong, stay.
     """
     try:
         yield
-    except FAULTS as error:
-        if isinstance(error, ExclipError) or is_out_of_memory(error):
+    except (TypeError, LookupError, AttributeError, AssertionError, NotImplementedError) as error:
+        if isinstance(error, ExclipError):
             raise
         told = next(iter(str(error).strip().splitlines()), "")
         raise ModelError(f"{what}, by {type(error).__name__}: {told:.300}") from error
