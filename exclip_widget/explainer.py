@@ -18,7 +18,7 @@ from .inputs.tokenizers import Tokenizer
 from .masking import MaskingTest, actual_change, check_selection, describe_selection, predicted_change
 from .methods import METHODS, Method, as_method, options_of
 from .methods.side import Side, image_sides, text_sides
-from .models.activation_cache import fingerprint
+from .models.fingerprint import fingerprint
 from .models.tower import Tower
 from .models.towers import find_towers
 from .models.transformers_family import from_processor
@@ -153,8 +153,18 @@ class Explainer:
         self.method = as_method(method, **own)
         if self.method.needs_gradients:
             self._towers.require_gradients()
-        self._text_layer = _layer_of(self._towers.text, text_layer, self.method.default_layers[0])
-        self._image_layer = _layer_of(self._towers.image, image_layer, self.method.default_layers[1])
+        self._given_layers = text_layer, image_layer
+        self._find_layers()
+
+    def _find_layers(self) -> None:
+        (text, image), (text_default, image_default) = self._given_layers, self.method.default_layers
+        self._text_layer = _layer_of(self._towers.text, text, text_default)
+        self._image_layer = _layer_of(self._towers.image, image, image_default)
+
+    def _look_again(self) -> None:
+        """Find the towers as they are now: hooks, adapters and patches may have come since."""
+        self._towers = self._towers.found_again()
+        self._find_layers()
 
     def with_method(
         self,
@@ -187,6 +197,11 @@ class Explainer:
         CaptionError
             If the caption cannot be read.
         """
+        self._look_again()
+        return self._read_caption(caption)
+
+    def _read_caption(self, caption: str) -> Caption:
+        self._towers = self._towers.settled()
         return read_caption(caption, self._tokenizer, self._towers.text)
 
     def read_image(self, image: ImageLike | Tensor) -> Float[Tensor, "1 3 height width"]:
@@ -212,6 +227,7 @@ class Explainer:
         ImageError
             If the image cannot be read.
         """
+        self._look_again()
         pixels = self.read_image(image)
         known = self._towers.image.known_grid(pixels)
         if known is not None:
@@ -233,7 +249,17 @@ class Explainer:
         CaptionError
             If the caption cannot be read.
         """
-        read = caption if isinstance(caption, Caption) else self.read_caption(caption)
+        if not isinstance(caption, Caption):
+            return self._text_factors(self.read_caption(caption))
+        self._look_again()
+        self._towers = self._towers.settled()
+        tower = self._towers.text
+        if tower.padded and len(caption.ids) < tower.context_length:
+            # Read before something was put into the model that may count the padding.
+            caption = read_caption(caption.rows.caption, self._tokenizer, tower)
+        return self._text_factors(caption)
+
+    def _text_factors(self, read: Caption) -> Factors:
         with evaluation_mode(self._towers.model):
             (side,) = self._text_sides(read, [self._text_layer])
             return self.method.factors(side, self._memory)
@@ -246,6 +272,7 @@ class Explainer:
         ImageError
             If the image cannot be read.
         """
+        self._look_again()
         pixels = self.read_image(image)
         with evaluation_mode(self._towers.model):
             (side,) = self._image_sides(pixels, [self._image_layer])
@@ -272,8 +299,12 @@ class Explainer:
         ImageError
             If the image cannot be read.
         """
-        pixels = self.read_image(image)
+        self._look_again()
+        return self._refine(texts, self.read_image(image), estimates)
 
+    def _refine(
+        self, texts: Sequence[Factors], pixels: Float[Tensor, "1 3 height width"], estimates: int
+    ) -> Iterator[list[Interactions]]:
         def work() -> Iterator[list[Interactions]]:
             (side,) = self._image_sides(pixels, [self._image_layer])
             yield from self._refine_side(texts, side, estimates)
@@ -282,8 +313,12 @@ class Explainer:
 
     def explain(self, image: ImageLike | Tensor, caption: str) -> Interactions:
         """Return the interactions of a caption and an image; see the function `explain`."""
-        read, pixels = self.read_caption(caption), self.read_image(image)
-        *_, (result,) = self.refine([self.text_factors(read)], pixels)
+        self._look_again()
+        return self._explain(image, caption)
+
+    def _explain(self, image: ImageLike | Tensor, caption: str) -> Interactions:
+        read, pixels = self._read_caption(caption), self.read_image(image)
+        *_, (result,) = self._refine([self._text_factors(read)], pixels, 1)
         return result
 
     def explain_layers(
@@ -295,9 +330,10 @@ class Explainer:
         image_layers: Iterable[LayerName] | None = None,
     ) -> dict[tuple[LayerName, LayerName], Interactions]:
         """Return the interactions at every pair of layers; see the function `explain_layers`."""
+        self._look_again()
         by_text = _layers_of(self._towers.text, text_layers)
         by_image = _layers_of(self._towers.image, image_layers)
-        read, pixels = self.read_caption(caption), self.read_image(image)
+        read, pixels = self._read_caption(caption), self.read_image(image)
         found: dict[tuple[LayerName, LayerName], Interactions] = {}
         with evaluation_mode(self._towers.model):
             texts = [
@@ -371,7 +407,7 @@ class Explainer:
     def fingerprint(self) -> object | None:
         """Return a fingerprint of the model's weights and settings; None if changes cannot be detected."""
         with evaluation_mode(self._towers.model):
-            return fingerprint(self._towers.model)
+            return fingerprint(self._towers.model.modules())
 
     def __repr__(self) -> str:
         return (
@@ -481,7 +517,7 @@ def explain(
     >>> result.values.shape
     (5, 12, 12)
     """
-    return Explainer(model, **options).explain(image, caption)
+    return Explainer(model, **options)._explain(image, caption)
 
 
 def explain_layers(

@@ -12,10 +12,12 @@ from torch.nn import functional as F
 
 from ..inputs.caption import Caption
 from ..models.activation_cache import cached_activations
+from ..models.fingerprint import Fingerprint
+from ..models.shortcuts import agrees
 from ..models.tower import Tower
 from ..models.towers import Towers
 from ..paths.autograd import CutPath, Path
-from ..paths.cut import Activation, Cut, Layer, read_activations
+from ..paths.cut import FAULTS, Activation, Cut, Layer, embedding_of, is_out_of_memory, read_activations
 from ..paths.last_block import LastBlockPath
 from ..results.rows import Grid, Rows
 
@@ -51,7 +53,7 @@ class Side:
     row_index: Int[Tensor, " tokens"]
     rows: Rows
     run: Callable[[Tensor], Tensor]
-    differentiable: Callable[[], Callable[[Tensor], Tensor]]
+    differentiable: Callable[[], Cut]
     last_block_path: Callable[[Tensor], Path] | None
 
     def path(self, reference: Float[Tensor, "tokens width"] | None = None) -> Path:
@@ -59,7 +61,8 @@ class Side:
         start = self.reference if reference is None else reference
         if self.last_block_path is not None:
             return self.last_block_path(start)
-        return CutPath(self.differentiable(), start, self.tokens, self.row_index)
+        cut = self.differentiable()
+        return CutPath(cut, start, self.tokens, self.row_index, cut.held)
 
     def embed_masked(self, present: Bool[Tensor, "masks tokens"]) -> Float[Tensor, "masks embed"]:
         """Return unit embeddings of the side with the reference's tokens in place of those not `present`."""
@@ -73,12 +76,20 @@ def text_sides(
     """Return the caption at each of `layers`, from one pass; `reference` is ids of its length."""
     # Clones: what was made in a mode of the caller's may be of no use to autograd.
     ids = caption.ids.clone()
+    tower = towers.text
     sides = []
-    for at in read_activations(layers, towers.text.encode, torch.stack([ids, reference])):
+    for at in read_activations(layers, tower.encode, torch.stack([ids, reference])):
         tokens, start = at.tokens
-        # An own model may append tokens that its DualEncoder does not tell of.
-        read = caption.with_appended(len(tokens) - len(caption.row_index))
-        sides.append(_side(towers, "text", ids[None], at, tokens, start, read.row_index.clone(), read.rows))
+        if tower.trimmed and len(tokens) == tower.context_length:
+            kept, read = len(ids), caption
+            inputs = F.pad(ids, (0, tower.context_length - len(ids)))
+        else:
+            # An own model may append tokens that its DualEncoder does not tell of.
+            inputs, kept, read = ids, len(tokens), caption.with_appended(len(tokens) - len(caption.row_index))
+        rows, row_index = read.rows, read.row_index.clone()
+        sides.append(
+            _side(towers, "text", tower.state, inputs[None], at, tokens, start[:kept], row_index, rows)
+        )
     return sides
 
 
@@ -91,16 +102,20 @@ def image_sides(
     """Return the image at each of `layers`, from one pass or the cache."""
     tower = towers.image
     sides = []
-    for at, start in zip(*cached_activations(tower, layers, pixels, reference), strict=True):
+    activations, state = cached_activations(tower, layers, pixels, reference)
+    for at, start in zip(*activations, strict=True):
         (tokens,), count = at.tokens, at.tokens.shape[1]
         grid = Grid(*tower.locate_patches(at.layer, at.layout, count, pixels))
-        sides.append(_side(towers, "image", pixels, at, tokens, start.tokens[0], torch.arange(count), grid))
+        sides.append(
+            _side(towers, "image", state, pixels, at, tokens, start.tokens[0], torch.arange(count), grid)
+        )
     return sides
 
 
 def _side(
     towers: Towers,
     name: str,
+    state: Fingerprint | None,
     inputs: Tensor,
     at: Activation,
     tokens: Float[Tensor, "tokens width"],
@@ -110,20 +125,43 @@ def _side(
 ) -> Side:
     dtype = torch.promote_types(tokens.dtype, torch.float32)  # half is too coarse to differentiate in
     tokens, reference = tokens.to(dtype), reference.to(dtype)
+    tokens, padding = tokens[: len(reference)], tokens[len(reference) :]
     layer, layout = at.layer, at.layout
     tower: Tower = getattr(towers, name)
-    cut = Cut(tower.encode, inputs, layer, layout)
+    rest = padding if len(padding) else None
+    cut = Cut(tower.encode, inputs, layer, layout, rest)
 
-    def differentiable() -> Callable[[Tensor], Tensor]:
-        exact: Tower = getattr(towers.in_dtype(dtype), name)
+    def differentiable() -> Cut:
+        in_dtype = towers.in_dtype(dtype)
+        exact: Tower = in_dtype.text.settled() if name == "text" else in_dtype.image
         same = next(found for found in (*exact.layers, exact.layer("output")) if found.name == layer.name)
-        return Cut(exact.encode, inputs.to(dtype) if inputs.is_floating_point() else inputs, same, layout)
+        exact_inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+        converted = Cut(exact.encode, exact_inputs, same, layout, rest)
+        if in_dtype is not towers and at.tokens.dtype == dtype:
+            # Some parts compute in half precision, and may convert their inputs themselves.
+            try:
+                converted(tokens[None])
+            except FAULTS as error:
+                if is_out_of_memory(error):
+                    raise
+                return cut
+        return converted
 
     def last_block_path(start: Tensor) -> Path:
         assert tower.last_block is not None
         return LastBlockPath(tower.last_block.block(dtype), start, tokens, tower.last_block.row % len(tokens))
 
+    def short() -> Tensor:
+        return last_block_path(reference).embeddings(tokens.new_ones(1))[0]
+
+    def own() -> Tensor:
+        if at.embedding is not None:
+            return at.embedding[0]
+        return embedding_of((tower.own_encode or tower.encode)(inputs))[0]
+
     is_last = layer == tower.layers[-1] and tower.last_block is not None and len(row_index) == len(tokens)
+    if is_last:
+        is_last = agrees(towers.model, f"last block, {name}", state, short, own)
     return Side(
         name=name,
         layer=layer,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -13,16 +14,22 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..inputs.preprocessing import Preprocess
+from ..paths.cut import FAULTS, Layer, embedding_of, is_out_of_memory, read_activations
+from ..paths.evaluation_mode import evaluation_mode
 from ..paths.last_block import LastBlock
+from .as_written import are_as_written, is_as_written
 from .family import Family
+from .fingerprint import Fingerprint, outline
+from .shortcuts import agrees
 from .tower import (
     ImageTower,
     LastBlockSpec,
     TextTower,
     find_blocks,
-    is_as_written,
+    is_plain,
+    is_pointwise,
+    is_pointwise_itself,
     layers_at,
-    method_code,
     module_in,
     weight_in,
 )
@@ -70,16 +77,27 @@ def _image_tower(model: Any) -> ImageTower:
         encode=lambda pixels: model.encode_image(pixels.to(_device(visual), dtype), **options),
         layers=layers_at(model, blocks, channels_last=channels_last),
         last_block=_image_last_block(model, visual),
-        encoder_code=method_code(model, "encode_image"),
+        encoder_code=type(model).encode_image if is_as_written(model, "encode_image") else None,
         size=_image_size(visual),
         patch_size=tuple(first.kernel_size) if is_vit and first is not None else None,  # type: ignore[arg-type]
     )
 
 
-def _image_size(visual: Any) -> tuple[int, int]:
-    """Return height and width in pixels that the tower takes."""
-    size: Any = getattr(visual, "image_size", getattr(visual, "input_resolution", None))
-    return (size, size) if isinstance(size, int) else tuple(size)
+def _image_size(visual: Any) -> tuple[int, int] | None:
+    """Return height and width in pixels that the tower takes; None if it does not say."""
+    # timm's own models note it at the embedding of patches, if it is fixed.
+    holders = (visual, "image_size"), (visual, "input_resolution"), (_patch_embedding(visual), "img_size")
+    for holder, name in holders:
+        size: Any = getattr(holder, name, None)
+        if size is not None:
+            return (size, size) if isinstance(size, int) else tuple(size)
+    return None
+
+
+def _patch_embedding(visual: Any) -> Any:
+    found = getattr(visual, "patch_embed", None)
+    takes_any = getattr(found, "dynamic_img_pad", False) or not getattr(found, "strict_img_size", True)
+    return None if takes_any else found
 
 
 def _image_layers(visual: Any) -> tuple[list[nn.Module], bool]:
@@ -100,7 +118,7 @@ def _image_last_block(model: Any, visual: Any) -> LastBlockSpec | None:
     """Return the last block, if only the class token leaves it and everything is as its library wrote it."""
     if getattr(visual, "attn_pool", None) is not None or getattr(visual, "pool_type", "tok") != "tok":
         return None
-    if not hasattr(visual, "class_embedding") or not is_as_written(model, "encode_image"):
+    if not _is_named(visual, "VisionTransformer") or not is_as_written(model, "encode_image"):
         return None
     return _last_block_spec([visual], visual.transformer, visual.ln_post, visual.proj, row=0)
 
@@ -115,36 +133,162 @@ def _text_tower(model: Any) -> TextTower:
     if not blocks:
         kind = f"{type(text).__module__}.{type(text).__qualname__}"
         raise ModelError(f"no layers were found in the text tower, a {kind}; wrap the model in DualEncoder")
-    # If so, captions are run by `_encode_short` instead of the model's own call.
-    short = (
-        _is_causal(text) and is_as_written(model, "encode_text") and (text is model or is_as_written(text))
-    )
     pad = getattr(getattr(text, "config", None), "pad_token_id", None)
     options = {"normalize": False} if "normalize" in signature(model.encode_text).parameters else {}
+    context = _context_length(text)
 
-    def encode(ids: Tensor) -> object:
-        ids = ids.to(_device(text))
-        return _encode_short(model, text, ids) if short else model.encode_text(ids, **options)
+    def encode_whole(ids: Tensor) -> object:
+        return model.encode_text(ids.to(_device(text)), **options)
+
+    def encode_padded(ids: Tensor) -> object:
+        return encode_whole(nn.functional.pad(ids, (0, context - ids.shape[1])))
+
+    def encode_short(ids: Tensor) -> object:
+        return _encode_short(model, text, ids.to(_device(text)))
 
     def end_of(ids: Tensor) -> int:
         if pad is not None:
             return int((ids != pad).nonzero().max())
         return int(_is_end(text, ids).argmax())
 
-    return TextTower(
+    layers = layers_at(model, blocks)
+    tower = TextTower(
         side="text",
         root=text,
-        encode=encode,
-        layers=layers_at(model, blocks),
-        last_block=_last_block_spec([text], text.transformer, text.ln_final, text.text_projection, -1)
-        if short
-        else None,
-        context_length=int(getattr(text, "context_length", 77)),
+        encode=encode_whole,
+        layers=layers,
+        context_length=context,
         vocabulary=vocabulary,
-        padded=not short and pad is None,
+        padded=pad is None,
         appended=int(getattr(text, "cls_emb", None) is not None),
         end_of=end_of,
     )
+
+    def settle() -> TextTower:
+        modules = _text_modules(model, text)
+        state = outline(modules)
+        can_be_short = state is not None and _can_be_short(model, modules)
+        if can_be_short and _agrees_on_captions(model, text, context, state, encode_short, encode_padded):
+            last_block = _last_block_spec(
+                [text], text.transformer, text.ln_final, text.text_projection, row=-1
+            )
+            changes: dict[str, Any] = {"encode": encode_short, "last_block": last_block}
+        elif _ignores_padding(model, text, context, state, layers[0], encode_padded):
+            changes = {"encode": encode_padded, "trimmed": True}
+        else:
+            changes = {}
+        if changes:
+            changes |= {"own_encode": encode_padded, "padded": False}
+        return replace(tower, settle=None, state=state, **changes)
+
+    return replace(tower, settle=settle) if _is_causal(text) else tower
+
+
+def _context_length(text: Any) -> int:
+    """Return the largest number of tokens in a caption."""
+    # mT5 and its like have no positions of their own, and say 0. They were trained on this many tokens.
+    return int(getattr(text, "context_length", 77)) or 512
+
+
+def _can_be_short(model: Any, modules: Iterable[nn.Module]) -> bool:
+    """Return whether `_encode_short` does what the model's own call does, as far as can be seen.
+
+    That every module runs its library's own code was seen already, when their outline was taken.
+    """
+    return is_as_written(model, "encode_text") and all(
+        is_plain(module) and (_is_of_blocks(module) or is_pointwise_itself(module))
+        for module in modules
+        if not _is_named(module, "CLIP", "TextTransformer", "CustomTextCLIP")
+    )
+
+
+def _text_modules(model: Any, text: Any) -> list[nn.Module]:
+    """Return all modules that a caption runs through, and those that hold them."""
+    if text is not model:
+        return [model, *text.modules()]
+    images = set(model.visual.modules())
+    return [module for module in model.modules() if module not in images]
+
+
+_OF_BLOCKS = ("Transformer", "CustomTransformer", "ResidualAttentionBlock", "CustomResidualAttentionBlock")
+
+
+def _is_of_blocks(module: nn.Module) -> bool:
+    """Return whether a module is one that holds, or is, a transformer of CLIP, or its attention."""
+    torch_own = (nn.ModuleList, nn.Sequential, nn.MultiheadAttention, nn.Embedding)
+    out_proj = nn.modules.linear.NonDynamicallyQuantizableLinear
+    return type(module) in (*torch_own, out_proj) or _is_named(module, *_OF_BLOCKS, "Attention")
+
+
+_MODULES = ("open_clip.transformer", "open_clip.model", "clip.model")
+
+
+def _is_named(module: nn.Module, *names: str) -> bool:
+    """Return whether a module is of one of open_clip's or OpenAI's classes of these names."""
+    kind = type(module)
+    return kind.__name__ in names and kind.__module__ in _MODULES
+
+
+def _agrees_on_captions(
+    model: Any,
+    text: Any,
+    context: int,
+    state: Fingerprint | None,
+    short: Callable[[Tensor], object],
+    padded: Callable[[Tensor], object],
+) -> bool:
+    """Return whether two ways to run captions give the same embedding of a caption that is none."""
+    ids = _stand_in(text, min(8, context))
+
+    def embedding_by(encode: Callable[[Tensor], object]) -> Callable[[], Tensor]:
+        return lambda: _embed(model, encode, ids[None])
+
+    return agrees(model, "captions", state, embedding_by(short), embedding_by(padded))
+
+
+def _ignores_padding(
+    model: Any,
+    text: Any,
+    context: int,
+    state: Fingerprint | None,
+    layer: Layer,
+    encode: Callable[[Tensor], object],
+) -> bool:
+    """Return whether what follows a caption makes no difference, whatever was put into the tower."""
+    captions = [_stand_in(text, length) for length in (min(8, context), context // 2 + 1)]
+    end = int(captions[0][-1])
+
+    def embedding_with(padding: int) -> Callable[[], Tensor]:
+        padded = [nn.functional.pad(ids, (0, context - len(ids)), value=padding) for ids in captions]
+        return lambda: _embed(model, encode, torch.stack(padded))
+
+    def count() -> int:
+        with evaluation_mode(model):
+            (at,) = read_activations([layer], encode, captions[0][None])
+        return at.tokens.shape[1]
+
+    try:
+        fits = count() == context
+    except FAULTS as error:
+        if is_out_of_memory(error):
+            raise
+        return False
+    other = 1 if end != 1 else 2
+    return fits and agrees(model, "padding", state, embedding_with(0), embedding_with(other), 1e-6)
+
+
+def _embed(model: nn.Module, encode: Callable[[Tensor], object], ids: Tensor) -> Tensor:
+    with evaluation_mode(model):
+        return embedding_of(encode(ids))
+
+
+def _stand_in(text: Any, length: int) -> Tensor:
+    """Return the ids of a caption that is none, with the token that the tower pools at its end."""
+    vocabulary = text.token_embedding.num_embeddings
+    end = getattr(text, "eos_id", getattr(text, "text_eos_id", None)) if _pool_of(text) == "eos" else None
+    end = vocabulary - 1 if end is None else end
+    words = 1 + torch.arange(length - 1) * 7919 % (vocabulary - 2)
+    return torch.cat([torch.where(words == end, 0, words), torch.tensor([end])])
 
 
 def _pool_of(text: Any) -> str:
@@ -228,14 +372,18 @@ def _last_block_spec(
     block = transformer.resblocks[-1]
     attn: Any = getattr(block, "attn", None)
     ln_1 = getattr(block, "ln_1", None)
-    if not isinstance(attn, nn.MultiheadAttention) or not isinstance(ln_1, nn.LayerNorm):
+    if type(attn) is not nn.MultiheadAttention or not isinstance(ln_1, nn.LayerNorm):
         return None
-    replaced = [*callers, transformer, transformer.resblocks, block, attn, attn.out_proj, ln_1]
-    if not all(map(is_as_written, replaced)):
+    tail = [block.ln_2, block.mlp, norm, *(getattr(block, name, nn.Identity()) for name in ("ls_1", "ls_2"))]
+    tail += [projection] if isinstance(projection, nn.Module) else []
+    replaced = [*callers, transformer, transformer.resblocks, *block.modules(), norm, *tail[3:]]
+    if not are_as_written(replaced) or not all(map(is_plain, replaced)):
+        return None
+    if not all(map(is_pointwise, [ln_1, *tail])) or ln_1.weight is None:
         return None
     # torch's attention keeps its projections apart if widths differ, and may append a key of its own.
     unusual = [attn.in_proj_weight is None, attn.bias_k is not None, attn.add_zero_attn]
-    if type(block).__name__ != "ResidualAttentionBlock" or any(unusual):
+    if not _is_named(block, "ResidualAttentionBlock") or hasattr(block, "ln_1_kv") or any(unusual):
         return None
     return LastBlockSpec(
         lambda dtype: _last_block(block, _embedding_of_row(norm, projection, dtype), dtype), row

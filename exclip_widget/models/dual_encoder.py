@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError, ParameterError
 from ..paths.cut import Layer
+from .as_written import is_as_written
 from .family import Family
 from .tower import ImageTower, TextTower
 
@@ -104,7 +105,7 @@ class DualEncoder:
                 root=self.model,
                 encode=lambda pixels: self._encode_image(pixels.to(example)),
                 layers=self._image_layers,
-                encoder_code=self._encode_image,
+                encoder_code=_code_of(self._encode_image, self.model),
                 size=None,
                 grid=self._grid,
                 extra_tokens=self._extra_tokens,
@@ -124,6 +125,13 @@ class DualEncoderFamily(Family):
     def towers(self, model: DualEncoder) -> tuple[TextTower, ImageTower]:
         """Return the model's text and image tower."""
         return model.towers()
+
+
+def _code_of(encode: Encode, model: nn.Module) -> object:
+    """Return a method of the model that is its library's own; None for what may read anything else."""
+    name = getattr(encode, "__name__", "")
+    own = getattr(encode, "__self__", None) is model and is_as_written(model, name)
+    return encode if own else None
 
 
 def _layers(model: nn.Module, name: str, paths: Sequence[str], channels_last: bool) -> tuple[Layer, ...]:

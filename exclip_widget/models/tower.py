@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..errors import ModelError, ParameterError
 from ..paths.cut import Layer, TokenLayout, infer_grid
 from ..paths.last_block import LastBlock
+from .fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,11 @@ class Tower:
     layers : tuple of Layer
         Where it can be cut, from the first to the last.
     last_block : LastBlockSpec or None
-        Its last block, if `LastBlockPath` is known to compute the same.
+        Its last block, if all of it is as its library wrote it. `LastBlockPath` then computes the same.
+    own_encode : callable or None
+        The library's own call on inputs in full, if `encode` is shorter.
+    state : tuple or None
+        Outline of the modules that `encode` runs, if it was taken with the tower.
     encoder_code : object
         Identifies the code that `encode` runs. Activations may be cached for as long as it stays equal;
         None forbids caching.
@@ -59,6 +64,8 @@ class Tower:
     encode: Callable[[Tensor], object]
     layers: tuple[Layer, ...]
     last_block: LastBlockSpec | None = None
+    own_encode: Callable[[Tensor], object] | None = None
+    state: Fingerprint | None = None
     encoder_code: object = None
 
     def layer(self, which: object) -> Layer:
@@ -155,22 +162,31 @@ class TextTower(Tower):
         Number of token ids.
     padded : bool
         Whether captions must be padded to the context, and the tower reads the padding.
+    trimmed : bool
+        Whether the tower runs on padding that it does not read. Its layers then hold more tokens than the
+        caption, and those that follow the caption's change nothing.
     appended : int
         Number of tokens that the tower itself appends to a caption, such as a class token.
     end_of : callable
         From ids, (ids,), to the index of the last one that counts. For towers that are not padded.
+    settle : callable or None
+        Returns this tower as it may be run in less than a full pass, after asking the model; see `settled`.
     """
 
     context_length: int
     vocabulary: int
     padded: bool
+    trimmed: bool = False
     appended: int = 0
     end_of: Callable[[Int[Tensor, " ids"]], int]
+    settle: Callable[[], TextTower] | None = None
 
+    def settled(self) -> TextTower:
+        """Return the tower as it runs captions: in full, or at their own length if that is the same.
 
-def method_code(model: nn.Module, method: str) -> object:
-    """Return the function that a method of the model runs; None if the instance has one of its own."""
-    return None if method in vars(model) else getattr(type(model), method)
+        Runs the model, once for each of its states.
+        """
+        return self if self.settle is None else self.settle()
 
 
 def find_blocks(module: nn.Module) -> list[nn.Module]:
@@ -189,16 +205,47 @@ def layers_at(model: nn.Module, modules: Any, *, channels_last: bool = False) ->
     return tuple(Layer(names[id(module)], module, channels_last=channels_last) for module in modules)
 
 
-def is_as_written(module: nn.Module, method: str = "forward") -> bool:
-    """Return whether a module runs its library's own code: no hooks, no patches, no subclass of a user."""
-    function = getattr(type(module), method, None)
-    library = getattr(function, "__module__", "").partition(".")[0]
-    hooks = module._forward_hooks or module._forward_pre_hooks
-    return not hooks and method not in vars(module) and library in LIBRARIES
+def is_plain(module: nn.Module) -> bool:
+    """Return whether the weights of a module itself are of torch's own types."""
+    return all(
+        weight is None or type(weight) in (nn.Parameter, Tensor) for weight in module._parameters.values()
+    )
 
 
-LIBRARIES = ("torch", "open_clip", "clip", "timm", "transformers")
-"""Packages whose own modules are known."""
+def is_pointwise(module: nn.Module) -> bool:
+    """Return whether a module is known to treat every token alone, and as code by hand expects it."""
+    return all(map(is_pointwise_itself, module.modules()))
+
+
+def is_pointwise_itself(module: nn.Module) -> bool:
+    """Return whether a module treats every token alone, if all those in it do."""
+    kind = type(module)
+    return kind in _POINTWISE or (kind.__module__, kind.__name__) in _POINTWISE_BY_NAME
+
+
+_POINTWISE = {
+    *(nn.Linear, nn.LayerNorm, nn.Identity, nn.Dropout, nn.Sequential),
+    *(nn.GELU, nn.SiLU, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.Mish, nn.Softplus),
+    *(nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Softsign, nn.LogSigmoid),
+}
+
+_POINTWISE_BY_NAME = {
+    *(("open_clip.transformer", name) for name in ("LayerNorm", "LayerNormFp32", "QuickGELU", "LayerScale")),
+    *(("clip.model", name) for name in ("LayerNorm", "QuickGELU")),
+    ("transformers.models.clip.modeling_clip", "CLIPMLP"),
+    *(
+        ("transformers.activations", name)
+        for name in (
+            "QuickGELUActivation",
+            "GELUActivation",
+            "NewGELUActivation",
+            "FastGELUActivation",
+            "PytorchGELUTanh",
+            "GELUTanh",
+            "SiLUActivation",
+        )
+    ),
+}
 
 
 def module_in(module: nn.Module, dtype: torch.dtype) -> Any:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from ..errors import ModelError
+from ..errors import ExclipError, ModelError
 from ..inputs.preprocessing import Preprocess
 from ..inputs.tokenizers import Tokenizer
+from ..paths.cut import FAULTS, Layer, is_out_of_memory
 from .clip_family import ClipFamily
 from .dual_encoder import DualEncoder, DualEncoderFamily
 from .family import Family
+from .fingerprint import Fingerprint, outline
 from .tower import ImageTower, TextTower, computes_in
 from .transformers_family import TransformersFamily
 
@@ -36,6 +39,8 @@ class Towers:
         Its family.
     text, image : TextTower and ImageTower
         Its towers.
+    state : tuple or None
+        Outline of the model when they were found; None if it was not taken, or misses changes.
     """
 
     source: Any
@@ -43,6 +48,18 @@ class Towers:
     family: Family
     text: TextTower
     image: ImageTower
+    state: Fingerprint | None = None
+
+    def found_again(self) -> Towers:
+        """Return the towers of the model as it is now: these, if nothing about it has changed."""
+        state = outline(self.model.modules())
+        if state is not None and state == self.state:
+            return self
+        return replace(find_towers(self.source), state=state)
+
+    def settled(self) -> Towers:
+        """Return the towers with the text tower as it runs captions; see `TextTower.settled`."""
+        return replace(self, text=self.text.settled())
 
     def preprocess(self) -> Preprocess:
         """Return the model's own preprocessing; see `Family.preprocess`."""
@@ -81,25 +98,31 @@ class Towers:
             raise ModelError(
                 f"an own model must compute in {dtype} to be differentiated; see model.to({dtype})"
             )
-        return find_towers(copy.deepcopy(self.model).to(dtype))
+        try:
+            return find_towers(copy.deepcopy(self.model).to(dtype))
+        except FAULTS as error:
+            if isinstance(error, ExclipError) or is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"model does not compute in {dtype} throughout, and cannot be copied to be differentiated "
+                f"({type(error).__name__}: {error!s:.100}); pass model.to({dtype})"
+            ) from error
 
 
 def find_towers(model: Any) -> Towers:
     """Return the text and the image tower of a model of any known family.
 
-    A model wrapped by `torch.compile` or `DataParallel` is unwrapped.
+    A model is taken out of wrappers that add nothing to how it embeds: see `unwrap`.
 
     Raises
     ------
     ModelError
         If the model is of no known family, or in a state that cannot be explained.
     """
-    model = _unwrapped(model)
-    family = next((family for family in FAMILIES if family.recognises(model)), None)
+    model = unwrap(model)
+    family = _family_of(model)
     if family is None:
-        kind = f"{type(model).__module__}.{type(model).__qualname__}".removeprefix("builtins.")
-        known = ", or ".join(other.models for other in FAMILIES if not isinstance(other, DualEncoderFamily))
-        raise ModelError(f"model is of kind {kind}; expected {known}; wrap any other in DualEncoder")
+        raise ModelError(_not_known(model))
     module = model.model if isinstance(model, DualEncoder) else model
     if isinstance(module, torch.jit.ScriptModule):
         raise ModelError("model is a TorchScript archive; load it with clip.load(..., jit=False)")
@@ -107,14 +130,100 @@ def find_towers(model: Any) -> Towers:
     if len(devices) > 1 or torch.device("meta") in devices:
         found = ", ".join(sorted(map(str, devices)))
         raise ModelError(f"model is on {found}; expected all of it on one device with real weights")
-    return Towers(model, module, family, *family.towers(model))
+    try:
+        text, image = family.towers(model)
+    except FAULTS as error:
+        if isinstance(error, ExclipError) or is_out_of_memory(error):
+            raise
+        _require_python(module, [])
+        kind = f"{type(model).__module__}.{type(model).__qualname__}"
+        told = next(iter(str(error).strip().splitlines()), "")
+        raise ModelError(
+            f"model is of kind {kind}, but not built like {family.models} ({type(error).__name__}: "
+            f"{told:.200}); wrap it in DualEncoder"
+        ) from error
+    _require_python(module, [*text.layers, *image.layers])
+    return Towers(model, module, family, text, image)
 
 
-def _unwrapped(model: Any) -> Any:
-    while True:
-        if isinstance(model, nn.Module) and hasattr(model, "_orig_mod"):
-            model = model._orig_mod
-        elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        else:
-            return model
+def _family_of(model: Any) -> Family | None:
+    return next((family for family in FAMILIES if family.recognises(model)), None)
+
+
+def _not_known(model: Any) -> str:
+    """Say what was expected of a model, and which of its modules is that, if there is one."""
+    kind = f"{type(model).__module__}.{type(model).__qualname__}".removeprefix("builtins.")
+    known = ", or ".join(other.models for other in FAMILIES if not isinstance(other, DualEncoderFamily))
+    inside = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    holder = next((name for name, part in inside.items() if name and _family_of(unwrap(part))), None)
+    if holder is not None:
+        return (
+            f"model is of kind {kind}, which holds a {type(inside[holder]).__name__}; expected {known}; "
+            f"pass model.get_submodule({holder!r}), or wrap the whole in DualEncoder"
+        )
+    return f"model is of kind {kind}; expected {known}; wrap any other in DualEncoder"
+
+
+def _require_python(model: nn.Module, layers: Sequence[Layer]) -> None:
+    """Refuse a model of which a part that holds layers, or may, was compiled by TorchScript.
+
+    Raises
+    ------
+    ModelError
+        If there is such a part: it runs without the hooks that cut it.
+    """
+    for name, part in model.named_modules():
+        if not isinstance(part, torch.jit.ScriptModule):
+            continue
+        if not layers or any(layer.name.startswith(f"{name}.") for layer in layers):
+            raise ModelError(
+                f"module {name!r} was scripted or traced, and cannot be cut into layers; pass the model "
+                "as it was before torch.jit.script or torch.jit.trace"
+            )
+
+
+def unwrap(model: Any) -> Any:
+    """Return a model without wrappers that pass on its own encoders.
+
+    These are those of `torch.compile`, of PEFT, of sentence-transformers, and all that hold the model as
+    their only module, named `module`, or pass on what they do not have themselves, as those of data
+    parallelism and of weight averaging do.
+    """
+    while isinstance(model, nn.Module) and not isinstance(model, torch.jit.ScriptModule):
+        inner = _held_by(model)
+        if inner is None or inner is model:
+            break
+        model = inner
+    return model
+
+
+def _held_by(wrapper: nn.Module) -> nn.Module | None:
+    """Return the model inside a wrapper; None if it is none."""
+    modules = wrapper._modules
+    if "_orig_mod" in modules:
+        return modules["_orig_mod"]
+    if type(wrapper).__module__.startswith("peft.") and hasattr(wrapper, "get_base_model"):
+        base: nn.Module = cast(Any, wrapper).get_base_model()
+        return base
+    if set(modules) in ({"module"}, {"_fsdp_wrapped_module"}, {"_checkpoint_wrapped_module"}):
+        return next(iter(modules.values()))
+    if _is_sentence_transformer(wrapper):
+        return _held_by_sentence_transformer(wrapper)
+    for method in ("encode_image", "get_image_features"):
+        if not hasattr(type(wrapper), method) and method not in vars(wrapper):
+            # Whoever passes on what is not its own names the owner of the method that comes back.
+            owner = getattr(getattr(wrapper, method, None), "__self__", None)
+            if isinstance(owner, nn.Module):
+                return owner
+    return None
+
+
+def _is_sentence_transformer(wrapper: nn.Module) -> bool:
+    return any(kind.__module__.startswith("sentence_transformers.") for kind in type(wrapper).__mro__)
+
+
+def _held_by_sentence_transformer(wrapper: nn.Module) -> nn.Module | None:
+    """Return the model of transformers in a pipeline, if nothing else in it changes an embedding."""
+    rest = [part for part in wrapper._modules.values() if part is not None]
+    rest = [part for part in rest if type(part).__name__ != "Normalize"]  # a cosine does not feel it
+    return rest[0] if len(rest) == 1 else None

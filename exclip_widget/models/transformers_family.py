@@ -14,15 +14,17 @@ from ..inputs.preprocessing import Preprocess
 from ..inputs.tokenizers import Tokenizer
 from ..paths.cut import embedding_of
 from ..paths.last_block import LastBlock
+from .as_written import are_as_written, is_as_written
 from .family import Family
+from .fingerprint import outline
 from .tower import (
     ImageTower,
     LastBlockSpec,
     TextTower,
     find_blocks,
-    is_as_written,
+    is_plain,
+    is_pointwise,
     layers_at,
-    method_code,
     module_in,
     weight_in,
 )
@@ -81,16 +83,18 @@ def _text_tower(model: Any) -> TextTower:
         old = config.eos_token_id in (None, 2)
         return int(ids.argmax() if old else (ids == config.eos_token_id).int().argmax())
 
+    last_block = (
+        _last_block_spec(model, "get_text_features", text, text.final_layer_norm, model.text_projection, -1)
+        if is_clip
+        else None
+    )
     return TextTower(
         side="text",
         root=text,
         encode=encode,
         layers=layers_at(model, blocks),
-        last_block=_last_block_spec(
-            model, "get_text_features", text, text.final_layer_norm, model.text_projection, -1
-        )
-        if is_clip
-        else None,
+        last_block=last_block,
+        state=outline(text.modules()) if last_block else None,
         context_length=config.max_position_embeddings,
         vocabulary=config.vocab_size,
         padded=not is_clip,  # SigLIP pools its last position, whatever stands there
@@ -118,7 +122,7 @@ def _image_tower(model: Any) -> ImageTower:
         )
         if is_clip
         else None,
-        encoder_code=method_code(model, "get_image_features"),
+        encoder_code=type(model).get_image_features if is_as_written(model, "get_image_features") else None,
         size=size,
         patch_size=(patch, patch),
     )
@@ -163,14 +167,16 @@ def _last_block_spec(
 ) -> LastBlockSpec | None:
     """Return CLIP's last block; None if anything is not as the library wrote it."""
     block: Any = find_blocks(tower)[-1]
-    attn = block.self_attn
-    replaced = [tower, tower.encoder, tower.encoder.layers, block, attn, block.layer_norm1]
-    replaced += [attn.q_proj, attn.k_proj, attn.v_proj, attn.out_proj]
+    if type(block).__name__ != "CLIPEncoderLayer" or type(tower.encoder).__name__ != "CLIPEncoder":
+        return None
+    attn, tail = block.self_attn, [block.layer_norm2, block.mlp, norm, projection]
     projections = (attn.q_proj, attn.k_proj, attn.v_proj, attn.out_proj)
-    plain = (
-        all(type(part) is nn.Linear for part in projections) and type(block).__name__ == "CLIPEncoderLayer"
-    )
-    if not plain or not is_as_written(model, method) or not all(map(is_as_written, replaced)):
+    replaced = [tower, tower.encoder, tower.encoder.layers, *block.modules(), norm, projection]
+    if not is_as_written(model, method) or not are_as_written(replaced):
+        return None
+    if not all(map(is_plain, replaced)) or not all(map(is_pointwise, [block.layer_norm1, *tail])):
+        return None
+    if any(type(part) is not nn.Linear for part in projections) or block.layer_norm1.weight is None:
         return None
     return LastBlockSpec(lambda dtype: _last_block(block, norm, projection, dtype), row)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import ModelError
+from .cut import FAULTS, is_out_of_memory
 from .onednn import fast_products
 
 Nodes: TypeAlias = Float[Tensor, " nodes"]
@@ -46,6 +48,8 @@ class CutPath:
         Where the path starts and ends, (tokens, width).
     row_index : Tensor, optional
         The row that each token belongs to, (tokens,). By default each is a row of its own.
+    held : callable, optional
+        Returns a context in which `run` can be differentiated, if it needs one.
     """
 
     def __init__(
@@ -54,12 +58,16 @@ class CutPath:
         reference: Float[Tensor, "tokens width"],
         tokens: Float[Tensor, "tokens width"],
         row_index: Int[Tensor, " tokens"] | None = None,
+        held: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.run = run
         self.reference = reference
         self.d = tokens - reference
         self.row_index = torch.arange(len(tokens)) if row_index is None else row_index
+        self._held = held
         self._bytes_per_node = 0
+        self._width = 0  # of the embedding, known after the first pass
+        self._is_twice_differentiable: bool | None = None
 
     def bytes_per_node(self, cotangents: int) -> int:
         """Return what autograd keeps of one node, as measured once. Cotangents go one after another."""
@@ -77,12 +85,46 @@ class CutPath:
 
     def integrate_tangents(self, nodes: Nodes, weights: Nodes) -> Float[Tensor, "rows embed"]:
         """Return the factors, by forward mode for each row, or reverse mode for each of `embed`."""
-        with sdpa_kernel(SDPBackend.MATH):  # fused attention cannot be differentiated twice
+        if self._is_twice_differentiable is not False:
+            factors = self._push_forward(nodes, weights)
+            if factors is not None:
+                return factors
+        return self.integrate_cotangents(nodes, weights, torch.eye(self._width).to(self.d)).T
+
+    def integrate_cotangents(
+        self, nodes: Nodes, weights: Nodes, cotangents: Float[Tensor, "cotangents embed"]
+    ) -> Float[Tensor, "cotangents rows"]:
+        """Return the product of `cotangents` with the factors, by a reverse-mode pass for each cotangent."""
+        with self._held(), fast_products():
             x, embedded = self._record(nodes)
-        if self._row_count() > embedded.shape[1]:
-            unit = torch.eye(embedded.shape[1]).to(embedded)
-            return self.integrate_cotangents(nodes, weights, unit).T
-        with torch.enable_grad(), fast_products():
+            try:
+                return torch.stack([self._pull_back(x, embedded, weights, one) for one in cotangents])
+            except FAULTS as error:
+                if is_out_of_memory(error):
+                    raise
+                raise ModelError(_not_differentiable(error)) from error
+
+    def _push_forward(self, nodes: Nodes, weights: Nodes) -> Float[Tensor, "rows embed"] | None:
+        """Return the factors by forward mode; None if reverse mode takes less, or alone is right."""
+        # Fused attention cannot be differentiated twice.
+        with sdpa_kernel(SDPBackend.MATH), self._held(), fast_products():
+            x, embedded = self._record(nodes)
+            if self._row_count() > embedded.shape[1]:
+                return None
+            try:
+                factors = self._by_double_pull_back(x, embedded, weights)
+                if self._is_twice_differentiable is None:
+                    self._is_twice_differentiable = self._is_confirmed(factors, x, embedded, weights)
+            except FAULTS as error:
+                if is_out_of_memory(error):
+                    raise
+                self._is_twice_differentiable = False
+        return factors if self._is_twice_differentiable else None
+
+    def _by_double_pull_back(
+        self, x: Tensor, embedded: Tensor, weights: Nodes
+    ) -> Float[Tensor, "rows embed"]:
+        with torch.enable_grad():
             # The pull-back of a cotangent is linear in it: its derivative pushes tangents forward.
             cotangent = torch.zeros_like(embedded, requires_grad=True)
             pulled = torch.autograd.grad(embedded, x, cotangent, create_graph=True)[0]
@@ -90,18 +132,23 @@ class CutPath:
             factors = [torch.autograd.grad(along, cotangent, retain_graph=True)[0].sum(0) for along in moved]
         return torch.stack(factors)
 
-    def integrate_cotangents(
-        self, nodes: Nodes, weights: Nodes, cotangents: Float[Tensor, "cotangents embed"]
-    ) -> Float[Tensor, "cotangents rows"]:
-        """Return the product of `cotangents` with the factors, by a reverse-mode pass for each cotangent."""
-        x, embedded = self._record(nodes)
-        products = []
-        with fast_products():
-            for cotangent in cotangents:
-                weighted = weights[:, None] * cotangent
-                pulled = torch.autograd.grad(embedded, x, weighted, retain_graph=True)[0]
-                products.append(self._by_row((pulled * self.d).sum((0, 2))))
-        return torch.stack(products)
+    def _is_confirmed(
+        self, factors: Float[Tensor, "rows embed"], x: Tensor, embedded: Tensor, weights: Nodes
+    ) -> bool:
+        """Return whether one pull-back of a random cotangent agrees with the factors.
+
+        If some function on the way can be differentiated once only, its own part of them is missing.
+        """
+        random = torch.randn(embedded.shape[1], generator=torch.Generator().manual_seed(0)).to(embedded)
+        expected = self._pull_back(x, embedded, weights, random)
+        return bool((factors @ random - expected).norm() <= 1e-3 * expected.norm())
+
+    def _pull_back(
+        self, x: Tensor, embedded: Tensor, weights: Nodes, cotangent: Float[Tensor, " embed"]
+    ) -> Float[Tensor, " rows"]:
+        """Return the product of a cotangent with the factors."""
+        pulled = torch.autograd.grad(embedded, x, weights[:, None] * cotangent, retain_graph=True)[0]
+        return self._by_row((pulled * self.d).sum((0, 2)))
 
     def _record(self, nodes: Nodes) -> tuple[Tensor, Tensor]:
         """Return the tokens and embeddings at `nodes`, with the graph between them."""
@@ -113,6 +160,7 @@ class CutPath:
                 "no gradient reaches the layer: the model is quantised, or detaches on the way; "
                 "methods 'similarity' and 'banzhaf' do without"
             )
+        self._width = embedded.shape[1]
         return x, embedded
 
     def _at(self, nodes: Nodes) -> Float[Tensor, "nodes tokens width"]:
@@ -126,16 +174,26 @@ class CutPath:
         return of_tokens.new_zeros(self._row_count()).index_add(0, row_index, of_tokens)
 
 
+def _not_differentiable(error: Exception) -> str:
+    told = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if "reentrant" in told or "not have been used" in told:
+        told = "a checkpoint on the way is reentrant; pass use_reentrant=False to it"
+    return f"the model cannot be differentiated: {told:.200}; methods 'similarity' and 'banzhaf' do without"
+
+
 def _bytes_kept(run: Callable[[Tensor], Tensor], nodes: Tensor) -> int:
     """Return how many bytes autograd keeps of a run on `nodes`, the model's weights included."""
     kept: dict[int, torch.UntypedStorage] = {}
 
-    def note(tensor: Tensor) -> None:
+    def note(tensor: Tensor) -> Tensor | None:
+        if type(tensor) not in (Tensor, nn.Parameter):  # without memory: torch traces an operator's branches
+            return tensor
         # Keeping the tensor would leak: an output that its own graph node holds is never freed. Keeping its
         # storage is enough for no other to take its place before all are counted.
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage
+        return None
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda nothing: nothing):
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda noted: noted):
         run(nodes.detach().requires_grad_())
     return sum(storage.nbytes() for storage in kept.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import ModelError
+from ..errors import ExclipError, ModelError
 from .onednn import fast_products
 
 
@@ -89,19 +89,20 @@ class TokenLayout:
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """The tokens at a layer while a tower runs, and their layout there."""
+    """The tokens at a layer while a tower runs, their layout there, and what the tower gave if it ran on."""
 
     layer: Layer
     tokens: Float[Tensor, "batch tokens width"]
     layout: TokenLayout
+    embedding: Float[Tensor, "batch embed"] | None = None
 
 
 def read_activations(
-    layers: Sequence[Layer], encode: Callable[[Tensor], object], inputs: Tensor
+    layers: Sequence[Layer], encode: Callable[[Tensor], object], inputs: Tensor, *, to_end: bool = False
 ) -> list[Activation]:
     """Return the activations at each of `layers` while `encode` runs on `inputs`, (batch, ...).
 
-    Takes one pass, which ends as soon as all layers were reached.
+    Takes one pass, which ends as soon as all layers were reached, unless it is to go on `to_end`.
 
     Raises
     ------
@@ -109,29 +110,43 @@ def read_activations(
         If a layer is not reached, or holds anything else than tokens or a feature map.
     """
     found: dict[Layer, Tensor] = {}
+    embedding: object = None
 
     def reader_of(layer: Layer) -> Callable[[Tensor], None]:
         def read(native: Tensor) -> None:
             found[layer] = native.clone()  # what follows may write into it
-            if len(found) == len(set(layers)):
+            if len(found) == len(set(layers)) and not to_end:
                 raise _AllFound
 
         return read
 
-    with _hooked({layer: reader_of(layer) for layer in layers}), fast_products(), suppress(_AllFound):
-        encode(inputs)
+    with (
+        _hooked({layer: reader_of(layer) for layer in layers}),
+        fast_products(),
+        suppress(_AllFound),
+        _own_faults("the model's own encoder fails"),
+    ):
+        embedding = embedding_of(encode(inputs)) if to_end else encode(inputs)
     for layer in layers:
         if layer not in found:
             raise ModelError(f"layer {layer.name!r} is never run by the model's encoder")
-    return [_activation(layer, found[layer], len(inputs)) for layer in layers]
+    layouts = {layer: TokenLayout.of(layer, native, len(inputs)) for layer, native in found.items()}
+    unclear = [layer for layer in layouts if found[layer].shape[:2] == (len(inputs), len(inputs))]
+    unclear = [layer for layer in unclear if found[layer].ndim == 3]
+    if unclear:
+        # As many tokens as inputs: one more input tells which axis is which.
+        with suppress(ModelError):
+            for at in read_activations(unclear, encode, torch.cat([inputs, inputs[:1]])):
+                layouts[at.layer] = at.layout
+    ended = embedding if isinstance(embedding, Tensor) and to_end else None
+    return [_activation(layer, found[layer], layouts[layer], ended) for layer in layers]
 
 
-def _activation(layer: Layer, native: Tensor, batch: int) -> Activation:
-    layout = TokenLayout.of(layer, native, batch)
+def _activation(layer: Layer, native: Tensor, layout: TokenLayout, embedding: Tensor | None) -> Activation:
     tokens = layout.tokens(native)
     if not torch.isfinite(tokens).all():
         raise ModelError(f"activations are NaN or infinite at layer {layer.name!r}")
-    return Activation(layer, tokens, layout)
+    return Activation(layer, tokens, layout, embedding)
 
 
 class Cut:
@@ -145,16 +160,27 @@ class Cut:
         One input, (1, ...).
     layer, layout : Layer and TokenLayout
         The layer, and how its tokens are arranged.
+    padding : Tensor, optional
+        Tokens that follow the given ones at the layer, (tokens, width), and always stay as they are.
     """
 
     def __init__(
-        self, encode: Callable[[Tensor], object], inputs: Tensor, layer: Layer, layout: TokenLayout
+        self,
+        encode: Callable[[Tensor], object],
+        inputs: Tensor,
+        layer: Layer,
+        layout: TokenLayout,
+        padding: Float[Tensor, "tokens width"] | None = None,
     ) -> None:
         self._encode = encode
         self._inputs = inputs
         self._layer = layer
         self._layout = layout
+        self._padding = padding
         self._needs_whole_batch = False
+        self._tokens: Tensor | None = None
+        self._runs = 0
+        self._is_held = False
 
     def __call__(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch embed"]:
         """Return the embeddings of `tokens`.
@@ -171,11 +197,12 @@ class Cut:
                 embedding = self._run(self._inputs, tokens)
                 if embedding.ndim == 2 and len(embedding) == batch:
                     return embedding
-            except (RuntimeError, ValueError, IndexError, AssertionError):
-                if batch == 1:
+            except FAULTS as error:
+                if is_out_of_memory(error):
                     raise
             self._needs_whole_batch = True
-        embedding = self._run(self._inputs.expand(batch, *self._inputs.shape[1:]), tokens)
+        with _own_faults(f"the model fails on other activations at layer {self._layer.name!r}"):
+            embedding = self._run(self._inputs.expand(batch, *self._inputs.shape[1:]), tokens)
         if embedding.ndim != 2 or len(embedding) != batch:
             raise ModelError(
                 f"the encoder gave shape {tuple(embedding.shape)} for {batch} inputs; "
@@ -183,19 +210,33 @@ class Cut:
             )
         return embedding
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Run a block in which the last tokens stay at the layer: checkpointed blocks run again backwards."""
+        with _hooked({self._layer: self._replace}):
+            self._is_held = True
+            try:
+                yield
+            finally:
+                self._is_held, self._tokens = False, None
+
     def _run(self, inputs: Tensor, tokens: Float[Tensor, "batch tokens width"]) -> Tensor:
-        runs = 0
-
-        def replace(native: Tensor) -> Tensor:
-            nonlocal runs
-            runs += 1
-            return self._layout.native(tokens).to(native.dtype, copy=True)
-
-        with _hooked({self._layer: replace}), fast_products():
+        if self._padding is not None:
+            following = self._padding.to(tokens).expand(len(tokens), *self._padding.shape)
+            tokens = torch.cat([tokens, following], 1)
+        self._tokens, self._runs = tokens, 0
+        with nullcontext() if self._is_held else _hooked({self._layer: self._replace}), fast_products():
             embedding = embedding_of(self._encode(inputs))
-        if runs != 1:
-            raise ModelError(f"layer {self._layer.name!r} is run {runs} times in one pass; expected once")
+        if self._runs != 1:
+            raise ModelError(
+                f"layer {self._layer.name!r} is run {self._runs} times in one pass; expected once"
+            )
         return embedding
+
+    def _replace(self, native: Tensor) -> Tensor:
+        assert self._tokens is not None
+        self._runs += 1
+        return self._layout.native(self._tokens).to(native.dtype, copy=True)
 
 
 def embedding_of(output: object) -> Tensor:
@@ -216,6 +257,40 @@ def embedding_of(output: object) -> Tensor:
             )
         output = pooled
     return output
+
+
+FAULTS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError)
+"""What code raises that is not made for what it is given."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether torch, or Python, ran out of memory."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    # On the CPU, and by some backends, torch raises no class of its own.
+    told = str(error).lower()
+    return isinstance(error, RuntimeError) and any(part in told for part in _OUT_OF_MEMORY)
+
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+
+
+@contextmanager
+def _own_faults(what: str) -> Iterator[None]:
+    """Run a block of a model's own code, and say so of errors that look as if they were ours.
+
+    Raises
+    ------
+    ModelError
+        If there is one. Others, such as a RuntimeError with which the model says what is wrong, stay.
+    """
+    try:
+        yield
+    except (TypeError, LookupError, AttributeError, AssertionError, NotImplementedError) as error:
+        if isinstance(error, ExclipError):
+            raise
+        told = next(iter(str(error).strip().splitlines()), "")
+        raise ModelError(f"{what}, by {type(error).__name__}: {told:.300}") from error
 
 
 class _AllFound(BaseException):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -30,7 +30,11 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
         yield
 
 
-FORCED = {"training": False, "grad_checkpointing": False, "_compiled_call_impl": None}
+def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return function(*args, **kwargs)
+
+
+FORCED = {"training": False, "grad_checkpointing": False, "_compiled_call_impl": None, "checkpoint_fn": _call}
 """Attributes of modules during a computation: no dropout, no recomputed forward pass, nothing fused."""
 
 

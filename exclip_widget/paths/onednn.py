@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -36,7 +36,14 @@ def _linear(x: Tensor, transposed: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _fits(*factors: Tensor) -> bool:
-    return all(factor.dtype == torch.float32 and factor.is_cpu and factor.numel() for factor in factors)
+    return all(
+        factor.dtype == torch.float32 and factor.is_cpu and factor.numel() and type(factor) in _TENSORS
+        for factor in factors
+    )
+
+
+_TENSORS = (Tensor, nn.Parameter)
+"""Not those without memory, with which torch traces the branches of its higher-order operators."""
 
 
 def _mm(a: Tensor, b: Tensor) -> Tensor:
@@ -55,6 +62,8 @@ _REPLACEMENTS: dict[object, Callable[..., Tensor]] = {_aten.mm.default: _mm, _at
 
 class _ThroughOneDNN(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Replaces products below autograd, so that derivatives profit as well."""
+
+    supports_higher_order_operators = True  # such as torch.cond and flex_attention, which run as they are
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _REPLACEMENTS.get(func, func)(*args, **(kwargs or {}))

@@ -18,7 +18,7 @@ from ..inputs.caption import Caption
 from ..inputs.image import open_image
 from ..inputs.preprocessing import field_of_view
 from ..methods import METHODS, Method
-from ..models.activation_cache import digest
+from ..models.fingerprint import digest
 from .uploads import UploadedFile, decode
 
 CHANGEABLE = ("image", "caption", "foil", "method", "text_layer", "image_layer")

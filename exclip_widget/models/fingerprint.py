@@ -1,0 +1,244 @@
+"""Fingerprints of a module's state: equal only if nothing about it has changed.
+
+All of a module's attributes count, and every byte of its weights: autograd's version counters miss changes
+through `.data` and NumPy, and a sum misses permutations. If a module holds anything that cannot be described,
+or does not run its library's own code, changes cannot be detected, and there is no fingerprint.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+from torch import Tensor, nn
+
+from .as_written import LIBRARIES, are_as_written, is_library_function
+
+Fingerprint = tuple[object, ...]
+
+
+def fingerprint(modules: Iterable[nn.Module]) -> Fingerprint | None:
+    """Return a fingerprint of modules' code, settings and weights; None if changes cannot be detected."""
+    described = _describe(modules)
+    return None if described is None else (described[0], _hash_tensors(described[1]))
+
+
+def outline(modules: Iterable[nn.Module]) -> Fingerprint | None:
+    """Return a fingerprint that reads no weights, and so misses changes that autograd does not count."""
+    described = _describe(modules)
+    if described is None:
+        return None
+    text, tensors = described
+    return text, tuple((tensor.data_ptr(), _version(tensor)) for tensor in tensors)
+
+
+def digest(tensor: Tensor) -> bytes:
+    """Return a hash of a tensor's values, shape and dtype."""
+    whole = tensor.detach().clone(memory_format=torch.contiguous_format)
+    return f"{whole.dtype} {tuple(whole.shape)} ".encode() + _hash_tensors([whole])
+
+
+class _IndescribableError(Exception):
+    """Raised at a value of which changes could not be detected."""
+
+
+def _describe(modules: Iterable[nn.Module]) -> tuple[object, list[Tensor]] | None:
+    """Return a description of all attributes of modules, and the tensors whose bytes belong to it."""
+    modules = list(modules)
+    if not are_as_written(modules):
+        return None
+    describer = _Describer(modules)
+    try:
+        return (_surroundings(), [describer.module(module) for module in modules]), describer.tensors
+    except _IndescribableError:
+        return None
+
+
+def _surroundings() -> object:
+    """Return what changes the results of torch's own functions: modes, precision and backends."""
+    return (
+        tuple(id(torch._C._get_function_stack_at(at)) for at in range(torch._C._len_torch_function_stack())),
+        torch.get_float32_matmul_precision(),
+        torch.get_default_dtype(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.mkldnn.enabled,
+        torch.backends.cudnn.enabled,
+        torch.backends.cudnn.allow_tf32,
+    )
+
+
+# ------------------------------------------------------------------------------------- descriptions
+
+_PLAIN = {type(None), bool, int, str, bytes, torch.dtype, torch.device, torch.memory_format, torch.layout}
+
+_NOT_OF_THE_STATE = {
+    "_modules",  # described by themselves
+    "training",  # explanations are computed in evaluation mode
+    "_compiled_call_impl",  # and without compiled code
+    "_is_full_backward_hook",
+    "_non_persistent_buffers_set",
+    # Hooks of a pass are looked for elsewhere, and others do not run in one.
+    *(name for name in vars(nn.Module()) if "hook" in name),
+}
+
+
+class _Describer:
+    """Describes values such that descriptions are equal only if the values are, and notes their tensors."""
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        self.tensors: list[Tensor] = []
+        self._modules = {id(module) for module in modules}
+        self._objects: dict[int, int] = {}
+
+    def module(self, module: nn.Module) -> object:
+        """Return a description of a module's class and attributes."""
+        children = [(name, id(child)) for name, child in module._modules.items()]
+        return id(module), type(module), children, self._attributes(vars(module), _NOT_OF_THE_STATE)
+
+    def _attributes(self, values: dict[str, Any], without: set[str]) -> object:
+        return [(name, self._value(value)) for name, value in values.items() if name not in without]
+
+    def _value(self, value: Any) -> object:
+        kind = type(value)
+        if kind in _PLAIN:
+            return kind, value
+        if kind in _TENSORS:
+            return self._tensor(value)
+        if isinstance(value, dict):
+            if all(type(key) is str for key in value):
+                return kind, [(key, self._value(held)) for key, held in value.items()]
+            return kind, [(self._value(key), self._value(held)) for key, held in value.items()]
+        if isinstance(value, (tuple, list)):
+            return kind, [self._value(held) for held in value]
+        if isinstance(value, nn.Module):
+            if id(value) in self._modules:
+                return id(value)
+            raise _IndescribableError
+        return self._other(value)
+
+    def _other(self, value: Any) -> object:
+        kind = type(value)
+        if kind in (float, complex):
+            return kind, repr(value)  # NaN is not equal to itself
+        if kind in (set, frozenset):
+            return kind, sorted(map(repr, map(self._value, value)))
+        if isinstance(value, (enum.Enum, torch.Size)):
+            return kind, repr(value)
+        if isinstance(value, type):
+            return value
+        if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
+            return kind, value.dtype.str, value.shape, value.tobytes()
+        if callable(value) and is_library_function(value):
+            return value
+        package = kind.__module__.partition(".")[0]
+        if package not in LIBRARIES or not hasattr(value, "__dict__") or hasattr(kind, "__slots__"):
+            raise _IndescribableError
+        if id(value) in self._objects:
+            return self._objects[id(value)]
+        self._objects[id(value)] = len(self._objects)
+        return kind, self._attributes(vars(value), set())
+
+    def _tensor(self, tensor: Tensor) -> object:
+        if tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_nested:
+            self.tensors.append(tensor)
+            return _layout(tensor)
+        parts = _parts(tensor)
+        self.tensors += parts
+        return tensor.layout, tensor.shape, [_layout(part) for part in parts]
+
+
+_TENSORS = {Tensor, nn.Parameter, getattr(nn, "Buffer", nn.Parameter)}
+
+_SPARSE_PARTS = {
+    torch.sparse_coo: (Tensor._indices, Tensor._values),
+    torch.sparse_csr: (Tensor.crow_indices, Tensor.col_indices, Tensor.values),
+    torch.sparse_bsr: (Tensor.crow_indices, Tensor.col_indices, Tensor.values),
+    torch.sparse_csc: (Tensor.ccol_indices, Tensor.row_indices, Tensor.values),
+    torch.sparse_bsc: (Tensor.ccol_indices, Tensor.row_indices, Tensor.values),
+}
+
+
+def _parts(tensor: Tensor) -> list[Tensor]:
+    """Return the dense tensors that hold all there is of a sparse one."""
+    if tensor.is_quantized or tensor.is_nested or tensor.layout not in _SPARSE_PARTS:
+        raise _IndescribableError
+    return [part(tensor.detach()) for part in _SPARSE_PARTS[tensor.layout]]
+
+
+def _layout(tensor: Tensor) -> tuple[object, ...]:
+    """Return how a dense tensor reads the memory that it holds."""
+    return (
+        tensor.dtype,
+        tensor.device,
+        tensor.shape,
+        tensor.stride(),
+        tensor.storage_offset(),
+        tensor.is_neg() or tensor.is_conj(),
+    )
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
+# ------------------------------------------------------------------------------------------- bytes
+
+_CHUNK = 2**22
+"""Bytes that are hashed at a time."""
+
+
+def _hash_tensors(tensors: list[Tensor]) -> bytes:
+    """Return a hash of all bytes of the storages of dense tensors, in their order."""
+    storages = {}
+    for tensor in tensors:
+        storage = tensor.untyped_storage()
+        if storage.nbytes() and storage.device.type != "meta":
+            storages[storage.data_ptr()] = storage
+    chunks: list[np.ndarray] = []
+    hashes: list[bytes] = []
+    for storage in storages.values():
+        whole = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
+        if whole.is_cpu:
+            memory = whole.numpy()
+            chunks += [memory[at : at + _CHUNK] for at in range(0, len(memory), _CHUNK)]
+        else:
+            hashes.append(_hash_on_device(whole))
+    # Strided between two threads: xxhash lets other threads run, and one alone does not fill the memory bus.
+    threads = 2 if torch.get_num_threads() > 1 and len(chunks) > 8 else 1
+    shares = [chunks[first::threads] for first in range(threads)]
+    hashes += map(_hash_chunks, shares) if threads == 1 else _pool().map(_hash_chunks, shares)
+    return b"".join(hashes)
+
+
+def _hash_chunks(chunks: list[np.ndarray]) -> bytes:
+    state = xxhash.xxh3_128()
+    for chunk in chunks:
+        state.update(chunk.data)
+    return state.digest()
+
+
+_pools: list[ThreadPoolExecutor] = []
+
+
+def _pool() -> ThreadPoolExecutor:
+    if not _pools:
+        _pools.append(ThreadPoolExecutor(2, thread_name_prefix="exclip-hash"))
+    return _pools[0]
+
+
+def _hash_on_device(memory: Tensor) -> bytes:
+    """Return a hash of bytes on an accelerator, computed there: a sum of numbers mixed with their places."""
+    sums = []
+    for chunk in torch.split(memory, 2**26):
+        padded = torch.nn.functional.pad(chunk, (0, -len(chunk) % 4))
+        mixed = padded.view(torch.int32).long()
+        mixed = mixed + 0x9E3779B97F4A7C1 * torch.arange(1, len(mixed) + 1, device=chunk.device)
+        for shift, factor in ((33, -0xAE502812AA7333), (29, -0x3B314601E57A13AD)):
+            mixed = (mixed ^ (mixed >> shift)) * factor
+        sums.append(torch.stack([mixed.sum(), (mixed ^ (mixed >> 32)).sum()]))
+    return torch.stack(sums).cpu().numpy().tobytes()

@@ -1,0 +1,283 @@
+"""The last block's short cut and short captions, on models of which some part is not as its library wrote it.
+
+Values are those of the definition in float64 on a copy of the model, or of a copy without the oddity.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from support.definitions import assert_agree, definition
+from support.oracle import relative_error
+from support.zoo.inputs import scene
+from support.zoo.models import build, inputs_of
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from exclip_widget import Explainer, explain
+
+CAPTION = "a red boat and two dogs"
+IMAGE = Image.fromarray(scene(0))
+Block = open_clip.transformer.ResidualAttentionBlock
+
+
+def assert_defined(model: nn.Module) -> None:
+    found = explain(model, IMAGE, CAPTION, rule="right", steps=3, **inputs_of(model))
+    assert_agree(found, definition(model, IMAGE, CAPTION, rule="right", steps=3), 1e-4)
+
+
+def image_block(model: Any) -> Any:
+    return model.visual.transformer.resblocks[-1]
+
+
+def text_block(model: Any) -> Any:
+    return model.transformer.resblocks[-1]
+
+
+def _values_attend_to_themselves(_self: Any, q_x: Tensor, **_: Any) -> Tensor:
+    return 0.3 * q_x.roll(1, 1) + 0.1 * q_x
+
+
+def _attention(model: Any) -> None:
+    block = image_block(model)
+    block.attention = types.MethodType(_values_attend_to_themselves, block)
+
+
+class _Shift(nn.Module):
+    """An adapter that mixes tokens."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, _, _ = x.shape
+        y: Tensor = self.inner(x)
+        return y + y.roll(1, 1) + 0.1 * batch / batch
+
+
+def _adapter(model: Any) -> None:
+    image_block(model).mlp = _Shift(image_block(model).mlp)
+
+
+def _known_class_that_mixes_tokens(model: Any) -> None:
+    image_block(model).mlp = nn.Sequential(nn.Softmax(1))
+
+
+def _hook_on_tokens(model: Any) -> None:
+    def hook(_: nn.Module, __: object, output: Tensor) -> Tensor:
+        return torch.cat([output[:, :1] * 0, output[:, 1:]], 1)
+
+    image_block(model).mlp.register_forward_hook(hook)
+
+
+def _pre_hook(model: Any) -> None:
+    text_block(model).ln_2.register_forward_pre_hook(lambda _, given: (0.5 * given[0],))
+
+
+def _backward_hook(model: Any) -> None:
+    def halve(_: nn.Module, given: Any, __: Any) -> Any:
+        return tuple(None if one is None else 0.5 * one for one in given)
+
+    image_block(model).mlp.register_full_backward_hook(halve)
+
+
+class _Norm(nn.LayerNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.4 * super().forward(x)
+
+
+def _class_of_an_instance(model: Any) -> None:
+    image_block(model).ln_1.__class__ = _Norm
+
+
+class _Scaled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 1.7 * x
+
+
+def _parametrisation(model: Any) -> None:
+    nn.utils.parametrize.register_parametrization(image_block(model).attn, "in_proj_weight", _Scaled())
+
+
+def _layer_scale_method(model: Any) -> None:
+    image_block(model).ls_1.forward = lambda x: x * torch.linspace(0.2, 2, x.shape[-1])
+
+
+def _global_pool(model: Any) -> None:
+    pool = type(model.visual)._global_pool
+    model.visual._global_pool = lambda x: (pool(model.visual, x)[0] + x[:, 1], x[:, 1:])
+
+
+def _no_affine(model: Any) -> None:
+    width = image_block(model).ln_1.normalized_shape
+    image_block(model).ln_1 = nn.LayerNorm(width, elementwise_affine=False)
+
+
+def _text_embedding_hook(model: Any) -> None:
+    added = torch.linspace(-1, 1, 77)[:, None]
+    model.token_embedding.register_forward_hook(lambda _, __, output: output + added)
+
+
+def _text_block_hook(model: Any) -> None:
+    def drop_last(_: nn.Module, __: object, output: Tensor) -> Tensor:
+        return torch.cat([output[:, :-1], 0 * output[:, -1:]], 1)
+
+    text_block(model).mlp.register_forward_hook(drop_last)
+
+
+CHANGES = [
+    *(_attention, _adapter, _known_class_that_mixes_tokens, _hook_on_tokens, _pre_hook, _backward_hook),
+    *(_class_of_an_instance, _parametrisation, _layer_scale_method, _no_affine),
+    *(_text_embedding_hook, _text_block_hook),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_part_that_is_not_the_librarys_own(change: Callable[[Any], None]) -> None:
+    model = build("plain")
+    change(model)
+    assert_defined(model)
+
+
+def test_a_pool_that_reads_patches() -> None:
+    model = build("plain")
+    _global_pool(model)
+    found = explain(model, IMAGE, CAPTION, **inputs_of(model))
+    inputs = inputs_of(model)
+    with torch.no_grad():
+        text = model.encode_text(inputs["tokenizer"](CAPTION))
+        image = model.encode_image(inputs["preprocess"](IMAGE)[None])
+    assert found.similarity == pytest.approx(float(torch.cosine_similarity(text, image)), abs=1e-5)
+
+
+@contextmanager
+def replaced(holder: Any, name: str, new: Any) -> Iterator[None]:
+    old = vars(holder)[name]
+    setattr(holder, name, new)
+    try:
+        yield
+    finally:
+        setattr(holder, name, old)
+
+
+def _half_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    def half(*args: Any, **kwargs: Any) -> Any:
+        found = function(*args, **kwargs)
+        return (0.5 * found[0], *found[1:]) if isinstance(found, tuple) else 0.5 * found
+
+    return half
+
+
+PATCHES = {
+    "a method of the class": (Block, "attention", _half_of(Block.attention)),
+    "that says it is the original": (
+        *(Block, "attention"),
+        functools.wraps(Block.attention)(_half_of(Block.attention)),
+    ),
+    "a class of torch": (nn.Linear, "forward", _half_of(nn.Linear.forward)),
+    "attention's function": (
+        *(F, "scaled_dot_product_attention"),
+        _half_of(F.scaled_dot_product_attention),
+    ),
+    "another function of torch": (
+        *(F, "multi_head_attention_forward"),
+        _half_of(F.multi_head_attention_forward),
+    ),
+    "the library's pool": (
+        *(open_clip.model, "text_global_pool"),
+        _half_of(open_clip.model.text_global_pool),
+    ),
+}
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_a_patch_anywhere(patch: str) -> None:
+    model = build("plain")
+    plain = explain(model, IMAGE, CAPTION, rule="right", steps=3, **inputs_of(model))
+    with replaced(*PATCHES[patch]):
+        assert_defined(model)
+    again = explain(model, IMAGE, CAPTION, rule="right", steps=3, **inputs_of(model))
+    np.testing.assert_array_equal(again.values, plain.values)
+
+
+def test_other_code_in_a_function_of_the_library() -> None:
+    """Its value does not change by a no-op, nor can a check of values see what is done to the gradient."""
+    model = build("plain")
+    with replaced(Block, "attention", torch.no_grad()(Block.attention)):
+        found = explain(model, IMAGE, CAPTION, **inputs_of(model))
+    assert not found.values.any(), "nothing but the pooled row's residual stream is differentiated"
+
+
+def test_hooks_on_every_module() -> None:
+    model = build("plain")
+
+    def louder(module: nn.Module, _: object, output: Tensor) -> Tensor | None:
+        return 1.3 * output if isinstance(module, nn.GELU) else None
+
+    handle = nn.modules.module.register_module_forward_hook(louder)
+    try:
+        assert_defined(model)
+    finally:
+        handle.remove()
+
+
+def test_what_comes_after_the_explainer_is_seen() -> None:
+    model, changed = build("plain"), build("plain")
+    inputs = inputs_of(model)
+    explainer = Explainer(model, steps=3, **inputs)
+    before = explainer.explain(IMAGE, CAPTION)
+    for one in (model, changed):
+        _attention(one)
+        _pre_hook(one)
+    found = explainer.explain(IMAGE, CAPTION)
+    np.testing.assert_array_equal(found.values, explain(changed, IMAGE, CAPTION, steps=3, **inputs).values)
+    assert relative_error(found.values, before.values) > 1e-2
+
+
+@pytest.mark.parametrize("change", [_pre_hook, _text_embedding_hook, _text_block_hook])
+def test_padding_that_is_not_read_has_no_row(change: Callable[[Any], None]) -> None:
+    model = build("plain")
+    tokens = explain(model, IMAGE, CAPTION, **inputs_of(model)).tokens
+    change(model)
+    for method in ("exclip", "similarity", "gradient", "banzhaf"):
+        assert explain(model, IMAGE, CAPTION, method=method, **inputs_of(model)).tokens == tokens
+
+
+def test_padding_that_is_read_has_a_row() -> None:
+    model = build("plain")
+
+    def mix(_: nn.Module, __: object, output: Tensor) -> Tensor:
+        return output + output.mean(1, keepdim=True)
+
+    text_block(model).mlp.register_forward_hook(mix)
+    found = explain(model, IMAGE, CAPTION, steps=3, rule="right", **inputs_of(model))
+    assert found.tokens[-1] == "<pad>"
+    assert_agree(found, definition(model, IMAGE, CAPTION, rule="right", steps=3), 1e-4)
+
+
+def test_the_librarys_own_pass_runs_once_for_each_state() -> None:
+    """The check costs one pass of each tower, and none from then on."""
+    model = build("plain")
+    explainer = Explainer(model, steps=3, **inputs_of(model))
+    explainer.explain(IMAGE, CAPTION)
+    passes = []
+    with pytest.MonkeyPatch.context() as patch:
+        own = type(model).encode_text
+        patch.setattr("exclip_widget.models.shortcuts._are_equal", lambda *_: passes.append(1) or True)
+        explainer.explain(IMAGE, "another caption")
+        explainer.explain(Image.fromarray(scene(1)), CAPTION)
+        assert not passes
+        text_block(model).ln_2.eps = 0.1
+        explainer.explain(IMAGE, CAPTION)
+        assert passes
+        assert type(model).encode_text is own
