@@ -115,13 +115,17 @@ class Case:
             return None  # the model does not run by itself
         found = self.explained()
         if isinstance(found, str):
-            return None if found.strip() and "\n" not in found else f"a refusal that is no sentence: {found!r}"
+            return (
+                None if found.strip() and "\n" not in found else f"a refusal that is no sentence: {found!r}"
+            )
         dtype = next(self.model.parameters()).dtype
         if not math.isfinite(own):
             return f"similarity {found.similarity}: not finite, and not refused"
         if not abs(own - found.similarity) <= TOLERANCE.get(dtype, 1e-3):
             return f"similarity {found.similarity:.5f}, the model's own {own:.5f}"
-        if found.method == "exclip" and not found.residual <= 0.1:
+        missing = abs(found.total) * found.residual
+        # A total near zero is what large terms leave over: its relative residual says little.
+        if found.method == "exclip" and not (found.residual <= 0.1 or missing <= 0.01):
             return f"residual {found.residual:.3g} with {found.steps} nodes, total {found.total:.3g}"
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from types import FunctionType
 from typing import Any, cast
 
 import torch
@@ -98,6 +99,11 @@ class Towers:
             raise ModelError(
                 f"an own model must compute in {dtype} to be differentiated; see model.to({dtype})"
             )
+        if patch := _patched_by_a_closure(self.model):
+            raise ModelError(
+                f"{patch} is a function of the model's owner, which a copy in {dtype} would still run on the "
+                f"model itself; pass model.to({dtype})"
+            )
         try:
             return find_towers(copy.deepcopy(self.model).to(dtype))
         except FAULTS as error:
@@ -107,6 +113,15 @@ class Towers:
                 f"model does not compute in {dtype} throughout, and cannot be copied to be differentiated "
                 f"({type(error).__name__}: {error!s:.100}); pass model.to({dtype})"
             ) from error
+
+
+def _patched_by_a_closure(model: nn.Module) -> str | None:
+    """Return the path of a method that a closure replaces: copies keep what it is bound to."""
+    for name, module in model.named_modules():
+        for attribute, value in vars(module).items():
+            if isinstance(value, FunctionType) and value.__closure__ and hasattr(type(module), attribute):
+                return f"{name}.{attribute}".lstrip(".")
+    return None
 
 
 def find_towers(model: Any) -> Towers:

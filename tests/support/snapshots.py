@@ -39,7 +39,7 @@ def _module_state(module: nn.Module) -> dict[str, Any]:
         elif isinstance(value, (bool, int, float, str, tuple, type(None))):
             state[name] = value
         elif isinstance(value, Tensor):  # pruning and normed weights make such a one in every pass
-            state[name] = value.detach().numpy().tobytes()
+            state[name] = value.detach().reshape(-1).view(torch.uint8).numpy().tobytes()
         elif isinstance(value, dict):
             state[name] = [(key, id(item)) for key, item in value.items()]
         else:
