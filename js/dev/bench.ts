@@ -2,9 +2,10 @@
  * The page that `npm run bench` drives: the built widget on the largest usual
  * matrix, 77 tokens x 1024 patches, with a clock on every pointer event.
  */
-import type { MockModel as Model } from "../test/mock.ts";
-import { MockModel, payload, png, tokensOf, wholePicture } from "../test/mock.ts";
-import type exclip from "../widget.ts";
+
+import type exclip from "../main.ts";
+import type { MockModel as Model } from "../testing/mock.ts";
+import { MockModel, payload, png, tokensOf, wholePicture } from "../testing/mock.ts";
 
 const [TOKENS, SIDE] = [77, 32];
 

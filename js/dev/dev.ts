@@ -2,8 +2,9 @@
  * The widget on a synthetic picture and matrix, with no kernel. The address
  * chooses what to see: ?theme=dark&tokens=2,3&region=40,41&foil=a+blue+boat&phase=computing
  */
-import { png } from "../test/mock.ts";
-import exclip from "../widget.ts";
+
+import exclip from "../main.ts";
+import { png } from "../testing/mock.ts";
 import { CHOICES, COLUMNS, MockKernel, ROWS } from "./kernel.ts";
 
 const query = new URLSearchParams(location.search);

@@ -3,7 +3,7 @@
  * and matrix. Slow on purpose, so that the way there can be looked at.
  */
 import type { Layer, Pair, Test, ToKernel, Traits } from "../protocol.ts";
-import { MockModel, payload, tokensOf } from "../test/mock.ts";
+import { MockModel, payload, tokensOf } from "../testing/mock.ts";
 
 export const [ROWS, COLUMNS] = [12, 12];
 const FRAMES = 4;

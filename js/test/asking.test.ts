@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 import { userEvent } from "vitest/browser";
+import exclip from "../main.ts";
 import type { ToKernel } from "../protocol.ts";
-import exclip from "../widget.ts";
 import {
   COLUMNS,
   center,
@@ -17,8 +17,8 @@ import {
   sum,
   traits,
   View,
-} from "./harness.ts";
-import { MockModel, tokensOf } from "./mock.ts";
+} from "../testing/harness.ts";
+import { MockModel, tokensOf } from "../testing/mock.ts";
 
 type Asked = Extract<ToKernel, { kind: "ask" }>;
 

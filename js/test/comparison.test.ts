@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { differenceOf, pairsOf, rowsOf, subtract } from "../comparison.ts";
+import { differenceOf, pairsOf, rowsOf, subtract } from "../algebra/alignment.ts";
 import type { Pair, Token } from "../protocol.ts";
-import { tokensOf } from "./mock.ts";
+import { tokensOf } from "../testing/mock.ts";
 
 const spelled = (caption: string) => ({ caption, tokens: tokensOf(caption) });
 const names = ({ caption, tokens }: { caption: string; tokens: readonly Token[] }) =>

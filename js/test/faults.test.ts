@@ -1,7 +1,7 @@
 /** What can go wrong on the way from the kernel, and what a person reads of it. */
 import { describe, expect, it, vi } from "vitest";
 import { userEvent } from "vitest/browser";
-import exclip from "../widget.ts";
+import exclip from "../main.ts";
 import {
   COLUMNS,
   EMPTY,
@@ -13,8 +13,8 @@ import {
   sum,
   traits,
   View,
-} from "./harness.ts";
-import { MockModel, payload, tokensOf, wholePicture } from "./mock.ts";
+} from "../testing/harness.ts";
+import { MockModel, payload, tokensOf, wholePicture } from "../testing/mock.ts";
 
 const SHAPE = [5, ROWS, COLUMNS];
 const begin = (id: number) => ({ kind: "begin", id, shape: SHAPE, frames: 4 });
@@ -306,7 +306,7 @@ describe("a stream", () => {
   });
 
   it("of one frame of 64 MB is taken in chunk by chunk", async () => {
-    const { FrameAssembler } = await import("../stream.ts");
+    const { FrameAssembler } = await import("../state/frames.ts");
     const shape = [256, 256, 256] as const;
     const bytes = 4 * (256 ** 3 + 256);
     const assembler = new FrameAssembler(shape);

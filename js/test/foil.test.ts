@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { userEvent } from "vitest/browser";
 import type { Pair, ToKernel } from "../protocol.ts";
-import type { Look } from "../state.ts";
+import type { Look } from "../state/widget-state.ts";
 import {
   CAPTION,
   COLUMNS,
@@ -14,8 +14,8 @@ import {
   range,
   sum,
   type View,
-} from "./harness.ts";
-import { payload, tokensOf } from "./mock.ts";
+} from "../testing/harness.ts";
+import { payload, tokensOf } from "../testing/mock.ts";
 
 const FOIL = "a blue big boat";
 const ALL = range(PATCHES);

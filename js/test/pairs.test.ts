@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { userEvent } from "vitest/browser";
-import { type Interactions, interactionOf } from "../interactions.ts";
-import { strongestPairs } from "../pairs.ts";
-import { center, click, open, painted } from "./harness.ts";
-import { payload, tokensOf, wholePicture } from "./mock.ts";
+import { type Interactions, interactionOf } from "../algebra/interactions.ts";
+import { strongestPairs } from "../algebra/strongest-pairs.ts";
+import { center, click, open, painted } from "../testing/harness.ts";
+import { payload, tokensOf, wholePicture } from "../testing/mock.ts";
 
 const [ROWS, COLUMNS] = [4, 6];
 

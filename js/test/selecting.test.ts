@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { commands, userEvent } from "vitest/browser";
-import type { Point } from "./drag.command.ts";
+import type { Point } from "../testing/drag.command.ts";
 import {
   COLUMNS,
   center,
@@ -12,8 +12,8 @@ import {
   range,
   sum,
   type View,
-} from "./harness.ts";
-import { payload, tokensOf, wholePicture } from "./mock.ts";
+} from "../testing/harness.ts";
+import { payload, tokensOf, wholePicture } from "../testing/mock.ts";
 
 const button = (view: View, name: string) => {
   const found = view.el.querySelector<HTMLButtonElement>(`button[aria-label="${name}"]`);
@@ -321,7 +321,7 @@ describe("the tools", () => {
 
   it("are each view's own", async () => {
     const { view, widget, model } = await open();
-    const other = await new (await import("./harness.ts")).View(widget, model).settled();
+    const other = await new (await import("../testing/harness.ts")).View(widget, model).settled();
     await press(view, "Lasso");
     expect(pressed(other, "Box")).toBe("true");
   });

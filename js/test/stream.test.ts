@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { readMessage, type Shape } from "../protocol.ts";
-import { decode, FrameAssembler } from "../stream.ts";
-import { payload } from "./mock.ts";
+import { decode, FrameAssembler } from "../state/frames.ts";
+import { payload } from "../testing/mock.ts";
 
 const SHAPE: Shape = [2, 2, 3];
 const VALUES = Array.from({ length: 12 }, (_, i) => i / 8 - 0.5);

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
-import exclip from "../widget.ts";
+import exclip from "../main.ts";
 import {
   COLUMNS,
   click,
@@ -11,8 +11,8 @@ import {
   sum,
   traits,
   View,
-} from "./harness.ts";
-import { MockModel, tokensOf } from "./mock.ts";
+} from "../testing/harness.ts";
+import { MockModel, tokensOf } from "../testing/mock.ts";
 
 const SHAPE = [5, ROWS, COLUMNS];
 const BYTES = 4 * (5 * PATCHES + 5);

@@ -1,0 +1,88 @@
+/** What is computed: the method, and the layers at which the towers are cut. A change asks at once. */
+import { computed, effect } from "@preact/signals-core";
+import type { Layer } from "../protocol.ts";
+import type { WidgetState } from "../state/widget-state.ts";
+import { rove } from "../ui/buttons.ts";
+import { element, give, listenerOf, until } from "../ui/dom.ts";
+import { NO_KERNEL, refusal, saying } from "../ui/message.ts";
+import { scrubber } from "../ui/tick-slider.ts";
+
+const LAYERS = ["image_layer", "text_layer"] as const;
+
+export function controls(state: WidgetState, lifetime: AbortSignal): HTMLElement {
+  const { answered, asking, choices } = state;
+  /** As it was asked for, from the moment it is asked; what was refused is not. */
+  const wanted = <Value>(topic: "method" | "text_layer" | "image_layer", now: Value): Value => {
+    const question = asking.open.value[topic];
+    return question && question.refused === null ? (question.value as Value) : now;
+  };
+
+  const methods = element("div", "exclip-group", { role: "group", "aria-label": "Method" });
+  const layers = LAYERS.map((topic) =>
+    scrubber(
+      {
+        label: topic.replace("_", " "),
+        testid: `exclip-${topic}`,
+        names: computed(() => choices.value?.[`${topic}s`] ?? []),
+        value: computed<Layer>(() => wanted(topic, state.layers[topic].value)),
+        answered,
+        ask: (layer) => asking.ask({ [topic]: layer }),
+      },
+      lifetime,
+    ),
+  );
+  const offline = saying("exclip-offline", "status");
+  const refused = refusal("control");
+  const node = element(
+    "div",
+    "exclip-controls",
+    { "data-testid": "exclip-controls", role: "group", "aria-label": "What is computed" },
+    element("div", "exclip-control", {}, element("span", "exclip-name-of", {}, "method"), methods),
+    ...layers,
+    offline.node,
+    refused.node,
+  );
+
+  const refresh = rove(methods, lifetime);
+  until(
+    lifetime,
+    effect(() => {
+      const buttons = (choices.value?.methods ?? []).map((method) => {
+        const button = element("button", "exclip-tool exclip-text", { type: "button" }, method);
+        button.dataset.method = method;
+        return button;
+      });
+      methods.replaceChildren(...buttons);
+      refresh();
+    }),
+    effect(() => {
+      void choices.value;
+      const method = wanted("method", state.method.value);
+      for (const button of methods.querySelectorAll("button")) {
+        give(button, {
+          "aria-pressed": button.dataset.method === method,
+          "aria-disabled": !answered.value,
+        });
+      }
+    }),
+    effect(() => {
+      node.hidden = choices.value === null;
+      offline.say(
+        answered.value
+          ? null
+          : `${NO_KERNEL}, and none answers: it is busy, or gone (then run the cell again).`,
+      );
+      const why = (["method", ...LAYERS] as const).flatMap(
+        (topic) => asking.open.value[topic]?.refused ?? [],
+      );
+      refused.say(why.join(" "));
+    }),
+  );
+  listenerOf(methods, lifetime)("click", ({ target }) => {
+    const method = (target as HTMLElement).dataset.method;
+    if (method && method !== wanted("method", state.method.peek())) {
+      asking.ask({ method });
+    }
+  });
+  return node;
+}

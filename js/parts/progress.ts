@@ -1,0 +1,80 @@
+/** Where the newest request stands: a thin line and a way out while computing, words after. */
+import { effect } from "@preact/signals-core";
+import type { WidgetState } from "../state/widget-state.ts";
+import { element, give, until } from "../ui/dom.ts";
+import { saying, textButton } from "../ui/message.ts";
+
+const HINT =
+  "Click or drag over words, or over the picture. Shift adds, Alt subtracts, Esc clears.";
+
+export interface ProgressView {
+  line: HTMLElement;
+  status: HTMLElement;
+}
+
+export function progress(state: WidgetState, lifetime: AbortSignal): ProgressView {
+  const bar = element("div", "exclip-progress-bar");
+  const line = element(
+    "div",
+    "exclip-progress",
+    {
+      "data-testid": "exclip-progress",
+      role: "progressbar",
+      "aria-label": "Computing interactions",
+    },
+    bar,
+  );
+  const words = element("span", "exclip-computing", { "data-testid": "exclip-computing" });
+  const cancel = textButton("Cancel", "exclip-cancel", lifetime, state.cancel);
+  cancel.classList.add("exclip-button");
+  const running = element("div", "exclip-running", {}, words, cancel);
+  const hint = element("div", "exclip-hint", {}, HINT);
+  const error = saying("exclip-error", "alert");
+  const notice = saying("exclip-notice", "status");
+  const status = element("div", "exclip-status", {}, running, hint, error.node, notice.node);
+
+  function count(): void {
+    const now = state.progress.value;
+    const fraction = now && now.total > 0 ? Math.min(1, now.done / now.total) : null;
+    const percent = fraction === null ? null : Math.round(100 * fraction);
+    line.classList.toggle("exclip-indeterminate", fraction === null);
+    bar.style.transform = fraction === null ? "" : `scaleX(${fraction})`;
+    const seconds = now?.ends ? Math.ceil((now.ends - performance.now()) / 1000) : 0;
+    const left = seconds > 1 && percent !== 100 ? ` · about ${duration(seconds)} left` : "";
+    const doing = state.stale.value ? "Replacing what is shown…" : "Computing…";
+    words.textContent = percent === null ? doing : `${doing} ${percent} %${left}`;
+    if (percent === null) line.removeAttribute("aria-valuenow");
+    else give(line, { "aria-valuenow": percent });
+  }
+
+  until(
+    lifetime,
+    effect(() => {
+      const { phase, message } = state.status.value;
+      const computing = phase === "computing";
+      line.hidden = !computing;
+      running.hidden = !computing;
+      hint.hidden = computing || !state.interactions.value;
+      error.say(phase === "error" ? message || "The computation failed." : null);
+      const cancelled = state.stale.value
+        ? "Cancelled. What is shown is the result before."
+        : state.interactions.value
+          ? "Cancelled. The last finished step is shown."
+          : "Cancelled.";
+      const said = phase === "cancelled" ? message || cancelled : phase === "idle" ? message : "";
+      notice.say([said, state.notice.value].filter(Boolean).join(" "));
+    }),
+    effect(() => {
+      count();
+      if (state.status.value.phase !== "computing") return;
+      // The time left runs down between two steps too.
+      const clock = setInterval(count, 1000);
+      return () => clearInterval(clock);
+    }),
+  );
+  return { line, status };
+}
+
+function duration(seconds: number): string {
+  return seconds < 100 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
+}

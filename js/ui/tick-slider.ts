@@ -1,0 +1,98 @@
+/** A slider of ticks, one for each layer, which asks while it is moved. */
+import { computed, effect, type ReadonlySignal } from "@preact/signals-core";
+import type { Layer } from "../protocol.ts";
+import { clamp, range } from "../view/number-format.ts";
+import { claim, element, give, listenerOf, until } from "./dom.ts";
+
+export function scrubber(
+  given: {
+    label: string;
+    testid: string;
+    /** Names in order; the output of the last comes after them. */
+    names: ReadonlySignal<readonly string[]>;
+    value: ReadonlySignal<Layer>;
+    answered: ReadonlySignal<boolean>;
+    ask(layer: Layer): void;
+  },
+  lifetime: AbortSignal,
+): HTMLElement {
+  const { label, names, value, answered } = given;
+  const track = element("div", "exclip-scrubber", {
+    "data-testid": given.testid,
+    role: "slider",
+    "aria-label": label,
+    tabindex: "0",
+  });
+  const name = element("span", "exclip-layer");
+  const node = element(
+    "div",
+    "exclip-control",
+    {},
+    element("span", "exclip-name-of", {}, label),
+    track,
+    name,
+  );
+  const last = computed(() => names.value.length);
+  const at = computed(() => (value.value === "output" ? last.value : value.value));
+
+  until(
+    lifetime,
+    effect(() => {
+      const ticks = range(last.value + 1).map((tick) => {
+        const mark = element("span", "exclip-layer-tick");
+        mark.style.left = `${(100 * tick) / Math.max(1, last.value)}%`;
+        mark.classList.toggle("exclip-at", tick === at.value);
+        return mark;
+      });
+      track.replaceChildren(...ticks);
+      const full = names.value[at.value] ?? "output";
+      // Names are paths in the model: their end says which one it is.
+      name.textContent = full.split(".").slice(-2).join(".");
+      name.title = full;
+      give(track, {
+        "aria-valuemax": last.value,
+        "aria-valuenow": at.value,
+        "aria-valuetext": full,
+      });
+    }),
+    effect(() => {
+      give(track, { "aria-disabled": !answered.value });
+    }),
+  );
+
+  function go(tick: number): void {
+    const next = clamp(tick, 0, last.peek());
+    if (next === at.peek() || !answered.peek()) return;
+    given.ask(next === last.peek() ? "output" : next);
+  }
+
+  const on = listenerOf(track, lifetime);
+  const follow = (event: PointerEvent) => {
+    const { left, width } = track.getBoundingClientRect();
+    go(Math.round(((event.clientX - left) / width) * last.peek()));
+  };
+  on("pointerdown", (event) => {
+    if (event.button !== 0 || !answered.peek()) return;
+    track.setPointerCapture(event.pointerId);
+    follow(event);
+  });
+  on("pointermove", (event) => {
+    if (track.hasPointerCapture(event.pointerId)) follow(event);
+  });
+  on("keydown", (event) => {
+    const step = {
+      ArrowRight: 1,
+      ArrowUp: 1,
+      ArrowLeft: -1,
+      ArrowDown: -1,
+      PageUp: 4,
+      PageDown: -4,
+      Home: Number.NEGATIVE_INFINITY,
+      End: Number.POSITIVE_INFINITY,
+    }[event.key];
+    if (step === undefined) return;
+    claim(event);
+    go(at.peek() + step);
+  });
+  return node;
+}
