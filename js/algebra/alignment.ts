@@ -3,7 +3,7 @@
  * difference of their interactions, caption minus foil. Pure functions.
  */
 
-import type { Pair, Token } from "../protocol.ts";
+import type { AlignedRows, Token } from "../protocol.ts";
 import type { Interactions } from "./interactions.ts";
 import type { Selection } from "./selection.ts";
 import { type Word, wordsOf } from "./words.ts";
@@ -14,7 +14,11 @@ export interface Spelled {
 }
 
 /** Per pair, caption minus foil; a row without a counterpart counts alone. */
-export function subtract(a: Interactions, b: Interactions, pairs: readonly Pair[]): Interactions {
+export function subtract(
+  a: Interactions,
+  b: Interactions,
+  pairs: readonly AlignedRows[],
+): Interactions {
   const patches = a.rows * a.columns;
   const values = new Float32Array(pairs.length * patches);
   const cls = new Float32Array(pairs.length);
@@ -35,7 +39,11 @@ export function subtract(a: Interactions, b: Interactions, pairs: readonly Pair[
  * The pairs as tokens of a text of their own: words that both have once,
  * others as "black − brown", "small" (the caption alone) or "− big" (the foil).
  */
-export function differenceOf(caption: Spelled, foil: Spelled, pairs: readonly Pair[]): Spelled {
+export function differenceOf(
+  caption: Spelled,
+  foil: Spelled,
+  pairs: readonly AlignedRows[],
+): Spelled {
   const sides = [caption, foil].map(wordOfRow);
   const groups: { words: [Set<Word>, Set<Word>]; pairs: number[] }[] = [];
   pairs.forEach((pair, index) => {
@@ -80,7 +88,7 @@ function wordOfRow({ caption, tokens }: Spelled): Map<number, Word> {
 }
 
 /** The places in `pairs` of rows of the caption (side 0) or the foil (side 1). */
-export function pairsOf(pairs: readonly Pair[], side: 0 | 1, rows: Selection): number[] {
+export function placesOf(pairs: readonly AlignedRows[], side: 0 | 1, rows: Selection): number[] {
   const wanted = new Set(rows);
   return pairs.flatMap((pair, index) => {
     const row = pair[side];
@@ -89,6 +97,6 @@ export function pairsOf(pairs: readonly Pair[], side: 0 | 1, rows: Selection): n
 }
 
 /** The rows of one side that stand at these places, sorted. */
-export function rowsOf(pairs: readonly Pair[], side: 0 | 1, places: Selection): number[] {
+export function rowsOf(pairs: readonly AlignedRows[], side: 0 | 1, places: Selection): number[] {
   return places.flatMap((place) => pairs[place]?.[side] ?? []).sort((a, b) => a - b);
 }

@@ -1,6 +1,7 @@
 /** A caption edited where it stands: Enter asks, Esc goes back; what is refused says why. */
 import { effect, type ReadonlySignal, signal } from "@preact/signals-core";
-import type { Part, WidgetState } from "../state/widget-state.ts";
+import type { TextName } from "../protocol.ts";
+import type { WidgetState } from "../state/widget-state.ts";
 import { element, give, listenerOf, until } from "../ui/dom.ts";
 import { refusal, saying, textButton } from "../ui/message.ts";
 
@@ -14,14 +15,14 @@ export interface Editor {
 }
 
 export function editor(
-  part: Part,
+  part: TextName,
   name: string,
   state: WidgetState,
   lifetime: AbortSignal,
 ): Editor {
-  const { asking } = state;
+  const { questions } = state;
   const open = signal(false);
-  /** What was asked for and is not answered yet. */
+  /** What was asked for and is not answering yet. */
   let asked: string | null = null;
   let before = "";
   let home: HTMLElement | null = null;
@@ -62,7 +63,7 @@ export function editor(
   }
 
   function close(): void {
-    asking.forget(part);
+    questions.forget(part);
     asked = null;
     // Not taken from where somebody has gone meanwhile; and home is hidden until this is over.
     if (node.matches(":focus-within")) queueMicrotask(() => home?.focus({ preventScroll: true }));
@@ -73,15 +74,15 @@ export function editor(
     const text = written();
     if (part === "foil" && text.trim() === "") {
       close();
-      if (state.compared.peek()) asking.ask({ foil: null });
+      if (state.hasFoil.peek()) questions.change({ foil: null });
       return;
     }
-    if (text === before && asked === null && (part === "caption" || state.compared.peek())) {
+    if (text === before && asked === null && (part === "caption" || state.hasFoil.peek())) {
       close();
       return;
     }
     asked = text;
-    asking.ask({ [part]: text });
+    questions.change({ [part]: text });
   }
 
   const on = listenerOf(field, lifetime);
@@ -103,7 +104,7 @@ export function editor(
   until(
     lifetime,
     effect(() => {
-      const question = asking.open.value[part];
+      const question = questions.open.value[part];
       waiting.say(question?.refused === null ? "Asking…" : null);
       refused.say(question?.refused);
       give(field, { "aria-invalid": Boolean(question?.refused) });

@@ -6,7 +6,8 @@
 import { computed, effect } from "@preact/signals-core";
 import { sumOf, tintOf } from "../algebra/interactions.ts";
 import { partsOf } from "../algebra/words.ts";
-import type { Look, WidgetState } from "../state/widget-state.ts";
+import type { Look } from "../state/looks.ts";
+import type { WidgetState } from "../state/widget-state.ts";
 import { iconButton, icons } from "../ui/buttons.ts";
 import { claim, element, give, listenerOf, until } from "../ui/dom.ts";
 import { enable, NO_KERNEL } from "../ui/message.ts";
@@ -54,7 +55,7 @@ function line(
   until(
     lifetime,
     effect(() => {
-      const compared = state.compared.value;
+      const compared = state.hasFoil.value;
       const editing = writing?.open.value ?? false;
       const looked = state.look.value === look;
       // Without a foil, the way to one is all there is of its line.
@@ -73,7 +74,7 @@ function line(
   if (!writing || look === "difference") return node;
 
   const edit = iconButton(`Edit the ${look}`, PENCIL, lifetime, () =>
-    writing.start(state.sides[look].caption.peek(), edit.node),
+    writing.start(state.texts[look].caption.peek(), edit.node),
   );
   const tools = element("div", "exclip-line-tools", {}, edit.node);
   // The foil is the caption with something changed.
@@ -81,7 +82,7 @@ function line(
     writing.start(state.caption.peek(), add.node),
   );
   const remove = iconButton("Remove the foil", icons.clear, lifetime, () =>
-    state.asking.ask({ foil: null }),
+    state.questions.change({ foil: null }),
   );
   if (look === "foil") {
     tools.append(remove.node);
@@ -103,8 +104,8 @@ function line(
   until(
     lifetime,
     effect(() => {
-      const answered = state.answered.value;
-      const compared = state.compared.value;
+      const answering = state.answering.value;
+      const compared = state.hasFoil.value;
       tools.hidden = state.choices.value === null || writing.open.value;
       if (look === "foil") {
         edit.node.hidden = !compared;
@@ -116,7 +117,7 @@ function line(
         [add, "Compare with a second caption"],
         [remove, "Remove the foil"],
       ] as const) {
-        enable(node, answered, answered ? hint : NO_KERNEL);
+        enable(node, answering, answering ? hint : NO_KERNEL);
       }
     }),
   );
@@ -136,8 +137,8 @@ function stillWords(
     "aria-label": NAMES[look],
     dir: "auto",
   });
-  const side = state.sides[look];
-  const seen = computed(() => state.compared.value && state.look.value !== look);
+  const side = state.texts[look];
+  const seen = computed(() => state.hasFoil.value && state.look.value !== look);
   const laid = computed(() => {
     if (!seen.value) return [];
     const all: { word: HTMLElement; tokens: number[] }[] = [];

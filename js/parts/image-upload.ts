@@ -10,8 +10,8 @@ export function pictureSource(
   state: WidgetState,
   lifetime: AbortSignal,
 ): { node: HTMLElement; over: HTMLElement } {
-  const { asking } = state;
-  const able = computed(() => state.answered.value && state.choices.value !== null);
+  const { questions } = state;
+  const able = computed(() => state.answering.value && state.choices.value !== null);
   const file = element("input", "", {
     type: "file",
     accept: "image/*",
@@ -28,7 +28,7 @@ export function pictureSource(
   until(
     lifetime,
     effect(() => {
-      const question = asking.open.value.picture;
+      const question = questions.open.value.image;
       node.hidden = state.choices.value === null;
       const hint = "Choose a file, or drop or paste one anywhere here";
       enable(choose, able.value, able.value ? hint : NO_KERNEL);
@@ -43,7 +43,7 @@ export function pictureSource(
   function take(files: FileList | null | undefined): boolean {
     const first = files?.[0];
     if (!first || !able.peek()) return false;
-    asking.upload(first);
+    questions.upload(first);
     return true;
   }
 

@@ -98,7 +98,7 @@ export function picture(
   until(
     lifetime,
     effect(() => {
-      const shown = state.picture.value;
+      const shown = state.image.value;
       broken.hidden = true;
       if (!shown) {
         image.removeAttribute("src");

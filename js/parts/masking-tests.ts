@@ -3,7 +3,7 @@
  * the change of similarity stands beside the one predicted. Kept as rows.
  */
 import { computed, effect } from "@preact/signals-core";
-import type { Test } from "../protocol.ts";
+import type { MaskingTest } from "../protocol.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { rove } from "../ui/buttons.ts";
 import { drawing, element, give, shape, until } from "../ui/dom.ts";
@@ -14,10 +14,10 @@ import { plain, signed } from "../view/number-format.ts";
 const REACH = 44;
 
 export function trials(state: WidgetState, lifetime: AbortSignal): HTMLElement {
-  const { asking, tests } = state;
+  const { questions, tests } = state;
   /** Why there is nothing to test now. */
   const obstacle = computed(() => {
-    if (!state.answered.value) return NO_KERNEL;
+    if (!state.answering.value) return NO_KERNEL;
     if (state.selectedTokens.value.length + state.selectedRegion.value.length === 0) {
       return "Select words or patches first";
     }
@@ -27,11 +27,11 @@ export function trials(state: WidgetState, lifetime: AbortSignal): HTMLElement {
   });
 
   const test = textButton("", "exclip-test", lifetime, () =>
-    asking.test(state.selectedTokens.peek(), state.selectedRegion.peek()),
+    questions.test(state.selectedTokens.peek(), state.selectedRegion.peek()),
   );
   test.classList.add("exclip-button");
   const clear = textButton("Clear", "exclip-untest", lifetime, () => {
-    asking.clearTests();
+    questions.clearTests();
     test.focus({ preventScroll: true });
   });
   const refused = refusal("test");
@@ -47,7 +47,7 @@ export function trials(state: WidgetState, lifetime: AbortSignal): HTMLElement {
     kept,
   );
 
-  function again({ tokens, region }: Test): void {
+  function again({ tokens, region }: MaskingTest): void {
     state.lookAt("caption");
     state.selectTokens(tokens);
     state.selectRegion(region);
@@ -57,7 +57,7 @@ export function trials(state: WidgetState, lifetime: AbortSignal): HTMLElement {
   until(
     lifetime,
     effect(() => {
-      const question = asking.open.value.test;
+      const question = questions.open.value.test;
       const running = question?.refused === null;
       node.hidden = state.choices.value === null && tests.value.length === 0;
       test.textContent = running ? "Testing…" : "Test this selection";
@@ -104,7 +104,7 @@ export function trials(state: WidgetState, lifetime: AbortSignal): HTMLElement {
   return node;
 }
 
-function rowOf({ label, predicted, actual }: Test): HTMLElement {
+function rowOf({ label, predicted, actual }: MaskingTest): HTMLElement {
   const [before, after] = [signed(predicted), signed(actual)];
   return element(
     "button",

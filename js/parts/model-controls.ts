@@ -10,10 +10,10 @@ import { scrubber } from "../ui/tick-slider.ts";
 const LAYERS = ["image_layer", "text_layer"] as const;
 
 export function controls(state: WidgetState, lifetime: AbortSignal): HTMLElement {
-  const { answered, asking, choices } = state;
+  const { answering, questions, choices } = state;
   /** As it was asked for, from the moment it is asked; what was refused is not. */
   const wanted = <Value>(topic: "method" | "text_layer" | "image_layer", now: Value): Value => {
-    const question = asking.open.value[topic];
+    const question = questions.open.value[topic];
     return question && question.refused === null ? (question.value as Value) : now;
   };
 
@@ -25,8 +25,8 @@ export function controls(state: WidgetState, lifetime: AbortSignal): HTMLElement
         testid: `exclip-${topic}`,
         names: computed(() => choices.value?.[`${topic}s`] ?? []),
         value: computed<Layer>(() => wanted(topic, state.layers[topic].value)),
-        answered,
-        ask: (layer) => asking.ask({ [topic]: layer }),
+        answering,
+        ask: (layer) => questions.change({ [topic]: layer }),
       },
       lifetime,
     ),
@@ -61,19 +61,19 @@ export function controls(state: WidgetState, lifetime: AbortSignal): HTMLElement
       for (const button of methods.querySelectorAll("button")) {
         give(button, {
           "aria-pressed": button.dataset.method === method,
-          "aria-disabled": !answered.value,
+          "aria-disabled": !answering.value,
         });
       }
     }),
     effect(() => {
       node.hidden = choices.value === null;
       offline.say(
-        answered.value
+        answering.value
           ? null
           : `${NO_KERNEL}, and none answers: it is busy, or gone (then run the cell again).`,
       );
       const why = (["method", ...LAYERS] as const).flatMap(
-        (topic) => asking.open.value[topic]?.refused ?? [],
+        (topic) => questions.open.value[topic]?.refused ?? [],
       );
       refused.say(why.join(" "));
     }),
@@ -81,7 +81,7 @@ export function controls(state: WidgetState, lifetime: AbortSignal): HTMLElement
   listenerOf(methods, lifetime)("click", ({ target }) => {
     const method = (target as HTMLElement).dataset.method;
     if (method && method !== wanted("method", state.method.peek())) {
-      asking.ask({ method });
+      questions.change({ method });
     }
   });
   return node;

@@ -57,9 +57,9 @@ export function progress(state: WidgetState, lifetime: AbortSignal): ProgressVie
       hint.hidden = computing || !state.interactions.value;
       error.say(phase === "error" ? message || "The computation failed." : null);
       const cancelled = state.stale.value
-        ? "Cancelled. What is shown is the result before."
+        ? "Cancelled. Showing the previous result."
         : state.interactions.value
-          ? "Cancelled. The last finished step is shown."
+          ? "Cancelled. Showing the newest estimate."
           : "Cancelled.";
       const said = phase === "cancelled" ? message || cancelled : phase === "idle" ? message : "";
       notice.say([said, state.notice.value].filter(Boolean).join(" "));

@@ -6,7 +6,8 @@
 import { computed, effect, type ReadonlySignal, signal } from "@preact/signals-core";
 import { type Interactions, interactionOf } from "../algebra/interactions.ts";
 import { invert, type Selection } from "../algebra/selection.ts";
-import type { Look, WidgetState } from "../state/widget-state.ts";
+import type { Look } from "../state/looks.ts";
+import type { WidgetState } from "../state/widget-state.ts";
 import { rove } from "../ui/buttons.ts";
 import { element, listenerOf, until, write } from "../ui/dom.ts";
 import { css } from "../view/colormap.ts";

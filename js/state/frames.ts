@@ -1,12 +1,16 @@
 /**
- * Puts interaction tensors together from binary chunks. A wrong chunk costs
- * its frame and is reported in words; the next frame starts afresh.
+ * Frames: interactions put together from the bytes of messages and traits. A
+ * wrong chunk costs its frame and is reported in words; the next frame starts
+ * afresh.
  */
 import type { Interactions } from "../algebra/interactions.ts";
-import type { FromKernel, Shape } from "../protocol.ts";
+import type { EstimateMessage } from "../protocol.ts";
 
-type Bytes = ArrayBufferView | ArrayBuffer;
-type Chunk = Pick<Extract<FromKernel, { kind: "chunk" }>, "frame" | "offset" | "bytes">;
+export type Bytes = ArrayBufferView | ArrayBuffer;
+type Chunk = Pick<EstimateMessage, "frame" | "offset" | "bytes">;
+
+/** Tokens, rows, columns. */
+export type Shape = readonly [tokens: number, rows: number, columns: number];
 
 export interface Outcome {
   frame?: Interactions | undefined;
@@ -25,10 +29,10 @@ function payloadBytes([tokens, rows, columns]: Shape): number {
 }
 
 function misfit(bytes: number, shape: Shape): string {
-  return `${bytes} bytes where ${shape.join(" × ")} (tokens × rows × columns) needs ${payloadBytes(shape)}`;
+  return `${bytes} bytes, but ${shape.join(" × ")} (tokens × rows × columns) needs ${payloadBytes(shape)}`;
 }
 
-/** A payload: little-endian float32, values then cls. Every browser's platform is little-endian. */
+/** Read a result: little-endian float32, values then cls. Every browser's platform is little-endian. */
 export function decode(data: Bytes, shape: Shape): Outcome {
   const bytes = bytesOf(data);
   if (bytes.length !== payloadBytes(shape)) return { problem: misfit(bytes.length, shape) };
@@ -41,7 +45,7 @@ export function decode(data: Bytes, shape: Shape): Outcome {
 const NOT_FINITE = "numbers that are not finite";
 
 function finite(floats: Float32Array, start: number, end: number): boolean {
-  // Zero times a number is zero, and NaN where it is not finite: no call for each of millions.
+  // Zero times a number is zero, or NaN if it is not finite: no call for each of millions.
   let sum = 0;
   for (let i = start; i < end; i++) sum += 0 * (floats[i] ?? 0);
   return sum === 0;
@@ -65,7 +69,7 @@ export class FrameAssembler {
     this.#shape = shape;
   }
 
-  accept(chunk: Chunk, data: Bytes | undefined): Outcome {
+  accept(chunk: Chunk, data: Bytes): Outcome {
     const { frame, offset } = chunk;
     let missed: string | undefined;
     if (frame > this.#frame) {
@@ -74,12 +78,11 @@ export class FrameAssembler {
       this.#filled = 0;
       this.#state = "filling";
     } else if (frame < this.#frame || this.#state === "complete") {
-      return { problem: `Step ${frame + 1} came twice or too late; the newer one is kept.` };
+      return { problem: `Estimate ${frame + 1} came twice or too late. Keeping the newer one.` };
     } else if (this.#state === "dropped") {
       return {};
     }
 
-    if (data === undefined) return { problem: this.#drop("came without data") };
     const bytes = bytesOf(data);
     const size = payloadBytes(this.#shape);
     if (chunk.bytes !== size) {
@@ -92,10 +95,10 @@ export class FrameAssembler {
 
     if (offset === 0) this.#floats = new Float32Array(size / 4);
     new Uint8Array(this.#floats.buffer).set(bytes, offset);
-    // Looked at as it comes, so that the last chunk costs no more than any other.
-    const looked = offset >> 2;
+    // Checked as it comes, so that the last chunk costs no more than any other.
+    const start = offset >> 2;
     this.#filled += bytes.length;
-    if (!finite(this.#floats, looked, this.#filled >> 2)) {
+    if (!finite(this.#floats, start, this.#filled >> 2)) {
       return { problem: this.#drop(`holds ${NOT_FINITE}`) };
     }
     if (this.#filled < size) return { problem: missed };
@@ -105,6 +108,6 @@ export class FrameAssembler {
 
   #drop(why: string): string {
     this.#state = "dropped";
-    return `Step ${this.#frame + 1} of the result was dropped: it ${why}.`;
+    return `Estimate ${this.#frame + 1} was dropped: it ${why}.`;
   }
 }

@@ -1,136 +1,142 @@
 /**
- * Questions to the kernel: changed inputs, a picture, a test of a selection.
- * Each is numbered; the newest of a kind is the one that counts, and stays
- * listed until it is answered, or refused in words.
+ * Questions to the kernel: changed inputs, an image, a masking test. Each has a
+ * number. The newest of a topic is the one that counts; it stays listed until
+ * it is accepted, or refused in words.
  */
 import { type ReadonlySignal, signal } from "@preact/signals-core";
 import type { Selection } from "../algebra/selection.ts";
 import type { Answer, Changes, ToKernel } from "../protocol.ts";
 
 /** What a question may be about. */
-export type Topic = keyof Changes | "picture" | "test";
+export type Topic = keyof Changes | "image" | "test";
 
 export interface Question {
   number: number;
-  /** What was asked for; a file's name for a picture. */
+  /** What was asked for; a file's name for an image. */
   value: unknown;
   /** How much of it has been sent, 0..1. */
   sent: number;
-  /** Why not, in words. */
+  /** Why it was refused, in words. */
   refused: string | null;
 }
 
-export interface Asking {
+/** What a part of the screen asks with. */
+export interface Questions {
   readonly open: ReadonlySignal<Readonly<Partial<Record<Topic, Question>>>>;
-  ask(changes: Changes): void;
+  change(changes: Changes): void;
   test(tokens: Selection, region: Selection): void;
   clearTests(): void;
   upload(file: File): void;
-  /** Takes a question off the list, answered or not. */
+  /** Take a question off the list, answered or not. */
   forget(topic: Topic): void;
 }
 
-/** What the state says to it. */
-interface Told {
+/** What the state does with the questions. */
+interface Answered {
   receive(answer: Answer): void;
-  /** Asks again what has not been answered. */
-  repeat(): void;
+  /** Whether an answer is due. A masking test may take its time; anything else is answered at once. */
+  isWaiting(): boolean;
+  /** Ask again what has not been answered. */
+  askAgain(): void;
 }
 
 const MIB = 2 ** 20;
-/** Hosts drop long messages in silence: marimo's limit, 2 MiB, is the lowest. */
+/** Hosts drop long messages silently: marimo's limit, 2 MiB, is the lowest. */
 const UPLOAD_CHUNK = MIB;
-const UPLOAD_MOST = 32 * MIB;
+const UPLOAD_LIMIT = 32 * MIB;
 
-export function createAsking(
+export function createQuestions(
   send: (content: ToKernel, buffer?: ArrayBuffer) => void,
-): Asking & Told {
+): Questions & Answered {
   const open = signal<Partial<Record<Topic, Question>>>({});
-  // Rising over reloads of the page too: the kernel outlives it.
+  // Rises across reloads of the page too: the kernel outlives it.
   let last = Date.now();
 
-  const questions = () => Object.entries(open.peek()) as [Topic, Question][];
+  const list = () => Object.entries(open.peek()) as [Topic, Question][];
+  const isOpen = (question: Question | undefined) => question?.refused === null;
 
   function put(topic: Topic, question: Question | undefined): void {
     const { [topic]: _, ...others } = open.peek();
     open.value = question ? { ...others, [topic]: question } : others;
   }
 
-  function begin(topics: readonly Topic[], asked: (topic: Topic) => unknown): number {
-    last += 1;
-    for (const topic of topics) {
-      put(topic, { number: last, value: asked(topic), sent: 0, refused: null });
-    }
+  function begin(topic: Topic, value: unknown): number {
+    put(topic, { number: last, value, sent: 0, refused: null });
     return last;
   }
 
   function refuse(topic: Topic, refused: string): void {
-    const question = open.peek()[topic] ?? { number: last, value: null, sent: 0 };
-    put(topic, { ...question, refused });
+    const question = open.peek()[topic];
+    if (question) put(topic, { ...question, refused });
   }
 
   return {
     open,
-    ask(changes) {
-      const ask = begin(
-        Object.keys(changes) as Topic[],
-        (topic) => changes[topic as keyof Changes],
-      );
-      send({ kind: "ask", ask, changes });
+    change(changes) {
+      last += 1;
+      for (const [topic, value] of Object.entries(changes)) begin(topic as Topic, value);
+      send({ kind: "change", question: last, changes });
     },
     test(tokens, region) {
-      const ask = begin(["test"], () => null);
-      send({ kind: "test", ask, tokens: [...tokens], region: [...region] });
+      last += 1;
+      const question = begin("test", null);
+      send({ kind: "test", question, tokens: [...tokens], region: [...region] });
     },
     clearTests() {
       put("test", undefined);
-      send({ kind: "untest" });
+      send({ kind: "clear_tests" });
     },
     async upload(file) {
       const { name, size } = file;
-      const upload = begin(["picture"], () => name);
+      last += 1;
+      const number = begin("image", name);
       const current = () => {
-        const question = open.peek().picture;
-        return question?.number === upload && question.refused === null ? question : null;
+        const question = open.peek().image;
+        return question?.number === number && isOpen(question) ? question : null;
       };
-      if (size > UPLOAD_MOST) {
-        const long = `${name} has ${(size / MIB).toFixed(0)} MiB; a picture may have ${UPLOAD_MOST / MIB} at most.`;
-        return refuse("picture", long);
+      if (size > UPLOAD_LIMIT) {
+        const mib = (size / MIB).toFixed(0);
+        return refuse(
+          "image",
+          `${name} has ${mib} MiB; an image may have at most ${UPLOAD_LIMIT / MIB} MiB.`,
+        );
       }
-      if (size === 0) return refuse("picture", `${name} is empty.`);
+      if (size === 0) return refuse("image", `${name} is empty.`);
       try {
         for (let offset = 0; offset < size; offset += UPLOAD_CHUNK) {
           const chunk = await file.slice(offset, offset + UPLOAD_CHUNK).arrayBuffer();
           const question = current();
           if (!question) return;
-          put("picture", { ...question, sent: Math.min(1, (offset + UPLOAD_CHUNK) / size) });
-          send({ kind: "upload", upload, offset, bytes: size, name }, chunk);
+          put("image", { ...question, sent: Math.min(1, (offset + UPLOAD_CHUNK) / size) });
+          send({ kind: "upload", question: number, offset, bytes: size, name }, chunk);
         }
       } catch {
-        if (current()) refuse("picture", `${name} could not be read. Is it a file?`);
+        if (current()) refuse("image", `${name} could not be read. Choose an image file.`);
       }
     },
     forget: (topic) => put(topic, undefined),
-    repeat() {
-      for (const [topic, { number, value, refused }] of questions()) {
-        if (refused !== null || topic === "picture" || topic === "test") continue;
-        send({ kind: "ask", ask: number, changes: { [topic]: value } });
+    isWaiting: () => list().some(([topic, question]) => topic !== "test" && isOpen(question)),
+    askAgain() {
+      for (const [topic, { number, value, refused }] of list()) {
+        if (refused !== null || topic === "image" || topic === "test") continue;
+        send({ kind: "change", question: number, changes: { [topic]: value } });
       }
     },
     receive(answer) {
-      for (const [topic, question] of questions()) {
-        const number = topic === "picture" ? answer.upload : answer.ask;
-        if (number === undefined || number < question.number) continue;
-        if (answer.kind === "refused") {
-          if (number === question.number) refuse(topic, answer.message);
-        } else if ((topic === "test") === (answer.kind === "tested")) {
-          // What was refused while something is being written stays beside it.
-          const written = topic === "caption" || topic === "foil" || topic === "picture";
-          if (question.refused === null || !written) put(topic, undefined);
-        }
+      const own = (topic: Topic) => open.peek()[topic]?.number === answer.question;
+      if (answer.kind === "refused") {
+        for (const [topic] of list()) if (own(topic)) refuse(topic, answer.message);
+        return;
       }
-      // A test of what is not shown any more comes to nothing.
-      if (answer.kind === "accepted") put("test", undefined);
+      const alone = (["image", "test"] as const).find(own);
+      if (alone) return put(alone, undefined);
+      // Changes are answered in order: this one answers those before it, too.
+      for (const [topic, question] of list()) {
+        if (topic === "image" || topic === "test" || question.number > answer.question) continue;
+        // The reason for a refusal stays beside a text that is still being written.
+        const written = topic === "caption" || topic === "foil";
+        if (isOpen(question) || !written) put(topic, undefined);
+      }
     },
   };
 }

@@ -13,7 +13,7 @@ import {
   sum,
   type View,
 } from "../testing/harness.ts";
-import { payload, tokensOf, wholePicture } from "../testing/mock.ts";
+import { payload, tokensOf, wholeImage } from "../testing/mock.ts";
 
 const button = (view: View, name: string) => {
   const found = view.el.querySelector<HTMLButtonElement>(`button[aria-label="${name}"]`);
@@ -27,9 +27,8 @@ const pressed = (view: View, name: string) => button(view, name).getAttribute("a
 const SIDE = 8;
 async function large() {
   const opened = await open({
-    _grid: wholePicture(SIDE, SIDE),
+    _grid: wholeImage(SIDE, SIDE),
     _result: payload(new Float32Array(5 * SIDE * SIDE).fill(0.001), new Float32Array(5)),
-    _result_shape: [5, SIDE, SIDE],
   });
   const { left, top, width, height } = opened.view.canvas.getBoundingClientRect();
   const at = (column: number, row: number): Point => [

@@ -1,9 +1,9 @@
 /** Opens the widget on a small example whose every number is known. */
 import { commands } from "vitest/browser";
 import exclip from "../main.ts";
-import type { Traits } from "../protocol.ts";
+import type { TextName, ToKernel, Traits } from "../protocol.ts";
 import type { Point } from "./drag.command.ts";
-import { MockModel, payload, png, tokensOf, wholePicture } from "./mock.ts";
+import { MockModel, payload, png, tokensOf, wholeImage } from "./mock.ts";
 
 export const CAPTION = "a red boat";
 export const [ROWS, COLUMNS] = [3, 4];
@@ -37,10 +37,10 @@ export const CHOICES = {
   image_layers: range(6).map((i) => `visual.transformer.resblocks.${i}`),
 };
 
-let picture: Promise<DataView> | undefined;
+let image: Promise<DataView> | undefined;
 
 export async function traits(changes: Partial<Traits> = {}): Promise<Partial<Traits>> {
-  picture ??= png(160, 120, (context) => {
+  image ??= png(160, 120, (context) => {
     context.fillStyle = "#8a8f7c";
     context.fillRect(0, 0, 160, 120);
   });
@@ -55,17 +55,16 @@ export async function traits(changes: Partial<Traits> = {}): Promise<Partial<Tra
     _choices: CHOICES,
     _tokens: tokens,
     _foil_tokens: [],
-    _pairs: [],
-    _picture: await picture,
-    _picture_type: "image/png",
-    _grid: wholePicture(ROWS, COLUMNS),
+    _alignment: [],
+    _image: await image,
+    _image_type: "image/png",
+    _grid: wholeImage(ROWS, COLUMNS),
     _summary: { similarity: 0.412, residual: 0.008, total: 0.4, error: null },
     _result: result(tokens.length),
-    _result_shape: [tokens.length, ROWS, COLUMNS],
     _foil_result: EMPTY,
     _tests: [],
     _revision: 0,
-    _status: { phase: "done", message: "" },
+    _request: { id: 0, phase: "done", message: "" },
     tokens: [],
     region: [],
     ...changes,
@@ -87,7 +86,7 @@ export class View {
     this.close = widget.render({ model, el: this.el, ...(signal ? { signal } : {}) });
   }
 
-  /** The picture has its shape and everything is painted: places stay where they are. */
+  /** The image has its shape and everything is painted: places stay where they are. */
   async settled(): Promise<this> {
     // The pointer may rest where the last test left it, over what is now a word.
     await commands.drag([[0, 0]]);
@@ -178,3 +177,39 @@ export function center(node: Element): Point {
   const { left, top, width, height } = node.getBoundingClientRect();
   return [left + width / 2, top + height / 2];
 }
+
+/** Traits of a widget whose kernel has computed nothing yet. */
+export const NOTHING: Partial<Traits> = {
+  _result: EMPTY,
+  _summary: null,
+  _request: { id: 0, phase: "cancelled", message: "" },
+};
+
+/** A frame of an estimate, or a part of one, as the kernel sends it. */
+export const estimate = (
+  id: number,
+  data: DataView,
+  frame = 0,
+  {
+    part = "caption",
+    offset = 0,
+    bytes = data.byteLength,
+  }: {
+    part?: TextName;
+    offset?: number;
+    bytes?: number;
+  } = {},
+) => [{ kind: "estimate", id, part, frame, offset, bytes }, data] as const;
+
+type Change = Extract<ToKernel, { kind: "change" }>;
+
+export const changesAsked = (model: MockModel) =>
+  model.sent.filter((message): message is Change => message.kind === "change");
+export const lastChange = (model: MockModel) => changesAsked(model).at(-1) as Change;
+export const accept = (model: MockModel, { question }: { question: number } = lastChange(model)) =>
+  model.receive({ kind: "accepted", question });
+export const refuse = (
+  model: MockModel,
+  message: string,
+  { question }: { question: number } = lastChange(model),
+) => model.receive({ kind: "refused", question, message });

@@ -1,7 +1,9 @@
 /** A model as a host hands it to the widget, without a host, and a small known result. */
-import type { Grid, Model, ToKernel, Token, Traits } from "../protocol.ts";
+import type { Grid, Model, Request, ToKernel, Token, Traits } from "../protocol.ts";
 
 type Listener = (...given: never[]) => void;
+
+const EMPTY = new DataView(new ArrayBuffer(0));
 
 export class MockModel implements Model {
   readonly sent: ToKernel[] = [];
@@ -19,16 +21,32 @@ export class MockModel implements Model {
     return { ...this.#traits };
   }
 
-  get<Name extends keyof Traits>(name: Name): Traits[Name] | undefined {
-    return this.#traits[name];
+  get<Name extends keyof Traits>(name: Name): Partial<Traits>[Name] {
+    return this.#traits[name] as Partial<Traits>[Name];
   }
 
-  set<Name extends keyof Traits>(name: Name, value: Traits[Name]): void {
+  set<Name extends keyof Traits>(name: Name, value: Partial<Traits>[Name]): void {
     this.#traits[name] = value;
     this.emit(`change:${name}`);
   }
 
-  /** As a kernel that holds its changes back until they are complete. */
+  /** The phase of a request, as the kernel tells of it. */
+  request(id: number, phase: Request["phase"], message = "", changes: Partial<Traits> = {}): void {
+    this.update({ ...changes, _request: { id, phase, message } });
+  }
+
+  /** A request that the kernel has accepted. */
+  begin(id: number, changes: Partial<Traits> = {}): void {
+    const nothing = { _result: EMPTY, _foil_result: EMPTY, _summary: null };
+    this.request(id, "computing", "", { ...nothing, ...changes });
+  }
+
+  /** A request that is finished. */
+  finish(id: number, changes: Partial<Traits>): void {
+    this.request(id, "done", "", changes);
+  }
+
+  /** As a kernel that sends what belongs together in one update. */
   update(traits: Partial<Traits>): void {
     Object.assign(this.#traits, traits);
     for (const name of Object.keys(traits)) this.emit(`change:${name}`);
@@ -38,7 +56,7 @@ export class MockModel implements Model {
     this.saved += 1;
   }
 
-  send(content: ToKernel, _callbacks?: undefined, buffers: ArrayBuffer[] = []): void {
+  send(content: ToKernel, _callbacks?: unknown, buffers: ArrayBuffer[] = []): void {
     this.sent.push(content);
     this.buffers.push(buffers);
   }
@@ -47,8 +65,8 @@ export class MockModel implements Model {
     this.listeners.set(event, (this.listeners.get(event) ?? new Set()).add(listener));
   }
 
-  off(event: string, listener: Listener): void {
-    this.listeners.get(event)?.delete(listener);
+  off(event?: string | null, listener?: Listener | null): void {
+    if (event && listener) this.listeners.get(event)?.delete(listener);
   }
 
   emit(event: string, ...given: unknown[]): void {
@@ -82,7 +100,7 @@ export function tokensOf(caption: string): Token[] {
   return [{ text: "<sot>", ...special }, ...tokens, { text: "<eot>", ...special }];
 }
 
-export const wholePicture = (rows: number, columns: number): Grid => ({
+export const wholeImage = (rows: number, columns: number): Grid => ({
   rows,
   columns,
   left: 0,
@@ -100,7 +118,7 @@ export function payload(values: ArrayLike<number>, cls: ArrayLike<number>): Data
   return new DataView(view.buffer, 3, 4 * (values.length + cls.length));
 }
 
-/** A plain picture as the kernel would send it. */
+/** A plain image as the kernel would send it. */
 export async function png(
   width: number,
   height: number,

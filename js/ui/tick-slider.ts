@@ -11,12 +11,12 @@ export function scrubber(
     /** Names in order; the output of the last comes after them. */
     names: ReadonlySignal<readonly string[]>;
     value: ReadonlySignal<Layer>;
-    answered: ReadonlySignal<boolean>;
+    answering: ReadonlySignal<boolean>;
     ask(layer: Layer): void;
   },
   lifetime: AbortSignal,
 ): HTMLElement {
-  const { label, names, value, answered } = given;
+  const { label, names, value, answering } = given;
   const track = element("div", "exclip-scrubber", {
     "data-testid": given.testid,
     role: "slider",
@@ -56,13 +56,13 @@ export function scrubber(
       });
     }),
     effect(() => {
-      give(track, { "aria-disabled": !answered.value });
+      give(track, { "aria-disabled": !answering.value });
     }),
   );
 
   function go(tick: number): void {
     const next = clamp(tick, 0, last.peek());
-    if (next === at.peek() || !answered.peek()) return;
+    if (next === at.peek() || !answering.peek()) return;
     given.ask(next === last.peek() ? "output" : next);
   }
 
@@ -72,7 +72,7 @@ export function scrubber(
     go(Math.round(((event.clientX - left) / width) * last.peek()));
   };
   on("pointerdown", (event) => {
-    if (event.button !== 0 || !answered.peek()) return;
+    if (event.button !== 0 || !answering.peek()) return;
     track.setPointerCapture(event.pointerId);
     follow(event);
   });

@@ -88,8 +88,8 @@ export function createLens(
   });
   // With a foil, both captions and their difference have one scale.
   const sides = computed(() =>
-    (["caption", "foil"] as const).slice(0, state.compared.value ? 2 : 1).flatMap((part) => {
-      const { caption, tokens, interactions, selected } = state.sides[part];
+    (["caption", "foil"] as const).slice(0, state.hasFoil.value ? 2 : 1).flatMap((part) => {
+      const { caption, tokens, interactions, selected } = state.texts[part];
       const a = interactions.value;
       if (!a) return [];
       const words = wordsOf(caption.value, tokens.value);
@@ -102,7 +102,7 @@ export function createLens(
   });
   const compared = computed(() => {
     const shown = { heat: 0, tint: 0 };
-    if (!state.compared.value) return shown;
+    if (!state.hasFoil.value) return shown;
     for (const { a, words, selected } of sides.value) {
       const chosen = selected.value.length > 0 ? selected.value : words.flat();
       const tint = tintOf(a, region.chosen.value);

@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { readMessage, type Shape } from "../protocol.ts";
-import { decode, FrameAssembler } from "../state/frames.ts";
+import { decode, FrameAssembler, type Shape } from "../state/frames.ts";
 import { payload } from "../testing/mock.ts";
 
 const SHAPE: Shape = [2, 2, 3];
@@ -73,7 +72,7 @@ describe("putting frames together", () => {
   it("drops a step with a doubled chunk", () => {
     const [a, b, c, d] = chunks(0, 16);
     const outcomes = feed(new FrameAssembler(SHAPE), [a, b, b, c, d]);
-    expect(outcomes[2]?.problem).toMatch(/Step 1 .* dropped/);
+    expect(outcomes[2]?.problem).toMatch(/Estimate 1 was dropped/);
     expect(outcomes.some((o) => o.frame)).toBe(false);
   });
 
@@ -124,45 +123,9 @@ describe("putting frames together", () => {
   it("drops wrong lengths", () => {
     const [piece] = chunks(0, 56);
     if (!piece) return;
-    const accept = (bytes: number, data?: DataView) =>
+    const accept = (bytes: number, data: DataView) =>
       new FrameAssembler(SHAPE).accept({ frame: 0, offset: 0, bytes }, data).problem;
     expect(accept(60, piece.data)).toContain("60 bytes");
     expect(accept(BYTES, new DataView(new ArrayBuffer(64)))).toContain("longer");
-    expect(accept(BYTES, undefined)).toContain("without data");
-  });
-});
-
-describe("reading messages", () => {
-  it("takes those of the protocol", () => {
-    expect(readMessage({ kind: "begin", id: 1, shape: [4, 2, 2], frames: 3 })).not.toBeNull();
-    expect(readMessage({ kind: "progress", id: 1, done: 1, total: 2 })).not.toBeNull();
-    expect(readMessage({ kind: "cancelled", id: 1 })).not.toBeNull();
-    const chunk = { kind: "chunk", id: 1, frame: 0, offset: 0, bytes: 4 };
-    expect(readMessage({ ...chunk, part: "foil" })).not.toBeNull();
-    expect(readMessage({ kind: "done", id: 1, similarity: 0.4, total: null })).not.toBeNull();
-    expect(readMessage({ kind: "accepted", ask: 1 })).not.toBeNull();
-    expect(readMessage({ kind: "accepted", upload: 1 })).not.toBeNull();
-    expect(readMessage({ kind: "refused", upload: 1, message: "no" })).not.toBeNull();
-    expect(readMessage({ kind: "tested", ask: 1 })).not.toBeNull();
-  });
-
-  it.each([
-    null,
-    "begin",
-    { kind: "anywidget-command-response", id: 1 },
-    { kind: "toString", id: 1 },
-    { kind: "cancelled" },
-    { kind: "cancelled", id: 0.5 },
-    { kind: "progress", id: 1, done: "1", total: 2 },
-    { kind: "begin", id: 1, shape: [4, 0, 2], frames: 3 },
-    { kind: "error", id: 1 },
-    { kind: "chunk", id: 1, frame: 0, offset: 0, bytes: 4, part: "third" },
-    { kind: "done", id: 1, total: 1 },
-    { kind: "accepted" },
-    { kind: "refused", ask: 1 },
-    { kind: "refused", message: "no" },
-    { kind: "tested", upload: 1 },
-  ])("leaves %j alone", (content) => {
-    expect(readMessage(content)).toBeNull();
   });
 });
