@@ -1,47 +1,39 @@
 /**
- * What anywidget loads. The host calls this factory once per widget, so the
- * closure is the widget's own: hosts hand `initialize` and each `render`
- * different proxies of one model, which cannot be told to be the same.
+ * What anywidget loads. The host calls the factory once for each widget, so
+ * its closure is the widget's own: hosts hand `initialize` and each `render`
+ * different proxies of one model, and nothing tells that they are the same.
  */
-
+import type { AnyWidget, InitializeProps, RenderProps } from "@anywidget/types";
 import { mount } from "./parts/view.ts";
-import type { Model } from "./protocol.ts";
+import type { Model, Traits } from "./protocol.ts";
 import { createState, type WidgetState } from "./state/widget-state.ts";
+import { Scope } from "./ui/scope.ts";
 
-/** Hosts before anywidget 0.11 pass no signal, and all run the returned cleanup. */
-interface Start {
+/** Hosts before anywidget 0.11 pass no signal; all of them run the returned cleanup. */
+interface Start extends Partial<Pick<InitializeProps, "signal">> {
   model: Model;
-  signal?: AbortSignal;
 }
 
-/** A lifetime that ends with the host's signal or with the cleanup, whichever is first. */
-function lifetimeOf(host: AbortSignal | undefined): AbortController {
-  const own = new AbortController();
-  if (host?.aborted) own.abort();
-  host?.addEventListener("abort", () => own.abort(), { signal: own.signal });
-  return own;
-}
-
-export default function exclip() {
+function exclip() {
   let state: WidgetState | undefined;
 
   function initialize({ model, signal }: Start): () => void {
-    const lifetime = lifetimeOf(signal);
+    const scope = new Scope(signal);
     const started = createState(model);
     state = started;
-    lifetime.signal.addEventListener("abort", () => started.dispose());
-    return () => lifetime.abort();
+    scope.onEnd(started.dispose);
+    return () => scope.end();
   }
 
-  function render({ model, el, signal }: Start & { el: HTMLElement }): () => void {
-    const lifetime = lifetimeOf(signal);
-    if (!state) {
-      // A host that never initializes: the first view starts the widget.
-      initialize({ model });
-    }
-    if (state) mount(el, state, lifetime.signal);
-    return () => lifetime.abort();
+  function render({ model, el, signal }: Start & Pick<RenderProps, "el">): () => void {
+    const scope = new Scope(signal);
+    // On a host that never initializes, the first view starts the widget.
+    if (!state) initialize({ model });
+    if (state) mount(el, state, scope);
+    return () => scope.end();
   }
 
   return { initialize, render };
 }
+
+export default exclip satisfies AnyWidget<Partial<Traits>>;

@@ -2,7 +2,6 @@
  * Two captions of one picture: the foil's rows beside the caption's, and the
  * difference of their interactions, caption minus foil. Pure functions.
  */
-
 import type { AlignedRows, Token } from "../protocol.ts";
 import type { Interactions } from "./interactions.ts";
 import type { Selection } from "./selection.ts";

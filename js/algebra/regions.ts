@@ -1,5 +1,4 @@
 /** Sets of patches from shapes on the grid: what a box, a brush and a lasso choose, and what hangs together. */
-
 import type { Grid } from "../protocol.ts";
 import { clamp, extent } from "../view/number-format.ts";
 import { sorted } from "./selection.ts";

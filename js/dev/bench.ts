@@ -2,7 +2,6 @@
  * The page that `npm run bench` drives: the built widget on the largest usual
  * matrix, 77 tokens x 1024 patches, with a clock on every pointer event.
  */
-
 import type exclip from "../main.ts";
 import type { MockModel as Model } from "../testing/mock.ts";
 import { MockModel, payload, png, tokensOf, wholeImage } from "../testing/mock.ts";

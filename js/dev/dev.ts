@@ -2,7 +2,6 @@
  * The widget on a synthetic image and matrix, with no kernel. The address
  * chooses what to see: ?theme=dark&tokens=2,3&region=40,41&foil=a+blue+boat&phase=computing
  */
-
 import exclip from "../main.ts";
 import { png } from "../testing/mock.ts";
 import { CHOICES, COLUMNS, MockKernel, ROWS } from "./kernel.ts";

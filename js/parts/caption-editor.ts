@@ -1,9 +1,10 @@
 /** A caption edited where it stands: Enter asks, Esc goes back; what is refused says why. */
-import { effect, type ReadonlySignal, signal } from "@preact/signals-core";
+import { type ReadonlySignal, signal } from "@preact/signals-core";
 import type { TextName } from "../protocol.ts";
 import type { WidgetState } from "../state/widget-state.ts";
-import { element, give, listenerOf, until } from "../ui/dom.ts";
+import { box, element, give } from "../ui/dom.ts";
 import { refusal, saying, textButton } from "../ui/message.ts";
+import type { Scope } from "../ui/scope.ts";
 
 export interface Editor {
   node: HTMLElement;
@@ -14,15 +15,10 @@ export interface Editor {
   start(text: string, home: HTMLElement): void;
 }
 
-export function editor(
-  part: TextName,
-  name: string,
-  state: WidgetState,
-  lifetime: AbortSignal,
-): Editor {
+export function editor(part: TextName, name: string, state: WidgetState, scope: Scope): Editor {
   const { questions } = state;
   const open = signal(false);
-  /** What was asked for and is not answering yet. */
+  /** What was asked for and is not answered yet. */
   let asked: string | null = null;
   let before = "";
   let home: HTMLElement | null = null;
@@ -38,21 +34,15 @@ export function editor(
     spellcheck: "false",
   });
   const way = (key: string, does: string, act: () => void) => {
-    const button = textButton(does, `exclip-${does}-${part}`, lifetime, act);
+    const button = textButton(does, `exclip-${does}-${part}`, scope, act);
     button.prepend(element("kbd", "exclip-key", {}, key));
     return button;
   };
-  const ways = element(
-    "div",
-    "exclip-ways",
-    {},
-    way("Enter", "asks", ask),
-    way("Esc", "goes back", close),
-  );
-  const node = element("div", "", {}, field, ways);
+  const ways = box("exclip-ways", way("Enter", "asks", ask), way("Esc", "goes back", close));
+  const node = box("", field, ways);
   const waiting = saying("exclip-waiting", "status");
   const refused = refusal(part);
-  const answer = element("div", "exclip-answer", {}, waiting.node, refused.node);
+  const answer = box("exclip-answer", waiting.node, refused.node);
 
   /** A caption is one line, however it was pasted. */
   const written = () => field.value.replaceAll(/\s*\n\s*/g, " ");
@@ -85,9 +75,8 @@ export function editor(
     questions.change({ [part]: text });
   }
 
-  const on = listenerOf(field, lifetime);
-  on("input", grow);
-  on("keydown", (event) => {
+  scope.on(field, "input", grow);
+  scope.on(field, "keydown", (event) => {
     // Letters, Esc and arrows mean the text here.
     event.stopPropagation();
     if (event.isComposing) return;
@@ -96,26 +85,23 @@ export function editor(
     else return;
     event.preventDefault();
   });
-  listenerOf(node, lifetime)("focusout", ({ relatedTarget }) => {
+  scope.on(node, "focusout", ({ relatedTarget }) => {
     if (node.contains(relatedTarget as Node | null) || asked !== null) return;
     if (open.peek() && field.value === before) close();
   });
 
-  until(
-    lifetime,
-    effect(() => {
-      const question = questions.open.value[part];
-      waiting.say(question?.refused === null ? "Asking…" : null);
-      refused.say(question?.refused);
-      give(field, { "aria-invalid": Boolean(question?.refused) });
-      if (asked === null || question) return;
-      // Taken. Whoever has gone on writing since is not interrupted.
-      const same = written() === asked;
-      before = asked;
-      asked = null;
-      if (same) close();
-    }),
-  );
+  scope.effect(() => {
+    const question = questions.open.value[part];
+    waiting.say(question?.refused === null ? "Asking…" : null);
+    refused.say(question?.refused);
+    give(field, { "aria-invalid": Boolean(question?.refused) });
+    if (asked === null || question) return;
+    // Taken. Whoever has gone on writing since is not interrupted.
+    const same = written() === asked;
+    before = asked;
+    asked = null;
+    if (same) close();
+  });
 
   return {
     node,

@@ -1,5 +1,4 @@
 /** Everything drawn over the picture, in device pixels. */
-
 import { outlineOf } from "../algebra/outline.ts";
 import type { Point } from "../algebra/regions.ts";
 import type { Selection } from "../algebra/selection.ts";

@@ -1,14 +1,15 @@
 /** Another picture: dropped anywhere on the widget, pasted, or chosen. */
-import { computed, effect } from "@preact/signals-core";
+import { computed } from "@preact/signals-core";
 import type { WidgetState } from "../state/widget-state.ts";
-import { claim, element, listenerOf, until } from "../ui/dom.ts";
+import { box, claim, element } from "../ui/dom.ts";
 import { enable, NO_KERNEL, refusal, saying, textButton } from "../ui/message.ts";
+import type { Scope } from "../ui/scope.ts";
 
 /** The line beneath the picture; `over` is laid on the picture while a file is over the widget. */
 export function pictureSource(
   root: HTMLElement,
   state: WidgetState,
-  lifetime: AbortSignal,
+  scope: Scope,
 ): { node: HTMLElement; over: HTMLElement } {
   const { questions } = state;
   const able = computed(() => state.answering.value && state.choices.value !== null);
@@ -19,26 +20,23 @@ export function pictureSource(
     tabindex: "-1",
     "data-testid": "exclip-file",
   });
-  const choose = textButton("Replace picture", "exclip-choose", lifetime, () => file.click());
+  const choose = textButton("Replace picture", "exclip-choose", scope, () => file.click());
   const sent = saying("exclip-uploading", "status");
   const refused = refusal("picture");
-  const node = element("div", "exclip-source", {}, file, choose, sent.node, refused.node);
+  const node = box("exclip-source", file, choose, sent.node, refused.node);
   const over = element("div", "exclip-over", { "aria-hidden": "true" }, "Drop the picture");
 
-  until(
-    lifetime,
-    effect(() => {
-      const question = questions.open.value.image;
-      node.hidden = state.choices.value === null;
-      const hint = "Choose a file, or drop or paste one anywhere here";
-      enable(choose, able.value, able.value ? hint : NO_KERNEL);
-      const share = question?.sent ?? 0;
-      const far = share < 1 ? `${Math.round(100 * share)} %` : "reading…";
-      sent.say(question?.refused === null ? `${question.value} · ${far}` : null);
-      sent.node.style.setProperty("--exclip-sent", String(share));
-      refused.say(question?.refused);
-    }),
-  );
+  scope.effect(() => {
+    const question = questions.open.value.image;
+    node.hidden = state.choices.value === null;
+    const hint = "Choose a file, or drop or paste one anywhere here";
+    enable(choose, able.value, able.value ? hint : NO_KERNEL);
+    const share = question?.sent ?? 0;
+    const far = share < 1 ? `${Math.round(100 * share)} %` : "reading…";
+    sent.say(question?.refused === null ? `${question.value} · ${far}` : null);
+    sent.node.style.setProperty("--exclip-sent", String(share));
+    refused.say(question?.refused);
+  });
 
   function take(files: FileList | null | undefined): boolean {
     const first = files?.[0];
@@ -47,13 +45,12 @@ export function pictureSource(
     return true;
   }
 
-  listenerOf(file, lifetime)("change", () => {
+  scope.on(file, "change", () => {
     take(file.files);
     file.value = ""; // so that the same file can be chosen again
   });
 
-  const on = listenerOf(root, lifetime);
-  on("paste", (event) => {
+  scope.on(root, "paste", (event) => {
     if (!take(event.clipboardData?.files)) return;
     claim(event);
   });
@@ -64,13 +61,13 @@ export function pictureSource(
     return able.peek();
   };
   const hover = (over: boolean) => root.classList.toggle("exclip-dropping", over);
-  on("dragover", (event) => {
+  scope.on(root, "dragover", (event) => {
     if (drags(event)) hover(true);
   });
-  on("dragleave", ({ relatedTarget }) => {
+  scope.on(root, "dragleave", ({ relatedTarget }) => {
     if (!root.contains(relatedTarget as Node | null)) hover(false);
   });
-  on("drop", (event) => {
+  scope.on(root, "drop", (event) => {
     hover(false);
     if (drags(event)) take(event.dataTransfer?.files);
   });

@@ -1,12 +1,13 @@
 /** The picture with the heat map over it: where patches are read and selected. */
-import { effect, type ReadonlySignal, signal } from "@preact/signals-core";
+import { type ReadonlySignal, signal } from "@preact/signals-core";
 import { boxOf, lassoOf, type Point, strokeOf } from "../algebra/regions.ts";
 import { join, type Selection, same } from "../algebra/selection.ts";
 import type { WidgetState } from "../state/widget-state.ts";
-import { claim, element, listenerOf, until } from "../ui/dom.ts";
+import { box, claim, element } from "../ui/dom.ts";
+import type { Scope } from "../ui/scope.ts";
 import { signed } from "../view/number-format.ts";
 import type { Settings, Tool } from "../view/settings.ts";
-import type { Lens } from "../view/view-state.ts";
+import type { ViewState } from "../view/view-state.ts";
 import {
   geometryOf,
   heatPainter,
@@ -32,7 +33,7 @@ interface Drag {
   readonly paint: ReturnType<typeof pathPainter>;
 }
 
-/** The brush's radius as a share of the grid, until it is changed. */
+/** The brush's radius as a share of the grid it is changed. */
 const BRUSH = 1 / 16;
 
 /** Points of a lasso closer than this, in patches, add nothing. */
@@ -42,9 +43,9 @@ const TOOL_KEYS: Record<string, Tool> = { b: "box", p: "brush", l: "lasso" };
 
 export function picture(
   state: WidgetState,
-  lens: Lens,
+  view: ViewState,
   settings: Settings,
-  lifetime: AbortSignal,
+  scope: Scope,
 ): PictureView {
   const image = element("img", "exclip-image", { alt: "", draggable: "false" });
   const canvas = element("canvas", "exclip-heat", {
@@ -55,11 +56,11 @@ export function picture(
       "Picture. Arrow keys move over its patches, Enter selects, Shift with arrows extends, Shift with Enter adds, Alt with Enter subtracts, I inverts, Escape clears.",
     tabindex: "0",
   });
-  const broken = element("div", "exclip-broken", {}, "The picture could not be read.");
-  const node = element("div", "exclip-picture", {}, image, broken, canvas);
+  const broken = box("exclip-broken", "The picture could not be read.");
+  const node = box("exclip-picture", image, broken, canvas);
   const context = canvas.getContext("2d");
   const paintHeat = heatPainter();
-  const side = lens.region;
+  const side = view.region;
   /** The keyboard's patch, drawn while the picture has the focus by keyboard. */
   const cursor = signal<number | null>(null);
   const spoken = signal("");
@@ -80,12 +81,12 @@ export function picture(
     frame = 0;
     if (!context || canvas.width === 0) return;
     const map = geometryOf(state.grid.peek(), canvas.width, canvas.height);
-    const ink = lens.ink.peek();
+    const ink = view.ink.peek();
     context.clearRect(0, 0, canvas.width, canvas.height);
     paintOutside(context, map, ink.theme);
-    const heat = lens.heat.peek();
+    const heat = view.heat.peek();
     if (heat) {
-      paintHeat(context, map, heat, lens.heatScale.end.peek(), ink, settings.smooth.peek());
+      paintHeat(context, map, heat, view.heatScale.end.peek(), ink, settings.smooth.peek());
     }
     paintOutline(context, map, side.selected.peek(), 2.5 * unit);
     const under = side.preview.peek();
@@ -95,46 +96,42 @@ export function picture(
     if (at !== null) paintCursor(context, map, at, unit);
   }
 
-  until(
-    lifetime,
-    effect(() => {
-      const shown = state.image.value;
-      broken.hidden = true;
-      if (!shown) {
-        image.removeAttribute("src");
-        return;
-      }
-      const { bytes, type } = shown;
-      const url = URL.createObjectURL(new Blob([bytes as DataView<ArrayBuffer>], { type }));
-      image.src = url;
-      return () => URL.revokeObjectURL(url);
-    }),
-    effect(() => {
-      void [state.grid.value, lens.heat.value, cursor.value, settings.smooth.value];
-      void [side.selected.value, side.preview.value];
-      canvas.dataset.scale = String(lens.heatScale.end.value);
-      // The photograph steps back as far as heat comes forward.
-      const strength = lens.heat.value ? lens.ink.value.strength : 0;
-      image.style.setProperty("--exclip-strength", String(strength));
-      schedule();
-    }),
-    effect(() => {
-      node.dataset.tool = settings.tool.value;
-    }),
-    effect(() => {
-      // Another grid has other patches under the same numbers.
-      void state.grid.value;
-      stopDrag();
-      cursor.value = null;
-      lastCursor = 0;
-    }),
-  );
+  scope.effect(() => {
+    const shown = state.image.value;
+    broken.hidden = true;
+    if (!shown) {
+      image.removeAttribute("src");
+      return;
+    }
+    const { bytes, type } = shown;
+    const url = URL.createObjectURL(new Blob([bytes as DataView<ArrayBuffer>], { type }));
+    image.src = url;
+    return () => URL.revokeObjectURL(url);
+  });
+  scope.effect(() => {
+    void [state.grid.value, view.heat.value, cursor.value, settings.smooth.value];
+    void [side.selected.value, side.preview.value];
+    canvas.dataset.scale = String(view.heatScale.end.value);
+    // The photograph steps back as far as heat comes forward.
+    const strength = view.heat.value ? view.ink.value.strength : 0;
+    image.style.setProperty("--exclip-strength", String(strength));
+    schedule();
+  });
+  scope.effect(() => {
+    node.dataset.tool = settings.tool.value;
+  });
+  scope.effect(() => {
+    // Another grid has other patches under the same numbers.
+    void state.grid.value;
+    stopDrag();
+    cursor.value = null;
+    lastCursor = 0;
+  });
 
-  const onImage = listenerOf(image, lifetime);
-  onImage("load", () => {
+  scope.on(image, "load", () => {
     node.style.setProperty("--exclip-aspect", String(image.naturalWidth / image.naturalHeight));
   });
-  onImage("error", () => {
+  scope.on(image, "error", () => {
     broken.hidden = false;
   });
   const resized = new ResizeObserver(([entry]) => {
@@ -159,13 +156,10 @@ export function picture(
   // Hosts that scroll cells in and out of the page may drop a canvas's pixels.
   const seen = new IntersectionObserver(schedule);
   seen.observe(canvas);
-  canvas.addEventListener("contextrestored", schedule, { signal: lifetime });
-  until(
-    lifetime,
-    () => resized.disconnect(),
-    () => seen.disconnect(),
-    () => cancelAnimationFrame(frame),
-  );
+  scope.on(canvas, "contextrestored", schedule);
+  scope.onEnd(() => resized.disconnect());
+  scope.onEnd(() => seen.disconnect());
+  scope.onEnd(() => cancelAnimationFrame(frame));
 
   /** Where an event points, in grid units; the crop is 0..columns by 0..rows. */
   function pointOf(event: PointerEvent): Point {
@@ -219,9 +213,7 @@ export function picture(
     side.rest();
   }
 
-  const on = listenerOf(canvas, lifetime);
-
-  on("pointerdown", (event) => {
+  scope.on(canvas, "pointerdown", (event) => {
     if (event.button !== 0 || !event.isPrimary) return;
     const from = pointOf(event);
     const dab = dabOf(from);
@@ -230,7 +222,7 @@ export function picture(
     canvas.setPointerCapture(event.pointerId);
     canvas.focus({ preventScroll: true });
   });
-  on("pointermove", (event) => {
+  scope.on(canvas, "pointermove", (event) => {
     const to = pointOf(event);
     if (drag) {
       drag.patches = drawn(drag, to);
@@ -246,7 +238,7 @@ export function picture(
     if (same(patches, side.preview.peek() ?? [])) return;
     side.preview.value = patches.length > 0 ? patches : null;
   });
-  on("pointerup", (event) => {
+  scope.on(canvas, "pointerup", (event) => {
     if (!drag) return;
     const { moved } = drag;
     const to = pointOf(event);
@@ -256,13 +248,13 @@ export function picture(
     side.keep(patches, event, !moved);
     schedule();
   });
-  on("pointercancel", stopDrag);
-  on("pointerleave", () => {
+  scope.on(canvas, "pointercancel", stopDrag);
+  scope.on(canvas, "pointerleave", () => {
     if (drag) return;
     settled = -1;
     side.preview.value = null;
   });
-  on("keydown", (event) => {
+  scope.on(canvas, "keydown", (event) => {
     if (event.key === "Escape" && drag) {
       stopDrag();
       schedule();
@@ -272,7 +264,7 @@ export function picture(
     if (!act(event)) return;
     claim(event);
   });
-  on("focusout", () => {
+  scope.on(canvas, "focusout", () => {
     cursor.value = null;
     if (!drag) side.rest();
   });
@@ -307,7 +299,7 @@ export function picture(
     lastCursor = next;
     if (event.shiftKey) side.extend(at, (from) => boxOf(centerOf(from), centerOf(next), grid));
     else side.point([next]);
-    const value = lens.heat.peek()?.[next];
+    const value = view.heat.peek()?.[next];
     const place = `Row ${Math.floor(next / columns) + 1}, column ${(next % columns) + 1}`;
     const chosen = side.selected.peek().includes(next) ? ", selected" : "";
     spoken.value = `${place}${value === undefined ? "" : `, ${signed(value)}`}${chosen}`;

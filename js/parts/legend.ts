@@ -1,7 +1,8 @@
 /** One scale: a gradient symmetric about 0 with its numbers, what is on it now, and a lock. */
-import { effect, type ReadonlySignal } from "@preact/signals-core";
+import type { ReadonlySignal } from "@preact/signals-core";
 import { iconButton, icons } from "../ui/buttons.ts";
-import { element, until, write } from "../ui/dom.ts";
+import { box, element, write } from "../ui/dom.ts";
+import type { Scope } from "../ui/scope.ts";
 import { css, gradient, heatColor, type Ink } from "../view/colormap.ts";
 import { clamp, plain, signed } from "../view/number-format.ts";
 import type { Scale } from "../view/view-state.ts";
@@ -16,69 +17,66 @@ export function legend(
   per: "patch" | "word",
   scale: Scale,
   ink: ReadonlySignal<Ink>,
-  lifetime: AbortSignal,
+  scope: Scope,
 ): HTMLElement {
   const unit = `cosine similarity per ${per}`;
   const bar = element("div", "exclip-gradient", { role: "img" });
-  const mark = element("div", "exclip-mark");
+  const mark = box("exclip-mark");
   const pointer = element("span", "exclip-pointed");
   const note = element("span", "");
-  const range = element("div", "exclip-range");
+  const range = box("exclip-range");
   const low = element("span", "exclip-tick");
   const high = element("span", "exclip-tick");
-  const lock = iconButton("Lock this scale", icons.unlocked, lifetime, () => {
+  const lock = iconButton("Lock this scale", icons.unlocked, scope, () => {
     scale.lock.value = scale.lock.peek() === null ? scale.end.peek() : null;
   });
   const node = element(
     "div",
     "exclip-legend",
     { "data-testid": testid },
-    element("div", "exclip-head", {}, element("span", "", {}, unit, note), pointer),
-    element("div", "exclip-scale", {}, bar, range, mark),
+    box("exclip-head", element("span", "", {}, unit, note), pointer),
+    box("exclip-scale", bar, range, mark),
     lock.node,
-    element("div", "exclip-ticks", {}, low, element("span", "exclip-tick", {}, "0"), high),
+    box("exclip-ticks", low, element("span", "exclip-tick", {}, "0"), high),
   );
 
-  until(
-    lifetime,
-    effect(() => {
-      bar.style.backgroundImage = gradient(STOPS, (x) => css(...heatColor(ink.value, x)));
-    }),
-    effect(() => {
-      const end = scale.end.value;
-      const [from, to] = scale.range.value ?? [0, 0];
-      const most = Math.max(to, -from);
-      const locked = scale.lock.value !== null;
-      node.classList.toggle("exclip-empty", end === 0);
-      write(low, signed(-end));
-      write(high, signed(end));
-      range.style.left = place(from, end);
-      range.style.right = place(-to, end);
-      const beyond = most > end * (1 + 1e-9);
-      const faint = !locked && most < end;
-      write(note, beyond ? `, up to ${plain(most)}` : faint ? ", faint" : "");
-      lock.hint(
-        locked
-          ? `Scale locked at ±${plain(end)}`
-          : `Scale follows the selection, never below ±${plain(scale.floor.value)}: ¼ of the strongest word and patch. Lock it`,
-      );
-      bar.setAttribute(
-        "aria-label",
-        `Scale from −${plain(end)} to ${plain(end)}, ${unit}; values from ${signed(from)} to ${signed(to)}`,
-      );
-    }),
-    effect(() => {
-      const locked = scale.lock.value !== null;
-      lock.press(locked);
-      lock.draw(locked ? icons.locked : icons.unlocked);
-    }),
-    effect(() => {
-      const end = scale.end.value;
-      const value = end === 0 ? null : scale.pointed.value;
-      mark.hidden = value === null;
-      write(pointer, value === null ? "" : signed(value));
-      if (value !== null) mark.style.left = place(value, end);
-    }),
-  );
+  scope.effect(() => {
+    bar.style.backgroundImage = gradient(STOPS, (x) => css(...heatColor(ink.value, x)));
+  });
+  scope.effect(() => {
+    const end = scale.end.value;
+    const [from, to] = scale.range.value ?? [0, 0];
+    const most = Math.max(to, -from);
+    const locked = scale.lock.value !== null;
+    node.classList.toggle("exclip-empty", end === 0);
+    write(low, signed(-end));
+    write(high, signed(end));
+    range.style.left = place(from, end);
+    range.style.right = place(-to, end);
+    const beyond = most > end * (1 + 1e-9);
+    const faint = !locked && most < end;
+    write(note, beyond ? `, up to ${plain(most)}` : faint ? ", faint" : "");
+    lock.hint(
+      locked
+        ? `Scale locked at ±${plain(end)}`
+        : `Scale follows the selection, never below ±${plain(scale.floor.value)}: ¼ of the strongest word and patch. Lock it`,
+    );
+    bar.setAttribute(
+      "aria-label",
+      `Scale from −${plain(end)} to ${plain(end)}, ${unit}; values from ${signed(from)} to ${signed(to)}`,
+    );
+  });
+  scope.effect(() => {
+    const locked = scale.lock.value !== null;
+    lock.press(locked);
+    lock.draw(locked ? icons.locked : icons.unlocked);
+  });
+  scope.effect(() => {
+    const end = scale.end.value;
+    const value = end === 0 ? null : scale.pointed.value;
+    mark.hidden = value === null;
+    write(pointer, value === null ? "" : signed(value));
+    if (value !== null) mark.style.left = place(value, end);
+  });
   return node;
 }

@@ -2,18 +2,19 @@
  * Tests of selections: what is selected is masked, the model runs again, and
  * the change of similarity stands beside the one predicted. Kept as rows.
  */
-import { computed, effect } from "@preact/signals-core";
+import { computed } from "@preact/signals-core";
 import type { MaskingTest } from "../protocol.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { rove } from "../ui/buttons.ts";
-import { drawing, element, give, shape, until } from "../ui/dom.ts";
+import { box, drawing, element, give, shape } from "../ui/dom.ts";
 import { enable, NO_KERNEL, refusal, textButton } from "../ui/message.ts";
+import type { Scope } from "../ui/scope.ts";
 import { plain, signed } from "../view/number-format.ts";
 
 /** Of the plot's 50 units to each side: dots stay a little inside. */
 const REACH = 44;
 
-export function trials(state: WidgetState, lifetime: AbortSignal): HTMLElement {
+export function trials(state: WidgetState, scope: Scope): HTMLElement {
   const { questions, tests } = state;
   /** Why there is nothing to test now. */
   const obstacle = computed(() => {
@@ -26,23 +27,23 @@ export function trials(state: WidgetState, lifetime: AbortSignal): HTMLElement {
     return settled && state.interactions.value ? null : "Wait for the result";
   });
 
-  const test = textButton("", "exclip-test", lifetime, () =>
+  const test = textButton("", "exclip-test", scope, () =>
     questions.test(state.selectedTokens.peek(), state.selectedRegion.peek()),
   );
   test.classList.add("exclip-button");
-  const clear = textButton("Clear", "exclip-untest", lifetime, () => {
+  const clear = textButton("Clear", "exclip-untest", scope, () => {
     questions.clearTests();
     test.focus({ preventScroll: true });
   });
   const refused = refusal("test");
-  const plot = element("div", "");
-  const rows = element("div", "exclip-trials-rows");
-  const kept = element("div", "exclip-trials-kept", {}, plot, rows);
+  const plot = box("");
+  const rows = box("exclip-trials-rows");
+  const kept = box("exclip-trials-kept", plot, rows);
   const node = element(
     "div",
     "exclip-trials",
     { "data-testid": "exclip-trials", role: "group", "aria-label": "Tests" },
-    element("div", "exclip-trials-head", {}, test, clear),
+    box("exclip-trials-head", test, clear),
     refused.node,
     kept,
   );
@@ -53,54 +54,51 @@ export function trials(state: WidgetState, lifetime: AbortSignal): HTMLElement {
     state.selectRegion(region);
   }
 
-  const refresh = rove(rows, lifetime);
-  until(
-    lifetime,
-    effect(() => {
-      const question = questions.open.value.test;
-      const running = question?.refused === null;
-      node.hidden = state.choices.value === null && tests.value.length === 0;
-      test.textContent = running ? "Testing…" : "Test this selection";
-      const why = obstacle.value;
-      enable(test, !why && !running, why ?? "Mask it and run the model");
-      refused.say(question?.refused);
-    }),
-    effect(() => {
-      const all = tests.value;
-      kept.hidden = clear.hidden = all.length === 0;
-      const end = Math.max(...all.flatMap((one) => [one.predicted, one.actual]).map(Math.abs)) || 1;
-      const axes = drawing("exclip-plot", "M0 50H100M50 0V100M0 100L100 0", 100, 100);
-      give(axes, {
-        role: "img",
-        "aria-hidden": "false",
-        "aria-label": `Actual change (up) against predicted (right), ${all.length} tests, to ±${plain(end)}`,
+  const refresh = rove(rows, scope);
+  scope.effect(() => {
+    const question = questions.open.value.test;
+    const running = question?.refused === null;
+    node.hidden = state.choices.value === null && tests.value.length === 0;
+    test.textContent = running ? "Testing…" : "Test this selection";
+    const why = obstacle.value;
+    enable(test, !why && !running, why ?? "Mask it and run the model");
+    refused.say(question?.refused);
+  });
+  scope.effect(() => {
+    const all = tests.value;
+    kept.hidden = clear.hidden = all.length === 0;
+    const end = Math.max(...all.flatMap((one) => [one.predicted, one.actual]).map(Math.abs)) || 1;
+    const axes = drawing("exclip-plot", "M0 50H100M50 0V100M0 100L100 0", 100, 100);
+    give(axes, {
+      role: "img",
+      "aria-hidden": "false",
+      "aria-label": `Actual change (up) against predicted (right), ${all.length} tests, to ±${plain(end)}`,
+    });
+    const lines = all.map((one) => {
+      const dot = shape("circle", {
+        cx: 50 + (REACH * one.predicted) / end,
+        cy: 50 - (REACH * one.actual) / end,
       });
-      const lines = all.map((one) => {
-        const dot = shape("circle", {
-          cx: 50 + (REACH * one.predicted) / end,
-          cy: 50 - (REACH * one.actual) / end,
+      axes.append(dot);
+      const row = rowOf(one);
+      row.addEventListener("click", () => again(one));
+      for (const type of ["pointerenter", "pointerleave", "focus", "blur"]) {
+        row.addEventListener(type, () => {
+          dot.classList.toggle("exclip-pointed-at", type === "pointerenter" || type === "focus");
         });
-        axes.append(dot);
-        const row = rowOf(one);
-        row.addEventListener("click", () => again(one));
-        for (const type of ["pointerenter", "pointerleave", "focus", "blur"]) {
-          row.addEventListener(type, () => {
-            dot.classList.toggle("exclip-pointed-at", type === "pointerenter" || type === "focus");
-          });
-        }
-        return row;
-      });
-      plot.replaceChildren(axes);
-      const head = element(
-        "div",
-        "exclip-trial exclip-name-of",
-        { "aria-hidden": "true" },
-        ...cells("masked", "predicted", "actual"),
-      );
-      rows.replaceChildren(head, ...lines.reverse());
-      refresh();
-    }),
-  );
+      }
+      return row;
+    });
+    plot.replaceChildren(axes);
+    const head = element(
+      "div",
+      "exclip-trial exclip-name-of",
+      { "aria-hidden": "true" },
+      ...cells("masked", "predicted", "actual"),
+    );
+    rows.replaceChildren(head, ...lines.reverse());
+    refresh();
+  });
   return node;
 }
 

@@ -1,15 +1,16 @@
 /** What is computed: the method, and the layers at which the towers are cut. A change asks at once. */
-import { computed, effect } from "@preact/signals-core";
+import { computed } from "@preact/signals-core";
 import type { Layer } from "../protocol.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { rove } from "../ui/buttons.ts";
-import { element, give, listenerOf, until } from "../ui/dom.ts";
+import { box, element, give } from "../ui/dom.ts";
 import { NO_KERNEL, refusal, saying } from "../ui/message.ts";
+import type { Scope } from "../ui/scope.ts";
 import { scrubber } from "../ui/tick-slider.ts";
 
 const LAYERS = ["image_layer", "text_layer"] as const;
 
-export function controls(state: WidgetState, lifetime: AbortSignal): HTMLElement {
+export function controls(state: WidgetState, scope: Scope): HTMLElement {
   const { answering, questions, choices } = state;
   /** As it was asked for, from the moment it is asked; what was refused is not. */
   const wanted = <Value>(topic: "method" | "text_layer" | "image_layer", now: Value): Value => {
@@ -28,7 +29,7 @@ export function controls(state: WidgetState, lifetime: AbortSignal): HTMLElement
         answering,
         ask: (layer) => questions.change({ [topic]: layer }),
       },
-      lifetime,
+      scope,
     ),
   );
   const offline = saying("exclip-offline", "status");
@@ -37,48 +38,45 @@ export function controls(state: WidgetState, lifetime: AbortSignal): HTMLElement
     "div",
     "exclip-controls",
     { "data-testid": "exclip-controls", role: "group", "aria-label": "What is computed" },
-    element("div", "exclip-control", {}, element("span", "exclip-name-of", {}, "method"), methods),
+    box("exclip-control", element("span", "exclip-name-of", {}, "method"), methods),
     ...layers,
     offline.node,
     refused.node,
   );
 
-  const refresh = rove(methods, lifetime);
-  until(
-    lifetime,
-    effect(() => {
-      const buttons = (choices.value?.methods ?? []).map((method) => {
-        const button = element("button", "exclip-tool exclip-text", { type: "button" }, method);
-        button.dataset.method = method;
-        return button;
+  const refresh = rove(methods, scope);
+  scope.effect(() => {
+    const buttons = (choices.value?.methods ?? []).map((method) => {
+      const button = element("button", "exclip-tool exclip-text", { type: "button" }, method);
+      button.dataset.method = method;
+      return button;
+    });
+    methods.replaceChildren(...buttons);
+    refresh();
+  });
+  scope.effect(() => {
+    void choices.value;
+    const method = wanted("method", state.method.value);
+    for (const button of methods.querySelectorAll("button")) {
+      give(button, {
+        "aria-pressed": button.dataset.method === method,
+        "aria-disabled": !answering.value,
       });
-      methods.replaceChildren(...buttons);
-      refresh();
-    }),
-    effect(() => {
-      void choices.value;
-      const method = wanted("method", state.method.value);
-      for (const button of methods.querySelectorAll("button")) {
-        give(button, {
-          "aria-pressed": button.dataset.method === method,
-          "aria-disabled": !answering.value,
-        });
-      }
-    }),
-    effect(() => {
-      node.hidden = choices.value === null;
-      offline.say(
-        answering.value
-          ? null
-          : `${NO_KERNEL}, and none answers: it is busy, or gone (then run the cell again).`,
-      );
-      const why = (["method", ...LAYERS] as const).flatMap(
-        (topic) => questions.open.value[topic]?.refused ?? [],
-      );
-      refused.say(why.join(" "));
-    }),
-  );
-  listenerOf(methods, lifetime)("click", ({ target }) => {
+    }
+  });
+  scope.effect(() => {
+    node.hidden = choices.value === null;
+    offline.say(
+      answering.value
+        ? null
+        : `${NO_KERNEL}, and none answers: it is busy, or gone (then run the cell again).`,
+    );
+    const why = (["method", ...LAYERS] as const).flatMap(
+      (topic) => questions.open.value[topic]?.refused ?? [],
+    );
+    refused.say(why.join(" "));
+  });
+  scope.on(methods, "click", ({ target }) => {
     const method = (target as HTMLElement).dataset.method;
     if (method && method !== wanted("method", state.method.peek())) {
       questions.change({ method });

@@ -1,8 +1,8 @@
 /** Where the newest request stands: a thin line and a way out while computing, words after. */
-import { effect } from "@preact/signals-core";
 import type { WidgetState } from "../state/widget-state.ts";
-import { element, give, until } from "../ui/dom.ts";
+import { box, element, give } from "../ui/dom.ts";
 import { saying, textButton } from "../ui/message.ts";
+import type { Scope } from "../ui/scope.ts";
 
 const HINT =
   "Click or drag over words, or over the picture. Shift adds, Alt subtracts, Esc clears.";
@@ -12,8 +12,8 @@ export interface ProgressView {
   status: HTMLElement;
 }
 
-export function progress(state: WidgetState, lifetime: AbortSignal): ProgressView {
-  const bar = element("div", "exclip-progress-bar");
+export function progress(state: WidgetState, scope: Scope): ProgressView {
+  const bar = box("exclip-progress-bar");
   const line = element(
     "div",
     "exclip-progress",
@@ -25,13 +25,13 @@ export function progress(state: WidgetState, lifetime: AbortSignal): ProgressVie
     bar,
   );
   const words = element("span", "exclip-computing", { "data-testid": "exclip-computing" });
-  const cancel = textButton("Cancel", "exclip-cancel", lifetime, state.cancel);
+  const cancel = textButton("Cancel", "exclip-cancel", scope, state.cancel);
   cancel.classList.add("exclip-button");
-  const running = element("div", "exclip-running", {}, words, cancel);
-  const hint = element("div", "exclip-hint", {}, HINT);
+  const running = box("exclip-running", words, cancel);
+  const hint = box("exclip-hint", HINT);
   const error = saying("exclip-error", "alert");
   const notice = saying("exclip-notice", "status");
-  const status = element("div", "exclip-status", {}, running, hint, error.node, notice.node);
+  const status = box("exclip-status", running, hint, error.node, notice.node);
 
   function count(): void {
     const now = state.progress.value;
@@ -47,31 +47,28 @@ export function progress(state: WidgetState, lifetime: AbortSignal): ProgressVie
     else give(line, { "aria-valuenow": percent });
   }
 
-  until(
-    lifetime,
-    effect(() => {
-      const { phase, message } = state.status.value;
-      const computing = phase === "computing";
-      line.hidden = !computing;
-      running.hidden = !computing;
-      hint.hidden = computing || !state.interactions.value;
-      error.say(phase === "error" ? message || "The computation failed." : null);
-      const cancelled = state.stale.value
-        ? "Cancelled. Showing the previous result."
-        : state.interactions.value
-          ? "Cancelled. Showing the newest estimate."
-          : "Cancelled.";
-      const said = phase === "cancelled" ? message || cancelled : phase === "idle" ? message : "";
-      notice.say([said, state.notice.value].filter(Boolean).join(" "));
-    }),
-    effect(() => {
-      count();
-      if (state.status.value.phase !== "computing") return;
-      // The time left runs down between two steps too.
-      const clock = setInterval(count, 1000);
-      return () => clearInterval(clock);
-    }),
-  );
+  scope.effect(() => {
+    const { phase, message } = state.status.value;
+    const computing = phase === "computing";
+    line.hidden = !computing;
+    running.hidden = !computing;
+    hint.hidden = computing || !state.interactions.value;
+    error.say(phase === "error" ? message || "The computation failed." : null);
+    const cancelled = state.stale.value
+      ? "Cancelled. Showing the previous result."
+      : state.interactions.value
+        ? "Cancelled. Showing the newest estimate."
+        : "Cancelled.";
+    const said = phase === "cancelled" ? message || cancelled : phase === "idle" ? message : "";
+    notice.say([said, state.notice.value].filter(Boolean).join(" "));
+  });
+  scope.effect(() => {
+    count();
+    if (state.status.value.phase !== "computing") return;
+    // The time left runs down between two steps too.
+    const clock = setInterval(count, 1000);
+    return () => clearInterval(clock);
+  });
   return { line, status };
 }
 

@@ -3,16 +3,17 @@
  * part is a sum of entries of the matrix or a difference to a number that the
  * kernel gave, so that they add up to the similarity.
  */
-import { computed, effect, type ReadonlySignal, signal } from "@preact/signals-core";
+import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
 import { type Interactions, interactionOf } from "../algebra/interactions.ts";
 import { invert, type Selection } from "../algebra/selection.ts";
 import type { Look } from "../state/looks.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { rove } from "../ui/buttons.ts";
-import { element, listenerOf, until, write } from "../ui/dom.ts";
+import { box, element, write } from "../ui/dom.ts";
+import type { Scope } from "../ui/scope.ts";
 import { css } from "../view/colormap.ts";
 import { extent, patchCount, percent, range, rounded, signed } from "../view/number-format.ts";
-import type { Lens } from "../view/view-state.ts";
+import type { ViewState } from "../view/view-state.ts";
 
 export type PartName =
   | "selection"
@@ -100,19 +101,19 @@ export interface Receipt {
   spoken: ReadonlySignal<string>;
 }
 
-export function receipt(state: WidgetState, lens: Lens, lifetime: AbortSignal): Receipt {
-  const what = computed(() => describe(state, lens));
+export function receipt(state: WidgetState, view: ViewState, scope: Scope): Receipt {
+  const what = computed(() => describe(state, view));
   const account = computed(() => {
     const a = state.interactions.value;
     const { value: whole } = state.summary;
     const known = whole && Number.isFinite(whole.similarity) ? whole : null;
-    const { tokens, region } = lens;
+    const { tokens, region } = view;
     return a && accountOf(a, tokens.all.value, tokens.chosen.value, region.chosen.value, known);
   });
-  const special = computed(() => invert(lens.tokens.all.value, range(state.tokens.value.length)));
+  const special = computed(() => invert(view.tokens.all.value, range(state.tokens.value.length)));
 
   const rows = ORDER.map((name) => ({ name, row: row(name) }));
-  const note = element("div", "exclip-explain");
+  const note = box("exclip-explain");
   const list = element(
     "div",
     "",
@@ -120,75 +121,71 @@ export function receipt(state: WidgetState, lens: Lens, lifetime: AbortSignal): 
     ...rows.map(({ row }) => row.node),
   );
   const node = element("div", "exclip-receipt", { "data-testid": "exclip-readout" }, list, note);
-  rove(list, lifetime);
+  rove(list, scope);
 
   /** The part under the pointer, else the one that has the focus. */
   const pointed = signal<string | undefined>(undefined);
   const focused = signal<string | undefined>(undefined);
   const partOf = (target: EventTarget | null) =>
     (target as Element).closest<HTMLElement>("[data-figure]")?.dataset.figure;
-  const on = listenerOf(list, lifetime);
-  on("pointerover", ({ target }) => {
+  scope.on(list, "pointerover", ({ target }) => {
     pointed.value = partOf(target);
   });
-  on("pointerleave", () => {
+  scope.on(list, "pointerleave", () => {
     pointed.value = undefined;
   });
-  on("focusin", ({ target }) => {
+  scope.on(list, "focusin", ({ target }) => {
     focused.value = partOf(target);
   });
-  on("focusout", () => {
+  scope.on(list, "focusout", () => {
     focused.value = undefined;
   });
   const at = computed(() => pointed.value ?? focused.value);
 
-  until(
-    lifetime,
-    effect(() => {
-      const { parts, similarity } = account.value ?? { parts: [], similarity: null };
-      const values = parts.map(({ value }) => value);
-      const ends = [0];
-      for (const value of values) ends.push((ends.at(-1) ?? 0) + value);
-      const texts = rounded(values, similarity ?? ends.at(-1) ?? 0);
-      const [from, to] = extent(...ends);
-      const place = (value: number) => (100 * (value - from)) / (to - from || 1);
-      list.style.setProperty("--exclip-zero", `${place(0)}%`);
-      for (const { name, row } of rows) {
-        const index = parts.findIndex((part) => part.name === name);
-        const total = name === "similarity";
-        const value = total ? similarity : (values[index] ?? null);
-        // The kernel's own numbers keep their places until they are known.
-        const open = similarity === null && name !== "unexplained";
-        row.node.hidden = value === null && !open && !total && name !== "selection";
-        row.show(
-          name === "selection" ? what.value : total ? SUMS[state.look.value] : TEXTS[name][0],
-          value,
-          value === null ? "–" : ((total ? texts.total : texts.summands[index]) ?? ""),
-          noteOf(name, value, similarity),
-        );
-        const [a, b] = total ? [0, similarity ?? 0] : [ends[index] ?? 0, ends[index + 1] ?? 0];
-        const ink = total ? "currentColor" : css(lens.ink.value.map.at(Math.sign(b - a) * 0.7));
-        row.draw(...extent(place(a), place(b)), ink);
-      }
-    }),
-    effect(() => {
-      void account.value;
-      const name =
-        at.value ??
-        (account.value?.parts.at(-1)?.name === "unexplained" ? "unexplained" : "similarity");
-      write(note, rows.find((one) => one.name === name)?.row.node.dataset.note ?? "");
-    }),
-    effect(() => {
-      if (at.value !== "special") return;
-      lens.tokens.preview.value = special.value;
-      return () => {
-        lens.tokens.preview.value = null;
-      };
-    }),
-  );
+  scope.effect(() => {
+    const { parts, similarity } = account.value ?? { parts: [], similarity: null };
+    const values = parts.map(({ value }) => value);
+    const ends = [0];
+    for (const value of values) ends.push((ends.at(-1) ?? 0) + value);
+    const texts = rounded(values, similarity ?? ends.at(-1) ?? 0);
+    const [from, to] = extent(...ends);
+    const place = (value: number) => (100 * (value - from)) / (to - from || 1);
+    list.style.setProperty("--exclip-zero", `${place(0)}%`);
+    for (const { name, row } of rows) {
+      const index = parts.findIndex((part) => part.name === name);
+      const total = name === "similarity";
+      const value = total ? similarity : (values[index] ?? null);
+      // The kernel's own numbers keep their places until they are known.
+      const open = similarity === null && name !== "unexplained";
+      row.node.hidden = value === null && !open && !total && name !== "selection";
+      row.show(
+        name === "selection" ? what.value : total ? SUMS[state.look.value] : TEXTS[name][0],
+        value,
+        value === null ? "–" : ((total ? texts.total : texts.summands[index]) ?? ""),
+        noteOf(name, value, similarity),
+      );
+      const [a, b] = total ? [0, similarity ?? 0] : [ends[index] ?? 0, ends[index + 1] ?? 0];
+      const ink = total ? "currentColor" : css(view.ink.value.map.at(Math.sign(b - a) * 0.7));
+      row.draw(...extent(place(a), place(b)), ink);
+    }
+  });
+  scope.effect(() => {
+    void account.value;
+    const name =
+      at.value ??
+      (account.value?.parts.at(-1)?.name === "unexplained" ? "unexplained" : "similarity");
+    write(note, rows.find((one) => one.name === name)?.row.node.dataset.note ?? "");
+  });
+  scope.effect(() => {
+    if (at.value !== "special") return;
+    view.tokens.preview.value = special.value;
+    return () => {
+      view.tokens.preview.value = null;
+    };
+  });
 
   const spoken = computed(() => {
-    const value = lens.selection.value;
+    const value = view.selection.value;
     return value === null ? "" : `${what.value}: ${signed(value)}`;
   });
   return { node, spoken };
@@ -232,11 +229,11 @@ function row(name: string) {
 }
 
 /** The two sides that are summed over, as "red boat × 6 patches". */
-function describe(state: WidgetState, lens: Lens): string {
-  const tokens = lens.tokens.selected.value;
-  const patches = lens.region.selected.value.length;
+function describe(state: WidgetState, view: ViewState): string {
+  const tokens = view.tokens.selected.value;
+  const patches = view.region.selected.value.length;
   const chosen = new Set(tokens);
-  const units = lens.units.value
+  const units = view.units.value
     .filter((unit) => !unit.special && unit.tokens.some((t) => chosen.has(t)))
     .map((unit) => unit.text);
   // Special tokens may be on no word, yet Python may select them.

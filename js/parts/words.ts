@@ -1,13 +1,14 @@
 /** The caption: its words as buttons, tinted by their values. */
-import { effect, signal } from "@preact/signals-core";
+import { signal } from "@preact/signals-core";
 import { sorted } from "../algebra/selection.ts";
 import { partsOf } from "../algebra/words.ts";
 import type { WidgetState } from "../state/widget-state.ts";
-import { claim, element, listenerOf, until } from "../ui/dom.ts";
+import { claim, element } from "../ui/dom.ts";
+import type { Scope } from "../ui/scope.ts";
 import { css, type Ink, shownOf } from "../view/colormap.ts";
 import { clamp, extent, signed } from "../view/number-format.ts";
 import type { Settings } from "../view/settings.ts";
-import type { Lens } from "../view/view-state.ts";
+import type { ViewState } from "../view/view-state.ts";
 
 /** Of a bar at the end of the scale, in em: the room that the style sheet leaves it. */
 const ZONE = 0.22;
@@ -22,9 +23,9 @@ interface Button {
 
 export function words(
   state: WidgetState,
-  lens: Lens,
+  view: ViewState,
   settings: Settings,
-  lifetime: AbortSignal,
+  scope: Scope,
 ): HTMLElement {
   const caption = element("div", "exclip-caption", {
     role: "group",
@@ -34,42 +35,39 @@ export function words(
   let buttons: Button[] = [];
   /** Set after each layout: new buttons need everything that old ones had. */
   const laid = signal({});
-  const side = lens.tokens;
+  const side = view.tokens;
 
-  until(
-    lifetime,
-    effect(() => {
-      // A caption laid out anew forgets what the pointer was doing in the old one.
-      side.rest();
-      caption.classList.toggle("exclip-pieces", settings.pieces.value);
-      buttons = layOut(caption, state, settings.pieces.value);
-      laid.value = {};
-    }),
-    effect(() => {
-      void laid.value;
-      paintValues(buttons, lens);
-    }),
-    effect(() => {
-      void laid.value;
-      const under = side.preview.value;
-      for (const { node, tokens } of buttons) {
-        const shown = under !== null && tokens.some((t) => under.includes(t));
-        node.classList.toggle("exclip-under", shown);
-      }
-    }),
-    effect(() => {
-      void laid.value;
-      const selected = new Set(side.selected.value);
-      const whole = buttons.map(({ tokens }) => tokens.every((t) => selected.has(t)));
-      buttons.forEach(({ node, tokens, gap }, i) => {
-        const some = tokens.some((t) => selected.has(t));
-        node.setAttribute("aria-pressed", whole[i] ? "true" : some ? "mixed" : "false");
-        node.classList.toggle("exclip-joined", Boolean(gap && whole[i] && whole[i + 1]));
-        const before = buttons[i - 1];
-        node.classList.toggle("exclip-joins", Boolean(before?.gap && whole[i] && whole[i - 1]));
-      });
-    }),
-  );
+  scope.effect(() => {
+    // A caption laid out anew forgets what the pointer was doing in the old one.
+    side.rest();
+    caption.classList.toggle("exclip-pieces", settings.pieces.value);
+    buttons = layOut(caption, state, settings.pieces.value);
+    laid.value = {};
+  });
+  scope.effect(() => {
+    void laid.value;
+    paintValues(buttons, view);
+  });
+  scope.effect(() => {
+    void laid.value;
+    const under = side.preview.value;
+    for (const { node, tokens } of buttons) {
+      const shown = under !== null && tokens.some((t) => under.includes(t));
+      node.classList.toggle("exclip-under", shown);
+    }
+  });
+  scope.effect(() => {
+    void laid.value;
+    const selected = new Set(side.selected.value);
+    const whole = buttons.map(({ tokens }) => tokens.every((t) => selected.has(t)));
+    buttons.forEach(({ node, tokens, gap }, i) => {
+      const some = tokens.some((t) => selected.has(t));
+      node.setAttribute("aria-pressed", whole[i] ? "true" : some ? "mixed" : "false");
+      node.classList.toggle("exclip-joined", Boolean(gap && whole[i] && whole[i + 1]));
+      const before = buttons[i - 1];
+      node.classList.toggle("exclip-joins", Boolean(before?.gap && whole[i] && whole[i - 1]));
+    });
+  });
 
   const indexOf = (target: EventTarget | null) =>
     buttons.findIndex(({ node }) => node.contains(target as Node | null));
@@ -116,16 +114,14 @@ export function words(
     side.rest();
   }
 
-  const on = listenerOf(caption, lifetime);
-
-  on("pointerdown", (event) => {
+  scope.on(caption, "pointerdown", (event) => {
     const index = indexOf(event.target);
     if (index < 0 || event.button !== 0 || !event.isPrimary) return;
     drag = { from: index, to: index };
     caption.setPointerCapture(event.pointerId);
     focus(index);
   });
-  on("pointermove", (event) => {
+  scope.on(caption, "pointermove", (event) => {
     if (drag) {
       const to = nearest(event);
       if (to === drag.to) return;
@@ -138,24 +134,24 @@ export function words(
     settled = -1;
     side.preview.value = buttons[index]?.tokens ?? null;
   });
-  on("pointerup", (event) => {
+  scope.on(caption, "pointerup", (event) => {
     if (!drag) return;
     const { from, to } = drag;
     drag = null;
     keep(from, to, event);
   });
-  on("pointercancel", stopDrag);
-  on("pointerleave", () => {
+  scope.on(caption, "pointercancel", stopDrag);
+  scope.on(caption, "pointerleave", () => {
     if (drag) return;
     settled = -1;
     side.preview.value = null;
   });
-  on("click", (event) => {
+  scope.on(caption, "click", (event) => {
     // Pointers and keys are done by now; this is an assistive technology.
     const index = indexOf(event.target);
     if (event.detail === 0 && index >= 0) keep(index, index, event);
   });
-  on("keydown", (event) => {
+  scope.on(caption, "keydown", (event) => {
     if (event.key === "Escape" && drag) {
       stopDrag();
       event.stopPropagation();
@@ -193,10 +189,10 @@ export function words(
     return true;
   }
 
-  on("keyup", (event) => {
+  scope.on(caption, "keyup", (event) => {
     if (event.key === " ") event.preventDefault(); // Firefox clicks on release
   });
-  on("focusout", ({ relatedTarget }) => {
+  scope.on(caption, "focusout", ({ relatedTarget }) => {
     const moved = relatedTarget instanceof Node && caption.contains(relatedTarget);
     if (!drag && !moved) side.rest();
   });
@@ -242,10 +238,10 @@ function layOut(caption: HTMLElement, state: WidgetState, pieces: boolean): Butt
   return buttons;
 }
 
-function paintValues(buttons: readonly Button[], lens: Lens): void {
-  const values = lens.tint.value;
-  const scale = lens.tintScale.end.value || 1;
-  const ink = lens.ink.value;
+function paintValues(buttons: readonly Button[], view: ViewState): void {
+  const values = view.tint.value;
+  const scale = view.tintScale.end.value || 1;
+  const ink = view.ink.value;
   buttons.forEach(({ node, text }, i) => {
     const value = values?.[i];
     paintTint(node, ink, (value ?? 0) / scale);

@@ -326,7 +326,7 @@ describe("a stream", () => {
     expect(longest).toBeLessThan(50);
   });
 
-  it("of one frame of 64 MB is taken in chunk by chunk", async () => {
+  it("of one frame of 64 MB is taken in chunk by chunk", { retry: 3 }, async () => {
     const { FrameAssembler } = await import("../state/frames.ts");
     const shape = [256, 256, 256] as const;
     const bytes = 4 * (256 ** 3 + 256);

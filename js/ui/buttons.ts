@@ -1,6 +1,7 @@
 /** Small buttons with a drawing and a name, in rows that take one stop of the Tab key. */
-import { effect, type Signal } from "@preact/signals-core";
-import { claim, drawing, element, give, listenerOf, until } from "./dom.ts";
+import type { Signal } from "@preact/signals-core";
+import { box, claim, drawing, element, give } from "./dom.ts";
+import type { Scope } from "./scope.ts";
 
 /** Paths in a box of 16 by 16, stroked. */
 export const icons = {
@@ -31,7 +32,7 @@ export interface IconButton {
 export function iconButton(
   name: string,
   path: string,
-  lifetime: AbortSignal,
+  scope: Scope,
   act: () => void,
   hint = name,
 ): IconButton {
@@ -42,7 +43,7 @@ export function iconButton(
     node.dataset.hint = text;
   };
   say(hint);
-  listenerOf(node, lifetime)("click", act);
+  scope.on(node, "click", act);
   return {
     node,
     draw,
@@ -57,19 +58,16 @@ export function switchOf(
   path: string,
   on: Signal<boolean>,
   state: "aria-pressed" | "aria-expanded",
-  lifetime: AbortSignal,
+  scope: Scope,
   hint = name,
 ): HTMLElement {
   const flip = () => {
     on.value = !on.peek();
   };
-  const { node } = iconButton(name, path, lifetime, flip, hint);
-  until(
-    lifetime,
-    effect(() => {
-      give(node, { [state]: on.value });
-    }),
-  );
+  const { node } = iconButton(name, path, scope, flip, hint);
+  scope.effect(() => {
+    give(node, { [state]: on.value });
+  });
   return node;
 }
 
@@ -78,19 +76,18 @@ export function switchOf(
  * marked as a stop; Tab comes to one of them. Call what it returns when they
  * have changed.
  */
-export function rove(container: HTMLElement, lifetime: AbortSignal): () => void {
+export function rove(container: HTMLElement, scope: Scope): () => void {
   const items = () => [
     ...container.querySelectorAll<HTMLElement>(":is(button, [data-stop]):not([hidden])"),
   ];
   const stop = (chosen: HTMLElement | undefined) => {
     for (const item of items()) item.tabIndex = item === chosen ? 0 : -1;
   };
-  const on = listenerOf(container, lifetime);
-  on("focusin", ({ target }) => {
+  scope.on(container, "focusin", ({ target }) => {
     const item = items().find((one) => one === target);
     if (item) stop(item);
   });
-  on("keydown", (event) => {
+  scope.on(container, "keydown", (event) => {
     const all = items();
     const index = all.indexOf(event.target as HTMLElement);
     const sideways = getComputedStyle(container).direction === "rtl" ? -1 : 1;
@@ -106,17 +103,13 @@ export function rove(container: HTMLElement, lifetime: AbortSignal): () => void 
   return refresh;
 }
 
-export function toolbar(
-  name: string,
-  lifetime: AbortSignal,
-  ...groups: (readonly Node[])[]
-): HTMLElement {
+export function toolbar(name: string, scope: Scope, ...groups: (readonly Node[])[]): HTMLElement {
   const node = element(
     "div",
     "exclip-toolbar",
     { role: "toolbar", "aria-label": name },
-    ...groups.map((group) => element("div", "exclip-group", {}, ...group)),
+    ...groups.map((group) => box("exclip-group", ...group)),
   );
-  rove(node, lifetime);
+  rove(node, scope);
   return node;
 }

@@ -1,3 +1,4 @@
+/** Elements, text and drawings. */
 type Attributes = Record<string, string | number | boolean>;
 
 /** An element with its class, attributes and children; text is always text, never HTML. */
@@ -13,12 +14,16 @@ export function element<Tag extends keyof HTMLElementTagNameMap>(
   return node;
 }
 
+/** A `div` with its class and children. */
+export const box = (className: string, ...children: (Node | string)[]) =>
+  element("div", className, {}, ...children);
+
 export function give<Node extends Element>(node: Node, attributes: Attributes): Node {
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
   return node;
 }
 
-/** Writes text where it is another: what is written again is laid out again. */
+/** Write text, unless it is there already: what is written is laid out again. */
 export function write(node: Element, text: string): void {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -39,23 +44,8 @@ export function drawing(className: string, d: string, width = 16, height = 16): 
   return svg;
 }
 
-/** Keeps an event from whatever else would act on it: the host, the browser. */
+/** Keep an event from whatever else would act on it: the host, the browser. */
 export function claim(event: Event): void {
   event.preventDefault();
   event.stopPropagation();
-}
-
-/** Adds listeners to `node` that end with `lifetime`. */
-export function listenerOf(node: HTMLElement, lifetime: AbortSignal) {
-  return <Type extends keyof HTMLElementEventMap>(
-    type: Type,
-    listener: (event: HTMLElementEventMap[Type]) => void,
-  ): void => node.addEventListener(type, listener, { signal: lifetime });
-}
-
-/** Ends every effect with `lifetime`. */
-export function until(lifetime: AbortSignal, ...stops: (() => void)[]): void {
-  lifetime.addEventListener("abort", () => {
-    for (const stop of stops) stop();
-  });
 }

@@ -1,12 +1,13 @@
 /** Small parts that everything which asks is made of. */
-import { element, give, listenerOf } from "./dom.ts";
+import { element, give } from "./dom.ts";
+import type { Scope } from "./scope.ts";
 
 export const NO_KERNEL = "Asking needs a running kernel";
 
 export function textButton(
   text: string,
   testid: string,
-  lifetime: AbortSignal,
+  scope: Scope,
   act: () => void,
 ): HTMLButtonElement {
   const node = element(
@@ -15,7 +16,7 @@ export function textButton(
     { type: "button", "data-testid": testid },
     text,
   );
-  listenerOf(node, lifetime)("click", act);
+  scope.on(node, "click", act);
   return node;
 }
 

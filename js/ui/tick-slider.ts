@@ -1,8 +1,9 @@
 /** A slider of ticks, one for each layer, which asks while it is moved. */
-import { computed, effect, type ReadonlySignal } from "@preact/signals-core";
+import { computed, type ReadonlySignal } from "@preact/signals-core";
 import type { Layer } from "../protocol.ts";
 import { clamp, range } from "../view/number-format.ts";
-import { claim, element, give, listenerOf, until } from "./dom.ts";
+import { box, claim, element, give } from "./dom.ts";
+import type { Scope } from "./scope.ts";
 
 export function scrubber(
   given: {
@@ -14,7 +15,7 @@ export function scrubber(
     answering: ReadonlySignal<boolean>;
     ask(layer: Layer): void;
   },
-  lifetime: AbortSignal,
+  scope: Scope,
 ): HTMLElement {
   const { label, names, value, answering } = given;
   const track = element("div", "exclip-scrubber", {
@@ -24,41 +25,31 @@ export function scrubber(
     tabindex: "0",
   });
   const name = element("span", "exclip-layer");
-  const node = element(
-    "div",
-    "exclip-control",
-    {},
-    element("span", "exclip-name-of", {}, label),
-    track,
-    name,
-  );
+  const node = box("exclip-control", element("span", "exclip-name-of", {}, label), track, name);
   const last = computed(() => names.value.length);
   const at = computed(() => (value.value === "output" ? last.value : value.value));
 
-  until(
-    lifetime,
-    effect(() => {
-      const ticks = range(last.value + 1).map((tick) => {
-        const mark = element("span", "exclip-layer-tick");
-        mark.style.left = `${(100 * tick) / Math.max(1, last.value)}%`;
-        mark.classList.toggle("exclip-at", tick === at.value);
-        return mark;
-      });
-      track.replaceChildren(...ticks);
-      const full = names.value[at.value] ?? "output";
-      // Names are paths in the model: their end says which one it is.
-      name.textContent = full.split(".").slice(-2).join(".");
-      name.title = full;
-      give(track, {
-        "aria-valuemax": last.value,
-        "aria-valuenow": at.value,
-        "aria-valuetext": full,
-      });
-    }),
-    effect(() => {
-      give(track, { "aria-disabled": !answering.value });
-    }),
-  );
+  scope.effect(() => {
+    const ticks = range(last.value + 1).map((tick) => {
+      const mark = element("span", "exclip-layer-tick");
+      mark.style.left = `${(100 * tick) / Math.max(1, last.value)}%`;
+      mark.classList.toggle("exclip-at", tick === at.value);
+      return mark;
+    });
+    track.replaceChildren(...ticks);
+    const full = names.value[at.value] ?? "output";
+    // Names are paths in the model: their end says which one it is.
+    name.textContent = full.split(".").slice(-2).join(".");
+    name.title = full;
+    give(track, {
+      "aria-valuemax": last.value,
+      "aria-valuenow": at.value,
+      "aria-valuetext": full,
+    });
+  });
+  scope.effect(() => {
+    give(track, { "aria-disabled": !answering.value });
+  });
 
   function go(tick: number): void {
     const next = clamp(tick, 0, last.peek());
@@ -66,20 +57,19 @@ export function scrubber(
     given.ask(next === last.peek() ? "output" : next);
   }
 
-  const on = listenerOf(track, lifetime);
   const follow = (event: PointerEvent) => {
     const { left, width } = track.getBoundingClientRect();
     go(Math.round(((event.clientX - left) / width) * last.peek()));
   };
-  on("pointerdown", (event) => {
+  scope.on(track, "pointerdown", (event) => {
     if (event.button !== 0 || !answering.peek()) return;
     track.setPointerCapture(event.pointerId);
     follow(event);
   });
-  on("pointermove", (event) => {
+  scope.on(track, "pointermove", (event) => {
     if (track.hasPointerCapture(event.pointerId)) follow(event);
   });
-  on("keydown", (event) => {
+  scope.on(track, "keydown", (event) => {
     const step = {
       ArrowRight: 1,
       ArrowUp: 1,

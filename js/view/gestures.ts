@@ -31,7 +31,7 @@ export interface Side {
   invert(): void;
 }
 
-export function createSide(
+export function createAxis(
   selection: ReadonlySignal<Selection>,
   all: ReadonlySignal<Selection>,
   mode: ReadonlySignal<Mode>,

@@ -1,6 +1,6 @@
 /** Whether the host is dark right now. Each host says it its own way. */
 import { type ReadonlySignal, signal } from "@preact/signals-core";
-import { until } from "../ui/dom.ts";
+import type { Scope } from "../ui/scope.ts";
 
 export type Theme = "light" | "dark";
 
@@ -26,8 +26,8 @@ function parentOf(node: Node): Node | null {
   return node instanceof ShadowRoot ? node.host : node.parentNode;
 }
 
-/** Follows the host's theme until `lifetime` ends. */
-export function watchTheme(el: Element, lifetime: AbortSignal): ReadonlySignal<Theme> {
+/** Follow the host's theme for as long as `scope` lives. */
+export function watchTheme(el: Element, scope: Scope): ReadonlySignal<Theme> {
   const theme = signal(hostTheme(el));
   const update = () => {
     theme.value = hostTheme(el);
@@ -37,9 +37,7 @@ export function watchTheme(el: Element, lifetime: AbortSignal): ReadonlySignal<T
   for (const node of [document.documentElement, document.body]) {
     observer.observe(node, { attributes: true });
   }
-  until(lifetime, () => observer.disconnect());
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", update, {
-    signal: lifetime,
-  });
+  scope.onEnd(() => observer.disconnect());
+  scope.on(matchMedia("(prefers-color-scheme: dark)"), "change", update);
   return theme;
 }

@@ -8,7 +8,7 @@ import { same } from "../algebra/selection.ts";
 import { type Word, wordsOf } from "../algebra/words.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { colormap, type Ink } from "./colormap.ts";
-import { createSide, type Side } from "./gestures.ts";
+import { createAxis, type Side } from "./gestures.ts";
 import { extent, range } from "./number-format.ts";
 import type { Settings } from "./settings.ts";
 import type { Theme } from "./theme.ts";
@@ -33,7 +33,7 @@ export interface Scale {
   readonly pointed: ReadonlySignal<number | null>;
 }
 
-export interface Lens {
+export interface ViewState {
   readonly ink: ReadonlySignal<Ink>;
   readonly words: ReadonlySignal<readonly Word[]>;
   /** What the caption is cut into now: its words, or the pieces that the model reads. */
@@ -50,11 +50,11 @@ export interface Lens {
   readonly selection: ReadonlySignal<number | null>;
 }
 
-export function createLens(
+export function createViewState(
   state: WidgetState,
   settings: Settings,
   theme: ReadonlySignal<Theme>,
-): Lens {
+): ViewState {
   const map = computed(() => colormap(settings.palette.value, theme.value));
   const ink = computed<Ink>(() => ({
     theme: theme.value,
@@ -73,8 +73,8 @@ export function createLens(
   const cut = (pieces: boolean) => wordsOf(state.caption.value, state.tokens.value, pieces);
   const words = computed(() => cut(false));
   const units = computed(() => (settings.pieces.value ? cut(true) : words.value));
-  const tokens = createSide(state.selectedTokens, content, settings.mode, state.selectTokens);
-  const region = createSide(state.selectedRegion, patches, settings.mode, state.selectRegion);
+  const tokens = createAxis(state.selectedTokens, content, settings.mode, state.selectTokens);
+  const region = createAxis(state.selectedRegion, patches, settings.mode, state.selectRegion);
 
   const heat = computed(() => {
     const a = state.interactions.value;
