@@ -1,6 +1,7 @@
 /** Sets of patches from shapes on the grid: what a box, a brush and a lasso choose, and what hangs together. */
+
+import { clamp, extent } from "../algebra/numbers.ts";
 import type { Grid } from "../protocol.ts";
-import { clamp, extent } from "../view/number-format.ts";
 import { sorted } from "./selection.ts";
 
 /** In grid units: patch (row, column) reaches from (column, row) to (column + 1, row + 1). */

@@ -2,8 +2,9 @@
 import { type ReadonlySignal, signal } from "@preact/signals-core";
 import type { TextName } from "../protocol.ts";
 import type { WidgetState } from "../state/widget-state.ts";
+import { textButton } from "../ui/buttons.ts";
 import { box, element, give } from "../ui/dom.ts";
-import { refusal, saying, textButton } from "../ui/message.ts";
+import { message, refusal } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 
 export interface Editor {
@@ -40,7 +41,7 @@ export function editor(part: TextName, name: string, state: WidgetState, scope: 
   };
   const ways = box("exclip-ways", way("Enter", "asks", ask), way("Esc", "goes back", close));
   const node = box("", field, ways);
-  const waiting = saying("exclip-waiting", "status");
+  const waiting = message("exclip-waiting", "status");
   const refused = refusal(part);
   const answer = box("exclip-answer", waiting.node, refused.node);
 
@@ -92,8 +93,8 @@ export function editor(part: TextName, name: string, state: WidgetState, scope: 
 
   scope.effect(() => {
     const question = questions.open.value[part];
-    waiting.say(question?.refused === null ? "Asking…" : null);
-    refused.say(question?.refused);
+    waiting.show(question?.refused === null ? "Asking…" : null);
+    refused.show(question?.refused);
     give(field, { "aria-invalid": Boolean(question?.refused) });
     if (asked === null || question) return;
     // Taken. Whoever has gone on writing since is not interrupted.

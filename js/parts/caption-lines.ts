@@ -3,20 +3,16 @@
  * difference. One of them is looked at and selected in; the others show their
  * words on the same scale. Caption and foil are edited where they stand.
  */
-import { computed } from "@preact/signals-core";
-import { sumOf, tintOf } from "../algebra/interactions.ts";
-import { partsOf } from "../algebra/words.ts";
 import type { Look } from "../state/looks.ts";
 import type { WidgetState } from "../state/widget-state.ts";
-import { iconButton, icons } from "../ui/buttons.ts";
+import { enable, iconButton } from "../ui/buttons.ts";
 import { box, claim, element, give } from "../ui/dom.ts";
-import { enable, NO_KERNEL } from "../ui/message.ts";
+import { icons } from "../ui/icons.ts";
+import { NO_KERNEL } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 import type { ViewState } from "../view/view-state.ts";
 import { editor } from "./caption-editor.ts";
-import { paintTint, tinted } from "./words.ts";
-
-const PENCIL = "M2.5 13.5l.7-3.2L10.5 3l2.5 2.5-7.3 7.3zM9 4.5L11.5 7";
+import { stillWords } from "./still-words.ts";
 
 const NAMES: Record<Look, string> = {
   caption: "Caption",
@@ -24,7 +20,7 @@ const NAMES: Record<Look, string> = {
   difference: "Caption minus foil",
 };
 
-export function lines(
+export function captionLines(
   state: WidgetState,
   view: ViewState,
   words: HTMLElement,
@@ -50,7 +46,7 @@ function line(
   scope.on(name, "click", () => state.lookAt(look));
   const slot = box("exclip-slot");
   const node = element("div", "exclip-line", { "data-testid": `exclip-line-${look}` }, name, slot);
-  const still = stillWords(look, state, view, words, scope);
+  const still = stillWords(look, NAMES[look], state, view, words, scope);
   const writing = look === "difference" ? null : editor(look, NAMES[look], state, scope);
 
   scope.effect(() => {
@@ -71,7 +67,7 @@ function line(
   });
   if (!writing || look === "difference") return node;
 
-  const edit = iconButton(`Edit the ${look}`, PENCIL, scope, () =>
+  const edit = iconButton(`Edit the ${look}`, icons.edit, scope, () =>
     writing.start(state.texts[look].caption.peek(), edit.node),
   );
   const tools = box("exclip-line-tools", edit.node);
@@ -114,63 +110,6 @@ function line(
     ] as const) {
       enable(node, answering, answering ? hint : NO_KERNEL);
     }
-  });
-  return node;
-}
-
-/** The words of a line that is not looked at: a click looks at it. */
-function stillWords(
-  look: Look,
-  state: WidgetState,
-  view: ViewState,
-  words: HTMLElement,
-  scope: Scope,
-): HTMLElement {
-  const node = element("div", "exclip-caption exclip-still", {
-    role: "group",
-    "aria-label": NAMES[look],
-    dir: "auto",
-  });
-  const side = state.texts[look];
-  const seen = computed(() => state.hasFoil.value && state.look.value !== look);
-  const laid = computed(() => {
-    if (!seen.value) return [];
-    const all: { word: HTMLElement; tokens: number[] }[] = [];
-    const parts = partsOf(side.caption.value, side.tokens.value).map((part) => {
-      if ("between" in part) return part.between;
-      const { text, tokens } = part.word;
-      const word = element(
-        "span",
-        "exclip-word",
-        { "data-tokens": tokens.join(",") },
-        tinted(text),
-      );
-      all.push({ word, tokens });
-      return word;
-    });
-    node.replaceChildren(...parts);
-    return all;
-  });
-  scope.effect(() => {
-    const a = seen.value ? side.interactions.value : null;
-    const tint = a && tintOf(a, view.region.summed.value);
-    const end = view.tintScale.end.value || 1;
-    const selected = new Set(side.selected.value);
-    for (const { word, tokens } of laid.value) {
-      const chosen = tokens.every((row) => selected.has(row));
-      word.classList.toggle("exclip-chosen", chosen);
-      const value = sumOf(tint ?? [], tokens);
-      if (tint) word.dataset.value = String(value);
-      else delete word.dataset.value;
-      paintTint(word, view.ink.value, value / end);
-    }
-  });
-  scope.on(node, "click", ({ target }) => {
-    const tokens = (target as Element).closest<HTMLElement>("[data-tokens]")?.dataset.tokens;
-    state.lookAt(look);
-    if (tokens === undefined) return;
-    state.selectTokens(tokens.split(",").map(Number));
-    words.querySelector<HTMLElement>(`[data-tokens="${tokens}"]`)?.focus();
   });
   return node;
 }

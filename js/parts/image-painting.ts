@@ -94,17 +94,21 @@ export function paintOutline(
 }
 
 /**
- * Paints one lasso's path so far, and how it would close. What was drawn is kept
- * on a sheet of its own: dashes cost more than all else, the longer they are.
+ * Paint a lasso's path so far, and how it would close. What was drawn is kept on
+ * a sheet of its own: dashes cost more than all else, the longer they are.
  */
 export function pathPainter() {
   const sheet = element("canvas", "");
   const kept = sheet.getContext("2d");
+  let painted: readonly Point[] | null = null;
   let points = 1;
   /** In pixels, for dashes that go on where the last ones ended. */
   let length = 0;
   return (context: Context, map: Geometry, path: readonly Point[], unit: number): void => {
-    if (points === 1) {
+    if (path !== painted) {
+      painted = path;
+      points = 1;
+      length = 0;
       sheet.width = map.width;
       sheet.height = map.height;
     }

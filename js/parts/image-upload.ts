@@ -1,12 +1,13 @@
 /** Another picture: dropped anywhere on the widget, pasted, or chosen. */
 import { computed } from "@preact/signals-core";
 import type { WidgetState } from "../state/widget-state.ts";
+import { enable, textButton } from "../ui/buttons.ts";
 import { box, claim, element } from "../ui/dom.ts";
-import { enable, NO_KERNEL, refusal, saying, textButton } from "../ui/message.ts";
+import { message, NO_KERNEL, refusal } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 
 /** The line beneath the picture; `over` is laid on the picture while a file is over the widget. */
-export function pictureSource(
+export function imageUpload(
   root: HTMLElement,
   state: WidgetState,
   scope: Scope,
@@ -21,7 +22,7 @@ export function pictureSource(
     "data-testid": "exclip-file",
   });
   const choose = textButton("Replace picture", "exclip-choose", scope, () => file.click());
-  const sent = saying("exclip-uploading", "status");
+  const sent = message("exclip-uploading", "status");
   const refused = refusal("picture");
   const node = box("exclip-source", file, choose, sent.node, refused.node);
   const over = element("div", "exclip-over", { "aria-hidden": "true" }, "Drop the picture");
@@ -33,9 +34,9 @@ export function pictureSource(
     enable(choose, able.value, able.value ? hint : NO_KERNEL);
     const share = question?.sent ?? 0;
     const far = share < 1 ? `${Math.round(100 * share)} %` : "reading…";
-    sent.say(question?.refused === null ? `${question.value} · ${far}` : null);
+    sent.show(question?.refused === null ? `${question.value} · ${far}` : null);
     sent.node.style.setProperty("--exclip-sent", String(share));
-    refused.say(question?.refused);
+    refused.show(question?.refused);
   });
 
   function take(files: FileList | null | undefined): boolean {

@@ -1,13 +1,11 @@
-/** The picture with the heat map over it: where patches are read and selected. */
-import { type ReadonlySignal, signal } from "@preact/signals-core";
-import { boxOf, lassoOf, type Point, strokeOf } from "../algebra/regions.ts";
-import { join, type Selection, same } from "../algebra/selection.ts";
+/** The image with the heat map over it. */
+import type { ReadonlySignal } from "@preact/signals-core";
 import type { WidgetState } from "../state/widget-state.ts";
-import { box, claim, element } from "../ui/dom.ts";
+import { box, element } from "../ui/dom.ts";
 import type { Scope } from "../ui/scope.ts";
-import { signed } from "../view/number-format.ts";
-import type { Settings, Tool } from "../view/settings.ts";
+import type { Settings } from "../view/settings.ts";
 import type { ViewState } from "../view/view-state.ts";
+import { imageGestures } from "./image-gestures.ts";
 import {
   geometryOf,
   heatPainter,
@@ -17,36 +15,18 @@ import {
   pathPainter,
 } from "./image-painting.ts";
 
-export interface PictureView {
+export interface ImageView {
   node: HTMLElement;
   /** The patch in words, after each move of the keyboard's cursor. */
   spoken: ReadonlySignal<string>;
 }
 
-interface Drag {
-  /** All of a lasso's points; of the others, only what the next step needs. */
-  path: Point[];
-  /** What letting go at once would have chosen. */
-  readonly dab: Selection;
-  patches: Selection;
-  moved: boolean;
-  readonly paint: ReturnType<typeof pathPainter>;
-}
-
-/** The brush's radius as a share of the grid it is changed. */
-const BRUSH = 1 / 16;
-
-/** Points of a lasso closer than this, in patches, add nothing. */
-const LASSO_STEP = 0.1;
-
-const TOOL_KEYS: Record<string, Tool> = { b: "box", p: "brush", l: "lasso" };
-
-export function picture(
+export function imageView(
   state: WidgetState,
   view: ViewState,
   settings: Settings,
   scope: Scope,
-): PictureView {
+): ImageView {
   const image = element("img", "exclip-image", { alt: "", draggable: "false" });
   const canvas = element("canvas", "exclip-heat", {
     "data-testid": "exclip-heat",
@@ -60,14 +40,8 @@ export function picture(
   const node = box("exclip-picture", image, broken, canvas);
   const context = canvas.getContext("2d");
   const paintHeat = heatPainter();
-  const side = view.region;
-  /** The keyboard's patch, drawn while the picture has the focus by keyboard. */
-  const cursor = signal<number | null>(null);
-  const spoken = signal("");
-  let lastCursor = 0;
-  let drag: Drag | null = null;
-  /** The patch just kept: its preview waits until the pointer has been elsewhere. */
-  let settled = -1;
+  const paintPath = pathPainter();
+  const axis = view.region;
 
   /** Device pixels to a pixel of the page. */
   let unit = 1;
@@ -88,13 +62,16 @@ export function picture(
     if (heat) {
       paintHeat(context, map, heat, view.heatScale.end.peek(), ink, settings.smooth.peek());
     }
-    paintOutline(context, map, side.selected.peek(), 2.5 * unit);
-    const under = side.preview.peek();
+    paintOutline(context, map, axis.selected.peek(), 2.5 * unit);
+    const under = axis.preview.peek();
     if (under) paintOutline(context, map, under, 1.25 * unit, "#0008");
-    if (drag && settings.tool.peek() === "lasso") drag.paint(context, map, drag.path, unit);
-    const at = cursor.peek();
+    const path = gestures.lasso();
+    if (path) paintPath(context, map, path, unit);
+    const at = gestures.cursor.peek();
     if (at !== null) paintCursor(context, map, at, unit);
   }
+
+  const gestures = imageGestures(canvas, state, view, settings, schedule, scope);
 
   scope.effect(() => {
     const shown = state.image.value;
@@ -109,8 +86,8 @@ export function picture(
     return () => URL.revokeObjectURL(url);
   });
   scope.effect(() => {
-    void [state.grid.value, view.heat.value, cursor.value, settings.smooth.value];
-    void [side.selected.value, side.preview.value];
+    void [state.grid.value, view.heat.value, gestures.cursor.value, settings.smooth.value];
+    void [axis.selected.value, axis.preview.value];
     canvas.dataset.scale = String(view.heatScale.end.value);
     // The photograph steps back as far as heat comes forward.
     const strength = view.heat.value ? view.ink.value.strength : 0;
@@ -119,13 +96,6 @@ export function picture(
   });
   scope.effect(() => {
     node.dataset.tool = settings.tool.value;
-  });
-  scope.effect(() => {
-    // Another grid has other patches under the same numbers.
-    void state.grid.value;
-    stopDrag();
-    cursor.value = null;
-    lastCursor = 0;
   });
 
   scope.on(image, "load", () => {
@@ -161,159 +131,5 @@ export function picture(
   scope.onEnd(() => seen.disconnect());
   scope.onEnd(() => cancelAnimationFrame(frame));
 
-  /** Where an event points, in grid units; the crop is 0..columns by 0..rows. */
-  function pointOf(event: PointerEvent): Point {
-    const { left, top, width, height } = canvas.getBoundingClientRect();
-    const grid = state.grid.peek();
-    return {
-      x: (((event.clientX - left) / width - grid.left) / grid.width) * grid.columns,
-      y: (((event.clientY - top) / height - grid.top) / grid.height) * grid.rows,
-    };
-  }
-
-  const centerOf = (patch: number): Point => {
-    const { columns } = state.grid.peek();
-    return { x: (patch % columns) + 0.5, y: Math.floor(patch / columns) + 0.5 };
-  };
-  const patchAt = (point: Point) => boxOf(point, point, state.grid.peek())[0] ?? -1;
-  const radius = () => {
-    const { rows, columns } = state.grid.peek();
-    return settings.brush.peek() ?? BRUSH * Math.min(rows, columns);
-  };
-
-  /** What a press there, let go at once, chooses. */
-  function dabOf(point: Point): Selection {
-    const grid = state.grid.peek();
-    return settings.tool.peek() === "brush"
-      ? strokeOf(point, point, radius(), grid)
-      : boxOf(point, point, grid);
-  }
-
-  /** What the drag has chosen when it comes to `to`. */
-  function drawn(stroke: Drag, to: Point): Selection {
-    const grid = state.grid.peek();
-    const [first = to] = stroke.path;
-    const last = stroke.path.at(-1) ?? to;
-    switch (settings.tool.peek()) {
-      case "box":
-        return boxOf(first, to, grid);
-      case "brush":
-        stroke.path = [to];
-        return join(stroke.patches, strokeOf(last, to, radius(), grid), "add");
-      case "lasso": {
-        if (Math.hypot(to.x - last.x, to.y - last.y) > LASSO_STEP) stroke.path.push(to);
-        const inside = lassoOf(stroke.path, grid);
-        return inside.length > 0 ? inside : dabOf(first);
-      }
-    }
-  }
-
-  function stopDrag(): void {
-    drag = null;
-    side.rest();
-  }
-
-  scope.on(canvas, "pointerdown", (event) => {
-    if (event.button !== 0 || !event.isPrimary) return;
-    const from = pointOf(event);
-    const dab = dabOf(from);
-    drag = { path: [from], dab, patches: dab, moved: false, paint: pathPainter() };
-    cursor.value = null;
-    canvas.setPointerCapture(event.pointerId);
-    canvas.focus({ preventScroll: true });
-  });
-  scope.on(canvas, "pointermove", (event) => {
-    const to = pointOf(event);
-    if (drag) {
-      drag.patches = drawn(drag, to);
-      drag.moved ||= !same(drag.patches, drag.dab);
-      schedule();
-      if (drag.moved) side.plan(drag.patches, event);
-      return;
-    }
-    const under = patchAt(to);
-    if (under >= 0 && under === settled) return;
-    settled = -1;
-    const patches = under < 0 ? [] : dabOf(to);
-    if (same(patches, side.preview.peek() ?? [])) return;
-    side.preview.value = patches.length > 0 ? patches : null;
-  });
-  scope.on(canvas, "pointerup", (event) => {
-    if (!drag) return;
-    const { moved } = drag;
-    const to = pointOf(event);
-    const patches = drawn(drag, to);
-    drag = null;
-    settled = patchAt(to);
-    side.keep(patches, event, !moved);
-    schedule();
-  });
-  scope.on(canvas, "pointercancel", stopDrag);
-  scope.on(canvas, "pointerleave", () => {
-    if (drag) return;
-    settled = -1;
-    side.preview.value = null;
-  });
-  scope.on(canvas, "keydown", (event) => {
-    if (event.key === "Escape" && drag) {
-      stopDrag();
-      schedule();
-      event.stopPropagation();
-      return;
-    }
-    if (!act(event)) return;
-    claim(event);
-  });
-  scope.on(canvas, "focusout", () => {
-    cursor.value = null;
-    if (!drag) side.rest();
-  });
-
-  /** What a key does; false where it is not ours. */
-  function act(event: KeyboardEvent): boolean {
-    const grid = state.grid.peek();
-    const { rows, columns } = grid;
-    const at = cursor.peek() ?? lastCursor;
-    if (event.key === "Enter" || event.key === " ") {
-      side.keep([at], event, true);
-      cursor.value = at;
-      lastCursor = at;
-      return true;
-    }
-    if (side.act(event)) return true;
-    const [row, column] = [Math.floor(at / columns), at % columns];
-    const target = {
-      ArrowLeft: [row, column - 1],
-      ArrowRight: [row, column + 1],
-      ArrowUp: [row - 1, column],
-      ArrowDown: [row + 1, column],
-      Home: [row, 0],
-      End: [row, columns - 1],
-    }[event.key];
-    if (!target) return !event.ctrlKey && !event.metaKey && actOnTool(event.key);
-    const [nextRow, nextColumn] = target as [number, number];
-    // The first key only shows where the cursor is.
-    const inside = nextRow >= 0 && nextRow < rows && nextColumn >= 0 && nextColumn < columns;
-    const next = cursor.peek() === null || !inside ? at : nextRow * columns + nextColumn;
-    cursor.value = next;
-    lastCursor = next;
-    if (event.shiftKey) side.extend(at, (from) => boxOf(centerOf(from), centerOf(next), grid));
-    else side.point([next]);
-    const value = view.heat.peek()?.[next];
-    const place = `Row ${Math.floor(next / columns) + 1}, column ${(next % columns) + 1}`;
-    const chosen = side.selected.peek().includes(next) ? ", selected" : "";
-    spoken.value = `${place}${value === undefined ? "" : `, ${signed(value)}`}${chosen}`;
-    return true;
-  }
-
-  function actOnTool(key: string): boolean {
-    const tool = TOOL_KEYS[key];
-    if (tool) settings.tool.value = tool;
-    else if (key === "[" || key === "]") {
-      settings.brush.value = Math.max(0.5, radius() + (key === "]" ? 0.5 : -0.5));
-    } else return false;
-    return true;
-  }
-
-  return { node, spoken };
+  return { node, spoken: gestures.spoken };
 }

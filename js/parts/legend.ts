@@ -1,10 +1,12 @@
 /** One scale: a gradient symmetric about 0 with its numbers, what is on it now, and a lock. */
 import type { ReadonlySignal } from "@preact/signals-core";
-import { iconButton, icons } from "../ui/buttons.ts";
+import { clamp } from "../algebra/numbers.ts";
+import { iconButton } from "../ui/buttons.ts";
 import { box, element, write } from "../ui/dom.ts";
+import { icons } from "../ui/icons.ts";
 import type { Scope } from "../ui/scope.ts";
 import { css, gradient, heatColor, type Ink } from "../view/colormap.ts";
-import { clamp, plain, signed } from "../view/number-format.ts";
+import { plain, signed } from "../view/number-format.ts";
 import type { Scale } from "../view/view-state.ts";
 
 const STOPS = 32;

@@ -5,16 +5,16 @@
 import { computed } from "@preact/signals-core";
 import type { MaskingTest } from "../protocol.ts";
 import type { WidgetState } from "../state/widget-state.ts";
-import { rove } from "../ui/buttons.ts";
+import { enable, rove, textButton } from "../ui/buttons.ts";
 import { box, drawing, element, give, shape } from "../ui/dom.ts";
-import { enable, NO_KERNEL, refusal, textButton } from "../ui/message.ts";
+import { NO_KERNEL, refusal } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 import { plain, signed } from "../view/number-format.ts";
 
 /** Of the plot's 50 units to each side: dots stay a little inside. */
 const REACH = 44;
 
-export function trials(state: WidgetState, scope: Scope): HTMLElement {
+export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
   const { questions, tests } = state;
   /** Why there is nothing to test now. */
   const obstacle = computed(() => {
@@ -62,7 +62,7 @@ export function trials(state: WidgetState, scope: Scope): HTMLElement {
     test.textContent = running ? "Testing…" : "Test this selection";
     const why = obstacle.value;
     enable(test, !why && !running, why ?? "Mask it and run the model");
-    refused.say(question?.refused);
+    refused.show(question?.refused);
   });
   scope.effect(() => {
     const all = tests.value;

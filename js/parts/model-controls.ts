@@ -4,13 +4,13 @@ import type { Layer } from "../protocol.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { rove } from "../ui/buttons.ts";
 import { box, element, give } from "../ui/dom.ts";
-import { NO_KERNEL, refusal, saying } from "../ui/message.ts";
+import { message, NO_KERNEL, refusal } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
-import { scrubber } from "../ui/tick-slider.ts";
+import { tickSlider } from "../ui/tick-slider.ts";
 
 const LAYERS = ["image_layer", "text_layer"] as const;
 
-export function controls(state: WidgetState, scope: Scope): HTMLElement {
+export function modelControls(state: WidgetState, scope: Scope): HTMLElement {
   const { answering, questions, choices } = state;
   /** As it was asked for, from the moment it is asked; what was refused is not. */
   const wanted = <Value>(topic: "method" | "text_layer" | "image_layer", now: Value): Value => {
@@ -20,7 +20,7 @@ export function controls(state: WidgetState, scope: Scope): HTMLElement {
 
   const methods = element("div", "exclip-group", { role: "group", "aria-label": "Method" });
   const layers = LAYERS.map((topic) =>
-    scrubber(
+    tickSlider(
       {
         label: topic.replace("_", " "),
         testid: `exclip-${topic}`,
@@ -32,7 +32,7 @@ export function controls(state: WidgetState, scope: Scope): HTMLElement {
       scope,
     ),
   );
-  const offline = saying("exclip-offline", "status");
+  const offline = message("exclip-offline", "status");
   const refused = refusal("control");
   const node = element(
     "div",
@@ -66,7 +66,7 @@ export function controls(state: WidgetState, scope: Scope): HTMLElement {
   });
   scope.effect(() => {
     node.hidden = choices.value === null;
-    offline.say(
+    offline.show(
       answering.value
         ? null
         : `${NO_KERNEL}, and none answers: it is busy, or gone (then run the cell again).`,
@@ -74,7 +74,7 @@ export function controls(state: WidgetState, scope: Scope): HTMLElement {
     const why = (["method", ...LAYERS] as const).flatMap(
       (topic) => questions.open.value[topic]?.refused ?? [],
     );
-    refused.say(why.join(" "));
+    refused.show(why.join(" "));
   });
   scope.on(methods, "click", ({ target }) => {
     const method = (target as HTMLElement).dataset.method;

@@ -1,7 +1,8 @@
 /** Where the newest request stands: a thin line and a way out while computing, words after. */
 import type { WidgetState } from "../state/widget-state.ts";
+import { textButton } from "../ui/buttons.ts";
 import { box, element, give } from "../ui/dom.ts";
-import { saying, textButton } from "../ui/message.ts";
+import { message } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 
 const HINT =
@@ -29,8 +30,8 @@ export function progress(state: WidgetState, scope: Scope): ProgressView {
   cancel.classList.add("exclip-button");
   const running = box("exclip-running", words, cancel);
   const hint = box("exclip-hint", HINT);
-  const error = saying("exclip-error", "alert");
-  const notice = saying("exclip-notice", "status");
+  const error = message("exclip-error", "alert");
+  const notice = message("exclip-notice", "status");
   const status = box("exclip-status", running, hint, error.node, notice.node);
 
   function count(): void {
@@ -53,14 +54,14 @@ export function progress(state: WidgetState, scope: Scope): ProgressView {
     line.hidden = !computing;
     running.hidden = !computing;
     hint.hidden = computing || !state.interactions.value;
-    error.say(phase === "error" ? message || "The computation failed." : null);
+    error.show(phase === "error" ? message || "The computation failed." : null);
     const cancelled = state.stale.value
       ? "Cancelled. Showing the previous result."
       : state.interactions.value
         ? "Cancelled. Showing the newest estimate."
         : "Cancelled.";
     const said = phase === "cancelled" ? message || cancelled : phase === "idle" ? message : "";
-    notice.say([said, state.notice.value].filter(Boolean).join(" "));
+    notice.show([said, state.notice.value].filter(Boolean).join(" "));
   });
   scope.effect(() => {
     count();

@@ -16,7 +16,7 @@ const COUNT = 3;
 /** A result that stands for so long is worth searching. */
 const REST_MS = 80;
 
-export function pairList(state: WidgetState, view: ViewState, scope: Scope): HTMLElement {
+export function strongestPairsList(state: WidgetState, view: ViewState, scope: Scope): HTMLElement {
   const columns = box("exclip-pairs-columns");
   const node = element(
     "div",

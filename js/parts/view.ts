@@ -5,18 +5,18 @@ import type { Scope } from "../ui/scope.ts";
 import { createSettings } from "../view/settings.ts";
 import { watchTheme } from "../view/theme.ts";
 import { createViewState } from "../view/view-state.ts";
-import { lines } from "./caption-lines.ts";
-import { picture } from "./image.ts";
-import { pictureSource } from "./image-upload.ts";
+import { captionLines } from "./caption-lines.ts";
+import { imageView } from "./image.ts";
+import { imageUpload } from "./image-upload.ts";
 import { keepKeys } from "./keys.ts";
 import { legend } from "./legend.ts";
-import { trials } from "./masking-tests.ts";
-import { controls } from "./model-controls.ts";
+import { maskingTests } from "./masking-tests.ts";
+import { modelControls } from "./model-controls.ts";
 import { progress } from "./progress.ts";
 import { receipt } from "./receipt.ts";
-import { pairList } from "./strongest-pairs.ts";
+import { strongestPairsList } from "./strongest-pairs.ts";
 import { tables } from "./tables.ts";
-import { captionTools, pictureTools } from "./toolbars.ts";
+import { captionTools, imageTools } from "./toolbars.ts";
 import { words } from "./words.ts";
 
 /** Long enough that a drag is read out once, when it rests. */
@@ -30,11 +30,11 @@ export function mount(el: HTMLElement, state: WidgetState, scope: Scope): void {
   const theme = watchTheme(root, scope);
   const settings = createSettings();
   const view = createViewState(state, settings, theme);
-  const image = picture(state, view, settings, scope);
+  const image = imageView(state, view, settings, scope);
   const numbers = receipt(state, view, scope);
   const table = tables(state, view, scope);
   const { line, status } = progress(state, scope);
-  const source = pictureSource(root, state, scope);
+  const source = imageUpload(root, state, scope);
   image.node.append(source.over);
 
   const heatLegend = legend("exclip-legend", "patch", view.heatScale, view.ink, scope);
@@ -44,18 +44,18 @@ export function mount(el: HTMLElement, state: WidgetState, scope: Scope): void {
     line,
     box(
       "exclip-body",
-      box("exclip-left", image.node, pictureTools(view, settings, scope), heatLegend, source.node),
+      box("exclip-left", image.node, imageTools(view, settings, scope), heatLegend, source.node),
       box(
         "exclip-right",
-        lines(state, view, words(state, view, settings, scope), scope),
+        captionLines(state, view, words(state, view, settings, scope), scope),
         box("exclip-beneath", tintLegend, captionTools(view, settings, scope, table.button)),
         numbers.node,
-        pairList(state, view, scope),
-        trials(state, scope),
+        strongestPairsList(state, view, scope),
+        maskingTests(state, scope),
         status,
       ),
     ),
-    controls(state, scope),
+    modelControls(state, scope),
     table.node,
     live,
   );

@@ -1,21 +1,16 @@
 /** The caption: its words as buttons, tinted by their values. */
 import { signal } from "@preact/signals-core";
-import { sorted } from "../algebra/selection.ts";
 import { partsOf } from "../algebra/words.ts";
 import type { WidgetState } from "../state/widget-state.ts";
-import { claim, element } from "../ui/dom.ts";
+import { element } from "../ui/dom.ts";
 import type { Scope } from "../ui/scope.ts";
-import { css, type Ink, shownOf } from "../view/colormap.ts";
-import { clamp, extent, signed } from "../view/number-format.ts";
+import { signed } from "../view/number-format.ts";
 import type { Settings } from "../view/settings.ts";
 import type { ViewState } from "../view/view-state.ts";
+import { type WordButton, wordGestures } from "./word-gestures.ts";
+import { paintTint, tinted } from "./word-tint.ts";
 
-/** Of a bar at the end of the scale, in em: the room that the style sheet leaves it. */
-const ZONE = 0.22;
-
-interface Button {
-  node: HTMLButtonElement;
-  tokens: number[];
+interface Button extends WordButton {
   text: string;
   /** The white space after it, outlined with it when the next word is selected too. */
   gap: HTMLElement | null;
@@ -35,11 +30,11 @@ export function words(
   let buttons: Button[] = [];
   /** Set after each layout: new buttons need everything that old ones had. */
   const laid = signal({});
-  const side = view.tokens;
+  const axis = view.tokens;
 
   scope.effect(() => {
     // A caption laid out anew forgets what the pointer was doing in the old one.
-    side.rest();
+    axis.rest();
     caption.classList.toggle("exclip-pieces", settings.pieces.value);
     buttons = layOut(caption, state, settings.pieces.value);
     laid.value = {};
@@ -50,7 +45,7 @@ export function words(
   });
   scope.effect(() => {
     void laid.value;
-    const under = side.preview.value;
+    const under = axis.preview.value;
     for (const { node, tokens } of buttons) {
       const shown = under !== null && tokens.some((t) => under.includes(t));
       node.classList.toggle("exclip-under", shown);
@@ -58,7 +53,7 @@ export function words(
   });
   scope.effect(() => {
     void laid.value;
-    const selected = new Set(side.selected.value);
+    const selected = new Set(axis.selected.value);
     const whole = buttons.map(({ tokens }) => tokens.every((t) => selected.has(t)));
     buttons.forEach(({ node, tokens, gap }, i) => {
       const some = tokens.some((t) => selected.has(t));
@@ -69,134 +64,7 @@ export function words(
     });
   });
 
-  const indexOf = (target: EventTarget | null) =>
-    buttons.findIndex(({ node }) => node.contains(target as Node | null));
-  const indexAt = (event: PointerEvent) => {
-    // While captured, every event names the caption: ask what lies under the pointer.
-    const root = caption.getRootNode() as Document | ShadowRoot;
-    return indexOf(root.elementFromPoint(event.clientX, event.clientY));
-  };
-  /** The word that a drag has come to, between words and beside lines too. */
-  const nearest = ({ clientX: x, clientY: y }: PointerEvent) => {
-    const beyond = (at: number, from: number, to: number) => Math.max(from - at, 0, at - to);
-    // Lines come first: what is beside a line means the word at its end.
-    const far = buttons.map(({ node }) => {
-      const { left, right, top, bottom } = node.getBoundingClientRect();
-      return 1e4 * beyond(y, top, bottom) + beyond(x, left, right);
-    });
-    return far.indexOf(Math.min(...far));
-  };
-  const span = (a: number, b: number) => {
-    const [first, last] = extent(a, b);
-    return sorted(buttons.slice(first, last + 1).flatMap(({ tokens }) => tokens));
-  };
-
-  let drag: { from: number; to: number } | null = null;
-  /** The word just kept: its preview waits until the pointer has been elsewhere. */
-  let settled = -1;
-
-  function keep(from: number, to: number, event: MouseEvent | KeyboardEvent): void {
-    settled = to;
-    focus(to);
-    side.keep(span(from, to), event, from === to);
-  }
-
-  function focus(index: number): void {
-    for (const { node } of buttons) node.tabIndex = -1;
-    const node = buttons[index]?.node;
-    if (!node) return;
-    node.tabIndex = 0;
-    node.focus({ preventScroll: true });
-  }
-
-  function stopDrag(): void {
-    drag = null;
-    side.rest();
-  }
-
-  scope.on(caption, "pointerdown", (event) => {
-    const index = indexOf(event.target);
-    if (index < 0 || event.button !== 0 || !event.isPrimary) return;
-    drag = { from: index, to: index };
-    caption.setPointerCapture(event.pointerId);
-    focus(index);
-  });
-  scope.on(caption, "pointermove", (event) => {
-    if (drag) {
-      const to = nearest(event);
-      if (to === drag.to) return;
-      drag.to = to;
-      side.plan(span(drag.from, to), event);
-      return;
-    }
-    const index = indexAt(event);
-    if (index === settled && index >= 0) return;
-    settled = -1;
-    side.preview.value = buttons[index]?.tokens ?? null;
-  });
-  scope.on(caption, "pointerup", (event) => {
-    if (!drag) return;
-    const { from, to } = drag;
-    drag = null;
-    keep(from, to, event);
-  });
-  scope.on(caption, "pointercancel", stopDrag);
-  scope.on(caption, "pointerleave", () => {
-    if (drag) return;
-    settled = -1;
-    side.preview.value = null;
-  });
-  scope.on(caption, "click", (event) => {
-    // Pointers and keys are done by now; this is an assistive technology.
-    const index = indexOf(event.target);
-    if (event.detail === 0 && index >= 0) keep(index, index, event);
-  });
-  scope.on(caption, "keydown", (event) => {
-    if (event.key === "Escape" && drag) {
-      stopDrag();
-      event.stopPropagation();
-      return;
-    }
-    const index = indexOf(event.target);
-    if (index < 0) return;
-    if (event.key === "Enter" || event.key === " ") {
-      // Not left to the button's own click: Alt with Enter makes none.
-      claim(event);
-      keep(index, index, event);
-      return;
-    }
-    if (!side.act(event) && !move(event, index)) return;
-    claim(event);
-  });
-
-  /** Moves the focus by a key, and with Shift the end of the phrase; false where it is not ours. */
-  function move(event: KeyboardEvent, index: number): boolean {
-    const rightToLeft = getComputedStyle(caption).direction === "rtl";
-    const target = {
-      ArrowRight: index + (rightToLeft ? -1 : 1),
-      ArrowLeft: index + (rightToLeft ? 1 : -1),
-      ArrowDown: index + 1,
-      ArrowUp: index - 1,
-      Home: 0,
-      End: buttons.length - 1,
-    }[event.key];
-    if (target === undefined) return false;
-    const next = buttons[target];
-    if (!next) return true;
-    focus(target);
-    if (event.shiftKey) side.extend(index, (from) => span(from, target));
-    else side.point(next.tokens);
-    return true;
-  }
-
-  scope.on(caption, "keyup", (event) => {
-    if (event.key === " ") event.preventDefault(); // Firefox clicks on release
-  });
-  scope.on(caption, "focusout", ({ relatedTarget }) => {
-    const moved = relatedTarget instanceof Node && caption.contains(relatedTarget);
-    if (!drag && !moved) side.rest();
-  });
-
+  wordGestures(caption, () => buttons, axis, scope);
   return caption;
 }
 
@@ -253,22 +121,4 @@ function paintValues(buttons: readonly Button[], view: ViewState): void {
       node.setAttribute("aria-label", `${text}, ${signed(value)}`);
     }
   });
-}
-
-/** The letters of a word with room for its bar: the one element of it that changes with its value. */
-export const tinted = (text: string) => element("span", "exclip-tint", {}, text);
-
-/**
- * Gives a word the look of a value that is this fraction of the scale. With
- * custom properties, transforms or gradients instead, the styles and layers of
- * all words took most of a frame.
- */
-export function paintTint(word: HTMLElement, ink: Ink, fraction: number): void {
-  const { style } = word.firstElementChild as HTMLElement;
-  const x = clamp(shownOf(ink, fraction), -1, 1);
-  // The tint behind the letters stays at half the scale's strength: they must be read.
-  style.backgroundColor = css(ink.map.at(x / 2), Math.abs(x) * 0.6);
-  // The bar's height is its value; its colour only has to show the sign.
-  const color = css(ink.map.at(x / 2 + Math.sign(x) / 2));
-  style.boxShadow = `${color} 0 ${(-ZONE * x).toFixed(3)}em${x > 0 ? " inset" : ""}`;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { userEvent } from "vitest/browser";
-import { accountOf } from "../parts/receipt.ts";
+import { accountOf } from "../algebra/account.ts";
 import {
   center,
   click,

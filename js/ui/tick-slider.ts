@@ -1,11 +1,11 @@
 /** A slider of ticks, one for each layer, which asks while it is moved. */
 import { computed, type ReadonlySignal } from "@preact/signals-core";
+import { clamp, range } from "../algebra/numbers.ts";
 import type { Layer } from "../protocol.ts";
-import { clamp, range } from "../view/number-format.ts";
 import { box, claim, element, give } from "./dom.ts";
 import type { Scope } from "./scope.ts";
 
-export function scrubber(
+export function tickSlider(
   given: {
     label: string;
     testid: string;

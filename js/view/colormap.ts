@@ -5,7 +5,7 @@
  * and a sign never looks stronger than the other. On light ground they darken
  * outward (as *vik*), on dark ground they brighten (as *berlin*).
  */
-import { clamp, range } from "./number-format.ts";
+import { clamp, range } from "../algebra/numbers.ts";
 import type { Theme } from "./theme.ts";
 
 export type Rgb = readonly [number, number, number];

@@ -4,7 +4,7 @@ import { invert, join, type Mode, modeOf, type Selection, toggle } from "../alge
 
 type Keys = MouseEvent | KeyboardEvent;
 
-export interface Side {
+export interface Axis {
   /** What a selection of everything holds. */
   readonly all: ReadonlySignal<Selection>;
   /** Under the pointer or the cursor: shown alone, kept nowhere. */
@@ -36,7 +36,7 @@ export function createAxis(
   all: ReadonlySignal<Selection>,
   mode: ReadonlySignal<Mode>,
   select: (selection: Selection) => void,
-): Side {
+): Axis {
   const preview = signal<Selection | null>(null);
   const draft = signal<Selection | null>(null);
   const selected = computed(() => draft.value ?? selection.value);
@@ -46,7 +46,7 @@ export function createAxis(
 
   const joined = (choose: typeof join, indices: Selection, keys: Keys) =>
     choose(selection.peek(), indices, modeOf(keys, mode.peek()));
-  const side: Side = {
+  const axis: Axis = {
     all,
     preview,
     selected,
@@ -58,7 +58,7 @@ export function createAxis(
       draft.value = joined(join, indices, keys);
     },
     keep(indices, keys, click) {
-      side.rest();
+      axis.rest();
       select(joined(click ? toggle : join, indices, keys));
     },
     extend(from, range) {
@@ -78,11 +78,11 @@ export function createAxis(
     act(event) {
       const command = event.ctrlKey || event.metaKey;
       if (event.key === "a" && command) select(all.peek());
-      else if (event.key === "i" && !command) side.invert();
+      else if (event.key === "i" && !command) axis.invert();
       else return false;
       return true;
     },
     invert: () => select(invert(selected.peek(), all.peek())),
   };
-  return side;
+  return axis;
 }

@@ -1,17 +1,6 @@
 /** Numbers as people read them: a true minus sign, and digits that carry meaning. */
 import { largest } from "../algebra/interactions.ts";
-
-/** So many, from 0 on. */
-export const range = (count: number) => Array.from({ length: count }, (_, index) => index);
-
-export const clamp = (value: number, least: number, most: number) =>
-  Math.max(least, Math.min(most, value));
-
-/** From the least of them to the most. */
-export const extent = (...values: number[]): [number, number] => [
-  Math.min(...values),
-  Math.max(...values),
-];
+import { clamp } from "../algebra/numbers.ts";
 
 /** Three significant digits, as many decimals as that takes. */
 export function plain(value: number): string {

@@ -4,12 +4,12 @@
  */
 import { computed, type ReadonlySignal, type Signal } from "@preact/signals-core";
 import { heatOf, interactionOf, largest, sumOf, tintOf } from "../algebra/interactions.ts";
+import { extent, range } from "../algebra/numbers.ts";
 import { same } from "../algebra/selection.ts";
 import { type Word, wordsOf } from "../algebra/words.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { colormap, type Ink } from "./colormap.ts";
-import { createAxis, type Side } from "./gestures.ts";
-import { extent, range } from "./number-format.ts";
+import { type Axis, createAxis } from "./gestures.ts";
 import type { Settings } from "./settings.ts";
 import type { Theme } from "./theme.ts";
 
@@ -38,8 +38,8 @@ export interface ViewState {
   readonly words: ReadonlySignal<readonly Word[]>;
   /** What the caption is cut into now: its words, or the pieces that the model reads. */
   readonly units: ReadonlySignal<readonly Word[]>;
-  readonly tokens: Side;
-  readonly region: Side;
+  readonly tokens: Axis;
+  readonly region: Axis;
   /** Per patch; null before there is a result. */
   readonly heat: ReadonlySignal<Float64Array | null>;
   readonly heatScale: Scale;
