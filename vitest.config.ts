@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
-import { drag } from "./js/test/drag.command.ts";
-import { touch } from "./js/test/touch.command.ts";
+import { drag } from "./js/testing/drag.command.ts";
+import { touch } from "./js/testing/touch.command.ts";
 
 /** The browser that is named, else Debian's own, else the one Playwright manages. */
 const browser = [process.env.EXCLIP_CHROMIUM, "/usr/bin/chromium"].find(
@@ -15,7 +15,7 @@ export default defineConfig({
   optimizeDeps: { include: ["axe-core"] },
   test: {
     include: ["js/test/*.test.ts"],
-    setupFiles: ["js/test/setup.ts"],
+    setupFiles: ["js/testing/setup.ts"],
     // Generous, for machines that are busy with other things.
     testTimeout: 60_000,
     expect: { poll: { timeout: 20_000 } },

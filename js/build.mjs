@@ -32,7 +32,7 @@ if (process.argv.includes("--dev")) {
   console.log(`http://127.0.0.1:${port}/`);
 } else {
   const outputs = [
-    { ...options, entryPoints: ["js/widget.ts"], outfile: `${STATIC}/widget.js`, minify: true },
+    { ...options, entryPoints: ["js/main.ts"], outfile: `${STATIC}/widget.js`, minify: true },
     {
       ...options,
       banner: {},

@@ -2,9 +2,9 @@
  * The page that `npm run bench` drives: the built widget on the largest usual
  * matrix, 77 tokens x 1024 patches, with a clock on every pointer event.
  */
-import type { MockModel as Model } from "../test/mock.ts";
-import { MockModel, payload, png, tokensOf, wholePicture } from "../test/mock.ts";
-import type exclip from "../widget.ts";
+import type exclip from "../main.ts";
+import type { MockModel as Model } from "../testing/mock.ts";
+import { MockModel, payload, png, tokensOf, wholeImage } from "../testing/mock.ts";
 
 const [TOKENS, SIDE] = [77, 32];
 
@@ -20,16 +20,15 @@ async function example(): Promise<Model> {
   return new MockModel({
     caption,
     _tokens: tokensOf(caption),
-    _picture: await png(768, 768, (context) => {
+    _image: await png(768, 768, (context) => {
       context.fillStyle = "#678";
       context.fillRect(0, 0, 768, 768);
     }),
-    _picture_type: "image/png",
-    _grid: wholePicture(SIDE, SIDE),
-    _summary: { similarity: 0.3, residual: 0.01, total: 0.29 },
+    _image_type: "image/png",
+    _grid: wholeImage(SIDE, SIDE),
+    _summary: { similarity: 0.3, residual: 0.01, total: 0.29, error: null },
     _result: payload(values, new Float32Array(TOKENS)),
-    _result_shape: [TOKENS, SIDE, SIDE],
-    _status: { phase: "done", message: "" },
+    _request: { id: 0, phase: "done", message: "" },
     tokens: [],
     region: [],
   });
@@ -77,12 +76,12 @@ addEventListener("pointermove", () => {
 /** The same matrix again and again, as estimates that come from the kernel: how long each takes. */
 async function refine(times: number): Promise<Sample[]> {
   const bytes = model.get("_result") as DataView;
-  const shape = [TOKENS, SIDE, SIDE];
   const taken: Sample[] = [];
-  model.receive({ kind: "begin", id: 1, shape, frames: times });
+  model.begin(1);
   for (let frame = 0; frame < times; frame++) {
     const start = performance.now();
-    model.receive({ kind: "chunk", id: 1, frame, offset: 0, bytes: bytes.byteLength }, bytes);
+    const place = { kind: "estimate", id: 1, part: "caption", frame, offset: 0 };
+    model.receive({ ...place, bytes: bytes.byteLength }, bytes);
     const drawn = performance.now() - start;
     taken.push({ drawn, presented: (await presented()) - start });
   }

@@ -1,9 +1,9 @@
 /**
- * The widget on a synthetic picture and matrix, with no kernel. The address
+ * The widget on a synthetic image and matrix, with no kernel. The address
  * chooses what to see: ?theme=dark&tokens=2,3&region=40,41&foil=a+blue+boat&phase=computing
  */
-import { png } from "../test/mock.ts";
-import exclip from "../widget.ts";
+import exclip from "../main.ts";
+import { png } from "../testing/mock.ts";
 import { CHOICES, COLUMNS, MockKernel, ROWS } from "./kernel.ts";
 
 const query = new URLSearchParams(location.search);
@@ -75,13 +75,12 @@ const model = new MockKernel({
   text_layer: 2,
   image_layer: 7,
   ...(query.has("old") ? {} : { _choices: CHOICES }),
-  _picture: await png(wide ? 900 : 600, 600, draw),
-  _picture_type: "image/png",
+  _image: await png(wide ? 900 : 600, 600, draw),
+  _image_type: "image/png",
   _grid: wide
     ? { rows: ROWS, columns: COLUMNS, left: 1 / 6, top: 0, width: 2 / 3, height: 1 }
     : { rows: ROWS, columns: COLUMNS, left: 0, top: 0, width: 1, height: 1 },
   _result: empty,
-  _status: { phase: "idle", message: "" },
   tokens: indices("tokens"),
   region: indices("region"),
 });
@@ -102,12 +101,9 @@ if (phase === "computing") {
   model.compute({});
   model.receive({ kind: "progress", id: 3, done: 42, total: 100 });
 } else if (phase === "error") {
-  model.receive({
-    kind: "error",
-    id: 3,
-    message: "The model ran out of memory. Ask for fewer steps, or an earlier layer.",
-  });
+  const message = "The model ran out of memory. Choose a later layer.";
+  model.request(3, "error", message);
 } else if (phase === "cancelled") {
-  model.receive({ kind: "cancelled", id: 3 });
+  model.request(3, "cancelled");
 }
 Object.assign(window, { model });

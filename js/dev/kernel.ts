@@ -1,9 +1,9 @@
 /**
- * A kernel in the page: answers what the widget asks with a synthetic picture
- * and matrix. Slow on purpose, so that the way there can be looked at.
+ * A kernel in the page: answers what the widget asks with a synthetic image and
+ * matrix. Slow on purpose, so that the way there can be looked at.
  */
-import type { Layer, Pair, Test, ToKernel, Traits } from "../protocol.ts";
-import { MockModel, payload, tokensOf } from "../test/mock.ts";
+import type { AlignedRows, Changes, Layer, MaskingTest, ToKernel, Traits } from "../protocol.ts";
+import { MockModel, payload, tokensOf } from "../testing/mock.ts";
 
 export const [ROWS, COLUMNS] = [12, 12];
 const FRAMES = 4;
@@ -77,7 +77,7 @@ function totalOf(result: DataView): number {
 }
 
 /** The longest common rows pair up; what lies between is paired in order. */
-export function pairsOf(caption: string, foil: string): Pair[] {
+export function alignmentOf(caption: string, foil: string): AlignedRows[] {
   const [a, b] = [tokensOf(caption), tokensOf(foil)].map((all) => all.map(({ text }) => text));
   if (!a || !b) return [];
   const length = (i: number, j: number): number => lengths[i]?.[j] ?? 0;
@@ -88,7 +88,7 @@ export function pairsOf(caption: string, foil: string): Pair[] {
       (lengths[i] ?? [])[j] = Math.max(same, length(i + 1, j), length(i, j + 1));
     }
   }
-  const pairs: Pair[] = [];
+  const pairs: AlignedRows[] = [];
   let [i, j] = [0, 0];
   while (i < a.length || j < b.length) {
     let [nextI, nextJ] = [i, j];
@@ -116,7 +116,7 @@ export class MockKernel extends MockModel {
   #uploaded: Uint8Array | null = null;
   #tests = 0;
 
-  override send(content: ToKernel, callbacks?: undefined, buffers: ArrayBuffer[] = []): void {
+  override send(content: ToKernel, callbacks?: unknown, buffers: ArrayBuffer[] = []): void {
     super.send(content, callbacks, buffers);
     setTimeout(() => {
       if (this.alive) this.#answer(content, buffers);
@@ -125,65 +125,70 @@ export class MockKernel extends MockModel {
 
   #answer(content: ToKernel, buffers: ArrayBuffer[]): void {
     switch (content.kind) {
-      case "ask": {
-        const { ask, changes } = content;
-        const words = tokensOf(changes.caption ?? changes.foil ?? "").length - 2;
-        const message =
-          words > WORDS_MOST
-            ? `The caption has ${words} tokens, and this model reads at most ${WORDS_MOST}. Shorten it by ${words - WORDS_MOST} tokens or more.`
-            : changes.caption?.trim() === ""
-              ? "The caption is empty. Write at least one word."
-              : changes.image_layer === 3
-                ? "Layer 'visual.transformer.resblocks.3' is run 2 times in one pass; expected once."
-                : null;
-        if (message) this.receive({ kind: "refused", ask, message });
-        else {
-          this.receive({ kind: "accepted", ask });
-          this.compute(changes);
-        }
+      case "join":
+        this.receive({ kind: "alive" });
         break;
-      }
-      case "upload": {
-        const { upload, offset, bytes } = content;
-        if (offset === 0) this.#uploaded = new Uint8Array(bytes);
-        this.#uploaded?.set(new Uint8Array(buffers[0] ?? new ArrayBuffer(0)), offset);
-        if (offset + (buffers[0]?.byteLength ?? 0) < bytes || !this.#uploaded) break;
-        const start = new TextDecoder("latin1").decode(this.#uploaded.subarray(0, 4));
-        if (start !== "\x89PNG") {
-          const message = `${content.name} is not a picture that can be read: expected PNG, JPEG, WebP or GIF.`;
-          this.receive({ kind: "refused", upload, message });
-        } else {
-          this.receive({ kind: "accepted", upload });
-          this.compute({ _picture: new DataView(this.#uploaded.buffer as ArrayBuffer) });
-        }
+      case "change":
+        this.#change(content.question, content.changes);
         break;
-      }
-      case "hello":
-        if (this.get("_status")?.phase !== "computing")
-          this.receive({ kind: "here", id: this.#id });
+      case "upload":
+        this.#take(content, buffers[0] ?? new ArrayBuffer(0));
         break;
       case "test": {
-        const { ask, tokens, region } = content;
-        setTimeout(() => this.#test(ask, tokens, region), 4 * this.pace);
+        const { question, tokens, region } = content;
+        setTimeout(() => this.#test(question, tokens, region), 4 * this.pace);
         break;
       }
-      case "untest":
+      case "clear_tests":
         this.set("_tests", []);
         break;
       case "cancel":
         for (const timer of this.#timers) clearTimeout(timer);
-        this.receive({ kind: "cancelled", id: content.id });
+        this.request(content.id, "cancelled");
         break;
     }
   }
 
-  #test(ask: number, tokens: number[], region: number[]): void {
+  #change(question: number, changes: Changes): void {
+    const words = tokensOf(changes.caption ?? changes.foil ?? "").length - 2;
+    const message =
+      words > WORDS_MOST
+        ? `The caption has ${words} tokens, and this model reads at most ${WORDS_MOST}. Shorten it by ${words - WORDS_MOST} tokens or more.`
+        : changes.caption?.trim() === ""
+          ? "The caption is empty. Write at least one word."
+          : changes.image_layer === 3
+            ? "Layer 'visual.transformer.resblocks.3' is run 2 times in one pass; expected once."
+            : null;
+    if (message) {
+      this.receive({ kind: "refused", question, message });
+      return;
+    }
+    this.compute(changes);
+    this.receive({ kind: "accepted", question });
+  }
+
+  #take(part: Extract<ToKernel, { kind: "upload" }>, data: ArrayBuffer): void {
+    const { question, offset, bytes, name } = part;
+    if (offset === 0) this.#uploaded = new Uint8Array(bytes);
+    this.#uploaded?.set(new Uint8Array(data), offset);
+    if (offset + data.byteLength < bytes || !this.#uploaded) return;
+    const start = new TextDecoder("latin1").decode(this.#uploaded.subarray(0, 4));
+    if (start === "\x89PNG") {
+      this.compute({ _image: new DataView(this.#uploaded.buffer as ArrayBuffer) });
+      this.receive({ kind: "accepted", question });
+    } else {
+      const message = `${name} is not an image that can be read: expected PNG, JPEG, WebP or GIF.`;
+      this.receive({ kind: "refused", question, message });
+    }
+  }
+
+  #test(question: number, tokens: number[], region: number[]): void {
     const caption = this.get("_tokens") ?? [];
     const words = tokens.map((row) => caption[row]?.text ?? "").join(" ") || "caption";
     const patches = region.length || ROWS * COLUMNS;
     const id = ++this.#tests;
     const predicted = 0.03 * Math.sin(3 * id) + 0.01 * tokens.length;
-    const one: Test = {
+    const one: MaskingTest = {
       id,
       tokens,
       region,
@@ -192,10 +197,10 @@ export class MockKernel extends MockModel {
       label: region.length ? `${words} × ${patches} patches` : words,
     };
     this.set("_tests", [...(this.get("_tests") ?? []), one]);
-    this.receive({ kind: "tested", ask });
+    this.receive({ kind: "accepted", question });
   }
 
-  /** Takes the changes over and streams a result that gets finer. */
+  /** Take the changes over, and stream a result that gets finer. */
   compute(changes: Partial<Traits>): void {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers = [];
@@ -204,48 +209,35 @@ export class MockKernel extends MockModel {
     const { caption, foil, image_layer } = now;
     const main = matrixOf(caption, image_layer, 0);
     const other = foil === null ? null : matrixOf(foil, image_layer, 3);
-    const shape = [tokensOf(caption).length, ROWS, COLUMNS] as const;
-    this.update({
+    this.begin(id, {
       ...changes,
       _tokens: tokensOf(caption),
       _foil_tokens: foil === null ? [] : tokensOf(foil),
-      _pairs: foil === null ? [] : pairsOf(caption, foil),
-      _result: EMPTY,
-      _foil_result: EMPTY,
-      _result_shape: [...shape],
-      _summary: null,
+      _alignment: foil === null ? [] : alignmentOf(caption, foil),
       _tests: [],
       _revision: 0,
-      _status: { phase: "computing", message: "" },
     });
-    this.receive({ kind: "begin", id, shape, frames: FRAMES });
     for (let frame = 0; frame < FRAMES; frame++) {
       const step = () => {
-        const bytes = main.byteLength;
-        this.receive({ kind: "chunk", id, part: "main", frame, offset: 0, bytes }, main);
-        if (other) {
-          const bytes = other.byteLength;
-          this.receive({ kind: "chunk", id, part: "foil", frame, offset: 0, bytes }, other);
-        }
+        const place = { kind: "estimate", id, frame, offset: 0 };
+        this.receive({ ...place, part: "caption", bytes: main.byteLength }, main);
+        if (other) this.receive({ ...place, part: "foil", bytes: other.byteLength }, other);
         this.receive({ kind: "progress", id, done: frame + 1, total: FRAMES });
         if (frame < FRAMES - 1) return;
         // Of the other methods, none adds up to the similarity.
         const complete = (this.get("method") ?? "exclip") === "exclip";
         const [total, foilTotal] = [totalOf(main), other && totalOf(other)];
-        const _summary = {
-          similarity: total + 0.0037,
-          residual: complete ? 0.008 : null,
-          total: complete ? total : null,
-          error: null,
-          foil_similarity: foilTotal && foilTotal + 0.0037,
-          foil_total: complete ? foilTotal : null,
-        };
-        this.receive({ kind: "done", id, ..._summary } as Record<string, unknown>);
-        this.update({
+        this.finish(id, {
           _result: main,
           _foil_result: other ?? EMPTY,
-          _summary: _summary as Traits["_summary"],
-          _status: { phase: "done", message: "" },
+          _summary: {
+            similarity: total + 0.0037,
+            residual: complete ? 0.008 : null,
+            total: complete ? total : null,
+            error: null,
+            foil_similarity: foilTotal && foilTotal + 0.0037,
+            foil_total: complete ? foilTotal : null,
+          },
         });
       };
       this.#timers.push(setTimeout(step, this.pace * (frame + 1)));

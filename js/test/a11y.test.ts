@@ -1,7 +1,7 @@
 import axe from "axe-core";
 import { describe, expect, it } from "vitest";
 import { userEvent } from "vitest/browser";
-import { center, click, open, painted } from "./harness.ts";
+import { center, click, open, painted } from "../testing/harness.ts";
 
 /** Everything that can be open is open, with a selection on both sides. */
 async function everything(theme: "light" | "dark", width: number) {

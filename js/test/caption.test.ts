@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { type Part, partsOf } from "../caption.ts";
+import { type Part, partsOf } from "../algebra/words.ts";
 import type { Token } from "../protocol.ts";
-import { tokensOf } from "./mock.ts";
+import { tokensOf } from "../testing/mock.ts";
 
 const shown = (parts: Part[]) =>
   parts.map((part) => ("word" in part ? `[${part.word.text}]` : part.between)).join("");

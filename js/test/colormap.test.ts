@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { colormap, heatColor, opacity, palettes, type Rgb } from "../colormap.ts";
+import { colormap, heatColor, opacity, palettes, type Rgb } from "../view/colormap.ts";
 
 type Triple = [number, number, number];
 

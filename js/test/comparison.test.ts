@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { differenceOf, pairsOf, rowsOf, subtract } from "../comparison.ts";
-import type { Pair, Token } from "../protocol.ts";
-import { tokensOf } from "./mock.ts";
+import { differenceOf, placesOf, rowsOf, subtract } from "../algebra/alignment.ts";
+import type { AlignedRows, Token } from "../protocol.ts";
+import { tokensOf } from "../testing/mock.ts";
 
 const spelled = (caption: string) => ({ caption, tokens: tokensOf(caption) });
 const names = ({ caption, tokens }: { caption: string; tokens: readonly Token[] }) =>
@@ -15,7 +15,7 @@ const names = ({ caption, tokens }: { caption: string; tokens: readonly Token[] 
 
 describe("the difference of two captions", () => {
   it("says equal words once and replaced ones with a minus", () => {
-    const pairs: Pair[] = [
+    const pairs: AlignedRows[] = [
       [0, 0],
       [1, 1],
       [2, 2],
@@ -35,7 +35,7 @@ describe("the difference of two captions", () => {
   });
 
   it("keeps words that stand alone on either side", () => {
-    const pairs: Pair[] = [
+    const pairs: AlignedRows[] = [
       [0, 0],
       [1, null],
       [2, 1],
@@ -58,7 +58,7 @@ describe("the difference of two captions", () => {
     });
     const [sot, , dog, eot] = foil.tokens as [Token, Token, Token, Token];
     foil.tokens = [sot, piece("brown", 0), piece("ish", 5), dog, eot];
-    const pairs: Pair[] = [
+    const pairs: AlignedRows[] = [
       [0, 0],
       [1, 1],
       [null, 2],
@@ -72,7 +72,7 @@ describe("the difference of two captions", () => {
   });
 
   it("counts code points, as offsets do", () => {
-    const pairs: Pair[] = [
+    const pairs: AlignedRows[] = [
       [0, 0],
       [1, 1],
       [2, 2],
@@ -108,15 +108,15 @@ describe("the difference of interactions", () => {
 });
 
 describe("rows and places", () => {
-  const pairs: Pair[] = [
+  const pairs: AlignedRows[] = [
     [0, 0],
     [1, null],
     [null, 1],
     [2, 2],
   ];
   it("go from one side to the other", () => {
-    expect(pairsOf(pairs, 0, [1, 2])).toEqual([1, 3]);
-    expect(pairsOf(pairs, 1, [1, 2])).toEqual([2, 3]);
+    expect(placesOf(pairs, 0, [1, 2])).toEqual([1, 3]);
+    expect(placesOf(pairs, 1, [1, 2])).toEqual([2, 3]);
     expect(rowsOf(pairs, 1, [1, 2, 3])).toEqual([1, 2]);
     expect(rowsOf(pairs, 0, [1, 2, 3])).toEqual([1, 2]);
   });

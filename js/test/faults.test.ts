@@ -1,37 +1,32 @@
 /** What can go wrong on the way from the kernel, and what a person reads of it. */
 import { describe, expect, it, vi } from "vitest";
 import { userEvent } from "vitest/browser";
-import exclip from "../widget.ts";
+import exclip from "../main.ts";
 import {
-  COLUMNS,
   EMPTY,
+  estimate,
+  NOTHING,
   open,
   PATCHES,
-  ROWS,
   range,
   result,
   sum,
   traits,
   View,
-} from "./harness.ts";
-import { MockModel, payload, tokensOf, wholePicture } from "./mock.ts";
+} from "../testing/harness.ts";
+import { MockModel, payload, tokensOf, wholeImage } from "../testing/mock.ts";
 
-const SHAPE = [5, ROWS, COLUMNS];
-const begin = (id: number) => ({ kind: "begin", id, shape: SHAPE, frames: 4 });
 const BYTES = 4 * (5 * PATCHES + 5);
-const chunk = (id: number, frame: number, offset = 0) => ({
-  kind: "chunk",
-  id,
-  frame,
-  offset,
-  bytes: BYTES,
-});
-const part = (from: number, to: number) => {
+/** The first 100 bytes of a frame, said to stand at `offset`. */
+const start = (frame: number, offset = 0, bytes = BYTES) => {
   const whole = result(5);
-  return new DataView(whole.buffer, whole.byteOffset + from, to - from);
+  const data = new DataView(whole.buffer, whole.byteOffset, 100);
+  return estimate(1, data, frame, { offset, bytes });
 };
-const fresh = () =>
-  open({ _result: EMPTY, _summary: null, _status: { phase: "idle", message: "" } });
+const joins = (model: MockModel) => model.sent.filter(({ kind }) => kind === "join");
+const refreshes = (model: MockModel) =>
+  model.sent.filter((one) => one.kind === "join" && one.refresh).length;
+const fresh = () => open(NOTHING);
 const notice = (view: View) => view.find("exclip-notice");
 const shown = (view: View) => !Number.isNaN(view.values()[0]);
 
@@ -39,7 +34,7 @@ describe("progress", () => {
   it("says how long it will take, and runs down between two steps", async () => {
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "performance"] });
     const { model, view } = await fresh();
-    model.receive(begin(1));
+    model.begin(1);
     const words = view.find("exclip-computing");
     expect(words.textContent).toBe("Computing…");
     vi.advanceTimersByTime(10_000);
@@ -58,7 +53,7 @@ describe("a view that joins late", () => {
   it("reckons the time left from when it came", async () => {
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "performance"] });
     const { model, view } = await fresh();
-    model.receive(begin(1));
+    model.begin(1);
     model.receive({ kind: "progress", id: 1, done: 20, total: 40 });
     expect(view.find("exclip-computing").textContent).toBe("Computing… 50 %");
     vi.advanceTimersByTime(5_000);
@@ -71,76 +66,97 @@ describe("a view that joins late", () => {
 describe("cancelling", () => {
   it("acts in the view at once, before the kernel has heard of it", async () => {
     const { model, view } = await fresh();
-    model.receive(begin(3));
-    model.receive(chunk(3, 0), result(5));
+    model.begin(3);
+    model.receive(...estimate(3, result(5)));
     const before = view.values();
-    const start = performance.now();
+    const clicked = performance.now();
     view.find("exclip-cancel").click();
     await new Promise(requestAnimationFrame);
-    expect(performance.now() - start).toBeLessThan(200);
+    expect(performance.now() - clicked).toBeLessThan(200);
     expect(view.root.dataset.phase).toBe("cancelled");
     expect(view.find("exclip-progress").hidden).toBe(true);
     expect(model.sent.at(-1)).toEqual({ kind: "cancel", id: 3 });
     // What still comes of it is nobody's business any more.
     model.receive({ kind: "progress", id: 3, done: 3, total: 4 });
-    model.receive(
-      chunk(3, 1),
-      payload(
-        range(5 * PATCHES).map(() => 1),
-        range(5),
-      ),
-    );
-    model.receive(begin(3));
-    model.receive({ kind: "done", id: 3, similarity: 0.9 });
+    const ones = payload(new Float32Array(5 * PATCHES).fill(1), range(5));
+    model.receive(...estimate(3, ones, 1));
+    model.begin(3);
     expect(view.root.dataset.phase).toBe("cancelled");
     expect(view.values()).toEqual(before);
-    expect(notice(view).textContent).toContain("last finished step");
+    expect(notice(view).textContent).toBe("Cancelled. Showing the newest estimate.");
+    // The kernel confirms it.
+    model.request(3, "cancelled", "", { _result: result(5) });
+    expect(view.root.dataset.phase).toBe("cancelled");
+    expect(view.values()).toEqual(before);
     // The next one is.
-    model.receive(begin(4));
+    model.begin(4);
     expect(view.root.dataset.phase).toBe("computing");
   });
 
-  it("works before the number of what is computed is known", async () => {
-    const { model, view } = await fresh();
-    model.set("_status", { phase: "computing", message: "" });
+  it("works before anything has been heard of what is computed", async () => {
+    const { model, view } = await open({
+      ...NOTHING,
+      _request: { id: 7, phase: "computing", message: "" },
+    });
     view.find("exclip-cancel").click();
     expect(view.root.dataset.phase).toBe("cancelled");
-    model.receive(begin(7));
     expect(model.sent.at(-1)).toEqual({ kind: "cancel", id: 7 });
+    model.receive({ kind: "alive" });
+    model.receive(...estimate(7, result(5)));
     expect(view.root.dataset.phase).toBe("cancelled");
+    expect(shown(view)).toBe(false);
+  });
+
+  it("that comes too late leaves the result of the kernel", async () => {
+    const { model, view } = await fresh();
+    model.begin(3);
+    view.find("exclip-cancel").click();
+    model.finish(3, { _result: result(5) });
+    expect(view.root.dataset.phase).toBe("done");
+    expect(shown(view)).toBe(true);
+  });
+
+  it("names the result that is shown instead", async () => {
+    const { model, view } = await open();
+    model.begin(3);
+    view.find("exclip-cancel").click();
+    expect(notice(view).textContent).toBe("Cancelled. Showing the previous result.");
+    model.request(3, "cancelled");
+    expect(notice(view).textContent).toBe("Cancelled. Showing the previous result.");
+    expect(shown(view)).toBe(true);
   });
 
   it("is done by the keyboard alone", async () => {
     const { model, view } = await fresh();
-    model.receive(begin(2));
+    model.begin(2);
     view.find("exclip-cancel").focus();
     await userEvent.keyboard("{Enter}");
     expect(model.sent.at(-1)).toEqual({ kind: "cancel", id: 2 });
   });
 });
 
-describe("a step that is not as it should be", () => {
+describe("an estimate that is not as it should be", () => {
   it.each([
-    ["out of order", [chunk(1, 0, 100)], /continued at byte 100 instead of 0/],
-    ["doubled", [chunk(1, 0), chunk(1, 0)], /continued at byte 0 instead of 100/],
-    ["of another length", [{ ...chunk(1, 0), bytes: 12 }], /announced 12 bytes/],
+    ["out of order", [start(0, 100)], /continued at byte 100 instead of 0/],
+    ["doubled", [start(0), start(0)], /continued at byte 0 instead of 100/],
+    ["of another length", [start(0, 0, 12)], /announced 12 bytes/],
   ])("%s is dropped in words, and the next one shown", async (_, messages, words) => {
     const { model, view } = await fresh();
-    model.receive(begin(1));
-    for (const message of messages) model.receive(message, part(0, 100));
-    expect(notice(view).textContent).toMatch(/Step 1 .* dropped/);
+    model.begin(1);
+    for (const message of messages) model.receive(...message);
+    expect(notice(view).textContent).toMatch(/Estimate 1 was dropped/);
     expect(notice(view).textContent).toMatch(words);
     expect(shown(view)).toBe(false);
-    model.receive(chunk(1, 1), result(5));
+    model.receive(...estimate(1, result(5), 1));
     expect(notice(view).hidden).toBe(true);
     expect(view.values()[0]).toBeCloseTo(sum([1], range(PATCHES)), 10);
   });
 
   it("whose end is missing is named when the next one comes", async () => {
     const { model, view } = await fresh();
-    model.receive(begin(1));
-    model.receive(chunk(1, 0), part(0, 100));
-    model.receive(chunk(1, 1), result(5));
+    model.begin(1);
+    model.receive(...start(0));
+    model.receive(...estimate(1, result(5), 1));
     expect(notice(view).textContent).toContain("ended early");
     expect(shown(view)).toBe(true);
   });
@@ -148,15 +164,17 @@ describe("a step that is not as it should be", () => {
   it("without its buffer, or not of the protocol at all, harms nothing", async () => {
     const { model, view } = await open();
     const before = view.values();
-    model.receive(begin(1));
-    model.receive(chunk(1, 0));
-    model.receive({ kind: "chunk", id: 1, frame: "0", offset: null, bytes: [] });
+    model.begin(1);
+    const [content] = estimate(1, result(5));
+    model.receive(content);
+    model.receive({ ...content, frame: "0", offset: null, bytes: [] }, result(5));
     model.receive({ kind: "done", id: 1 });
-    model.receive({ kind: "refused", ask: "1", message: 3 });
+    model.receive({ kind: "refused", question: "1", message: 3 });
     model.emit("msg:custom", null);
-    model.emit("msg:custom", "done");
+    model.emit("msg:custom", "alive");
     expect(view.values()).toEqual(before);
-    expect(notice(view).textContent).toContain("without data");
+    expect(view.root.dataset.phase).toBe("computing");
+    expect(notice(view).hidden).toBe(true);
   });
 });
 
@@ -164,17 +182,16 @@ describe("a kernel", () => {
   it("that falls silent in mid-stream is missed in words, and asked again", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const { model, view } = await openTimed();
-    model.receive(begin(1));
-    model.receive(chunk(1, 0), result(5));
-    const hellos = () => model.sent.filter(({ kind }) => kind === "hello").length;
-    const before = hellos();
+    model.begin(1);
+    model.receive(...estimate(1, result(5)));
+    const before = joins(model).length;
     vi.advanceTimersByTime(11_000);
     vi.useRealTimers();
-    expect(notice(view).textContent).toContain("says nothing");
+    expect(notice(view).textContent).toContain("not responding");
     expect(notice(view).textContent).toContain("run the cell again");
     expect(shown(view)).toBe(true);
     expect(view.root.dataset.phase).toBe("computing");
-    expect(hellos()).toBe(before + 1);
+    expect(joins(model)).toHaveLength(before + 1);
     // It was only busy.
     model.receive({ kind: "progress", id: 1, done: 2, total: 4 });
     expect(notice(view).hidden).toBe(true);
@@ -183,68 +200,75 @@ describe("a kernel", () => {
   it("that is there is not missed, whatever it is asked", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const { model, view } = await openTimed();
-    model.receive({ kind: "here", id: 4 });
+    model.receive({ kind: "alive" });
     vi.advanceTimersByTime(60_000);
     vi.useRealTimers();
     expect(view.find("exclip-choose").getAttribute("aria-disabled")).not.toBe("true");
-    expect(model.sent).toEqual([{ kind: "hello" }]);
+    expect(model.sent).toEqual([{ kind: "join" }]);
     expect(notice(view).hidden).toBe(true);
   });
 
   it("is asked again what it has not answered, and nothing that it has", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const { model, view } = await openTimed();
-    model.receive({ kind: "here", id: 4 });
-    const asks = () => model.sent.filter(({ kind }) => kind === "ask");
+    model.receive({ kind: "alive" });
+    const asks = () => model.sent.filter(({ kind }) => kind === "change");
     view.root.querySelector<HTMLElement>("[data-method]:not([aria-pressed=true])")?.click();
     const [asked] = asks();
     expect(asked).toBeDefined();
     vi.advanceTimersByTime(11_000);
     expect(asks()).toEqual([asked, asked]);
-    model.receive({ kind: "accepted", ask: (asked as { ask: number }).ask });
+    model.receive({ kind: "accepted", question: (asked as { question: number }).question });
     vi.advanceTimersByTime(60_000);
     vi.useRealTimers();
     expect(asks()).toEqual([asked, asked]);
   });
 
-  it("is asked for the state again where an older one came after a newer", async () => {
+  it("is asked for the state again if an older one came after a newer", async () => {
     const { model } = await fresh();
-    const again = () => model.sent.filter((one) => one.kind === "hello" && one.again).length;
     model.update({ _revision: 3, caption: "a red boat" });
     model.update({ _revision: 5 });
-    expect(again()).toBe(0);
+    expect(refreshes(model)).toBe(0);
     model.update({ _revision: 4, caption: "a boat" });
-    expect(again()).toBe(1);
+    expect(refreshes(model)).toBe(1);
     model.update({ _revision: 6, caption: "a red boat" });
-    expect(again()).toBe(1);
+    expect(refreshes(model)).toBe(1);
   });
 
-  it("that is through with what is shown as computed says so", async () => {
+  it("that finished while the connection was lost is asked for the result", async () => {
     const { model, view } = await fresh();
-    model.receive(begin(1));
-    model.receive(chunk(1, 0), result(5));
-    model.receive({ kind: "here", id: 1 });
-    expect(view.root.dataset.phase).toBe("idle");
-    expect(notice(view).textContent).toContain("run the cell again");
+    model.begin(1);
+    model.receive(...estimate(1, result(5)));
+    // Its answer to a join; what came with it at first was lost.
+    model.request(1, "done");
+    model.receive({ kind: "alive" });
+    expect(view.root.dataset.phase).toBe("done");
     expect(shown(view)).toBe(true);
+    expect(refreshes(model)).toBe(1);
+    model.update({ _revision: 1 });
+    expect(refreshes(model)).toBe(1);
+    model.finish(1, { _result: result(5) });
+    expect(refreshes(model)).toBe(1);
   });
 
   it("that was interrupted says so, and the last good result stays", async () => {
     const { model, view } = await open();
     const before = view.values();
-    model.receive(begin(1));
-    model.receive({ kind: "error", id: 1, message: "KeyboardInterrupt" });
+    model.begin(1);
+    model.request(1, "error", "KeyboardInterrupt", { _result: result(5) });
     expect(view.find("exclip-error").textContent).toBe("KeyboardInterrupt");
     expect(view.values()).toEqual(before);
   });
 
   it("that comes back joins where it is", async () => {
     const { model, view } = await fresh();
-    model.receive(begin(1));
+    model.begin(1);
     model.receive({ kind: "progress", id: 1, done: 1, total: 4 });
-    model.receive(chunk(1, 0), part(0, 100));
-    model.receive(begin(1));
-    model.receive(chunk(1, 0), result(5));
+    model.receive(...start(0));
+    // Answers to a join: where the request stands, and its newest estimate.
+    model.set("_request", { id: 1, phase: "computing", message: "" });
+    model.receive({ kind: "alive" });
+    model.receive(...estimate(1, result(5)));
     expect(shown(view)).toBe(true);
     expect(notice(view).hidden).toBe(true);
     expect(view.find("exclip-progress").getAttribute("aria-valuenow")).toBe("25");
@@ -260,16 +284,15 @@ describe("a stream", () => {
     const { model, view } = await open({
       caption,
       _tokens: tokens,
-      _grid: wholePicture(rows, columns),
+      _grid: wholeImage(rows, columns),
       _result: EMPTY,
-      _result_shape: [count, rows, columns],
     });
     const data = payload(
       new Float32Array(count * rows * columns).map((_, i) => Math.sin(i)),
       range(count),
     );
     const frames = Math.ceil(64e6 / data.byteLength);
-    model.receive({ kind: "begin", id: 1, shape: [count, rows, columns], frames });
+    model.begin(1);
     const gaps: number[] = [];
     let last = performance.now();
     let running = true;
@@ -286,10 +309,8 @@ describe("a stream", () => {
       for (let offset = 0; offset < data.byteLength; offset += CHUNK) {
         const size = Math.min(CHUNK, data.byteLength - offset);
         const start = performance.now();
-        model.receive(
-          { kind: "chunk", id: 1, frame, offset, bytes: data.byteLength },
-          new DataView(data.buffer, data.byteOffset + offset, size),
-        );
+        const piece = new DataView(data.buffer, data.byteOffset + offset, size);
+        model.receive(...estimate(1, piece, frame, { offset, bytes: data.byteLength }));
         longest = Math.max(longest, performance.now() - start);
         // A websocket hands over each message in a task of its own.
         await new Promise<void>((resolve) => {
@@ -305,8 +326,8 @@ describe("a stream", () => {
     expect(longest).toBeLessThan(50);
   });
 
-  it("of one frame of 64 MB is taken in chunk by chunk", async () => {
-    const { FrameAssembler } = await import("../stream.ts");
+  it("of one frame of 64 MB is taken in chunk by chunk", { retry: 3 }, async () => {
+    const { FrameAssembler } = await import("../state/frames.ts");
     const shape = [256, 256, 256] as const;
     const bytes = 4 * (256 ** 3 + 256);
     const assembler = new FrameAssembler(shape);
@@ -327,9 +348,7 @@ describe("a stream", () => {
 
 /** Opened while timers stand still: nothing is waited for. */
 async function openTimed() {
-  const model = new MockModel(
-    await traits({ _result: EMPTY, _status: { phase: "idle", message: "" } }),
-  );
+  const model = new MockModel(await traits());
   const widget = exclip();
   widget.initialize({ model });
   return { model, view: new View(widget, model) };

@@ -1,26 +1,28 @@
 import { describe, expect, it } from "vitest";
 import { userEvent } from "vitest/browser";
-import type { Pair, ToKernel } from "../protocol.ts";
-import type { Look } from "../state.ts";
+import type { AlignedRows, ToKernel } from "../protocol.ts";
+import type { Look } from "../state/looks.ts";
 import {
+  accept,
   CAPTION,
-  COLUMNS,
   click,
   EMPTY,
   entry,
+  estimate,
+  NOTHING,
   open,
   PATCHES,
-  ROWS,
   range,
+  refuse,
   sum,
   type View,
-} from "./harness.ts";
-import { payload, tokensOf } from "./mock.ts";
+} from "../testing/harness.ts";
+import { payload, tokensOf } from "../testing/mock.ts";
 
 const FOIL = "a blue big boat";
 const ALL = range(PATCHES);
 /** red beside blue; big stands alone. */
-const PAIRS: Pair[] = [
+const ALIGNMENT: AlignedRows[] = [
   [0, 0],
   [1, 1],
   [2, 2],
@@ -42,7 +44,7 @@ const foilResult = () =>
 const FOILED = {
   foil: FOIL,
   _foil_tokens: tokensOf(FOIL),
-  _pairs: PAIRS,
+  _alignment: ALIGNMENT,
   _foil_result: foilResult(),
   _summary: {
     similarity: 0.41,
@@ -73,9 +75,11 @@ describe("a foil", () => {
     // Caption and result are where they were.
     expect(texts(view)).toEqual(["a", "red", "boat"]);
     await userEvent.keyboard("blue{Enter}");
-    expect(lastSent(model.sent)).toMatchObject({ kind: "ask", changes: { foil: "a blue boat" } });
-    const { ask } = lastSent(model.sent) as { ask: number };
-    model.receive({ kind: "accepted", ask });
+    expect(lastSent(model.sent)).toMatchObject({
+      kind: "change",
+      changes: { foil: "a blue boat" },
+    });
+    accept(model);
     model.update(FOILED);
     expect(view.find("exclip-line-difference").hidden).toBe(false);
     expect(still(view, "foil").map((node) => node.textContent)).toEqual([
@@ -91,7 +95,7 @@ describe("a foil", () => {
     const { model, view } = await open();
     await userEvent.click(view.el.querySelector(".exclip-add") as HTMLElement);
     await userEvent.keyboard("{Escape}");
-    expect(lastSent(model.sent)?.kind).not.toBe("ask");
+    expect(lastSent(model.sent)?.kind).not.toBe("change");
     expect(view.el.querySelector("textarea")).toBeNull();
   });
 
@@ -100,8 +104,7 @@ describe("a foil", () => {
     const edit = view.el.querySelector<HTMLElement>('[aria-label="Edit the foil"]');
     await userEvent.click(edit as HTMLElement);
     await userEvent.keyboard(" and more{Enter}");
-    const { ask } = lastSent(model.sent) as { ask: number };
-    model.receive({ kind: "refused", ask, message: "The foil is too long." });
+    refuse(model, "The foil is too long.");
     expect(view.find("exclip-refused-foil").textContent).toBe("The foil is too long.");
     expect(view.find("exclip-refused-caption").hidden).toBe(true);
   });
@@ -109,14 +112,14 @@ describe("a foil", () => {
   it("is removed with a button, or by leaving it empty", async () => {
     const { model, view } = await open(FOILED);
     await userEvent.click(view.el.querySelector('[aria-label="Remove the foil"]') as HTMLElement);
-    expect(lastSent(model.sent)).toMatchObject({ kind: "ask", changes: { foil: null } });
+    expect(lastSent(model.sent)).toMatchObject({ kind: "change", changes: { foil: null } });
     const asked = model.sent.length;
     await userEvent.click(view.el.querySelector('[aria-label="Edit the foil"]') as HTMLElement);
     await userEvent.clear(view.find("exclip-field-foil"));
     await userEvent.keyboard("{Enter}");
     expect(model.sent).toHaveLength(asked + 1);
-    expect(lastSent(model.sent)).toMatchObject({ kind: "ask", changes: { foil: null } });
-    model.update({ foil: null, _foil_tokens: [], _pairs: [], _foil_result: EMPTY });
+    expect(lastSent(model.sent)).toMatchObject({ kind: "change", changes: { foil: null } });
+    model.update({ foil: null, _foil_tokens: [], _alignment: [], _foil_result: EMPTY });
     expect(still(view, "foil")).toEqual([]);
     expect(view.find("exclip-line-difference").hidden).toBe(true);
     expect(view.values()[0]).toBeCloseTo(sum([1], ALL), 8);
@@ -213,20 +216,20 @@ describe("selecting in two captions", () => {
 
 describe("streaming two captions", () => {
   it("puts each part where it belongs", async () => {
-    const { model, view } = await open({ ...FOILED, _foil_result: EMPTY, _result: EMPTY });
-    model.receive({ kind: "begin", id: 1, shape: [5, ROWS, COLUMNS], frames: 1 });
+    const { model, view } = await open({ ...FOILED, ...NOTHING, _foil_result: EMPTY });
+    model.begin(1);
     const main = payload(
       range(5 * PATCHES).map((i) => entry(Math.floor(i / PATCHES), i % PATCHES)),
       range(5).map(() => 0),
     );
     const foil = foilResult();
-    const chunk = { kind: "chunk", id: 1, frame: 0, offset: 0 };
-    model.receive({ ...chunk, part: "main", bytes: main.byteLength }, main);
+    model.receive(...estimate(1, main));
     expect(view.values()[0]).toBeCloseTo(sum([1], ALL), 8);
     expect(still(view, "foil")[0]?.dataset.value).toBeUndefined();
-    model.receive({ ...chunk, part: "foil", bytes: foil.byteLength }, foil);
+    model.receive(...estimate(1, foil, 0, { part: "foil" }));
     expect(Number(still(view, "foil")[0]?.dataset.value)).toBeCloseTo(foilSum([1]), 8);
-    model.receive({ kind: "done", id: 1, similarity: 0.4, foil_similarity: 0.1 });
+    const _summary = { ...FOILED._summary, foil_similarity: 0.1 };
+    model.finish(1, { _result: main, _foil_result: foil, _summary });
     await userEvent.click(look(view, "foil"));
     expect(view.figure("similarity")).toBe(0.1);
     expect(view.find("exclip-notice").hidden).toBe(true);

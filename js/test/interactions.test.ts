@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { heatOf, type Interactions, interactionOf, largest, tintOf } from "../interactions.ts";
+import {
+  heatOf,
+  type Interactions,
+  interactionOf,
+  largest,
+  tintOf,
+} from "../algebra/interactions.ts";
 
 /** The same numbers on every run. */
 function random(seed: number): () => number {

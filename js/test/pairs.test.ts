@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { userEvent } from "vitest/browser";
-import { type Interactions, interactionOf } from "../interactions.ts";
-import { strongestPairs } from "../pairs.ts";
-import { center, click, open, painted } from "./harness.ts";
-import { payload, tokensOf, wholePicture } from "./mock.ts";
+import { type Interactions, interactionOf } from "../algebra/interactions.ts";
+import { strongestPairs } from "../algebra/strongest-pairs.ts";
+import { center, click, open, painted } from "../testing/harness.ts";
+import { payload, tokensOf, wholeImage } from "../testing/mock.ts";
 
 const [ROWS, COLUMNS] = [4, 6];
 
@@ -73,9 +73,8 @@ describe("the list of pairs", () => {
     const { view, model } = await open({
       caption: "red boat sea",
       _tokens: tokensOf("red boat sea"),
-      _grid: wholePicture(ROWS, COLUMNS),
+      _grid: wholeImage(ROWS, COLUMNS),
       _result: payload(a.values, a.cls),
-      _result_shape: [5, ROWS, COLUMNS],
     });
     const list = view.find("exclip-pairs");
     await expect.poll(() => list.querySelectorAll("button").length).toBe(3);

@@ -1,8 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { userEvent } from "vitest/browser";
-import { colormap, opacity } from "../colormap.ts";
-import { heatOf, largest } from "../interactions.ts";
-import { decode } from "../stream.ts";
+import { heatOf, largest } from "../algebra/interactions.ts";
+import { decode } from "../state/frames.ts";
 import {
   COLUMNS,
   click,
@@ -14,8 +13,9 @@ import {
   range,
   result,
   sum,
-} from "./harness.ts";
-import { payload } from "./mock.ts";
+} from "../testing/harness.ts";
+import { payload } from "../testing/mock.ts";
+import { colormap, opacity } from "../view/colormap.ts";
 
 const WORDS = [1, 2, 3];
 

@@ -1,8 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { userEvent } from "vitest/browser";
-import { colormap, opacity, palettes } from "../colormap.ts";
-import { aligned, rounded } from "../numbers.ts";
-import { accountOf } from "../receipt.ts";
+import { accountOf } from "../algebra/account.ts";
 import {
   center,
   click,
@@ -14,8 +12,10 @@ import {
   range,
   sum,
   type View,
-} from "./harness.ts";
-import { payload } from "./mock.ts";
+} from "../testing/harness.ts";
+import { payload } from "../testing/mock.ts";
+import { colormap, opacity, palettes } from "../view/colormap.ts";
+import { aligned, rounded } from "../view/number-format.ts";
 
 const ALL = range(PATCHES);
 const WORDS = [1, 2, 3];

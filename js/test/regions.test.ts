@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { boxOf, grow, lassoOf, strokeOf } from "../regions.ts";
+import { boxOf, grow, lassoOf, strokeOf } from "../algebra/regions.ts";
 
 const SIZE = { rows: 4, columns: 5 };
 const at = (x: number, y: number) => ({ x, y });

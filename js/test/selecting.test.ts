@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { commands, userEvent } from "vitest/browser";
-import type { Point } from "./drag.command.ts";
+import type { Point } from "../testing/drag.command.ts";
 import {
   COLUMNS,
   center,
@@ -12,8 +12,8 @@ import {
   range,
   sum,
   type View,
-} from "./harness.ts";
-import { payload, tokensOf, wholePicture } from "./mock.ts";
+} from "../testing/harness.ts";
+import { payload, tokensOf, wholeImage } from "../testing/mock.ts";
 
 const button = (view: View, name: string) => {
   const found = view.el.querySelector<HTMLButtonElement>(`button[aria-label="${name}"]`);
@@ -27,9 +27,8 @@ const pressed = (view: View, name: string) => button(view, name).getAttribute("a
 const SIDE = 8;
 async function large() {
   const opened = await open({
-    _grid: wholePicture(SIDE, SIDE),
+    _grid: wholeImage(SIDE, SIDE),
     _result: payload(new Float32Array(5 * SIDE * SIDE).fill(0.001), new Float32Array(5)),
-    _result_shape: [5, SIDE, SIDE],
   });
   const { left, top, width, height } = opened.view.canvas.getBoundingClientRect();
   const at = (column: number, row: number): Point => [
@@ -321,7 +320,7 @@ describe("the tools", () => {
 
   it("are each view's own", async () => {
     const { view, widget, model } = await open();
-    const other = await new (await import("./harness.ts")).View(widget, model).settled();
+    const other = await new (await import("../testing/harness.ts")).View(widget, model).settled();
     await press(view, "Lasso");
     expect(pressed(other, "Box")).toBe("true");
   });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { outlineOf } from "../outline.ts";
-import { invert, join, modeOf, sorted, toggle } from "../selection.ts";
+import { outlineOf } from "../algebra/outline.ts";
+import { invert, join, modeOf, sorted, toggle } from "../algebra/selection.ts";
 
 describe("selections", () => {
   it("stay sorted and without doubles", () => {

@@ -1,37 +1,30 @@
 import { describe, expect, it, vi } from "vitest";
-import exclip from "../widget.ts";
+import exclip from "../main.ts";
 import {
-  COLUMNS,
   click,
+  estimate,
+  NOTHING,
   open,
   PATCHES,
-  ROWS,
   range,
   result,
   sum,
   traits,
   View,
-} from "./harness.ts";
-import { MockModel, tokensOf } from "./mock.ts";
+} from "../testing/harness.ts";
+import { MockModel, payload, tokensOf } from "../testing/mock.ts";
 
-const SHAPE = [5, ROWS, COLUMNS];
 const BYTES = 4 * (5 * PATCHES + 5);
-const EMPTY = new DataView(new ArrayBuffer(0));
 const WORDS = [1, 2, 3];
 
-const begin = (id: number) => ({ kind: "begin", id, shape: SHAPE, frames: 1 });
-const chunk = (id: number, frame = 0, offset = 0) => ({
-  kind: "chunk",
-  id,
-  frame,
-  offset,
-  bytes: BYTES,
+/** How a request ends. */
+const done = () => ({
+  _result: result(5),
+  _summary: { similarity: 0.3, residual: 0.01, total: 0.29, error: null },
 });
-const done = (id: number) => ({ kind: "done", id, similarity: 0.3, residual: 0.01, total: 0.29 });
 
-/** A widget whose kernel has only just begun. */
-const fresh = () =>
-  open({ _result: EMPTY, _summary: null, _status: { phase: "idle", message: "" } });
+/** A widget whose kernel has computed nothing yet. */
+const fresh = () => open(NOTHING);
 
 describe("both selections", () => {
   it("make one number: their interaction", async () => {
@@ -53,13 +46,13 @@ describe("both selections", () => {
 describe("a computation", () => {
   it("asks for what it may have missed", async () => {
     const { model } = await open();
-    expect(model.sent).toEqual([{ kind: "hello" }]);
+    expect(model.sent).toEqual([{ kind: "join" }]);
   });
 
   it("moves, shows each finished step, and ends", async () => {
     const { model, view } = await fresh();
     expect(view.values()).toEqual([Number.NaN, Number.NaN, Number.NaN]);
-    model.receive(begin(1));
+    model.begin(1);
     expect(view.root.dataset.phase).toBe("computing");
     expect(view.find("exclip-progress").hidden).toBe(false);
     model.receive({ kind: "progress", id: 1, done: 1, total: 4 });
@@ -67,11 +60,11 @@ describe("a computation", () => {
     const data = result(5);
     const half = new DataView(data.buffer, data.byteOffset, 100);
     const rest = new DataView(data.buffer, data.byteOffset + 100, BYTES - 100);
-    model.receive(chunk(1, 0, 0), half);
+    model.receive(...estimate(1, half, 0, { bytes: BYTES }));
     expect(view.values()[0]).toBeNaN();
-    model.receive(chunk(1, 0, 100), rest);
+    model.receive(...estimate(1, rest, 0, { offset: 100, bytes: BYTES }));
     expect(view.values()[0]).toBeCloseTo(sum([1], range(PATCHES)), 10);
-    model.receive(done(1));
+    model.finish(1, done());
     expect(view.root.dataset.phase).toBe("done");
     expect(view.find("exclip-progress").hidden).toBe(true);
     expect(view.figure("similarity")).toBe(0.3);
@@ -79,58 +72,105 @@ describe("a computation", () => {
 
   it("is cancelled by its number", async () => {
     const { model, view } = await fresh();
-    model.receive(begin(7));
+    model.begin(7);
     await click(center(view.find("exclip-cancel")));
     expect(model.sent.at(-1)).toEqual({ kind: "cancel", id: 7 });
-    model.receive({ kind: "cancelled", id: 7 });
+    model.request(7, "cancelled");
     expect(view.root.dataset.phase).toBe("cancelled");
     expect(view.find("exclip-notice").textContent).toContain("Cancelled");
   });
 
   it("gives way to a newer one", async () => {
     const { model, view } = await fresh();
-    model.receive(begin(2));
-    model.receive(begin(3));
-    model.receive(chunk(2), result(5));
-    model.receive(done(2));
+    model.begin(2);
+    model.begin(3);
+    model.receive(...estimate(2, result(5)));
+    model.receive({ kind: "progress", id: 2, done: 4, total: 4 });
     expect(view.root.dataset.phase).toBe("computing");
     expect(view.values()[0]).toBeNaN();
-    model.receive(chunk(3), result(5));
+    model.receive(...estimate(3, result(5)));
     expect(view.values()[0]).not.toBeNaN();
   });
 
-  it("is joined in the middle, where its start was missed", async () => {
+  it("is joined in the middle of a frame, and shows the next", async () => {
     const { model, view } = await fresh();
-    model.receive(chunk(4, 2, 100), new DataView(new ArrayBuffer(BYTES - 100)));
+    model.begin(4);
+    const rest = new DataView(new ArrayBuffer(BYTES - 100));
+    model.receive(...estimate(4, rest, 2, { offset: 100, bytes: BYTES }));
     expect(view.root.dataset.phase).toBe("computing");
-    model.receive(chunk(4, 3), result(5));
+    model.receive(...estimate(4, result(5), 3));
     expect(view.values()[0]).toBeCloseTo(sum([1], range(PATCHES)), 10);
     expect(view.find("exclip-notice").hidden).toBe(true);
+  });
+
+  it("may be overtaken by its own estimates, which wait for it", async () => {
+    const { model, view } = await fresh();
+    model.begin(1);
+    model.receive({ kind: "progress", id: 3, done: 3, total: 4 });
+    model.receive(...estimate(3, payload(new Float32Array(5 * PATCHES).fill(9), range(5))));
+    model.receive({ kind: "progress", id: 4, done: 1, total: 4 });
+    model.receive(...estimate(4, result(5)));
+    // Older than what waits already: of the newest request alone.
+    model.receive(...estimate(2, payload(new Float32Array(5 * PATCHES).fill(7), range(5))));
+    expect(view.values()[0]).toBeNaN();
+    expect(view.find("exclip-progress").getAttribute("aria-valuenow")).toBeNull();
+    model.begin(4);
+    expect(view.values()[0]).toBeCloseTo(sum([1], range(PATCHES)), 10);
+    expect(view.find("exclip-progress").getAttribute("aria-valuenow")).toBe("25");
+  });
+
+  it("that was overtaken by another never shows", async () => {
+    const { model, view } = await fresh();
+    model.receive(...estimate(4, result(5)));
+    model.begin(5);
+    expect(view.values()[0]).toBeNaN();
+    model.finish(5, done());
+    // Sent again for a view that joined late: older than the result.
+    model.receive(...estimate(5, payload(new Float32Array(5 * PATCHES), range(5)), 9));
+    expect(view.values()[0]).toBeCloseTo(sum([1], range(PATCHES)), 10);
   });
 
   it("says in words what went wrong, and keeps the last good result", async () => {
     const { model, view } = await open();
     const before = view.values();
-    model.receive(begin(1));
-    model.receive({ kind: "error", id: 1, message: "<b>The model</b> ran out of memory." });
+    const last = { _result: model.get("_result"), _summary: model.get("_summary") } as object;
+    model.begin(1);
+    expect(view.values()).toEqual(before);
+    expect(view.root.classList).toContain("exclip-stale");
+    model.request(1, "error", "<b>The model</b> ran out of memory.", last);
     expect(view.root.dataset.phase).toBe("error");
     expect(view.find("exclip-error").textContent).toBe("<b>The model</b> ran out of memory.");
     expect(view.values()).toEqual(before);
+    expect(view.root.classList).not.toContain("exclip-stale");
   });
 
-  it("reports a step that was dropped, without throwing", async () => {
+  it("reports an estimate that was dropped, without throwing", async () => {
     const { model, view } = await fresh();
-    model.receive(begin(1));
-    model.receive(chunk(1, 0, 64), result(5));
-    expect(view.find("exclip-notice").textContent).toMatch(/Step 1 .* dropped/);
-    model.receive(chunk(1, 1), result(5));
+    model.begin(1);
+    model.receive(...estimate(1, result(5), 0, { offset: 64 }));
+    expect(view.find("exclip-notice").textContent).toMatch(/Estimate 1 was dropped/);
+    model.receive(...estimate(1, result(5), 1));
     expect(view.find("exclip-notice").hidden).toBe(true);
   });
 
-  it("reports a result of another shape", async () => {
+  it("reports an estimate or a result of another shape", async () => {
     const { model, view } = await fresh();
-    model.receive({ ...begin(1), shape: [9, ROWS, COLUMNS] });
-    expect(view.find("exclip-notice").textContent).toContain("9 × 3 × 4");
+    model.begin(1);
+    model.receive(...estimate(1, result(9)));
+    expect(view.find("exclip-notice").textContent).toContain("5 × 3 × 4");
+    model.finish(1, { _result: result(9) });
+    expect(view.find("exclip-notice").textContent).toContain("5 × 3 × 4");
+    expect(view.values()[0]).toBeNaN();
+  });
+
+  it("may end before the host has announced what it is of", async () => {
+    const { model, view } = await open();
+    model.set("caption", "a small red boat");
+    model.set("_result", result(6));
+    expect(view.values()[0]).toBeNaN();
+    model.set("_tokens", tokensOf("a small red boat"));
+    expect(view.values()[0]).toBeCloseTo(sum([1], range(PATCHES)), 10);
+    expect(view.find("exclip-notice").hidden).toBe(true);
   });
 
   it("never shows one caption's numbers on another", async () => {
@@ -145,7 +185,9 @@ describe("a computation", () => {
 
   it("that no kernel goes on with says so", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-    const model = new MockModel(await traits({ _status: { phase: "computing", message: "" } }));
+    const model = new MockModel(
+      await traits({ _request: { id: 1, phase: "computing", message: "" } }),
+    );
     const widget = exclip();
     widget.initialize({ model });
     const view = new View(widget, model);
@@ -183,7 +225,7 @@ describe("views and widgets", () => {
     const one = await open();
     const two = await open();
     await click(one.view.middle("red"));
-    one.model.receive(begin(5));
+    one.model.begin(5);
     expect(two.view.pressed).toEqual([]);
     expect(two.view.root.dataset.phase).toBe("done");
   });
@@ -231,8 +273,8 @@ describe("views and widgets", () => {
     expect(model.get("tokens")).toEqual([2]);
   });
 
-  it("shows a broken picture in words", async () => {
-    const { view } = await open({ _picture: new DataView(new ArrayBuffer(40)) });
+  it("shows a broken image in words", async () => {
+    const { view } = await open({ _image: new DataView(new ArrayBuffer(40)) });
     const words = view.el.querySelector<HTMLElement>(".exclip-broken");
     await expect.poll(() => words?.hidden).toBe(false);
     expect(words?.textContent).toContain("could not be read");

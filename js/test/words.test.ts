@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { userEvent } from "vitest/browser";
-import { click, drag, open, PATCHES, range, sum } from "./harness.ts";
-import { tokensOf } from "./mock.ts";
+import { click, drag, open, PATCHES, range, sum } from "../testing/harness.ts";
+import { tokensOf } from "../testing/mock.ts";
 
 const ALL = range(PATCHES);
 

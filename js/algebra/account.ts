@@ -1,0 +1,69 @@
+/**
+ * The account of a receipt: what the similarity is made of, seen from the
+ * selection. Every part is a sum of entries of the matrix or a difference to a
+ * number that the kernel gave, so that they add up to the similarity.
+ */
+import { type Interactions, interactionOf } from "./interactions.ts";
+import { range } from "./numbers.ts";
+import { invert, type Selection } from "./selection.ts";
+
+export type PartName =
+  | "selection"
+  | "rest"
+  | "special"
+  | "class"
+  | "reference"
+  | "residual"
+  | "unexplained";
+
+export interface Part {
+  name: PartName;
+  value: number;
+}
+
+export interface Account {
+  parts: Part[];
+  /** What the parts add up to; null before the kernel has said it. */
+  similarity: number | null;
+}
+
+/** What the kernel says of the whole; `total` where the method's paths are known to cover it. */
+interface Whole {
+  similarity: number;
+  total: number | null;
+}
+
+/** `rows` and `patches` are what is selected, or everything where that is nothing. */
+export function accountOf(
+  a: Interactions,
+  content: Selection,
+  rows: Selection,
+  patches: Selection,
+  whole: Whole | null,
+): Account {
+  const all = range(a.rows * a.columns);
+  const special = invert(content, range(a.tokens));
+  const of = (rows: Selection, columns: Selection) => interactionOf(a, rows, columns);
+
+  // Special tokens may be selected too, and then they are no longer part of theirs.
+  const inWords = of(invert(special, rows), patches);
+  const inOthers = of(invert(content, rows), patches);
+  const [everyWord, everySpecial] = [of(content, all), of(special, all)];
+  const cls = a.cls.reduce((sum, value) => sum + value, 0);
+  const parts: Part[] = [
+    { name: "selection", value: inWords + inOthers },
+    { name: "rest", value: everyWord - inWords },
+    { name: "special", value: everySpecial - inOthers },
+    { name: "class", value: cls },
+  ];
+  const covered = everyWord + everySpecial + cls;
+  if (whole && whole.total !== null) {
+    parts.push(
+      { name: "reference", value: whole.similarity - whole.total },
+      { name: "residual", value: whole.total - covered },
+    );
+  } else if (whole) {
+    parts.push({ name: "unexplained", value: whole.similarity - covered });
+  }
+  return { parts, similarity: whole?.similarity ?? null };
+}

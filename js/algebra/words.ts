@@ -1,0 +1,74 @@
+/**
+ * Lays the tokens on the caption: its own spelling, cut into words and the
+ * text between. On demand cut into pieces, one for each row of the matrix,
+ * which is how the model reads it: special tokens too.
+ */
+import type { Token } from "../protocol.ts";
+
+export interface Word {
+  text: string;
+  /** The rows of the interaction matrix that make up this word. */
+  tokens: number[];
+  /** A token such as `<eot>`, which stands for nothing in the caption. */
+  special: boolean;
+}
+
+export type Part = { word: Word } | { between: string };
+
+interface Span extends Word {
+  start: number | null;
+  end: number | null;
+}
+
+/** Pieces of one word joined, in order; special tokens are no words. */
+function group(tokens: readonly Token[], pieces: boolean): Span[] {
+  if (pieces) return tokens.map((token, index) => ({ ...token, tokens: [index] }));
+  const spans = new Map<number, Span>();
+  tokens.forEach((token, index) => {
+    if (token.special) return;
+    const span = spans.get(token.word);
+    if (!span) {
+      spans.set(token.word, { ...token, tokens: [index] });
+      return;
+    }
+    span.tokens.push(index);
+    span.text += token.text;
+    if (token.start !== null) span.start = Math.min(span.start ?? token.start, token.start);
+    if (token.end !== null) span.end = Math.max(span.end ?? token.end, token.end);
+  });
+  return [...spans.values()];
+}
+
+/** What a piece is shown as that stands for the rest of a letter begun before it. */
+const REST = "·";
+
+export function partsOf(caption: string, tokens: readonly Token[], pieces = false): Part[] {
+  // Offsets count code points, while a JavaScript string counts UTF-16 units.
+  const letters = Array.from(caption);
+  const parts: Part[] = [];
+  let cursor = 0;
+  for (const { text, tokens: rows, special, ...span } of group(tokens, pieces)) {
+    const start = Math.max(span.start ?? cursor, cursor);
+    const end = Math.min(span.end ?? cursor, letters.length);
+    const word = { text, tokens: rows, special };
+    if (start < end) {
+      if (start > cursor) parts.push({ between: letters.slice(cursor, start).join("") });
+      cursor = end;
+      word.text = letters.slice(start, end).join("");
+    } else if (pieces && span.end !== null && span.end <= cursor) {
+      word.text = REST;
+    } else {
+      // No place in the caption is known: the token's own text, set apart.
+      const last = parts.at(-1);
+      if (!special && last && "word" in last) parts.push({ between: " " });
+    }
+    parts.push({ word });
+  }
+  if (cursor < letters.length) parts.push({ between: letters.slice(cursor).join("") });
+  return parts;
+}
+
+/** The words alone. */
+export function wordsOf(caption: string, tokens: readonly Token[], pieces = false): Word[] {
+  return partsOf(caption, tokens, pieces).flatMap((part) => ("word" in part ? [part.word] : []));
+}

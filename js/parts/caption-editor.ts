@@ -1,0 +1,134 @@
+/** A caption edited where it stands: Enter asks, Esc goes back; what is refused says why. */
+import { type ReadonlySignal, signal } from "@preact/signals-core";
+import type { TextName } from "../protocol.ts";
+import type { WidgetState } from "../state/widget-state.ts";
+import { textButton } from "../ui/buttons.ts";
+import { box, element, give } from "../ui/dom.ts";
+import { message, refusal } from "../ui/message.ts";
+import type { Scope } from "../ui/scope.ts";
+
+export interface Editor {
+  node: HTMLElement;
+  /** What came of it, in words. */
+  answer: HTMLElement;
+  readonly open: ReadonlySignal<boolean>;
+  /** Begins with a text; `home` has the focus when it is over. */
+  start(text: string, home: HTMLElement): void;
+}
+
+export function editor(part: TextName, name: string, state: WidgetState, scope: Scope): Editor {
+  const { questions } = state;
+  const open = signal(false);
+  /** What was asked for and is not answered yet. */
+  let asked: string | null = null;
+  let before = "";
+  let home: HTMLElement | null = null;
+
+  const field = element("textarea", "exclip-caption exclip-field", {
+    "data-testid": `exclip-field-${part}`,
+    "aria-label": name,
+    autocapitalize: "off",
+    autocomplete: "off",
+    dir: "auto",
+    enterkeyhint: "go",
+    rows: "1",
+    spellcheck: "false",
+  });
+  const way = (key: string, does: string, act: () => void) => {
+    const button = textButton(does, `exclip-${does}-${part}`, scope, act);
+    button.prepend(element("kbd", "exclip-key", {}, key));
+    return button;
+  };
+  const ways = box("exclip-ways", way("Enter", "asks", ask), way("Esc", "goes back", close));
+  const node = box("", field, ways);
+  const waiting = message("exclip-waiting", "status");
+  const refused = refusal(part);
+  const answer = box("exclip-answer", waiting.node, refused.node);
+
+  /** A caption is one line, however it was pasted. */
+  const written = () => field.value.replaceAll(/\s*\n\s*/g, " ");
+
+  function grow(): void {
+    field.style.height = "0";
+    field.style.height = `${field.scrollHeight + field.offsetHeight - field.clientHeight}px`;
+  }
+
+  function close(): void {
+    questions.forget(part);
+    asked = null;
+    // Not taken from where somebody has gone meanwhile; and home is hidden until this is over.
+    if (node.matches(":focus-within")) queueMicrotask(() => home?.focus({ preventScroll: true }));
+    open.value = false;
+  }
+
+  function ask(): void {
+    const text = written();
+    if (part === "foil" && text.trim() === "") {
+      close();
+      if (state.hasFoil.peek()) questions.change({ foil: null });
+      return;
+    }
+    if (text === before && asked === null && (part === "caption" || state.hasFoil.peek())) {
+      close();
+      return;
+    }
+    asked = text;
+    questions.change({ [part]: text });
+  }
+
+  scope.on(field, "input", grow);
+  scope.on(field, "keydown", (event) => {
+    // Letters, Esc and arrows mean the text here.
+    event.stopPropagation();
+    if (event.isComposing) return;
+    if (event.key === "Enter") ask();
+    else if (event.key === "Escape") close();
+    else return;
+    event.preventDefault();
+  });
+  scope.on(node, "focusout", ({ relatedTarget }) => {
+    if (node.contains(relatedTarget as Node | null) || asked !== null) return;
+    if (open.peek() && field.value === before) close();
+  });
+
+  scope.effect(() => {
+    const question = questions.open.value[part];
+    waiting.show(question?.refused === null ? "Asking…" : null);
+    refused.show(question?.refused);
+    give(field, { "aria-invalid": Boolean(question?.refused) });
+    if (asked === null || question) return;
+    // Taken. Whoever has gone on writing since is not interrupted.
+    const same = written() === asked;
+    before = asked;
+    asked = null;
+    if (same) close();
+  });
+
+  return {
+    node,
+    answer,
+    open,
+    start(text, from) {
+      before = text;
+      home = from;
+      field.value = text;
+      open.value = true;
+      grow();
+      field.focus();
+      const [start, end] = chosenSpan(state) ?? [text.length, text.length];
+      field.setSelectionRange(start, end);
+    },
+  };
+}
+
+/** Where the selected words stand in the text: what is selected is what one wants to replace. */
+function chosenSpan(state: WidgetState): [number, number] | null {
+  const letters = Array.from(state.caption.peek());
+  const chosen = state.selectedTokens.peek().map((row) => state.tokens.peek()[row]);
+  const starts = chosen.flatMap((token) => token?.start ?? []);
+  const ends = chosen.flatMap((token) => token?.end ?? []);
+  if (starts.length === 0 || ends.length === 0) return null;
+  // Offsets count code points; text fields count UTF-16 units.
+  const units = (count: number) => letters.slice(0, count).join("").length;
+  return [units(Math.min(...starts)), units(Math.max(...ends))];
+}

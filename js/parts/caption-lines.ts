@@ -1,0 +1,115 @@
+/**
+ * The lines of words: the caption, and with a foil also the foil and their
+ * difference. One of them is looked at and selected in; the others show their
+ * words on the same scale. Caption and foil are edited where they stand.
+ */
+import type { Look } from "../state/looks.ts";
+import type { WidgetState } from "../state/widget-state.ts";
+import { enable, iconButton } from "../ui/buttons.ts";
+import { box, claim, element, give } from "../ui/dom.ts";
+import { icons } from "../ui/icons.ts";
+import { NO_KERNEL } from "../ui/message.ts";
+import type { Scope } from "../ui/scope.ts";
+import type { ViewState } from "../view/view-state.ts";
+import { editor } from "./caption-editor.ts";
+import { stillWords } from "./still-words.ts";
+
+const NAMES: Record<Look, string> = {
+  caption: "Caption",
+  foil: "Foil",
+  difference: "Caption minus foil",
+};
+
+export function captionLines(
+  state: WidgetState,
+  view: ViewState,
+  words: HTMLElement,
+  scope: Scope,
+): HTMLElement {
+  const looks = ["caption", "foil", "difference"] as const;
+  return element(
+    "div",
+    "exclip-lines",
+    { "data-testid": "exclip-lines" },
+    ...looks.map((look) => line(look, state, view, words, scope)),
+  );
+}
+
+function line(
+  look: Look,
+  state: WidgetState,
+  view: ViewState,
+  words: HTMLElement,
+  scope: Scope,
+): HTMLElement {
+  const name = element("button", "exclip-name", { type: "button", "data-look": look }, look);
+  scope.on(name, "click", () => state.lookAt(look));
+  const slot = box("exclip-slot");
+  const node = element("div", "exclip-line", { "data-testid": `exclip-line-${look}` }, name, slot);
+  const still = stillWords(look, NAMES[look], state, view, words, scope);
+  const writing = look === "difference" ? null : editor(look, NAMES[look], state, scope);
+
+  scope.effect(() => {
+    const compared = state.hasFoil.value;
+    const editing = writing?.open.value ?? false;
+    const looked = state.look.value === look;
+    // Without a foil, the way to one is all there is of its line.
+    const empty = look === "difference" || (state.choices.value === null && !editing);
+    node.hidden = look !== "caption" && !compared && empty;
+    node.classList.toggle("exclip-looked", looked && compared);
+    name.hidden = !compared;
+    give(name, { "aria-pressed": looked });
+    const content = editing && writing ? writing.node : looked ? words : still;
+    // Words are moved between the lines, not made anew.
+    if (look !== "caption" && !compared && !editing) slot.replaceChildren();
+    else if (slot.firstChild !== content) slot.replaceChildren(content);
+    if (content === words) words.setAttribute("aria-label", NAMES[look]);
+  });
+  if (!writing || look === "difference") return node;
+
+  const edit = iconButton(`Edit the ${look}`, icons.edit, scope, () =>
+    writing.start(state.texts[look].caption.peek(), edit.node),
+  );
+  const tools = box("exclip-line-tools", edit.node);
+  // The foil is the caption with something changed.
+  const add = iconButton("Compare with a foil", icons.add, scope, () =>
+    writing.start(state.caption.peek(), add.node),
+  );
+  const remove = iconButton("Remove the foil", icons.clear, scope, () =>
+    state.questions.change({ foil: null }),
+  );
+  if (look === "foil") {
+    tools.append(remove.node);
+    name.after(add.node);
+  }
+  add.node.classList.add("exclip-text", "exclip-add");
+  add.node.append("foil");
+  node.append(tools, writing.answer);
+
+  scope.on(node, "dblclick", ({ target }) => {
+    if (slot.contains(target as Node) && !writing.open.peek()) edit.node.click();
+  });
+  scope.on(node, "keydown", (event) => {
+    if (event.key !== "F2" || writing.open.peek()) return;
+    claim(event);
+    edit.node.click();
+  });
+  scope.effect(() => {
+    const answering = state.answering.value;
+    const compared = state.hasFoil.value;
+    tools.hidden = state.choices.value === null || writing.open.value;
+    if (look === "foil") {
+      edit.node.hidden = !compared;
+      remove.node.hidden = !compared;
+      add.node.hidden = compared || tools.hidden;
+    }
+    for (const [{ node }, hint] of [
+      [edit, `Edit the ${look} (F2)`],
+      [add, "Compare with a second caption"],
+      [remove, "Remove the foil"],
+    ] as const) {
+      enable(node, answering, answering ? hint : NO_KERNEL);
+    }
+  });
+  return node;
+}

@@ -1,0 +1,222 @@
+/** Gestures over the image: pointers and keys that preview and select patches. */
+import { type ReadonlySignal, type Signal, signal } from "@preact/signals-core";
+import { boxOf, lassoOf, type Point, strokeOf } from "../algebra/regions.ts";
+import { join, type Selection, same } from "../algebra/selection.ts";
+import type { WidgetState } from "../state/widget-state.ts";
+import { claim } from "../ui/dom.ts";
+import type { Scope } from "../ui/scope.ts";
+import { signed } from "../view/number-format.ts";
+import type { Settings, Tool } from "../view/settings.ts";
+import type { ViewState } from "../view/view-state.ts";
+
+interface Drag {
+  /** All of a lasso's points; of the others, only what the next step needs. */
+  path: Point[];
+  /** What letting go at once would have chosen. */
+  readonly dab: Selection;
+  patches: Selection;
+  moved: boolean;
+}
+
+export interface ImageGestures {
+  /** The keyboard's patch, shown while the image has the focus by keyboard. */
+  readonly cursor: Signal<number | null>;
+  /** The patch in words, after each move of the keyboard's cursor. */
+  readonly spoken: ReadonlySignal<string>;
+  /** The lasso that is being drawn; each has an array of its own. */
+  lasso(): readonly Point[] | null;
+}
+
+/** The brush's radius as a share of the grid, until it is changed. */
+const BRUSH = 1 / 16;
+
+/** Points of a lasso closer than this, in patches, add nothing. */
+const LASSO_STEP = 0.1;
+
+const TOOL_KEYS: Record<string, Tool> = { b: "box", p: "brush", l: "lasso" };
+
+/** `repaint` is called whenever a drag has changed. */
+export function imageGestures(
+  canvas: HTMLCanvasElement,
+  state: WidgetState,
+  view: ViewState,
+  settings: Settings,
+  repaint: () => void,
+  scope: Scope,
+): ImageGestures {
+  const axis = view.region;
+  const cursor = signal<number | null>(null);
+  const spoken = signal("");
+  let lastCursor = 0;
+  let drag: Drag | null = null;
+  /** The patch just selected: its preview waits until the pointer has been elsewhere. */
+  let justKept = -1;
+
+  /** Where an event points, in grid units; the crop is 0..columns by 0..rows. */
+  function pointOf(event: PointerEvent): Point {
+    const { left, top, width, height } = canvas.getBoundingClientRect();
+    const grid = state.grid.peek();
+    return {
+      x: (((event.clientX - left) / width - grid.left) / grid.width) * grid.columns,
+      y: (((event.clientY - top) / height - grid.top) / grid.height) * grid.rows,
+    };
+  }
+
+  const centerOf = (patch: number): Point => {
+    const { columns } = state.grid.peek();
+    return { x: (patch % columns) + 0.5, y: Math.floor(patch / columns) + 0.5 };
+  };
+  const patchAt = (point: Point) => boxOf(point, point, state.grid.peek())[0] ?? -1;
+  const radius = () => {
+    const { rows, columns } = state.grid.peek();
+    return settings.brush.peek() ?? BRUSH * Math.min(rows, columns);
+  };
+
+  /** What a press there, let go at once, chooses. */
+  function dabOf(point: Point): Selection {
+    const grid = state.grid.peek();
+    return settings.tool.peek() === "brush"
+      ? strokeOf(point, point, radius(), grid)
+      : boxOf(point, point, grid);
+  }
+
+  /** What the drag has chosen when it comes to `to`. */
+  function drawn(stroke: Drag, to: Point): Selection {
+    const grid = state.grid.peek();
+    const [first = to] = stroke.path;
+    const last = stroke.path.at(-1) ?? to;
+    switch (settings.tool.peek()) {
+      case "box":
+        return boxOf(first, to, grid);
+      case "brush":
+        stroke.path = [to];
+        return join(stroke.patches, strokeOf(last, to, radius(), grid), "add");
+      case "lasso": {
+        if (Math.hypot(to.x - last.x, to.y - last.y) > LASSO_STEP) stroke.path.push(to);
+        const inside = lassoOf(stroke.path, grid);
+        return inside.length > 0 ? inside : dabOf(first);
+      }
+    }
+  }
+
+  function stopDrag(): void {
+    drag = null;
+    axis.rest();
+  }
+
+  scope.on(canvas, "pointerdown", (event) => {
+    if (event.button !== 0 || !event.isPrimary) return;
+    const from = pointOf(event);
+    const dab = dabOf(from);
+    drag = { path: [from], dab, patches: dab, moved: false };
+    cursor.value = null;
+    canvas.setPointerCapture(event.pointerId);
+    canvas.focus({ preventScroll: true });
+  });
+  scope.on(canvas, "pointermove", (event) => {
+    const to = pointOf(event);
+    if (drag) {
+      drag.patches = drawn(drag, to);
+      drag.moved ||= !same(drag.patches, drag.dab);
+      repaint();
+      if (drag.moved) axis.plan(drag.patches, event);
+      return;
+    }
+    const under = patchAt(to);
+    if (under >= 0 && under === justKept) return;
+    justKept = -1;
+    const patches = under < 0 ? [] : dabOf(to);
+    if (same(patches, axis.preview.peek() ?? [])) return;
+    axis.preview.value = patches.length > 0 ? patches : null;
+  });
+  scope.on(canvas, "pointerup", (event) => {
+    if (!drag) return;
+    const { moved } = drag;
+    const to = pointOf(event);
+    const patches = drawn(drag, to);
+    drag = null;
+    justKept = patchAt(to);
+    axis.keep(patches, event, !moved);
+    repaint();
+  });
+  scope.on(canvas, "pointercancel", stopDrag);
+  scope.on(canvas, "pointerleave", () => {
+    if (drag) return;
+    justKept = -1;
+    axis.preview.value = null;
+  });
+  scope.on(canvas, "keydown", (event) => {
+    if (event.key === "Escape" && drag) {
+      stopDrag();
+      repaint();
+      event.stopPropagation();
+      return;
+    }
+    if (!act(event)) return;
+    claim(event);
+  });
+  scope.on(canvas, "focusout", () => {
+    cursor.value = null;
+    if (!drag) axis.rest();
+  });
+
+  /** What a key does; false where it is not ours. */
+  function act(event: KeyboardEvent): boolean {
+    const grid = state.grid.peek();
+    const { rows, columns } = grid;
+    const at = cursor.peek() ?? lastCursor;
+    if (event.key === "Enter" || event.key === " ") {
+      axis.keep([at], event, true);
+      cursor.value = at;
+      lastCursor = at;
+      return true;
+    }
+    if (axis.act(event)) return true;
+    const [row, column] = [Math.floor(at / columns), at % columns];
+    const target = {
+      ArrowLeft: [row, column - 1],
+      ArrowRight: [row, column + 1],
+      ArrowUp: [row - 1, column],
+      ArrowDown: [row + 1, column],
+      Home: [row, 0],
+      End: [row, columns - 1],
+    }[event.key];
+    if (!target) return !event.ctrlKey && !event.metaKey && actOnTool(event.key);
+    const [nextRow, nextColumn] = target as [number, number];
+    // The first key only shows where the cursor is.
+    const inside = nextRow >= 0 && nextRow < rows && nextColumn >= 0 && nextColumn < columns;
+    const next = cursor.peek() === null || !inside ? at : nextRow * columns + nextColumn;
+    cursor.value = next;
+    lastCursor = next;
+    if (event.shiftKey) axis.extend(at, (from) => boxOf(centerOf(from), centerOf(next), grid));
+    else axis.point([next]);
+    const value = view.heat.peek()?.[next];
+    const place = `Row ${Math.floor(next / columns) + 1}, column ${(next % columns) + 1}`;
+    const chosen = axis.selected.peek().includes(next) ? ", selected" : "";
+    spoken.value = `${place}${value === undefined ? "" : `, ${signed(value)}`}${chosen}`;
+    return true;
+  }
+
+  function actOnTool(key: string): boolean {
+    const tool = TOOL_KEYS[key];
+    if (tool) settings.tool.value = tool;
+    else if (key === "[" || key === "]") {
+      settings.brush.value = Math.max(0.5, radius() + (key === "]" ? 0.5 : -0.5));
+    } else return false;
+    return true;
+  }
+
+  scope.effect(() => {
+    // Another grid has other patches under the same numbers.
+    void state.grid.value;
+    stopDrag();
+    cursor.value = null;
+    lastCursor = 0;
+  });
+
+  return {
+    cursor,
+    spoken,
+    lasso: () => (drag && settings.tool.peek() === "lasso" ? drag.path : null),
+  };
+}

@@ -1,0 +1,162 @@
+/** Everything drawn over the picture, in device pixels. */
+import { outlineOf } from "../algebra/outline.ts";
+import type { Point } from "../algebra/regions.ts";
+import type { Selection } from "../algebra/selection.ts";
+import type { Grid } from "../protocol.ts";
+import { element } from "../ui/dom.ts";
+import { heatColor, type Ink } from "../view/colormap.ts";
+import type { Theme } from "../view/theme.ts";
+
+type Context = CanvasRenderingContext2D;
+
+/** Grid units to device pixels: corners are rounded, so that neighbours share an edge without a seam. */
+export function geometryOf(grid: Grid, width: number, height: number) {
+  /** Of the crop. */
+  const left = Math.round(grid.left * width);
+  const top = Math.round(grid.top * height);
+  const right = Math.round((grid.left + grid.width) * width);
+  const bottom = Math.round((grid.top + grid.height) * height);
+  const at = ({ x, y }: Point): [number, number] => [
+    left + ((right - left) * x) / grid.columns,
+    top + ((bottom - top) * y) / grid.rows,
+  ];
+  const x = (column: number) => Math.round(at({ x: column, y: 0 })[0]);
+  const y = (row: number) => Math.round(at({ x: 0, y: row })[1]);
+  return { grid, width, height, left, top, right, bottom, at, x, y };
+}
+
+type Geometry = ReturnType<typeof geometryOf>;
+
+/** What the model never saw: veiled, behind a fine frame around the crop. */
+export function paintOutside(context: Context, map: Geometry, theme: Theme): void {
+  const { left, top } = map;
+  const [width, height] = [map.right - left, map.bottom - top];
+  if (width >= map.width && height >= map.height) return;
+  context.beginPath();
+  context.rect(0, 0, map.width, map.height);
+  context.rect(left, top, width, height);
+  context.fillStyle = theme === "dark" ? "#111111a8" : "#ffffffa8";
+  context.fill("evenodd");
+  context.strokeStyle = theme === "dark" ? "#ffffffb3" : "#00000099";
+  context.lineWidth = 1;
+  context.strokeRect(left - 0.5, top - 0.5, width + 1, height + 1);
+}
+
+/** Paints heat through a small canvas with a pixel for each patch, which is fast at any size. */
+export function heatPainter() {
+  const cells = element("canvas", "");
+  const small = cells.getContext("2d");
+  let painted: unknown[] = [];
+  return (
+    context: Context,
+    map: Geometry,
+    heat: Float64Array,
+    scale: number,
+    ink: Ink,
+    smooth: boolean,
+  ): void => {
+    const { rows, columns } = map.grid;
+    if (scale === 0 || !small) return;
+    const now = [heat, scale, ink, columns];
+    if (now.some((one, i) => one !== painted[i])) {
+      painted = now;
+      cells.width = columns;
+      cells.height = rows;
+      const image = small.createImageData(columns, rows);
+      const { data } = image;
+      heat.forEach((value, patch) => {
+        const [[r, g, b], alpha] = heatColor(ink, value / scale);
+        data.set([r, g, b, Math.round(255 * alpha)], 4 * patch);
+      });
+      small.putImageData(image, 0, 0);
+    }
+    context.imageSmoothingEnabled = smooth;
+    context.imageSmoothingQuality = "low"; // linear between the centres of patches
+    const { left, top, right, bottom } = map;
+    context.drawImage(cells, left, top, right - left, bottom - top);
+  };
+}
+
+/** Light on dark, so that it shows on any picture. */
+export function paintOutline(
+  context: Context,
+  map: Geometry,
+  patches: Selection,
+  width: number,
+  outer?: string,
+): void {
+  context.beginPath();
+  for (const [x1, y1, x2, y2] of outlineOf(patches, map.grid.columns)) {
+    context.moveTo(map.x(x1), map.y(y1));
+    context.lineTo(map.x(x2), map.y(y2));
+  }
+  strokeTwice(context, width, outer);
+}
+
+/**
+ * Paint a lasso's path so far, and how it would close. What was drawn is kept on
+ * a sheet of its own: dashes cost more than all else, the longer they are.
+ */
+export function pathPainter() {
+  const sheet = element("canvas", "");
+  const kept = sheet.getContext("2d");
+  let painted: readonly Point[] | null = null;
+  let points = 1;
+  /** In pixels, for dashes that go on where the last ones ended. */
+  let length = 0;
+  return (context: Context, map: Geometry, path: readonly Point[], unit: number): void => {
+    if (path !== painted) {
+      painted = path;
+      points = 1;
+      length = 0;
+      sheet.width = map.width;
+      sheet.height = map.height;
+    }
+    const dash = (onto: Context | null, from: Point | undefined, to: Point | undefined) => {
+      if (!onto || !from || !to) return;
+      const [start, end] = [map.at(from), map.at(to)];
+      // Beneath the light dashes that are there already.
+      if (onto === kept) onto.globalCompositeOperation = "destination-over";
+      onto.setLineDash([4 * unit, 4 * unit]);
+      onto.lineDashOffset = length;
+      onto.beginPath();
+      onto.moveTo(...start);
+      onto.lineTo(...end);
+      strokeTwice(onto, 1.25 * unit);
+      onto.setLineDash([]);
+      length += Math.hypot(end[0] - start[0], end[1] - start[1]);
+    };
+    for (; points < path.length; points++) dash(kept, path[points - 1], path[points]);
+    context.drawImage(sheet, 0, 0, map.width, map.height);
+    const before = length;
+    dash(context, path.at(-1), path[0]);
+    length = before;
+  };
+}
+
+/** Corner marks, so that the cursor never looks like a selection. */
+export function paintCursor(context: Context, map: Geometry, patch: number, unit: number): void {
+  const [row, column] = [Math.floor(patch / map.grid.columns), patch % map.grid.columns];
+  const [left, top, right, bottom] = [map.x(column), map.y(row), map.x(column + 1), map.y(row + 1)];
+  const arm = Math.min(right - left, bottom - top) / 3;
+  context.beginPath();
+  for (const [x, dx] of [[left, arm] as const, [right, -arm] as const]) {
+    for (const [y, dy] of [[top, arm] as const, [bottom, -arm] as const]) {
+      context.moveTo(x + dx, y);
+      context.lineTo(x, y);
+      context.lineTo(x, y + dy);
+    }
+  }
+  strokeTwice(context, 2.5 * unit);
+}
+
+function strokeTwice(context: Context, width: number, outer = "#000"): void {
+  context.lineCap = "square";
+  const strokes = [[outer, 2 * width] as const, ["#fff", width] as const];
+  if (context.globalCompositeOperation === "destination-over") strokes.reverse();
+  for (const [color, wide] of strokes) {
+    context.strokeStyle = color;
+    context.lineWidth = wide;
+    context.stroke();
+  }
+}

@@ -1,0 +1,76 @@
+/** Another picture: dropped anywhere on the widget, pasted, or chosen. */
+import { computed } from "@preact/signals-core";
+import type { WidgetState } from "../state/widget-state.ts";
+import { enable, textButton } from "../ui/buttons.ts";
+import { box, claim, element } from "../ui/dom.ts";
+import { message, NO_KERNEL, refusal } from "../ui/message.ts";
+import type { Scope } from "../ui/scope.ts";
+
+/** The line beneath the picture; `over` is laid on the picture while a file is over the widget. */
+export function imageUpload(
+  root: HTMLElement,
+  state: WidgetState,
+  scope: Scope,
+): { node: HTMLElement; over: HTMLElement } {
+  const { questions } = state;
+  const able = computed(() => state.answering.value && state.choices.value !== null);
+  const file = element("input", "", {
+    type: "file",
+    accept: "image/*",
+    hidden: "",
+    tabindex: "-1",
+    "data-testid": "exclip-file",
+  });
+  const choose = textButton("Replace picture", "exclip-choose", scope, () => file.click());
+  const sent = message("exclip-uploading", "status");
+  const refused = refusal("picture");
+  const node = box("exclip-source", file, choose, sent.node, refused.node);
+  const over = element("div", "exclip-over", { "aria-hidden": "true" }, "Drop the picture");
+
+  scope.effect(() => {
+    const question = questions.open.value.image;
+    node.hidden = state.choices.value === null;
+    const hint = "Choose a file, or drop or paste one anywhere here";
+    enable(choose, able.value, able.value ? hint : NO_KERNEL);
+    const share = question?.sent ?? 0;
+    const far = share < 1 ? `${Math.round(100 * share)} %` : "reading…";
+    sent.show(question?.refused === null ? `${question.value} · ${far}` : null);
+    sent.node.style.setProperty("--exclip-sent", String(share));
+    refused.show(question?.refused);
+  });
+
+  function take(files: FileList | null | undefined): boolean {
+    const first = files?.[0];
+    if (!first || !able.peek()) return false;
+    questions.upload(first);
+    return true;
+  }
+
+  scope.on(file, "change", () => {
+    take(file.files);
+    file.value = ""; // so that the same file can be chosen again
+  });
+
+  scope.on(root, "paste", (event) => {
+    if (!take(event.clipboardData?.files)) return;
+    claim(event);
+  });
+  const drags = (event: DragEvent) => {
+    if (!event.dataTransfer?.types.includes("Files")) return false;
+    // Else the browser leaves the page for the file.
+    claim(event);
+    return able.peek();
+  };
+  const hover = (over: boolean) => root.classList.toggle("exclip-dropping", over);
+  scope.on(root, "dragover", (event) => {
+    if (drags(event)) hover(true);
+  });
+  scope.on(root, "dragleave", ({ relatedTarget }) => {
+    if (!root.contains(relatedTarget as Node | null)) hover(false);
+  });
+  scope.on(root, "drop", (event) => {
+    hover(false);
+    if (drags(event)) take(event.dataTransfer?.files);
+  });
+  return { node, over };
+}

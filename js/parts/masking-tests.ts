@@ -1,0 +1,119 @@
+/**
+ * Tests of selections: what is selected is masked, the model runs again, and
+ * the change of similarity stands beside the one predicted. Kept as rows.
+ */
+import { computed } from "@preact/signals-core";
+import type { MaskingTest } from "../protocol.ts";
+import type { WidgetState } from "../state/widget-state.ts";
+import { enable, rove, textButton } from "../ui/buttons.ts";
+import { box, drawing, element, give, shape } from "../ui/dom.ts";
+import { NO_KERNEL, refusal } from "../ui/message.ts";
+import type { Scope } from "../ui/scope.ts";
+import { plain, signed } from "../view/number-format.ts";
+
+/** Of the plot's 50 units to each side: dots stay a little inside. */
+const REACH = 44;
+
+export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
+  const { questions, tests } = state;
+  /** Why there is nothing to test now. */
+  const obstacle = computed(() => {
+    if (!state.answering.value) return NO_KERNEL;
+    if (state.selectedTokens.value.length + state.selectedRegion.value.length === 0) {
+      return "Select words or patches first";
+    }
+    if (state.look.value !== "caption") return "Tests mask the caption";
+    const settled = state.status.value.phase !== "computing" && !state.stale.value;
+    return settled && state.interactions.value ? null : "Wait for the result";
+  });
+
+  const test = textButton("", "exclip-test", scope, () =>
+    questions.test(state.selectedTokens.peek(), state.selectedRegion.peek()),
+  );
+  test.classList.add("exclip-button");
+  const clear = textButton("Clear", "exclip-untest", scope, () => {
+    questions.clearTests();
+    test.focus({ preventScroll: true });
+  });
+  const refused = refusal("test");
+  const plot = box("");
+  const rows = box("exclip-trials-rows");
+  const kept = box("exclip-trials-kept", plot, rows);
+  const node = element(
+    "div",
+    "exclip-trials",
+    { "data-testid": "exclip-trials", role: "group", "aria-label": "Tests" },
+    box("exclip-trials-head", test, clear),
+    refused.node,
+    kept,
+  );
+
+  function again({ tokens, region }: MaskingTest): void {
+    state.lookAt("caption");
+    state.selectTokens(tokens);
+    state.selectRegion(region);
+  }
+
+  const refresh = rove(rows, scope);
+  scope.effect(() => {
+    const question = questions.open.value.test;
+    const running = question?.refused === null;
+    node.hidden = state.choices.value === null && tests.value.length === 0;
+    test.textContent = running ? "Testing…" : "Test this selection";
+    const why = obstacle.value;
+    enable(test, !why && !running, why ?? "Mask it and run the model");
+    refused.show(question?.refused);
+  });
+  scope.effect(() => {
+    const all = tests.value;
+    kept.hidden = clear.hidden = all.length === 0;
+    const end = Math.max(...all.flatMap((one) => [one.predicted, one.actual]).map(Math.abs)) || 1;
+    const axes = drawing("exclip-plot", "M0 50H100M50 0V100M0 100L100 0", 100, 100);
+    give(axes, {
+      role: "img",
+      "aria-hidden": "false",
+      "aria-label": `Actual change (up) against predicted (right), ${all.length} tests, to ±${plain(end)}`,
+    });
+    const lines = all.map((one) => {
+      const dot = shape("circle", {
+        cx: 50 + (REACH * one.predicted) / end,
+        cy: 50 - (REACH * one.actual) / end,
+      });
+      axes.append(dot);
+      const row = rowOf(one);
+      row.addEventListener("click", () => again(one));
+      for (const type of ["pointerenter", "pointerleave", "focus", "blur"]) {
+        row.addEventListener(type, () => {
+          dot.classList.toggle("exclip-pointed-at", type === "pointerenter" || type === "focus");
+        });
+      }
+      return row;
+    });
+    plot.replaceChildren(axes);
+    const head = element(
+      "div",
+      "exclip-trial exclip-name-of",
+      { "aria-hidden": "true" },
+      ...cells("masked", "predicted", "actual"),
+    );
+    rows.replaceChildren(head, ...lines.reverse());
+    refresh();
+  });
+  return node;
+}
+
+function rowOf({ label, predicted, actual }: MaskingTest): HTMLElement {
+  const [before, after] = [signed(predicted), signed(actual)];
+  return element(
+    "button",
+    "exclip-trial",
+    {
+      type: "button",
+      "aria-label": `${label}: predicted ${before}, actual ${after}. Select it again.`,
+    },
+    ...cells(label, before, after),
+  );
+}
+
+const cells = (...texts: string[]) =>
+  texts.map((text) => element("span", "", { dir: "auto" }, text));

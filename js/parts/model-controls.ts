@@ -1,0 +1,86 @@
+/** What is computed: the method, and the layers at which the towers are cut. A change asks at once. */
+import { computed } from "@preact/signals-core";
+import type { Layer } from "../protocol.ts";
+import type { WidgetState } from "../state/widget-state.ts";
+import { rove } from "../ui/buttons.ts";
+import { box, element, give } from "../ui/dom.ts";
+import { message, NO_KERNEL, refusal } from "../ui/message.ts";
+import type { Scope } from "../ui/scope.ts";
+import { tickSlider } from "../ui/tick-slider.ts";
+
+const LAYERS = ["image_layer", "text_layer"] as const;
+
+export function modelControls(state: WidgetState, scope: Scope): HTMLElement {
+  const { answering, questions, choices } = state;
+  /** As it was asked for, from the moment it is asked; what was refused is not. */
+  const wanted = <Value>(topic: "method" | "text_layer" | "image_layer", now: Value): Value => {
+    const question = questions.open.value[topic];
+    return question && question.refused === null ? (question.value as Value) : now;
+  };
+
+  const methods = element("div", "exclip-group", { role: "group", "aria-label": "Method" });
+  const layers = LAYERS.map((topic) =>
+    tickSlider(
+      {
+        label: topic.replace("_", " "),
+        testid: `exclip-${topic}`,
+        names: computed(() => choices.value?.[`${topic}s`] ?? []),
+        value: computed<Layer>(() => wanted(topic, state.layers[topic].value)),
+        answering,
+        ask: (layer) => questions.change({ [topic]: layer }),
+      },
+      scope,
+    ),
+  );
+  const offline = message("exclip-offline", "status");
+  const refused = refusal("control");
+  const node = element(
+    "div",
+    "exclip-controls",
+    { "data-testid": "exclip-controls", role: "group", "aria-label": "What is computed" },
+    box("exclip-control", element("span", "exclip-name-of", {}, "method"), methods),
+    ...layers,
+    offline.node,
+    refused.node,
+  );
+
+  const refresh = rove(methods, scope);
+  scope.effect(() => {
+    const buttons = (choices.value?.methods ?? []).map((method) => {
+      const button = element("button", "exclip-tool exclip-text", { type: "button" }, method);
+      button.dataset.method = method;
+      return button;
+    });
+    methods.replaceChildren(...buttons);
+    refresh();
+  });
+  scope.effect(() => {
+    void choices.value;
+    const method = wanted("method", state.method.value);
+    for (const button of methods.querySelectorAll("button")) {
+      give(button, {
+        "aria-pressed": button.dataset.method === method,
+        "aria-disabled": !answering.value,
+      });
+    }
+  });
+  scope.effect(() => {
+    node.hidden = choices.value === null;
+    offline.show(
+      answering.value
+        ? null
+        : `${NO_KERNEL}, and none answers: it is busy, or gone (then run the cell again).`,
+    );
+    const why = (["method", ...LAYERS] as const).flatMap(
+      (topic) => questions.open.value[topic]?.refused ?? [],
+    );
+    refused.show(why.join(" "));
+  });
+  scope.on(methods, "click", ({ target }) => {
+    const method = (target as HTMLElement).dataset.method;
+    if (method && method !== wanted("method", state.method.peek())) {
+      questions.change({ method });
+    }
+  });
+  return node;
+}

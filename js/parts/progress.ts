@@ -1,0 +1,78 @@
+/** Where the newest request stands: a thin line and a way out while computing, words after. */
+import type { WidgetState } from "../state/widget-state.ts";
+import { textButton } from "../ui/buttons.ts";
+import { box, element, give } from "../ui/dom.ts";
+import { message } from "../ui/message.ts";
+import type { Scope } from "../ui/scope.ts";
+
+const HINT =
+  "Click or drag over words, or over the picture. Shift adds, Alt subtracts, Esc clears.";
+
+export interface ProgressView {
+  line: HTMLElement;
+  status: HTMLElement;
+}
+
+export function progress(state: WidgetState, scope: Scope): ProgressView {
+  const bar = box("exclip-progress-bar");
+  const line = element(
+    "div",
+    "exclip-progress",
+    {
+      "data-testid": "exclip-progress",
+      role: "progressbar",
+      "aria-label": "Computing interactions",
+    },
+    bar,
+  );
+  const words = element("span", "exclip-computing", { "data-testid": "exclip-computing" });
+  const cancel = textButton("Cancel", "exclip-cancel", scope, state.cancel);
+  cancel.classList.add("exclip-button");
+  const running = box("exclip-running", words, cancel);
+  const hint = box("exclip-hint", HINT);
+  const error = message("exclip-error", "alert");
+  const notice = message("exclip-notice", "status");
+  const status = box("exclip-status", running, hint, error.node, notice.node);
+
+  function count(): void {
+    const now = state.progress.value;
+    const fraction = now && now.total > 0 ? Math.min(1, now.done / now.total) : null;
+    const percent = fraction === null ? null : Math.round(100 * fraction);
+    line.classList.toggle("exclip-indeterminate", fraction === null);
+    bar.style.transform = fraction === null ? "" : `scaleX(${fraction})`;
+    const seconds = now?.ends ? Math.ceil((now.ends - performance.now()) / 1000) : 0;
+    const left = seconds > 1 && percent !== 100 ? ` · about ${duration(seconds)} left` : "";
+    const doing = state.stale.value ? "Replacing what is shown…" : "Computing…";
+    words.textContent = percent === null ? doing : `${doing} ${percent} %${left}`;
+    if (percent === null) line.removeAttribute("aria-valuenow");
+    else give(line, { "aria-valuenow": percent });
+  }
+
+  scope.effect(() => {
+    const { phase, message } = state.status.value;
+    const computing = phase === "computing";
+    line.hidden = !computing;
+    running.hidden = !computing;
+    hint.hidden = computing || !state.interactions.value;
+    error.show(phase === "error" ? message || "The computation failed." : null);
+    const cancelled = state.stale.value
+      ? "Cancelled. Showing the previous result."
+      : state.interactions.value
+        ? "Cancelled. Showing the newest estimate."
+        : "Cancelled.";
+    const said = phase === "cancelled" ? message || cancelled : phase === "idle" ? message : "";
+    notice.show([said, state.notice.value].filter(Boolean).join(" "));
+  });
+  scope.effect(() => {
+    count();
+    if (state.status.value.phase !== "computing") return;
+    // The time left runs down between two steps too.
+    const clock = setInterval(count, 1000);
+    return () => clearInterval(clock);
+  });
+  return { line, status };
+}
+
+function duration(seconds: number): string {
+  return seconds < 100 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
+}

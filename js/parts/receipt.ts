@@ -1,0 +1,181 @@
+/** The receipt: what the similarity is made of, seen from the selection. */
+import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
+import { accountOf, type PartName } from "../algebra/account.ts";
+import { extent, range } from "../algebra/numbers.ts";
+import { invert } from "../algebra/selection.ts";
+import type { Look } from "../state/looks.ts";
+import type { WidgetState } from "../state/widget-state.ts";
+import { rove } from "../ui/buttons.ts";
+import { box, element, write } from "../ui/dom.ts";
+import type { Scope } from "../ui/scope.ts";
+import { css } from "../view/colormap.ts";
+import { patchCount, percent, rounded, signed } from "../view/number-format.ts";
+import type { ViewState } from "../view/view-state.ts";
+
+const TEXTS: Record<PartName | "similarity", [label: string, note: string]> = {
+  selection: ["", "The interactions of what is selected"],
+  rest: ["other words × patches", "All other pairs of a word and a patch"],
+  special: ["special tokens", "Start, end and padding of the caption, with all patches"],
+  class: ["class token", "All tokens with what has no place on the picture"],
+  reference: ["reference terms", "What the references of caption and picture already share"],
+  residual: ["quadrature residual", "What the steps of the quadrature leave over"],
+  unexplained: ["not accounted for", "This method does not add up to the similarity"],
+  similarity: ["similarity", "Cosine similarity of caption and picture: the parts add up to it"],
+};
+
+const SUMS: Record<Look, string> = {
+  caption: "similarity",
+  foil: "similarity of the foil",
+  difference: "difference of similarities",
+};
+
+const ORDER = Object.keys(TEXTS) as (keyof typeof TEXTS)[];
+
+export interface Receipt {
+  node: HTMLElement;
+  /** The selection and its number in words. */
+  spoken: ReadonlySignal<string>;
+}
+
+export function receipt(state: WidgetState, view: ViewState, scope: Scope): Receipt {
+  const what = computed(() => describe(state, view));
+  const account = computed(() => {
+    const a = state.interactions.value;
+    const { value: whole } = state.summary;
+    const known = whole && Number.isFinite(whole.similarity) ? whole : null;
+    const { tokens, region } = view;
+    return a && accountOf(a, tokens.all.value, tokens.chosen.value, region.chosen.value, known);
+  });
+  const special = computed(() => invert(view.tokens.all.value, range(state.tokens.value.length)));
+
+  const rows = ORDER.map((name) => ({ name, row: row(name) }));
+  const note = box("exclip-explain");
+  const list = element(
+    "div",
+    "",
+    { role: "list", "aria-label": "What the similarity is made of" },
+    ...rows.map(({ row }) => row.node),
+  );
+  const node = element("div", "exclip-receipt", { "data-testid": "exclip-readout" }, list, note);
+  rove(list, scope);
+
+  /** The part under the pointer, else the one that has the focus. */
+  const pointed = signal<string | undefined>(undefined);
+  const focused = signal<string | undefined>(undefined);
+  const partOf = (target: EventTarget | null) =>
+    (target as Element).closest<HTMLElement>("[data-figure]")?.dataset.figure;
+  scope.on(list, "pointerover", ({ target }) => {
+    pointed.value = partOf(target);
+  });
+  scope.on(list, "pointerleave", () => {
+    pointed.value = undefined;
+  });
+  scope.on(list, "focusin", ({ target }) => {
+    focused.value = partOf(target);
+  });
+  scope.on(list, "focusout", () => {
+    focused.value = undefined;
+  });
+  const at = computed(() => pointed.value ?? focused.value);
+
+  scope.effect(() => {
+    const { parts, similarity } = account.value ?? { parts: [], similarity: null };
+    const values = parts.map(({ value }) => value);
+    const ends = [0];
+    for (const value of values) ends.push((ends.at(-1) ?? 0) + value);
+    const texts = rounded(values, similarity ?? ends.at(-1) ?? 0);
+    const [from, to] = extent(...ends);
+    const place = (value: number) => (100 * (value - from)) / (to - from || 1);
+    list.style.setProperty("--exclip-zero", `${place(0)}%`);
+    for (const { name, row } of rows) {
+      const index = parts.findIndex((part) => part.name === name);
+      const total = name === "similarity";
+      const value = total ? similarity : (values[index] ?? null);
+      // The kernel's own numbers keep their places until they are known.
+      const open = similarity === null && name !== "unexplained";
+      row.node.hidden = value === null && !open && !total && name !== "selection";
+      row.show(
+        name === "selection" ? what.value : total ? SUMS[state.look.value] : TEXTS[name][0],
+        value,
+        value === null ? "–" : ((total ? texts.total : texts.summands[index]) ?? ""),
+        noteOf(name, value, similarity),
+      );
+      const [a, b] = total ? [0, similarity ?? 0] : [ends[index] ?? 0, ends[index + 1] ?? 0];
+      const ink = total ? "currentColor" : css(view.ink.value.map.at(Math.sign(b - a) * 0.7));
+      row.draw(...extent(place(a), place(b)), ink);
+    }
+  });
+  scope.effect(() => {
+    void account.value;
+    const name =
+      at.value ??
+      (account.value?.parts.at(-1)?.name === "unexplained" ? "unexplained" : "similarity");
+    write(note, rows.find((one) => one.name === name)?.row.node.dataset.note ?? "");
+  });
+  scope.effect(() => {
+    if (at.value !== "special") return;
+    view.tokens.preview.value = special.value;
+    return () => {
+      view.tokens.preview.value = null;
+    };
+  });
+
+  const spoken = computed(() => {
+    const value = view.selection.value;
+    return value === null ? "" : `${what.value}: ${signed(value)}`;
+  });
+  return { node, spoken };
+}
+
+function noteOf(name: PartName | "similarity", value: number | null, similarity: number | null) {
+  const [, note] = TEXTS[name];
+  if (value === null || !similarity || name === "similarity") return `${note}.`;
+  return `${note}: ${percent(value / similarity)} of the similarity.`;
+}
+
+function row(name: string) {
+  const label = element("span", "exclip-label");
+  const fill = element("span", "exclip-fill");
+  const number = element("span", "exclip-number");
+  const track = element("span", "exclip-track", {}, fill);
+  const node = element(
+    "div",
+    `exclip-part exclip-part-${name}`,
+    { role: "listitem", "data-figure": name, "data-stop": "" },
+    label,
+    track,
+    number,
+  );
+  return {
+    node,
+    show(text: string, value: number | null, shown: string, note: string) {
+      write(label, text);
+      write(number, shown);
+      node.dataset.note = note;
+      node.setAttribute("aria-label", `${text}: ${shown}. ${note}`);
+      if (value === null) delete node.dataset.value;
+      else node.dataset.value = String(value);
+    },
+    draw(from: number, to: number, ink: string) {
+      fill.style.left = `${from}%`;
+      fill.style.right = `${100 - to}%`;
+      fill.style.background = ink;
+    },
+  };
+}
+
+/** The two sides that are summed over, as "red boat × 6 patches". */
+function describe(state: WidgetState, view: ViewState): string {
+  const tokens = view.tokens.selected.value;
+  const patches = view.region.selected.value.length;
+  const chosen = new Set(tokens);
+  const units = view.units.value
+    .filter((unit) => !unit.special && unit.tokens.some((t) => chosen.has(t)))
+    .map((unit) => unit.text);
+  // Special tokens may be on no word, yet Python may select them.
+  const specials = state.tokens.value.filter(({ special }, t) => special && chosen.has(t));
+  const names = [...units, ...specials.map(({ text }) => text)];
+  const left =
+    names.length === 0 ? "caption" : names.length > 4 ? `${names.length} words` : names.join(" ");
+  return `${left} × ${patches === 0 ? "picture" : patchCount(patches)}`;
+}

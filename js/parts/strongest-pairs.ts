@@ -1,0 +1,112 @@
+/** The strongest pairs as a short list: pointed at they are previewed, clicked they are selected. */
+import { signal } from "@preact/signals-core";
+import { same } from "../algebra/selection.ts";
+import { type Pair, strongestPairs } from "../algebra/strongest-pairs.ts";
+import type { WidgetState } from "../state/widget-state.ts";
+import { rove } from "../ui/buttons.ts";
+import { box, drawing, element, give } from "../ui/dom.ts";
+import type { Scope } from "../ui/scope.ts";
+import { css } from "../view/colormap.ts";
+import { patchCount, signed } from "../view/number-format.ts";
+import type { ViewState } from "../view/view-state.ts";
+
+/** Of each sign. */
+const COUNT = 3;
+
+/** A result that stands for so long is worth searching. */
+const REST_MS = 80;
+
+export function strongestPairsList(state: WidgetState, view: ViewState, scope: Scope): HTMLElement {
+  const columns = box("exclip-pairs-columns");
+  const node = element(
+    "div",
+    "exclip-pairs",
+    { "data-testid": "exclip-pairs", role: "group", "aria-label": "Strongest pairs" },
+    box("exclip-pairs-head", "strongest pairs"),
+    columns,
+  );
+  const refresh = rove(columns, scope);
+  const pairs = signal<ReturnType<typeof strongestPairs> | null>(null);
+  let buttons: { node: HTMLElement; pair: Pair }[] = [];
+
+  const preview = (pair: Pair | undefined) => {
+    view.tokens.preview.value = pair?.tokens ?? null;
+    view.region.preview.value = pair?.region ?? null;
+  };
+  const pairOf = (target: EventTarget | null) =>
+    buttons.find((one) => target instanceof Node && one.node.contains(target))?.pair;
+  scope.on(columns, "pointerover", ({ target }) => preview(pairOf(target)));
+  scope.on(columns, "pointerleave", () => preview(undefined));
+  scope.on(columns, "focusin", ({ target }) => preview(pairOf(target)));
+  scope.on(columns, "focusout", () => preview(undefined));
+  scope.on(columns, "click", ({ target }) => {
+    const pair = pairOf(target);
+    if (!pair) return;
+    preview(undefined);
+    const again = isSelected(pair);
+    view.tokens.select(again ? [] : pair.tokens);
+    view.region.select(again ? [] : pair.region);
+  });
+
+  const isSelected = ({ tokens, region }: Pair) =>
+    same(tokens, view.tokens.selected.value) && same(region, view.region.selected.value);
+
+  scope.effect(() => {
+    const a = state.interactions.value;
+    const words = view.words.value.map(({ tokens }) => tokens);
+    if (!a) {
+      pairs.value = null;
+      return;
+    }
+    // After the heat map has been painted, which should not wait for it.
+    const later = setTimeout(() => {
+      pairs.value = strongestPairs(a, words, COUNT);
+    }, REST_MS);
+    return () => clearTimeout(later);
+  });
+  scope.effect(() => {
+    const { rows, columns: width } = state.grid.value;
+    const found = pairs.value;
+    node.hidden = !found || found.positive.length + found.negative.length === 0;
+    buttons = [];
+    columns.replaceChildren();
+    for (const name of ["positive", "negative"] as const) {
+      const entries = (found?.[name] ?? []).map((pair) => {
+        const words = view.words.value.filter(({ tokens }) =>
+          tokens.every((t) => pair.tokens.includes(t)),
+        );
+        const phrase = words.map(({ text }) => text).join(" ");
+        const squares = pair.region.map((p) => `M${p % width} ${Math.floor(p / width)}h1v1h-1z`);
+        const shown = drawing("exclip-place", squares.join(""), width, rows);
+        const button = element(
+          "button",
+          "exclip-pair",
+          {
+            type: "button",
+            "data-value": pair.value,
+          },
+          shown,
+          element("span", "exclip-pair-words", { dir: "auto" }, phrase),
+          element("span", "exclip-heard", {}, `and ${patchCount(pair.region.length)},`),
+          element("span", "exclip-pair-value", {}, signed(pair.value)),
+        );
+        buttons.push({ node: button, pair });
+        return button;
+      });
+      columns.append(element("div", "exclip-pairs-column", { "data-sign": name }, ...entries));
+    }
+    refresh();
+  });
+  scope.effect(() => {
+    void pairs.value;
+    for (const { node: button, pair } of buttons) {
+      give(button, { "aria-pressed": isSelected(pair) });
+    }
+  });
+  scope.effect(() => {
+    const { map } = view.ink.value;
+    node.style.setProperty("--exclip-above", css(map.at(0.75)));
+    node.style.setProperty("--exclip-below", css(map.at(-0.75)));
+  });
+  return node;
+}

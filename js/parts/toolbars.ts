@@ -1,0 +1,118 @@
+/** The line of small buttons under the picture, and the one beside the caption's scale. */
+import { signal } from "@preact/signals-core";
+import { type Mode, modeOf } from "../algebra/selection.ts";
+import { type IconButton, iconButton, switchOf, toolbar } from "../ui/buttons.ts";
+import { element, give } from "../ui/dom.ts";
+import { icons } from "../ui/icons.ts";
+import type { Scope } from "../ui/scope.ts";
+import type { Axis } from "../view/gestures.ts";
+import type { Settings, Tool } from "../view/settings.ts";
+import type { ViewState } from "../view/view-state.ts";
+import { appearance } from "./appearance.ts";
+
+const TOOLS: readonly [Tool, string, string][] = [
+  ["box", "Box", "Click a patch or drag a box (B)"],
+  ["brush", "Brush", "Paint over patches (P); [ and ] change its size"],
+  ["lasso", "Lasso", "Draw around patches (L)"],
+];
+
+const MODES: readonly ["add" | "subtract", string, string][] = [
+  ["add", "Add", "Add to the selection (Shift)"],
+  ["subtract", "Subtract", "Take from the selection (Alt)"],
+];
+
+/** Selecting on the picture, and a few settings of how it is read, out of the way until asked for. */
+export function imageTools(view: ViewState, settings: Settings, scope: Scope): HTMLElement {
+  const { tool, mode } = settings;
+  const held = heldMode(scope);
+  const choices = TOOLS.map(([value, name, hint]) => {
+    const choose = () => {
+      tool.value = value;
+    };
+    return iconButton(name, icons[value], scope, choose, hint);
+  });
+  const modes = MODES.map(([value, name, hint]) => {
+    const choose = () => {
+      mode.value = mode.peek() === value ? "replace" : value;
+    };
+    return iconButton(name, icons[value], scope, choose, hint);
+  });
+  const whole = wholeAxis(view.region, "patches", scope);
+  const open = signal(false);
+  const hint = "Signs, colours, strength";
+  const more = switchOf("Appearance", icons.settings, open, "aria-expanded", scope, hint);
+  const panel = appearance(view, settings, scope);
+
+  scope.effect(() => {
+    TOOLS.forEach(([value], i) => {
+      choices[i]?.press(tool.value === value);
+    });
+  });
+  scope.effect(() => {
+    const now = held.value === "replace" ? mode.value : held.value;
+    MODES.forEach(([value], i) => {
+      modes[i]?.press(now === value);
+    });
+  });
+  scope.effect(() => {
+    panel.hidden = !open.value;
+  });
+  return element(
+    "div",
+    "exclip-tools",
+    { "data-testid": "exclip-tools" },
+    toolbar(
+      "Selecting on the picture",
+      scope,
+      choices.map(({ node }) => node),
+      modes.map(({ node }) => node),
+      whole.map(({ node }) => node),
+      [more],
+    ),
+    panel,
+  );
+}
+
+/** What the caption offers beside clicks and drags, and `more`. */
+export function captionTools(
+  view: ViewState,
+  settings: Settings,
+  scope: Scope,
+  more: HTMLElement,
+): HTMLElement {
+  const hint = "Pieces of words and special tokens, as the model reads them";
+  const cut = settings.pieces;
+  const pieces = switchOf("Pieces", icons.pieces, cut, "aria-pressed", scope, hint);
+  const whole = wholeAxis(view.tokens, "words", scope);
+  return toolbar(
+    "Selecting in the caption",
+    scope,
+    [pieces],
+    whole.map(({ node }) => node),
+    [more],
+  );
+}
+
+/** Everything else, and nothing. */
+function wholeAxis(axis: Axis, what: string, scope: Scope): IconButton[] {
+  const [all, clear] = [`Invert selected ${what}`, `Clear selected ${what}`];
+  const others = iconButton(all, icons.invert, scope, axis.invert, `${all} (I)`);
+  const none = iconButton(clear, icons.clear, scope, () => axis.select([]), `${clear} (Esc)`);
+  scope.effect(() => {
+    // Not disabled: a button that has the focus should not lose it by being used.
+    give(none.node, { "aria-disabled": axis.selected.value.length === 0 });
+  });
+  return [others, none];
+}
+
+/** What Shift and Alt say while they are held, to be seen on the buttons that stand for them. */
+function heldMode(scope: Scope) {
+  const held = signal<Mode>("replace");
+  const follow = (event: Event) => {
+    held.value = event instanceof KeyboardEvent ? modeOf(event, "replace") : "replace";
+  };
+  for (const type of ["keydown", "keyup", "blur"]) {
+    scope.on(window, type, follow);
+  }
+  return held;
+}

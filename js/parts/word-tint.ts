@@ -1,0 +1,25 @@
+/** The tint of a word: a colour behind its letters and a bar under them. */
+import { clamp } from "../algebra/numbers.ts";
+import { element } from "../ui/dom.ts";
+import { css, type Ink, shownOf } from "../view/colormap.ts";
+
+/** Of a bar at the end of the scale, in em: the room that the style sheet leaves it. */
+const ZONE = 0.22;
+
+/** The letters of a word with room for its bar: the one element of it that changes with its value. */
+export const tinted = (text: string) => element("span", "exclip-tint", {}, text);
+
+/**
+ * Gives a word the look of a value that is this fraction of the scale. With
+ * custom properties, transforms or gradients instead, the styles and layers of
+ * all words took most of a frame.
+ */
+export function paintTint(word: HTMLElement, ink: Ink, fraction: number): void {
+  const { style } = word.firstElementChild as HTMLElement;
+  const x = clamp(shownOf(ink, fraction), -1, 1);
+  // The tint behind the letters stays at half the scale's strength: they must be read.
+  style.backgroundColor = css(ink.map.at(x / 2), Math.abs(x) * 0.6);
+  // The bar's height is its value; its colour only has to show the sign.
+  const color = css(ink.map.at(x / 2 + Math.sign(x) / 2));
+  style.boxShadow = `${color} 0 ${(-ZONE * x).toFixed(3)}em${x > 0 ? " inset" : ""}`;
+}

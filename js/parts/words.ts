@@ -1,0 +1,124 @@
+/** The caption: its words as buttons, tinted by their values. */
+import { signal } from "@preact/signals-core";
+import { partsOf } from "../algebra/words.ts";
+import type { WidgetState } from "../state/widget-state.ts";
+import { element } from "../ui/dom.ts";
+import type { Scope } from "../ui/scope.ts";
+import { signed } from "../view/number-format.ts";
+import type { Settings } from "../view/settings.ts";
+import type { ViewState } from "../view/view-state.ts";
+import { type WordButton, wordGestures } from "./word-gestures.ts";
+import { paintTint, tinted } from "./word-tint.ts";
+
+interface Button extends WordButton {
+  text: string;
+  /** The white space after it, outlined with it when the next word is selected too. */
+  gap: HTMLElement | null;
+}
+
+export function words(
+  state: WidgetState,
+  view: ViewState,
+  settings: Settings,
+  scope: Scope,
+): HTMLElement {
+  const caption = element("div", "exclip-caption", {
+    role: "group",
+    "aria-label": "Caption",
+    dir: "auto",
+  });
+  let buttons: Button[] = [];
+  /** Set after each layout: new buttons need everything that old ones had. */
+  const laid = signal({});
+  const axis = view.tokens;
+
+  scope.effect(() => {
+    // A caption laid out anew forgets what the pointer was doing in the old one.
+    axis.rest();
+    caption.classList.toggle("exclip-pieces", settings.pieces.value);
+    buttons = layOut(caption, state, settings.pieces.value);
+    laid.value = {};
+  });
+  scope.effect(() => {
+    void laid.value;
+    paintValues(buttons, view);
+  });
+  scope.effect(() => {
+    void laid.value;
+    const under = axis.preview.value;
+    for (const { node, tokens } of buttons) {
+      const shown = under !== null && tokens.some((t) => under.includes(t));
+      node.classList.toggle("exclip-under", shown);
+    }
+  });
+  scope.effect(() => {
+    void laid.value;
+    const selected = new Set(axis.selected.value);
+    const whole = buttons.map(({ tokens }) => tokens.every((t) => selected.has(t)));
+    buttons.forEach(({ node, tokens, gap }, i) => {
+      const some = tokens.some((t) => selected.has(t));
+      node.setAttribute("aria-pressed", whole[i] ? "true" : some ? "mixed" : "false");
+      node.classList.toggle("exclip-joined", Boolean(gap && whole[i] && whole[i + 1]));
+      const before = buttons[i - 1];
+      node.classList.toggle("exclip-joins", Boolean(before?.gap && whole[i] && whole[i - 1]));
+    });
+  });
+
+  wordGestures(caption, () => buttons, axis, scope);
+  return caption;
+}
+
+/** Buttons for the words, plain text between; what no token covers is visibly unread. */
+function layOut(caption: HTMLElement, state: WidgetState, pieces: boolean): Button[] {
+  const buttons: Button[] = [];
+  const nodes: Node[] = [];
+  for (const part of partsOf(state.caption.value, state.tokens.value, pieces)) {
+    if ("between" in part) {
+      const before = nodes.at(-1);
+      const last = buttons.at(-1);
+      if (part.between === " " && last && before === last.node) {
+        // Kept on the line of its word, so that a phrase has one outline.
+        last.gap = element("span", "exclip-gap", {}, " ");
+        nodes[nodes.length - 1] = element("span", "exclip-phrase", {}, last.node, last.gap);
+      } else if (part.between.trim() === "") {
+        nodes.push(document.createTextNode(part.between));
+      } else {
+        nodes.push(element("span", "exclip-unread", {}, part.between));
+      }
+      continue;
+    }
+    const { text, tokens, special } = part.word;
+    const node = element(
+      "button",
+      special ? "exclip-word exclip-special" : "exclip-word",
+      {
+        type: "button",
+        tabindex: buttons.length === 0 ? "0" : "-1",
+        "data-testid": "exclip-word",
+        "data-tokens": tokens.join(","),
+      },
+      tinted(text),
+    );
+    buttons.push({ node, tokens, text, gap: null });
+    nodes.push(node);
+  }
+  caption.replaceChildren(...nodes);
+  return buttons;
+}
+
+function paintValues(buttons: readonly Button[], view: ViewState): void {
+  const values = view.tint.value;
+  const scale = view.tintScale.end.value || 1;
+  const ink = view.ink.value;
+  buttons.forEach(({ node, text }, i) => {
+    const value = values?.[i];
+    paintTint(node, ink, (value ?? 0) / scale);
+    if (value === undefined) {
+      node.removeAttribute("data-value");
+      node.removeAttribute("aria-label");
+    } else {
+      node.dataset.value = String(value);
+      node.setAttribute("aria-label", `${text}, ${signed(value)}`);
+    }
+  });
+}

@@ -1,0 +1,113 @@
+/**
+ * Frames: interactions put together from the bytes of messages and traits. A
+ * wrong chunk costs its frame and is reported in words; the next frame starts
+ * afresh.
+ */
+import type { Interactions } from "../algebra/interactions.ts";
+import type { EstimateMessage } from "../protocol.ts";
+
+export type Bytes = ArrayBufferView | ArrayBuffer;
+type Chunk = Pick<EstimateMessage, "frame" | "offset" | "bytes">;
+
+/** Tokens, rows, columns. */
+export type Shape = readonly [tokens: number, rows: number, columns: number];
+
+export interface Outcome {
+  frame?: Interactions | undefined;
+  problem?: string | undefined;
+}
+
+/** Jupyter hands out views into a larger message: the offset matters. */
+function bytesOf(data: Bytes): Uint8Array {
+  return ArrayBuffer.isView(data)
+    ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+    : new Uint8Array(data);
+}
+
+function payloadBytes([tokens, rows, columns]: Shape): number {
+  return 4 * (tokens * rows * columns + tokens);
+}
+
+function misfit(bytes: number, shape: Shape): string {
+  return `${bytes} bytes, but ${shape.join(" × ")} (tokens × rows × columns) needs ${payloadBytes(shape)}`;
+}
+
+/** Read a result: little-endian float32, values then cls. Every browser's platform is little-endian. */
+export function decode(data: Bytes, shape: Shape): Outcome {
+  const bytes = bytesOf(data);
+  if (bytes.length !== payloadBytes(shape)) return { problem: misfit(bytes.length, shape) };
+  // slice() copies to an aligned buffer that nothing else holds.
+  const floats = new Float32Array(bytes.slice().buffer);
+  if (!finite(floats, 0, floats.length)) return { problem: NOT_FINITE };
+  return { frame: interactionsOf(floats, shape) };
+}
+
+const NOT_FINITE = "numbers that are not finite";
+
+function finite(floats: Float32Array, start: number, end: number): boolean {
+  // Zero times a number is zero, or NaN if it is not finite: no call for each of millions.
+  let sum = 0;
+  for (let i = start; i < end; i++) sum += 0 * (floats[i] ?? 0);
+  return sum === 0;
+}
+
+function interactionsOf(floats: Float32Array, [tokens, rows, columns]: Shape): Interactions {
+  const size = tokens * rows * columns;
+  return { tokens, rows, columns, values: floats.subarray(0, size), cls: floats.subarray(size) };
+}
+
+export class FrameAssembler {
+  readonly #shape: Shape;
+  /** Each frame has memory of its own: what was shown is never written to, and nothing is copied. */
+  #floats = new Float32Array(0);
+  /** The frame now being put together, or the last one that was. */
+  #frame = -1;
+  #filled = 0;
+  #state: "filling" | "complete" | "dropped" = "complete";
+
+  constructor(shape: Shape) {
+    this.#shape = shape;
+  }
+
+  accept(chunk: Chunk, data: Bytes): Outcome {
+    const { frame, offset } = chunk;
+    let missed: string | undefined;
+    if (frame > this.#frame) {
+      if (this.#state === "filling") missed = this.#drop("ended early");
+      this.#frame = frame;
+      this.#filled = 0;
+      this.#state = "filling";
+    } else if (frame < this.#frame || this.#state === "complete") {
+      return { problem: `Estimate ${frame + 1} came twice or too late. Keeping the newer one.` };
+    } else if (this.#state === "dropped") {
+      return {};
+    }
+
+    const bytes = bytesOf(data);
+    const size = payloadBytes(this.#shape);
+    if (chunk.bytes !== size) {
+      return { problem: this.#drop(`announced ${misfit(chunk.bytes, this.#shape)}`) };
+    }
+    if (offset !== this.#filled) {
+      return { problem: this.#drop(`continued at byte ${offset} instead of ${this.#filled}`) };
+    }
+    if (offset + bytes.length > size) return { problem: this.#drop("was longer than announced") };
+
+    if (offset === 0) this.#floats = new Float32Array(size / 4);
+    new Uint8Array(this.#floats.buffer).set(bytes, offset);
+    // Checked as it comes, so that the last chunk costs no more than any other.
+    const start = offset >> 2;
+    this.#filled += bytes.length;
+    if (!finite(this.#floats, start, this.#filled >> 2)) {
+      return { problem: this.#drop(`holds ${NOT_FINITE}`) };
+    }
+    if (this.#filled < size) return { problem: missed };
+    this.#state = "complete";
+    return { problem: missed, frame: interactionsOf(this.#floats, this.#shape) };
+  }
+
+  #drop(why: string): string {
+    this.#state = "dropped";
+    return `Estimate ${this.#frame + 1} was dropped: it ${why}.`;
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * Whether a kernel is there: the handshake, the timeout after which a silent
+ * kernel is missed, and the retry.
+ */
+import { batch, type ReadonlySignal, signal } from "@preact/signals-core";
+import type { Model, ToKernel } from "../protocol.ts";
+
+/** A kernel that is there answers a `join` at once; one that is gone never does. */
+const TIMEOUT_MS = 10_000;
+
+/** What the kernel owes us. */
+export interface Owed {
+  isComputing(): boolean;
+  hasQuestions(): boolean;
+  askAgain(): void;
+}
+
+export interface Liveness {
+  /** Whether somebody will answer questions, as far as is known. */
+  readonly answering: ReadonlySignal<boolean>;
+  /** Something is being computed, and the kernel has stopped reporting on it. */
+  readonly silent: ReadonlySignal<boolean>;
+  /** The traits say that something is computed, but no kernel was ever heard. */
+  readonly abandoned: ReadonlySignal<boolean>;
+  send(content: ToKernel, buffer?: ArrayBuffer): void;
+  /** Note that a message has come from the kernel. */
+  heard(): void;
+  dispose(): void;
+}
+
+export function createLiveness(model: Model, owed: Owed): Liveness {
+  const answering = signal(true);
+  const silent = signal(false);
+  const abandoned = signal(false);
+  let everHeard = false;
+  let disposed = false;
+  let delay = TIMEOUT_MS;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+
+  function send(content: ToKernel, buffer?: ArrayBuffer): void {
+    if (disposed) return;
+    try {
+      if (buffer) model.send(content, undefined, [buffer]);
+      else model.send(content);
+      wait();
+    } catch {
+      answering.value = false; // the host has closed the channel
+    }
+  }
+
+  function wait(): void {
+    clearTimeout(timer);
+    timer = setTimeout(miss, delay);
+  }
+
+  function miss(): void {
+    const computing = owed.isComputing();
+    const questions = owed.hasQuestions();
+    if (everHeard && !computing && !questions) return;
+    batch(() => {
+      // Saved in the middle of a computation, or its kernel has gone since.
+      if (computing && !everHeard) abandoned.value = true;
+      silent.value = computing && everHeard;
+      answering.value = everHeard && !questions;
+    });
+    delay *= 2;
+    send({ kind: "join" }); // if the channel is back, so is the result
+    owed.askAgain();
+  }
+
+  return {
+    answering,
+    silent,
+    abandoned,
+    send,
+    heard() {
+      everHeard = true;
+      delay = TIMEOUT_MS;
+      answering.value = true;
+      silent.value = false;
+      abandoned.value = false;
+      wait();
+    },
+    dispose() {
+      disposed = true;
+      clearTimeout(timer);
+    },
+  };
+}

@@ -1,0 +1,143 @@
+/**
+ * What can be looked at: the caption, and with a foil also the foil and the
+ * difference of both. One selection holds for all three, by the rows that are
+ * aligned.
+ */
+import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
+import { differenceOf, placesOf, rowsOf, subtract } from "../algebra/alignment.ts";
+import type { Interactions } from "../algebra/interactions.ts";
+import type { Selection } from "../algebra/selection.ts";
+import type { AlignedRows, Grid, SentSummary, Summary, TextName, Token } from "../protocol.ts";
+import type { Results } from "./results.ts";
+import type { Selections } from "./selections.ts";
+import type { SyncedTraits } from "./traits.ts";
+
+export type Look = TextName | "difference";
+
+/** A text with its own interactions; the difference of two captions is one, too. */
+export interface ExplainedText {
+  readonly caption: ReadonlySignal<string>;
+  readonly tokens: ReadonlySignal<readonly Token[]>;
+  readonly interactions: ReadonlySignal<Interactions | null>;
+  /** What is selected, as rows of this text. */
+  readonly selected: ReadonlySignal<Selection>;
+}
+
+export interface Looks {
+  readonly look: ReadonlySignal<Look>;
+  readonly hasFoil: ReadonlySignal<boolean>;
+  readonly texts: Readonly<Record<Look, ExplainedText>>;
+  /** The numbers of what is looked at. */
+  readonly summary: ReadonlySignal<Summary | null>;
+  lookAt(look: Look): void;
+  /** Select rows of what is looked at. */
+  selectTokens(rows: Selection): void;
+}
+
+const spelled = ({ caption, tokens }: ExplainedText) => ({
+  caption: caption.value,
+  tokens: tokens.value,
+});
+
+export function createLooks(
+  traits: SyncedTraits,
+  grid: ReadonlySignal<Grid>,
+  { shown }: Results,
+  selections: Selections,
+): Looks {
+  const chosen = signal<Look>("caption");
+  const foil = traits.signal("foil", null);
+  const hasFoil = computed(() => foil.value !== null);
+  const look = computed<Look>(() => (hasFoil.value ? chosen.value : "caption"));
+  const summary = traits.signal("_summary", null);
+  const tokens = {
+    caption: traits.signal("_tokens", []),
+    foil: traits.signal("_foil_tokens", []),
+  };
+  const aligned = traits.signal("_alignment", []);
+  /** The caption's rows beside the foil's; alone without a foil. */
+  const alignment = computed<readonly AlignedRows[]>(() =>
+    hasFoil.value ? aligned.value : tokens.caption.value.map((_, row) => [row, null] as const),
+  );
+  /** The places in the alignment that are selected. */
+  const places = computed(() => [
+    ...placesOf(alignment.value, 0, selections.tokens.value),
+    ...placesOf(alignment.value, 1, selections.foilOnly.value),
+  ]);
+
+  function text(
+    name: TextName,
+    caption: ReadonlySignal<string>,
+    selected: () => Selection,
+  ): ExplainedText {
+    return {
+      caption,
+      tokens: tokens[name],
+      // Between two updates of the traits, the pieces may not fit each other.
+      interactions: computed(() => {
+        const { rows, columns } = grid.value;
+        const a = shown[name].value;
+        const fits =
+          a?.tokens === tokens[name].value.length && a.rows === rows && a.columns === columns;
+        return fits ? a : null;
+      }),
+      selected: computed(() => selected().filter((row) => row < tokens[name].value.length)),
+    };
+  }
+  const caption = text("caption", traits.signal("caption", ""), () => selections.tokens.value);
+  const other = text(
+    "foil",
+    computed(() => foil.value ?? ""),
+    () => rowsOf(alignment.value, 1, places.value),
+  );
+  const difference = computed(() =>
+    differenceOf(spelled(caption), spelled(other), alignment.value),
+  );
+
+  traits.onChange(({ now }) => {
+    if ((now.foil ?? null) === null) chosen.value = "caption";
+  });
+
+  return {
+    look,
+    hasFoil,
+    texts: {
+      caption,
+      foil: other,
+      difference: {
+        caption: computed(() => difference.value.caption),
+        tokens: computed(() => difference.value.tokens),
+        interactions: computed(() => {
+          const [a, b] = [caption.interactions.value, other.interactions.value];
+          return a && b && subtract(a, b, alignment.value);
+        }),
+        selected: computed(() => places.value.toSorted((a, b) => a - b)),
+      },
+    },
+    summary: computed(() => summary.value && summaryOf(summary.value, look.value)),
+    lookAt(next) {
+      chosen.value = next;
+    },
+    selectTokens(rows) {
+      if (look.peek() === "caption") return selections.selectTokens(rows, []);
+      const rowsByPlace = alignment.peek();
+      const at = look.peek() === "foil" ? placesOf(rowsByPlace, 1, rows) : rows;
+      const alone = at.filter((place) => rowsByPlace[place]?.[0] === null);
+      selections.selectTokens(rowsOf(rowsByPlace, 0, at), rowsOf(rowsByPlace, 1, alone));
+    },
+  };
+}
+
+function summaryOf(sent: SentSummary, look: Look): Summary | null {
+  const { similarity, total, residual, error } = sent;
+  const { foil_similarity: foil = null, foil_total: foilTotal = null } = sent;
+  if (look === "caption") return { similarity, total, residual, error };
+  if (foil === null) return null;
+  const both = total !== null && foilTotal !== null;
+  return {
+    similarity: look === "foil" ? foil : similarity - foil,
+    total: look === "foil" ? foilTotal : both ? total - foilTotal : null,
+    residual: null,
+    error,
+  };
+}

@@ -1,0 +1,131 @@
+/** The newest request: where it stands, its estimates and progress, and how to cancel it. */
+import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
+import { same } from "../algebra/selection.ts";
+import type { EstimateMessage, Report, Request, TextName } from "../protocol.ts";
+import { type Bytes, FrameAssembler, type Shape } from "./frames.ts";
+import type { Liveness } from "./liveness.ts";
+import type { Results } from "./results.ts";
+import type { SyncedTraits } from "./traits.ts";
+
+export interface Status {
+  phase: Request["phase"] | "idle";
+  message: string;
+}
+
+export interface Progress {
+  done: number;
+  total: number;
+  /** When it should be finished (as `performance.now()`); null while that is not known. */
+  ends: number | null;
+}
+
+export interface Requests {
+  readonly status: ReadonlySignal<Status>;
+  readonly progress: ReadonlySignal<Progress | null>;
+  /** Take in what the kernel reports; `buffer` comes with an estimate. */
+  receive(report: Report, buffer: Bytes | undefined): void;
+  cancel(): void;
+}
+
+/** A view that joins a computation hears within this time how far it is. */
+const JOIN_MS = 100;
+
+const NONE = { id: -1, phase: "idle", message: "" } as const;
+
+const ABANDONED: Status = {
+  phase: "idle",
+  message: "No kernel is computing this. To compute it, run the cell again.",
+};
+
+export function createRequests(
+  traits: SyncedTraits,
+  results: Results,
+  { send, abandoned }: Pick<Liveness, "send" | "abandoned">,
+): Requests {
+  const request = traits.signal("_request", NONE);
+  const progress = signal<Progress | null>(null);
+  /** The newest request that was cancelled here: its further estimates are not wanted. */
+  const cancelled = signal<number>(NONE.id);
+  const status = computed<Status>(() => {
+    const { id, phase, message } = request.value;
+    if (phase !== "computing") return { phase, message };
+    if (id <= cancelled.value) return { phase: "cancelled", message: "" };
+    return abandoned.value ? ABANDONED : { phase, message };
+  });
+
+  let current: number | null = null;
+  let refreshed: number = NONE.id;
+  let assemblers: Partial<Record<TextName, { shape: Shape; frames: FrameAssembler }>> = {};
+  /** Reports on a request that no trait tells of yet: JupyterLab delivers messages first. */
+  let early: { report: Exclude<Report, { kind: "alive" }>; buffer: Bytes | undefined }[] = [];
+  /** What the time left is calculated from; null if nobody here saw the request begin. */
+  let start: { time: number; done: number } | null = null;
+
+  traits.onChange(({ now }) => {
+    const { id, phase } = now._request ?? NONE;
+    if (id !== current) {
+      start = current === null ? null : { time: performance.now(), done: 0 };
+      current = id;
+      progress.value = null;
+      assemblers = {};
+      if (phase === "computing") results.expire();
+      const waiting = early;
+      early = [];
+      for (const { report, buffer } of waiting) receive(report, buffer);
+    }
+    // The update that held the result was lost with the connection.
+    if (phase === "done" && !now._result?.byteLength && refreshed !== id) {
+      refreshed = id;
+      send({ kind: "join", refresh: true });
+    }
+  });
+
+  function accept(estimate: EstimateMessage, buffer: Bytes): void {
+    const { part } = estimate;
+    const shape = results.shapeOf(part);
+    let assembler = assemblers[part];
+    if (!assembler || !same(assembler.shape, shape)) {
+      assembler = { shape, frames: new FrameAssembler(shape) };
+      assemblers[part] = assembler;
+    }
+    results.show(part, assembler.frames.accept(estimate, buffer));
+  }
+
+  function receive(report: Report, buffer: Bytes | undefined): void {
+    start ??= { time: performance.now(), done: 0 };
+    if (report.kind === "alive") {
+      // The newest estimate follows, though it may have been here before.
+      assemblers = {};
+      return;
+    }
+    const { id, phase } = traits.now()._request ?? NONE;
+    if (report.id > id) {
+      // Of the newest request only, so that there are never many.
+      const newest = early[0]?.report.id ?? NONE.id;
+      if (report.id > newest) early = [];
+      if (report.id >= newest) early.push({ report, buffer });
+      return;
+    }
+    if (report.id < id || id <= cancelled.peek() || phase !== "computing") return;
+    if (report.kind === "estimate") {
+      if (buffer) accept(report, buffer);
+      return;
+    }
+    const { done, total } = report;
+    const time = performance.now();
+    // What is reported at once was done before this view was here to see it.
+    if (time - start.time < JOIN_MS) start = { time, done };
+    const rate = (done - start.done) / (time - start.time);
+    progress.value = { done, total, ends: rate > 0 ? time + (total - done) / rate : null };
+  }
+
+  return {
+    status,
+    progress,
+    receive,
+    cancel() {
+      cancelled.value = request.peek().id;
+      send({ kind: "cancel", id: cancelled.peek() });
+    },
+  };
+}

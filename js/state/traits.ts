@@ -1,0 +1,94 @@
+/** The synced traits as signals, and what is done when they change. */
+import { batch, computed, type ReadonlySignal, signal } from "@preact/signals-core";
+import type { Model, Traits } from "../protocol.ts";
+
+type Name = keyof Traits;
+
+/** The traits that say what is explained. A result belongs to one set of them. */
+const IMAGE = ["_image", "_image_type", "_grid"] as const;
+export const INPUTS = {
+  caption: ["caption", "_tokens", ...IMAGE],
+  foil: ["foil", "_foil_tokens", ...IMAGE],
+} as const satisfies Record<string, readonly Name[]>;
+
+const NAMES = [
+  ...INPUTS.caption,
+  "foil",
+  "_foil_tokens",
+  "_alignment",
+  "method",
+  "text_layer",
+  "image_layer",
+  "_choices",
+  "_tests",
+  "_summary",
+  "_result",
+  "_foil_result",
+  "_request",
+  "_revision",
+  "tokens",
+  "region",
+] as const satisfies readonly Name[];
+
+export interface Change {
+  readonly now: Partial<Traits>;
+  /** Whether the contents of any of these differ from before. */
+  changed(...names: readonly Name[]): boolean;
+}
+
+export interface SyncedTraits {
+  now(): Partial<Traits>;
+  /** A trait that changes only if its contents do; `empty` if the host does not have it. */
+  signal<Key extends Name, Empty>(
+    name: Key,
+    empty: Empty,
+  ): ReadonlySignal<NonNullable<Traits[Key]> | Empty>;
+  /** Register what to do when the traits change, and when they are first read. */
+  onChange(react: (change: Change) => void): void;
+  /** Read the traits, and follow the model from now on. */
+  follow(): void;
+  dispose(): void;
+}
+
+/** Hosts make new objects of what has not changed. */
+function alike(a: unknown, b: unknown): boolean {
+  return a === b || (!ArrayBuffer.isView(a) && JSON.stringify(a) === JSON.stringify(b));
+}
+
+export function createTraits(model: Model): SyncedTraits {
+  const traits = signal<Partial<Traits>>({});
+  const reactions: ((change: Change) => void)[] = [];
+
+  /** Hosts announce the traits of one update one by one, or all at once. */
+  function read(): void {
+    const before = traits.peek();
+    const now: Partial<Traits> = {};
+    for (const name of NAMES) Object.assign(now, { [name]: model.get(name) });
+    const changed = (...names: readonly Name[]) =>
+      names.some((name) => !alike(now[name], before[name]));
+    batch(() => {
+      traits.value = now;
+      for (const react of reactions) react({ now, changed });
+    });
+  }
+
+  return {
+    now: () => traits.peek(),
+    signal<Key extends Name, Empty>(name: Key, empty: Empty) {
+      let kept: NonNullable<Traits[Key]> | Empty = empty;
+      return computed(() => {
+        const now = (traits.value[name] as Traits[Key] | undefined) ?? empty;
+        if (!alike(now, kept)) kept = now as NonNullable<Traits[Key]>;
+        return kept;
+      });
+    },
+    onChange: (react) => void reactions.push(react),
+    follow() {
+      read();
+      for (const name of NAMES) model.on(`change:${name}`, read);
+    },
+    dispose() {
+      for (const name of NAMES) model.off(`change:${name}`, read);
+    },
+  };
+}

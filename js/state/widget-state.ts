@@ -1,0 +1,140 @@
+/**
+ * What all views of one widget share. The browser decides which of caption,
+ * foil and difference is looked at, and shares the selections with the kernel;
+ * everything else is the kernel's, and only follows it.
+ */
+import { batch, computed, type ReadonlySignal, signal } from "@preact/signals-core";
+import type { Interactions } from "../algebra/interactions.ts";
+import type { Selection } from "../algebra/selection.ts";
+import {
+  type Choices,
+  type Grid,
+  type Layer,
+  type MaskingTest,
+  type Model,
+  readMessage,
+  type Token,
+} from "../protocol.ts";
+import type { Bytes } from "./frames.ts";
+import { createLiveness } from "./liveness.ts";
+import { createLooks, type Looks } from "./looks.ts";
+import { createQuestions, type Questions } from "./questions.ts";
+import { createRequests, type Requests } from "./requests.ts";
+import { createResults } from "./results.ts";
+import { createSelections } from "./selections.ts";
+import { createTraits } from "./traits.ts";
+
+export interface Image {
+  bytes: DataView;
+  type: string;
+}
+
+export interface WidgetState extends Looks, Pick<Requests, "status" | "progress" | "cancel"> {
+  /** These four, `summary` and `selectTokens` are about what is looked at. */
+  readonly caption: ReadonlySignal<string>;
+  readonly tokens: ReadonlySignal<readonly Token[]>;
+  readonly interactions: ReadonlySignal<Interactions | null>;
+  readonly selectedTokens: ReadonlySignal<Selection>;
+
+  readonly image: ReadonlySignal<Image | null>;
+  readonly grid: ReadonlySignal<Grid>;
+  readonly selectedRegion: ReadonlySignal<Selection>;
+  readonly method: ReadonlySignal<string>;
+  readonly layers: Readonly<Record<"text_layer" | "image_layer", ReadonlySignal<Layer>>>;
+  readonly choices: ReadonlySignal<Choices | null>;
+  readonly tests: ReadonlySignal<readonly MaskingTest[]>;
+  readonly questions: Questions;
+  /** Whether somebody will answer questions, as far as is known. */
+  readonly answering: ReadonlySignal<boolean>;
+  /** What is shown belongs to an earlier request, until the newest has something to show. */
+  readonly stale: ReadonlySignal<boolean>;
+  /** What went wrong on the way here, in words. */
+  readonly notice: ReadonlySignal<string | null>;
+  selectRegion(patches: Selection): void;
+  dispose(): void;
+}
+
+const NO_GRID: Grid = { rows: 1, columns: 1, left: 0, top: 0, width: 1, height: 1 };
+const SILENT =
+  "The kernel is not responding. It may be busy. If it was restarted, run the cell again.";
+
+export function createState(model: Model): WidgetState {
+  const traits = createTraits(model);
+  const liveness = createLiveness(model, {
+    isComputing: () => requests.status.peek().phase === "computing",
+    hasQuestions: () => questions.isWaiting(),
+    askAgain: () => questions.askAgain(),
+  });
+  const { send, silent, answering } = liveness;
+  const questions = createQuestions(send);
+  const results = createResults(traits);
+  const requests = createRequests(traits, results, liveness);
+  const selections = createSelections(model, traits);
+  const grid = traits.signal("_grid", NO_GRID);
+  const looks = createLooks(traits, grid, results, selections);
+  const looked = computed(() => looks.texts[looks.look.value]);
+  const image = signal<Image | null>(null);
+
+  let revision = 0;
+  traits.onChange(({ now, changed }) => {
+    // A host may put back what it read before something newer came.
+    const { _revision: next = 0 } = now;
+    if (next < revision) send({ kind: "join", refresh: true });
+    revision = next;
+    // A test of what is not shown any more comes to nothing.
+    if (changed("_request") && now._request?.phase === "computing") questions.forget("test");
+    if (changed("_image", "_image_type")) {
+      const { _image: bytes, _image_type: type = "image/png" } = now;
+      image.value = bytes?.byteLength ? { bytes, type } : null;
+    }
+  });
+
+  function receive(content: unknown, buffers?: readonly Bytes[]): void {
+    const message = readMessage(content, buffers);
+    if (!message) return;
+    batch(() => {
+      liveness.heard();
+      if (message.kind === "accepted" || message.kind === "refused") questions.receive(message);
+      else requests.receive(message, buffers?.[0]);
+    });
+  }
+
+  traits.follow();
+  model.on("msg:custom", receive);
+  send({ kind: "join" });
+
+  return {
+    ...looks,
+    ...requests,
+    caption: computed(() => looked.value.caption.value),
+    tokens: computed(() => looked.value.tokens.value),
+    interactions: computed(() => looked.value.interactions.value),
+    selectedTokens: computed(() => looked.value.selected.value),
+    image,
+    grid,
+    selectedRegion: computed(() => {
+      const { rows, columns } = grid.value;
+      return selections.region.value.filter((p) => p < rows * columns);
+    }),
+    selectRegion: selections.selectRegion,
+    method: traits.signal("method", ""),
+    layers: {
+      text_layer: traits.signal("text_layer", "output"),
+      image_layer: traits.signal("image_layer", "output"),
+    },
+    choices: traits.signal("_choices", null),
+    tests: traits.signal("_tests", []),
+    questions,
+    answering,
+    stale: results.stale,
+    notice: computed(() => {
+      const words = [results.problem.value, silent.value ? SILENT : null];
+      return words.filter(Boolean).join(" ") || null;
+    }),
+    dispose() {
+      liveness.dispose();
+      traits.dispose();
+      model.off("msg:custom", receive);
+    },
+  };
+}

@@ -1,0 +1,131 @@
+import { describe, expect, it } from "vitest";
+import { decode, FrameAssembler, type Shape } from "../state/frames.ts";
+import { payload } from "../testing/mock.ts";
+
+const SHAPE: Shape = [2, 2, 3];
+const VALUES = Array.from({ length: 12 }, (_, i) => i / 8 - 0.5);
+const CLS = [0.25, -0.25];
+const BYTES = 56;
+
+/** A frame cut into chunks of at most `size` bytes. */
+function chunks(frame: number, size: number, values = VALUES) {
+  const whole = payload(values, CLS);
+  return Array.from({ length: Math.ceil(BYTES / size) }, (_, i) => {
+    const length = Math.min(size, BYTES - i * size);
+    return {
+      chunk: { frame, offset: i * size, bytes: BYTES },
+      data: new DataView(whole.buffer, whole.byteOffset + i * size, length),
+    };
+  });
+}
+
+type Piece = ReturnType<typeof chunks>[number];
+
+function feed(assembler: FrameAssembler, pieces: (Piece | undefined)[]) {
+  return pieces.map((piece) => (piece ? assembler.accept(piece.chunk, piece.data) : {}));
+}
+
+describe("decoding a payload", () => {
+  it("respects the offset of the view it is given", () => {
+    const { frame } = decode(payload(VALUES, CLS), SHAPE);
+    expect(Array.from(frame?.values ?? [])).toEqual(VALUES);
+    expect(Array.from(frame?.cls ?? [])).toEqual(CLS);
+    expect(frame).toMatchObject({ tokens: 2, rows: 2, columns: 3 });
+  });
+
+  it("says what is wrong with the length", () => {
+    expect(decode(payload(VALUES, []), SHAPE).problem).toContain("2 × 2 × 3");
+  });
+
+  it("refuses numbers that are not finite", () => {
+    expect(decode(payload([...VALUES.slice(1), Number.NaN], CLS), SHAPE).problem).toContain(
+      "finite",
+    );
+  });
+});
+
+describe("putting frames together", () => {
+  it.each([56, 40, 16, 5])("in chunks of %i bytes", (size) => {
+    const outcomes = feed(new FrameAssembler(SHAPE), chunks(0, size));
+    expect(outcomes.slice(0, -1).every((o) => !o.frame && !o.problem)).toBe(true);
+    expect(Array.from(outcomes.at(-1)?.frame?.values ?? [])).toEqual(VALUES);
+  });
+
+  it("shows each step when it is complete", () => {
+    const assembler = new FrameAssembler(SHAPE);
+    const finer = VALUES.map((value) => value / 2);
+    const [first] = feed(assembler, chunks(0, 56));
+    const [second] = feed(assembler, chunks(1, 56, finer));
+    expect(Array.from(first?.frame?.values ?? [])).toEqual(VALUES);
+    expect(Array.from(second?.frame?.values ?? [])).toEqual(finer);
+  });
+
+  it("drops a step whose chunks are out of order, says so once, and goes on with the next", () => {
+    const assembler = new FrameAssembler(SHAPE);
+    const [a, b, c, d] = chunks(0, 16);
+    const outcomes = feed(assembler, [a, c, b, d]);
+    expect(outcomes.filter((o) => o.problem)).toHaveLength(1);
+    expect(outcomes.some((o) => o.frame)).toBe(false);
+    expect(feed(assembler, chunks(1, 56))[0]?.frame).toBeDefined();
+  });
+
+  it("drops a step with a doubled chunk", () => {
+    const [a, b, c, d] = chunks(0, 16);
+    const outcomes = feed(new FrameAssembler(SHAPE), [a, b, b, c, d]);
+    expect(outcomes[2]?.problem).toMatch(/Estimate 1 was dropped/);
+    expect(outcomes.some((o) => o.frame)).toBe(false);
+  });
+
+  it("keeps a finished step when it comes again", () => {
+    const assembler = new FrameAssembler(SHAPE);
+    expect(feed(assembler, chunks(0, 56))[0]?.frame).toBeDefined();
+    expect(feed(assembler, chunks(0, 56))[0]?.problem).toContain("twice");
+  });
+
+  it("reports a step that ended early, and shows the next", () => {
+    const assembler = new FrameAssembler(SHAPE);
+    feed(assembler, chunks(0, 16).slice(0, 2));
+    const [outcome] = feed(assembler, chunks(1, 56));
+    expect(outcome?.problem).toContain("ended early");
+    expect(outcome?.frame).toBeDefined();
+  });
+
+  it("never writes into a step that was shown", () => {
+    const assembler = new FrameAssembler(SHAPE);
+    const [first] = feed(assembler, chunks(0, 56));
+    feed(
+      assembler,
+      chunks(
+        1,
+        16,
+        VALUES.map((value) => value / 2),
+      ),
+    );
+    expect(Array.from(first?.frame?.values ?? [])).toEqual(VALUES);
+  });
+
+  it("drops a step with numbers that are not finite, in whatever chunk they come", () => {
+    const broken = VALUES.map((value, i) => (i === 6 ? Number.POSITIVE_INFINITY : value));
+    const outcomes = feed(new FrameAssembler(SHAPE), chunks(0, 5, broken));
+    expect(outcomes.filter((o) => o.problem).map((o) => o.problem)).toEqual([
+      expect.stringContaining("not finite"),
+    ]);
+    expect(outcomes.some((o) => o.frame)).toBe(false);
+  });
+
+  it("asks for no memory for a shape that its chunks do not have", () => {
+    const huge: Shape = [1e6, 1e6, 1e6];
+    const [piece] = chunks(0, 56);
+    if (!piece) return;
+    expect(new FrameAssembler(huge).accept(piece.chunk, piece.data).problem).toContain("needs");
+  });
+
+  it("drops wrong lengths", () => {
+    const [piece] = chunks(0, 56);
+    if (!piece) return;
+    const accept = (bytes: number, data: DataView) =>
+      new FrameAssembler(SHAPE).accept({ frame: 0, offset: 0, bytes }, data).problem;
+    expect(accept(60, piece.data)).toContain("60 bytes");
+    expect(accept(BYTES, new DataView(new ArrayBuffer(64)))).toContain("longer");
+  });
+});

@@ -1,0 +1,104 @@
+import { describe, expect, it } from "vitest";
+import { userEvent } from "vitest/browser";
+import { open, type View } from "../testing/harness.ts";
+import type { MockModel } from "../testing/mock.ts";
+
+describe("another image", () => {
+  const MIB = 2 ** 20;
+  const uploads = (model: MockModel) =>
+    model.sent.flatMap((message, i) =>
+      message.kind === "upload" ? [{ ...message, size: model.buffers[i]?.[0]?.byteLength }] : [],
+    );
+  const file = (bytes: BlobPart, name: string) => new File([bytes], name, { type: "image/png" });
+
+  function drop(view: View, ...files: File[]): DataTransfer {
+    const dataTransfer = new DataTransfer();
+    for (const one of files) dataTransfer.items.add(one);
+    const give = (type: string) =>
+      view.canvas.dispatchEvent(
+        new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }),
+      );
+    expect(give("dragover")).toBe(false);
+    expect(view.root.classList).toContain("exclip-dropping");
+    give("drop");
+    expect(view.root.classList).not.toContain("exclip-dropping");
+    return dataTransfer;
+  }
+
+  it("is sent in order, in chunks of at most 1 MiB", async () => {
+    const { model, view } = await open();
+    const name = '<img src=x onerror="boom()">.png';
+    drop(view, file(new Uint8Array(2.5 * MIB), name));
+    await expect.poll(() => uploads(model).length).toBe(3);
+    const sent = uploads(model);
+    expect(sent.map(({ offset, size }) => [offset, size])).toEqual([
+      [0, MIB],
+      [MIB, MIB],
+      [2 * MIB, MIB / 2],
+    ]);
+    expect(sent.every(({ bytes }) => bytes === 2.5 * MIB)).toBe(true);
+    expect(new Set(sent.map(({ question }) => question)).size).toBe(1);
+    expect(view.el.textContent).toContain(name);
+    expect(view.el.querySelector("img[onerror]")).toBeNull();
+    model.receive({ kind: "accepted", question: sent[0]?.question });
+    expect(view.el.textContent).not.toContain(name);
+  });
+
+  it("may be pasted", async () => {
+    const { model, view } = await open();
+    const clipboardData = new DataTransfer();
+    clipboardData.items.add(file("picture", "pasted.png"));
+    view.canvas.dispatchEvent(
+      new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }),
+    );
+    await expect.poll(() => uploads(model)[0]?.name).toBe("pasted.png");
+  });
+
+  it("may be chosen", async () => {
+    const { model, view } = await open();
+    await userEvent.upload(view.find("exclip-file"), file("picture", "chosen.png"));
+    await expect.poll(() => uploads(model)[0]?.name).toBe("chosen.png");
+  });
+
+  it("is refused above 32 MiB before anything is sent", async () => {
+    const { model, view } = await open();
+    drop(view, file(new Uint8Array(33 * MIB), "huge.png"));
+    await expect.poll(() => view.find("exclip-refused-picture").textContent).toContain("33 MiB");
+    expect(uploads(model)).toEqual([]);
+  });
+
+  it("that Python refuses says why in place, and the old one stays", async () => {
+    const { model, view } = await open();
+    const shown = view.el.querySelector("img")?.src;
+    drop(view, file("<svg/>", "drawing.svg"));
+    await expect.poll(() => uploads(model).length).toBe(1);
+    model.receive({
+      kind: "refused",
+      question: uploads(model)[0]?.question,
+      message: "drawing.svg is an SVG, which has no pixels.",
+    });
+    expect(view.find("exclip-refused-picture").textContent).toContain("no pixels");
+    expect(view.el.querySelector("img")?.src).toBe(shown);
+  });
+
+  it("stops sending what a newer one replaces", async () => {
+    const { model, view } = await open();
+    drop(view, file(new Uint8Array(20 * MIB), "first.png"));
+    drop(view, file(new Uint8Array(MIB), "second.png"));
+    await expect
+      .poll(() => uploads(model).filter(({ name }) => name === "second.png").length)
+      .toBe(1);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(uploads(model).filter(({ name }) => name === "first.png").length).toBeLessThan(5);
+  });
+
+  it("leaves text that is pasted or dragged alone", async () => {
+    const { model, view } = await open();
+    const dataTransfer = new DataTransfer();
+    dataTransfer.setData("text/plain", "a boat");
+    const over = new DragEvent("dragover", { dataTransfer, bubbles: true, cancelable: true });
+    expect(view.canvas.dispatchEvent(over)).toBe(true);
+    expect(view.root.classList).not.toContain("exclip-dropping");
+    expect(uploads(model)).toEqual([]);
+  });
+});

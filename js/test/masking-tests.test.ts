@@ -1,0 +1,87 @@
+import { describe, expect, it } from "vitest";
+import { userEvent } from "vitest/browser";
+import { accept, click, open, refuse } from "../testing/harness.ts";
+
+describe("testing a selection", () => {
+  const TESTS = [
+    {
+      id: 1,
+      tokens: [2],
+      region: [1, 2],
+      predicted: 0.03,
+      actual: 0.021,
+      label: "red × 2 patches",
+    },
+    { id: 2, tokens: [3], region: [], predicted: -0.01, actual: 0.002, label: "<i>boat</i>" },
+  ];
+
+  it("masks what is selected, once there is something", async () => {
+    const { model, view } = await open();
+    const test = view.find("exclip-test");
+    expect(test.getAttribute("aria-disabled")).toBe("true");
+    await userEvent.click(test, { force: true });
+    expect(model.sent.filter(({ kind }) => kind === "test")).toEqual([]);
+    await click(view.middle("red"));
+    await click(view.patch(5));
+    await userEvent.click(test);
+    expect(model.sent.at(-1)).toMatchObject({ kind: "test", tokens: [2], region: [5] });
+    expect(test.textContent).toBe("Testing…");
+    const { question } = model.sent.at(-1) as { question: number };
+    model.set("_tests", TESTS);
+    accept(model, { question });
+    expect(test.textContent).toBe("Test this selection");
+  });
+
+  it("shows predicted beside actual, as rows and as dots", async () => {
+    const { view } = await open({ _tests: TESTS });
+    const rows = [...view.el.querySelectorAll<HTMLElement>("button.exclip-trial")];
+    expect(rows.map((row) => row.textContent)).toEqual([
+      "<i>boat</i>−0.0100+0.00200",
+      "red × 2 patches+0.0300+0.0210",
+    ]);
+    // From the middle of the plot, up and to the right.
+    const dots = [...view.el.querySelectorAll("circle")].map((dot) => [
+      Number(dot.getAttribute("cx")) - 50,
+      50 - Number(dot.getAttribute("cy")),
+    ]);
+    expect(dots[0]?.[0]).toBeGreaterThan(0);
+    expect(dots[0]?.[1]).toBeCloseTo(((dots[0]?.[0] ?? 0) * 0.021) / 0.03, 6);
+    expect(dots[1]?.[0]).toBeLessThan(0);
+  });
+
+  it("selects again what a row was about", async () => {
+    const { model, view } = await open({ _tests: TESTS });
+    const row = view.el.querySelectorAll<HTMLElement>("button.exclip-trial")[1];
+    row?.focus();
+    await userEvent.keyboard("{Enter}");
+    expect(model.get("tokens")).toEqual([2]);
+    expect(model.get("region")).toEqual([1, 2]);
+  });
+
+  it("is refused in words, and cleared", async () => {
+    const { model, view } = await open({ _tests: TESTS, tokens: [2] });
+    await userEvent.click(view.find("exclip-test"));
+    refuse(model, "The text tower reads no masks.", model.sent.at(-1) as { question: number });
+    expect(view.find("exclip-refused-test").textContent).toBe("The text tower reads no masks.");
+    await userEvent.click(view.find("exclip-untest"));
+    expect(model.sent.at(-1)).toEqual({ kind: "clear_tests" });
+    expect(view.find("exclip-refused-test").hidden).toBe(true);
+  });
+
+  it("comes to nothing when something else is asked for meanwhile", async () => {
+    const { model, view } = await open({ tokens: [2] });
+    await userEvent.click(view.find("exclip-test"));
+    expect(view.find("exclip-test").textContent).toBe("Testing…");
+    view.find("exclip-image_layer").focus();
+    await userEvent.keyboard("{ArrowRight}");
+    model.begin(1, { image_layer: 3 });
+    accept(model);
+    expect(view.find("exclip-test").textContent).toBe("Test this selection");
+  });
+
+  it("waits for the result", async () => {
+    const { model, view } = await open({ tokens: [2] });
+    model.begin(4);
+    expect(view.find("exclip-test").getAttribute("aria-disabled")).toBe("true");
+  });
+});

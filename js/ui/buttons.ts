@@ -1,0 +1,122 @@
+/** Small buttons with a drawing and a name, in rows that take one stop of the Tab key. */
+import type { Signal } from "@preact/signals-core";
+import { box, claim, drawing, element, give } from "./dom.ts";
+import type { Scope } from "./scope.ts";
+
+export interface IconButton {
+  node: HTMLButtonElement;
+  press(pressed: boolean): void;
+  draw(path: string): void;
+  /** Says what it does, and under which key, where it is pointed at or focused. */
+  hint(text: string): void;
+}
+
+export function iconButton(
+  name: string,
+  path: string,
+  scope: Scope,
+  act: () => void,
+  hint = name,
+): IconButton {
+  const node = element("button", "exclip-tool", { type: "button", "aria-label": name });
+  const draw = (d: string) => node.replaceChildren(drawing("exclip-icon", d));
+  draw(path);
+  const say = (text: string) => {
+    node.dataset.hint = text;
+  };
+  say(hint);
+  scope.on(node, "click", act);
+  return {
+    node,
+    draw,
+    press: (pressed) => give(node, { "aria-pressed": pressed }),
+    hint: say,
+  };
+}
+
+/** A button that turns something on and off, and says by that attribute which it is. */
+export function switchOf(
+  name: string,
+  path: string,
+  on: Signal<boolean>,
+  state: "aria-pressed" | "aria-expanded",
+  scope: Scope,
+  hint = name,
+): HTMLElement {
+  const flip = () => {
+    on.value = !on.peek();
+  };
+  const { node } = iconButton(name, path, scope, flip, hint);
+  scope.effect(() => {
+    give(node, { [state]: on.value });
+  });
+  return node;
+}
+
+/**
+ * Arrow keys move among the buttons of `container`, and whatever else is
+ * marked as a stop; Tab comes to one of them. Call what it returns when they
+ * have changed.
+ */
+export function rove(container: HTMLElement, scope: Scope): () => void {
+  const items = () => [
+    ...container.querySelectorAll<HTMLElement>(":is(button, [data-stop]):not([hidden])"),
+  ];
+  const stop = (chosen: HTMLElement | undefined) => {
+    for (const item of items()) item.tabIndex = item === chosen ? 0 : -1;
+  };
+  scope.on(container, "focusin", ({ target }) => {
+    const item = items().find((one) => one === target);
+    if (item) stop(item);
+  });
+  scope.on(container, "keydown", (event) => {
+    const all = items();
+    const index = all.indexOf(event.target as HTMLElement);
+    const sideways = getComputedStyle(container).direction === "rtl" ? -1 : 1;
+    const step = { ArrowRight: sideways, ArrowLeft: -sideways, ArrowDown: 1, ArrowUp: -1 }[
+      event.key
+    ];
+    if (step === undefined || index < 0) return;
+    claim(event);
+    all[(index + step + all.length) % all.length]?.focus();
+  });
+  const refresh = () => stop(items()[0]);
+  refresh();
+  return refresh;
+}
+
+export function toolbar(name: string, scope: Scope, ...groups: (readonly Node[])[]): HTMLElement {
+  const node = element(
+    "div",
+    "exclip-toolbar",
+    { role: "toolbar", "aria-label": name },
+    ...groups.map((group) => box("exclip-group", ...group)),
+  );
+  rove(node, scope);
+  return node;
+}
+
+export function textButton(
+  text: string,
+  testid: string,
+  scope: Scope,
+  act: () => void,
+): HTMLButtonElement {
+  const node = element(
+    "button",
+    "exclip-tool exclip-text",
+    { type: "button", "data-testid": testid },
+    text,
+  );
+  scope.on(node, "click", act);
+  return node;
+}
+
+/**
+ * Whether a button does anything now, and what, or why not. Not `disabled`: a
+ * button that has the focus should not lose it. `mount` keeps its clicks away.
+ */
+export function enable(node: HTMLElement, able: boolean, hint: string): void {
+  give(node, { "aria-disabled": !able });
+  node.dataset.hint = hint;
+}

@@ -1,0 +1,51 @@
+/** Elements, text and drawings. */
+type Attributes = Record<string, string | number | boolean>;
+
+/** An element with its class, attributes and children; text is always text, never HTML. */
+export function element<Tag extends keyof HTMLElementTagNameMap>(
+  tag: Tag,
+  className: string,
+  attributes: Attributes = {},
+  ...children: (Node | string)[]
+): HTMLElementTagNameMap[Tag] {
+  const node = document.createElement(tag);
+  node.className = className;
+  give(node, attributes).append(...children);
+  return node;
+}
+
+/** A `div` with its class and children. */
+export const box = (className: string, ...children: (Node | string)[]) =>
+  element("div", className, {}, ...children);
+
+export function give<Node extends Element>(node: Node, attributes: Attributes): Node {
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
+  return node;
+}
+
+/** Write text, unless it is there already: what is written is laid out again. */
+export function write(node: Element, text: string): void {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** A part of a drawing. */
+export function shape<Tag extends keyof SVGElementTagNameMap>(
+  tag: Tag,
+  attributes: Attributes,
+): SVGElementTagNameMap[Tag] {
+  return give(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
+}
+
+/** A drawing of one path in a box of that size, in the colour of the text around it. */
+export function drawing(className: string, d: string, width = 16, height = 16): SVGSVGElement {
+  const viewBox = `0 0 ${width} ${height}`;
+  const svg = shape("svg", { class: className, viewBox, "aria-hidden": "true" });
+  svg.append(shape("path", { d }));
+  return svg;
+}
+
+/** Keep an event from whatever else would act on it: the host, the browser. */
+export function claim(event: Event): void {
+  event.preventDefault();
+  event.stopPropagation();
+}

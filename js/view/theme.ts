@@ -1,0 +1,43 @@
+/** Whether the host is dark right now. Each host says it its own way. */
+import { type ReadonlySignal, signal } from "@preact/signals-core";
+import type { Scope } from "../ui/scope.ts";
+
+export type Theme = "light" | "dark";
+
+function hostTheme(el: Element): Theme {
+  // JupyterLab and Notebook
+  const jupyter = document.body.dataset.jpThemeLight;
+  if (jupyter !== undefined) return jupyter === "false" ? "dark" : "light";
+  // VS Code
+  const code = (name: string) => document.body.classList.contains(`vscode-${name}`);
+  if (code("light") || code("high-contrast-light")) return "light";
+  if (code("dark") || code("high-contrast")) return "dark";
+  // marimo, documentation pages; the host of a shadow root counts as its parent
+  for (let node: Node | null = el; node; node = parentOf(node)) {
+    if (!(node instanceof HTMLElement)) continue;
+    for (const name of ["dark", "light"] as const) {
+      if (node.dataset.theme?.includes(name) || node.classList.contains(name)) return name;
+    }
+  }
+  return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+}
+
+function parentOf(node: Node): Node | null {
+  return node instanceof ShadowRoot ? node.host : node.parentNode;
+}
+
+/** Follow the host's theme for as long as `scope` lives. */
+export function watchTheme(el: Element, scope: Scope): ReadonlySignal<Theme> {
+  const theme = signal(hostTheme(el));
+  const update = () => {
+    theme.value = hostTheme(el);
+  };
+  // Hosts swap themes live by an attribute of the page.
+  const observer = new MutationObserver(update);
+  for (const node of [document.documentElement, document.body]) {
+    observer.observe(node, { attributes: true });
+  }
+  scope.onEnd(() => observer.disconnect());
+  scope.on(matchMedia("(prefers-color-scheme: dark)"), "change", update);
+  return theme;
+}
