@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ImageError
 
-ImageLike: TypeAlias = Image.Image | np.ndarray | str | os.PathLike[str]
+ImageLike: TypeAlias = Image.Image | np.ndarray | str | os.PathLike[str] | BinaryIO
 """What can be read as an image."""
+
+URL = re.compile(r"data:|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+"""How an address begins that is no path."""
 
 
 def open_image(source: ImageLike) -> Image.Image:
@@ -20,10 +25,12 @@ def open_image(source: ImageLike) -> Image.Image:
 
     Parameters
     ----------
-    source : PIL image, numpy array or path
+    source : PIL image, numpy array, path or binary file
         Arrays are (rows, columns), (rows, columns, 3) or (rows, columns, 4), row 0 at the top, in
-        bytes, 16-bit integers, booleans or floats from 0 to 1. Files are turned upright by their
-        EXIF orientation. Of an animation the first frame is read. Transparency becomes white.
+        bytes, 16-bit integers, booleans or floats from 0 to 1. PIL images of 32-bit numbers are read if
+        these are floats from 0 to 1, or whole numbers from 0 to 255. In a path `~` is the home directory.
+        Files are turned upright by their EXIF orientation. Of an animation the first frame is read.
+        Transparency becomes white.
 
     Raises
     ------
@@ -36,45 +43,109 @@ def open_image(source: ImageLike) -> Image.Image:
     <PIL.Image.Image image mode=RGB size=3x2 at 0x...>
     """
     if isinstance(source, Image.Image):
-        image = _first_frame(source, "the PIL image")
+        name = "the PIL image"
+        image = _first_frame(source, name)
     elif isinstance(source, np.ndarray):
+        name = "the array"
         image = _from_array(source)
     elif isinstance(source, (str, os.PathLike)):
-        image = _from_file(source)
+        name = f"image {os.fspath(source)!r:.200}"
+        image = _from_path(source, name)
+    elif hasattr(source, "read"):
+        name = f"the image in a {type(source).__name__}"
+        image = _from_open_file(source, name)
     else:
-        raise ImageError(f"image is a {type(source).__name__}; expected a PIL image, a numpy array or a path")
+        raise _unknown_kind(source)
     if 0 in image.size:
-        raise ImageError(f"the image is {image.width} x {image.height} pixels: it has none")
-    return _to_rgb(image)
+        raise ImageError(f"{name} is {image.width} x {image.height} pixels: it has none")
+    return _to_rgb(image, name)
 
 
-def _from_file(path: str | os.PathLike[str]) -> Image.Image:
-    name = repr(os.fspath(path))
+def _unknown_kind(source: object) -> ImageError:
+    remedy = "; wrap the bytes of a file in io.BytesIO" if isinstance(source, (bytes, bytearray)) else ""
+    return ImageError(
+        f"image is a {type(source).__name__}; expected a PIL image, a numpy array, a path or a binary "
+        f"file{remedy}"
+    )
+
+
+# ------------------------------------------------------------------------------------------- files
+
+
+def _from_path(path: str | os.PathLike[str], name: str) -> Image.Image:
+    if URL.match(os.fsdecode(path)):
+        raise ImageError(
+            f"{name} is a URL, and URLs are not fetched; save what it leads to, and give the file's path"
+        )
+    return _from_file(_expanded(path), name)
+
+
+def _expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with `~` as the home directory, unless there is a file of just this name."""
+    given = Path(os.fsdecode(path))
     try:
-        with Image.open(Path(path)) as image:
-            return ImageOps.exif_transpose(_first_frame(image, f"image {name}"))
+        return given if given.exists() else given.expanduser()
+    except (OSError, RuntimeError, ValueError):  # no home directory, or no name that a file could have
+        return given
+
+
+def _from_open_file(file: BinaryIO, name: str) -> Image.Image:
+    """Read an open file from its beginning, and leave it at the position that it was at."""
+    try:
+        position = file.tell() if file.seekable() else None
+    except (AttributeError, OSError, ValueError):
+        position = None
+    try:
+        if position is not None:
+            file.seek(0)
+        data = file.read()
+    except Exception as error:
+        raise ImageError(f"{name} cannot be read: {error}") from None
+    finally:
+        if position is not None:
+            file.seek(position)
+    if not isinstance(data, bytes):
+        raise ImageError(f"{name} reads as {type(data).__name__}; expected bytes, as of open(path, 'rb')")
+    return _from_file(io.BytesIO(data), name)
+
+
+def _from_file(file: Path | io.BytesIO, name: str) -> Image.Image:
+    try:
+        with Image.open(file) as image:
+            return ImageOps.exif_transpose(_first_frame(image, name))
+    except ImageError:
+        raise
     except FileNotFoundError:
-        raise ImageError(f"there is no image {name}") from None
+        raise ImageError(f"there is no {name}") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{name} is not an image that Pillow can read") from None
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"image {name} is too large to open: {error}") from None
-    except (OSError, ValueError) as error:
-        raise ImageError(f"image {name} cannot be read: {error}") from None
+        raise ImageError(f"{name} is not of a format that Pillow can read") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{name} is too large to open: {error}") from None
+    except Exception as error:
+        # Decoders raise all kinds of errors on data that they were never meant to be given.
+        raise ImageError(f"{name} cannot be read: {error}") from None
 
 
 def _first_frame(image: Image.Image, name: str) -> Image.Image:
     """Return a copy of the first frame; the caller's image stays at the frame it was at."""
     try:
         frame = getattr(image, "tell", int)()
-        if frame != 0:
-            image.seek(0)
-        first = image.copy()
-        if frame != 0:
-            image.seek(frame)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        try:
+            if frame != 0:
+                image.seek(0)
+            first = image.copy()
+        finally:
+            if frame != 0:
+                image.seek(frame)
+    except Exception as error:
         raise ImageError(f"{name} cannot be read: {error}") from None
+    if first.mode == "I" and image.format == "PNG":
+        # Pillow before 11 opens PNGs of 16 bits so.
+        first = Image.fromarray(np.asarray(first).astype(np.uint16))
     return first
+
+
+# ------------------------------------------------------------------------------------------ arrays
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -85,38 +156,87 @@ def _from_array(array: np.ndarray) -> Image.Image:
         )
     if array.size == 0:
         raise ImageError(f"image has shape {array.shape}: it has no pixels")
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise ImageError("image is an array with masked values; fill them first, by array.filled()")
     array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    if array.dtype == bool:
+    kind, width = array.dtype.kind, array.dtype.itemsize
+    if kind == "b":
         array = array * np.uint8(255)
-    elif array.dtype == np.uint16:
+    elif (kind, width) == ("u", 2):
         array = (array >> 8).astype(np.uint8)
-    elif np.issubdtype(array.dtype, np.floating):
-        if not np.isfinite(array).all():
-            raise ImageError("image has values that are NaN or infinite")
-        if array.min() < 0 or array.max() > 1:
-            raise ImageError(
-                f"image has floats from {array.min():g} to {array.max():g}; expected 0 to 1 "
-                "(or bytes from 0 to 255)"
-            )
-        array = np.round(array * 255).astype(np.uint8)
+    elif kind == "f":
+        array = _bytes_of_floats(array, "image", "(or bytes from 0 to 255)")
     elif array.dtype != np.uint8:
         raise ImageError(f"image has dtype {array.dtype}; expected uint8, uint16, bool or float")
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        # Pillow would clip these at 255 rather than scale them.
-        levels = np.asarray(image).astype(np.float64)
-        if not np.isfinite(levels).all():
-            raise ImageError(f"the image (mode {image.mode!r}) has values that are not finite")
-        if image.mode == "F":
-            top = 1.0 if levels.max() <= 1 else 255.0
-        else:
-            top = 65535.0 if image.mode.startswith("I;16") or levels.max() > 255 else 255.0
-        return Image.fromarray(np.clip(levels * (255 / top), 0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        page = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(page, layer).convert("RGB")
-    return image.convert("RGB")
+def _bytes_of_floats(levels: np.ndarray, name: str, alternative: str) -> np.ndarray:
+    """Return floats from 0 to 1 as bytes."""
+    if not np.isfinite(levels).all():
+        raise ImageError(f"{name} has values that are NaN or infinite")
+    if levels.min() < 0 or levels.max() > 1:
+        raise ImageError(
+            f"{name} has floats from {levels.min():g} to {levels.max():g}; expected 0 to 1 {alternative}"
+        )
+    return np.round(levels.astype(np.float64) * 255).astype(np.uint8)
+
+
+# ------------------------------------------------------------------------------------- Pillow's modes
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Return an image of any of Pillow's modes as RGB, with white where it is transparent."""
+    try:
+        if image.mode == "F" or image.mode.startswith("I"):
+            return _from_wide(image, name)
+        if _is_transparent(image):
+            # Pillow has no way from La to RGBA but by LA.
+            layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+            page = Image.new("RGBA", layer.size, "white")
+            return Image.alpha_composite(page, layer).convert("RGB")
+        return image.convert("RGB")
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(
+            f"{name} has mode {image.mode!r}, which Pillow cannot turn into RGB: {error}"
+        ) from None
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    palette = image.palette.mode if image.mode == "P" and image.palette else ""
+    return (
+        image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
+        or "transparency" in image.info
+        or palette.endswith("A")
+    )
+
+
+def _from_wide(image: Image.Image, name: str) -> Image.Image:
+    """Return an image of 16 or 32 bits as RGB, if it is known which value is white.
+
+    Pillow would clip the values at 255 rather than scale them.
+    """
+    levels = np.asarray(image)
+    described = f"{name} (mode {image.mode!r})"
+    if image.mode.startswith("I;16"):
+        grey = (levels >> 8).astype(np.uint8)
+    elif image.mode == "F" and not _are_bytes(levels):
+        grey = _bytes_of_floats(levels, described, "(or whole numbers from 0 to 255)")
+    elif levels.min() < 0 or levels.max() > 255:
+        raise ImageError(
+            f"{described} has whole numbers from {levels.min():g} to {levels.max():g}; expected 0 to 255 "
+            "(or an array of uint16 from 0 to 65535)"
+        )
+    else:
+        grey = levels.astype(np.uint8)
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        grey = np.where(levels == clear, np.uint8(255), grey)
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _are_bytes(levels: np.ndarray) -> bool:
+    """Return whether floats are whole numbers from 0 to 255, as Pillow's own conversion makes them."""
+    return 1 < levels.max() <= 255 and bool((levels == levels.astype(np.uint8)).all())
