@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import ImageError
+from .view import find_view
 
 Preprocess: TypeAlias = Callable[[Image.Image], Tensor]
 """From an RGB image to what a model sees of it, (3, height, width)."""
@@ -66,35 +67,17 @@ def check_pixels(
 def field_of_view(preprocess: Preprocess, size: tuple[int, int]) -> tuple[float, float, float, float]:
     """Return which part of an image of `size` (width, height) the model sees through `preprocess`.
 
-    All that is assumed of `preprocess` is that it keeps brightness linear. It is given an image whose
-    brightness rises from left to right, then one whose brightness rises from top to bottom; the two ramps
-    are read off what comes out.
+    It is assumed that `preprocess` shows an upright part of the image, or all of it with padding around,
+    and that what is brighter stays brighter. It may normalise each image by its own brightness.
 
     Returns
     -------
     left, top, width, height : float
-        As fractions of the image.
+        As fractions of the image. The whole image if they cannot be found out.
     """
-    shrink = min(1.0, 512 / max(size))
-    width, height = (max(1, round(side * shrink)) for side in size)
-
-    def seen(levels: np.ndarray) -> np.ndarray:
-        grey = np.broadcast_to(levels, (height, width)).astype(np.uint8)
-        return preprocess_image(Image.fromarray(grey).convert("RGB"), preprocess)[0, 0].double().numpy()
-
-    black, white = seen(np.zeros((1, 1))).mean(), seen(np.full((1, 1), 255)).mean()
-    edges = []
-    for axis, pixels in enumerate((width, height)):
-        ramp = (np.arange(pixels) + 0.5) / pixels
-        levels = np.round(ramp * 255).reshape((1, -1) if axis == 0 else (-1, 1))
-        profile = np.median((seen(levels) - black) / (white - black), axis=axis)
-        position = (np.arange(len(profile)) + 0.5) / len(profile)
-        inside = (profile > 0.03) & (profile < 0.97)  # flat stretches at the ends are padding
-        if inside.sum() < 2:
-            return 0.0, 0.0, 1.0, 1.0
-        extent, start = np.polyfit(position[inside], profile[inside], 1)
-        # Eight bits tell an edge no better than this, so one this close lies on the image's own edge.
-        ends = [round(end) if abs(end - round(end)) < 0.004 else end for end in (start, start + extent)]
-        edges.append((float(ends[0]), float(ends[1] - ends[0])))
-    (left, across), (top, down) = edges
-    return left, top, across, down
+    try:
+        with np.errstate(all="ignore"):  # such as a division by the brightness of a black image
+            return find_view(preprocess, size)
+    except Exception:
+        # It may refuse the images that it is tried on, though it takes the user's.
+        return 0.0, 0.0, 1.0, 1.0

@@ -1,0 +1,237 @@
+"""Views: which part of an image comes out of a preprocessing function, found out by trying it.
+
+It is given images that are black before an edge and white behind it, and the edge is looked for in what
+comes out. Two edges in view tell where the view begins and ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""Left, top, width and height of a view, as fractions of the image."""
+
+Part: TypeAlias = tuple[float, float]
+"""Start and extent of a view on one axis, as fractions of the image."""
+
+MOST_TRUE_PIXELS = 2**19
+"""Up to so many pixels, preprocessing is tried on images of the size that is asked for."""
+
+TRIED_PIXELS = 2**16
+"""About how many pixels the images have otherwise."""
+
+LEAST_TRUE_SIDE, LEAST_TRIED_SIDE = 64, 8
+"""Shortest side of an image of that size, and of one of another size."""
+
+LONGEST = 32
+"""Longest shape, as a proportion of its sides, that preprocessing is tried on if it goes on alike."""
+
+SAME = 0.02
+"""Largest difference, as a fraction of the view, of two views that are the same."""
+
+MOST_STEPS = 24
+"""How often to halve where an edge may be: enough for any image that fits into memory."""
+
+FAR_ENOUGH = 0.2
+"""Distance of two edges, as a fraction of the view, from which both its ends are known well."""
+
+
+def find_view(preprocess: Callable[[Image.Image], Tensor], size: tuple[int, int]) -> Box:
+    """Return which part `preprocess` shows of an image of `size` (width, height).
+
+    Whatever `preprocess` raises is raised.
+    """
+    if size[0] * size[1] <= MOST_TRUE_PIXELS and min(size) >= LEAST_TRUE_SIDE:
+        return View(preprocess, size).box
+    box = _box_of_shape(preprocess, size)
+    # If a crop is a number of pixels, and no fraction of the image, only an image of its size tells it.
+    return View(preprocess, size).box if box is None else box
+
+
+def _box_of_shape(preprocess: Callable[[Image.Image], Tensor], shape: tuple[int, int]) -> Box | None:
+    """Return the part of all images of a shape (width, height), of any size; None if sizes differ in it."""
+    across, down = shape
+    short, long = min(shape), max(shape)
+    if long > LONGEST * short:
+        # A preprocessing that scales the shorter side would make such an image enormous.
+        one, twice = (
+            _box_of_shape(preprocess, (factor, 1) if across > down else (1, factor))
+            for factor in (LONGEST // 2, LONGEST)
+        )
+        box = _continued(one, twice, math.log2(long / short / LONGEST)) if one and twice else None
+        if box is not None:
+            return box
+    side = max(LEAST_TRIED_SIDE, 2 * round(short * (TRIED_PIXELS / (across * down)) ** 0.5 / 2))
+    # As exactly as whole pixels allow.
+    large, small = (
+        View(preprocess, (round(across * part / short), round(down * part / short))).box
+        for part in (side, side // 2)
+    )
+    tolerance = SAME * np.array(large[2:] * 2)
+    return large if (np.abs(np.subtract(large, small)) <= tolerance).all() else None
+
+
+def _continued(one: Box, twice: Box, doublings: float) -> Box | None:
+    """Return the part of a shape that is so many doublings longer than that of `twice`.
+
+    On either axis a part grows, or shrinks, in proportion to an image's length, or keeps its extent; and
+    its start, middle or end stays. None if it does anything else.
+    """
+    parts = []
+    for axis in (0, 1):
+        start, extent = twice[axis], twice[2 + axis]
+        growth = math.log2(extent / one[2 + axis])
+        anchors = (0.0, 0.5, 1.0)
+        moved = [abs(start + at * extent - one[axis] - at * one[2 + axis]) / extent for at in anchors]
+        if abs(growth - round(growth)) > SAME or abs(growth) > 1.5 or min(moved) > SAME:
+            return None
+        fixed = anchors[int(np.argmin(moved))]
+        then = extent * 2 ** (round(growth) * doublings)
+        parts.append((start + fixed * (extent - then), then))
+    (left, width), (top, height) = parts
+    return left, top, width, height
+
+
+class View:
+    """What `preprocess` shows of images of one size.
+
+    Parameters
+    ----------
+    preprocess : callable
+        From an image to pixels, (3, height, width).
+    size : (int, int)
+        Width and height of the images.
+    """
+
+    def __init__(self, preprocess: Callable[[Image.Image], Tensor], size: tuple[int, int]) -> None:
+        self._preprocess = preprocess
+        self._size = size
+        self._black = self._seen(np.zeros((1, 1)))
+        self._gain = self._seen(np.full((1, 1), 255)) - self._black
+        reach = np.abs(self._gain).max()
+        # If each image is normalised by itself, one of a single colour comes out as anything.
+        self._calibrated = bool(np.isfinite(reach) and reach > 0)
+        self._shown = np.abs(self._gain) > reach / 2  # all else is padding
+
+    @property
+    def box(self) -> Box:
+        """The part of the image that is in view."""
+        (left, width), (top, height) = map(self._on_edge, (0, 1), map(self._part, (0, 1)))
+        return left, top, width, height
+
+    def _on_edge(self, axis: int, part: Part) -> Part:
+        """Return a part that begins and ends on the image's own edge if it nearly does."""
+        start, extent = part
+        near = extent / self._shown.shape[1 - axis]  # no edge is found more exactly than by a pixel
+        ends = [round(end) if min(abs(end), abs(end - 1)) < near else end for end in (start, start + extent)]
+        return float(ends[0]), float(ends[1] - ends[0])
+
+    def _part(self, axis: int) -> Part:
+        """Return start and extent of the view on an axis, 0 from left to right or 1 from top to bottom.
+
+        The whole image if they cannot be found out.
+        """
+        side = self._size[axis]
+        edges: dict[int, float] = {}
+        for edge in self._edges(axis, edges):
+            edges[edge] = self._place(axis, edge)
+        seen = sorted((edge, place) for edge, place in edges.items() if math.isfinite(place))
+        if len(seen) < 2:
+            return self._part_by_padding(axis)
+        (first, start), (last, end) = seen[0], seen[-1]
+        if end <= start:
+            return 0.0, 1.0
+        extent = (last - first) / (end - start) / side
+        return first / side - start * extent, extent
+
+    def _edges(self, axis: int, places: dict[int, float]) -> Iterator[int]:
+        """Yield edges to look for, until two of those in `places` are in view and far enough apart."""
+        side = self._size[axis]
+        if side < 2:
+            return
+        # Both are in view if the view is as large as it can be, in the middle or everywhere.
+        quarter = max(1, round(min(self._size) / 4))
+        yield from {min(max(side // 2 + step, 1), side - 1) for step in (-quarter, quarter)}
+        if not self._calibrated:  # black and white look alike, so nothing tells where the view is
+            tried = (side * odd // 2**depth for depth in range(1, 5) for odd in range(1, 2**depth, 2))
+            for edge in tried:
+                if any(map(math.isfinite, places.values())):
+                    break
+                if 0 < edge < side and edge not in places:
+                    yield edge
+        for _ in range(MOST_STEPS):
+            seen = [edge for edge, place in places.items() if math.isfinite(place)]
+            ends = [places[edge] for edge in seen]
+            if seen and max(ends) - min(ends) >= FAR_ENOUGH:
+                return
+            before = [edge for edge, place in places.items() if place == math.inf]
+            behind = [edge for edge, place in places.items() if place == -math.inf]
+            low, high = max(before, default=0), min(behind, default=side)
+            if seen and min(ends) > 0.5:
+                high = min(seen)
+            elif seen:
+                low = max(seen)
+            middle = (low + high) // 2
+            if not low < middle < high:
+                return
+            yield middle
+
+    def _place(self, axis: int, edge: int) -> float:
+        """Return where the view shows an edge, as a fraction of the view.
+
+        Infinite if only white is seen, minus infinite if only black, and NaN if something else is.
+        """
+        levels = np.where(np.arange(self._size[axis]) < edge, 0, 255)
+        profile, start, count = self._profile(
+            axis, self._seen(levels.reshape((1, -1) if axis == 0 else (-1, 1)))
+        )
+        if not (np.isfinite(profile).all() and len(profile)):
+            # Beyond the view, but nothing tells on which side.
+            return -math.inf if edge > self._size[axis] / 2 else math.inf
+        if profile.min() > 0.5 or profile.max() < 0.5:
+            return math.inf if profile[0] > 0.5 else -math.inf
+        if profile[0] > 0.5 or profile[-1] < 0.5:  # mirrored, or no edge at all
+            return math.nan
+        # However blurred an edge is, it leaves as much black as before.
+        return (start + float((1 - profile).sum())) / count
+
+    def _profile(
+        self, axis: int, seen: Float[np.ndarray, "rows columns"]
+    ) -> tuple[Float[np.ndarray, " pixels"], int, int]:
+        """Return brightness along an axis, from 0 to 1, where it starts, and the length of the view."""
+        count = seen.shape[1 - axis]
+        if self._calibrated:
+            rows, columns = (np.flatnonzero(self._shown.any(across)) for across in (1, 0))
+            level = ((seen - self._black) / np.where(self._shown, self._gain, 1))[np.ix_(rows, columns)]
+            profile = np.median(level, axis=axis)
+            if profile.min() > -0.6 and profile.max() < 1.6:
+                return profile, int((columns, rows)[axis][0]), count
+            self._calibrated = False  # the gain was of rounding errors only
+        lines = seen if axis == 0 else seen.T
+        profile = np.median(lines[np.ptp(lines, axis=1) >= np.ptp(lines, axis=1).max() / 2], axis=0)
+        first, last = profile[0], profile[-1]
+        return (profile - first) / (last - first if abs(last - first) > 1e-3 else np.nan), 0, count
+
+    def _part_by_padding(self, axis: int) -> Part:
+        """Return start and extent of a view that shows padding on both sides of the image."""
+        shown = np.flatnonzero(self._shown.any(axis))
+        count = self._shown.shape[1 - axis]
+        if not self._calibrated or len(shown) in (0, count):
+            return 0.0, 1.0
+        pixels = int(shown[-1] - shown[0]) + 1
+        return -int(shown[0]) / pixels, count / pixels
+
+    def _seen(self, levels: np.ndarray) -> Float[np.ndarray, "rows columns"]:
+        """Return what comes out of an image of grey `levels`, in one channel."""
+        width, height = self._size
+        grey = np.broadcast_to(levels, (height, width)).astype(np.uint8)
+        pixels = self._preprocess(Image.fromarray(grey).convert("RGB"))
+        seen: np.ndarray = pixels.detach().cpu().double().flatten(0, -3)[0].numpy()
+        return seen

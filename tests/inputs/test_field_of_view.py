@@ -1,0 +1,155 @@
+"""The crop frame stands where the model looks, whatever the image's shape and the preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision import transforms as T
+
+from exclip_widget.inputs.preprocessing import field_of_view
+
+Box = tuple[float, float, float, float]
+TO_PIXELS = T.Compose([T.ToTensor(), T.Normalize([0.48, 0.46, 0.41], [0.27, 0.26, 0.28])])
+
+
+def crop(resize: int, size: int) -> T.Compose:
+    return T.Compose([T.Resize(resize, T.InterpolationMode.BICUBIC), T.CenterCrop(size), TO_PIXELS])
+
+
+def standardised(steps: Callable[[Image.Image], Tensor]) -> Callable[[Image.Image], Tensor]:
+    def preprocess(image: Image.Image) -> Tensor:
+        pixels = steps(image)
+        return (pixels - pixels.mean()) / pixels.std()
+
+    return preprocess
+
+
+def padded(image: Image.Image) -> Tensor:
+    return TO_PIXELS(ImageOps.pad(image, (64, 64), color=(120, 110, 100)))
+
+
+def central(size: tuple[int, int], share: float = 1.0) -> Box:
+    short = share * min(size)
+    across, down = short / size[0], short / size[1]
+    return (1 - across) / 2, (1 - down) / 2, across, down
+
+
+def assert_near(found: Box, wanted: Box, tolerance: float = 0.04) -> None:
+    scale = np.array([wanted[2], wanted[3]] * 2)
+    assert (np.abs(np.subtract(found, wanted)) / scale).max() < tolerance, (found, wanted)
+
+
+SIZES = [
+    (1, 1),
+    (2, 1),
+    (3, 5),
+    (40, 30),
+    (500, 1),
+    (1, 700),
+    (1500, 3),
+    (64, 3000),
+    (640, 480),
+    (4000, 3000),
+]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("each_by_itself", [False, True])
+def test_a_central_crop(size: tuple[int, int], each_by_itself: bool) -> None:
+    steps = crop(32, 32)
+    preprocess = standardised(steps) if each_by_itself else steps
+    assert_near(field_of_view(preprocess, size), central(size))
+
+
+@pytest.mark.parametrize("size", [(640, 480), (300, 5000)])
+def test_a_crop_of_a_larger_image(size: tuple[int, int]) -> None:
+    for preprocess in (crop(256, 224), standardised(crop(256, 224))):
+        assert_near(field_of_view(preprocess, size), central(size, 224 / 256), 0.02)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_whole_image_squeezed(size: tuple[int, int]) -> None:
+    for steps in (T.Compose([T.Resize((32, 48)), TO_PIXELS]), T.Compose([T.Resize((32, 48), 0), TO_PIXELS])):
+        for preprocess in (steps, standardised(steps)):
+            assert field_of_view(preprocess, size) == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (2000, 100), (64, 4000), (3, 2)])
+def test_the_whole_image_with_padding(size: tuple[int, int]) -> None:
+    width, height = (max(size) / side for side in size)
+    wanted = (1 - width) / 2, (1 - height) / 2, width, height
+    # What remains of a panorama are three pixels of 64.
+    assert_near(field_of_view(padded, size), wanted, 0.03 if max(width, height) < 10 else 0.12)
+
+
+@pytest.mark.parametrize("size", [(1000, 700), (300, 240), (4000, 3000), (5000, 250)])
+def test_a_crop_of_so_many_pixels(size: tuple[int, int]) -> None:
+    preprocess = T.Compose([T.CenterCrop(224), TO_PIXELS])
+    width, height = 224 / size[0], 224 / size[1]
+    assert_near(field_of_view(preprocess, size), ((1 - width) / 2, (1 - height) / 2, width, height), 0.02)
+
+
+@pytest.mark.parametrize("corner", range(5))
+def test_a_crop_of_a_corner(corner: int) -> None:
+    preprocess = T.Compose([T.Resize(64), T.FiveCrop(32), lambda crops: TO_PIXELS(crops[corner])])
+    left, top = [(0, 0), (1, 0), (0, 1), (1, 1), (0.5, 0.5)][corner]
+    for size in ((640, 480), (128, 96)):
+        width, height = 0.5 * min(size) / size[0], 0.5 * min(size) / size[1]
+        assert_near(field_of_view(preprocess, size), (left * (1 - width), top * (1 - height), width, height))
+
+
+@pytest.mark.parametrize(
+    "normalise",
+    [
+        lambda pixels: (pixels - pixels.min()) / (pixels.max() - pixels.min()),
+        lambda pixels: pixels / pixels.max(),
+        lambda pixels: (pixels - pixels.mean()) / (pixels.std() + 1e-6),
+        lambda pixels: (pixels - pixels.mean()).float() / pixels.std().clamp(min=1e-3),
+        lambda pixels: pixels**2.2,
+        lambda pixels: 1 - pixels,
+        lambda pixels: pixels.half(),
+        lambda pixels: (pixels * 4).round(),
+        lambda pixels: pixels[None],
+    ],
+)
+def test_other_ways_to_normalise(normalise: Callable[[Tensor], Tensor]) -> None:
+    preprocess = T.Compose([T.Resize(48), T.CenterCrop(48), T.ToTensor(), normalise])
+    for size in ((640, 480), (1000, 20)):
+        assert_near(field_of_view(preprocess, size), central(size), 0.06)
+
+
+def test_stretched_contrast() -> None:
+    """If the ends of a ramp in view were taken for black and white, the crop would pass for the whole."""
+    preprocess = T.Compose([T.Resize(48), T.CenterCrop(48), ImageOps.autocontrast, TO_PIXELS])
+    assert_near(field_of_view(preprocess, (960, 480)), central((960, 480)))
+
+
+@pytest.mark.parametrize(
+    "preprocess",
+    [
+        lambda _: torch.zeros(3, 8, 8),
+        lambda _: torch.full((3, 8, 8), torch.nan),
+        lambda _: 1 / 0,
+        lambda _: None,
+        T.Compose([T.RandomCrop(1, pad_if_needed=True), TO_PIXELS]),
+    ],
+)
+def test_the_whole_image_if_nothing_can_be_found_out(preprocess: Callable[[Image.Image], Tensor]) -> None:
+    assert field_of_view(preprocess, (64, 48)) == (0, 0, 1, 1)
+
+
+def test_the_images_stay_small() -> None:
+    pixels: list[int] = []
+
+    def preprocess(image: Image.Image) -> Tensor:
+        pixels.append(image.width * image.height)
+        return crop(32, 32)(image)
+
+    field_of_view(preprocess, (12000, 9000))
+    assert sum(pixels) < 2**20
+    assert len(pixels) <= 12
