@@ -36,14 +36,14 @@ stamp() { printf '%s\n' "$2" >".venv/.stamp-$1"; }
 
 find_python() {
     local name
-    for name in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python; do
+    for name in python3 python3.14 python3.13 python3.12 python3.11 python; do
         # PyTorch's wheels end at 3.14.
-        if "$name" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' 2>/dev/null; then
+        if "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then
             command -v "$name"
             return
         fi
     done
-    die "Python 3.10 to 3.14 is needed, and none was found (python3: $(python3 --version 2>&1 || true))." \
+    die "Python 3.11 to 3.14 is needed, and none was found (python3: $(python3 --version 2>&1 || true))." \
         "On Debian or Ubuntu: apt-get install python3 python3-venv"
 }
 
@@ -83,7 +83,7 @@ install_python() {
         # The parity tests' oracles. What else they require (OpenCV, matplotlib) is not wanted, only
         # their code, and setuptools for clip, which imports pkg_resources.
         "$python" -m pip install --progress-bar off -q --no-deps \
-            "exclip; python_version >= '3.11'" clip-anytorch setuptools
+            exclip clip-anytorch setuptools
     fi
     stamp "$want" "$now"
 }

@@ -25,6 +25,34 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(SupportTable(config), "support table")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Runs the slow end-to-end tests last: whatever else fails is told first."""
-    items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put tests that share something expensive in one worker's hands, and the long ones first.
+
+    All end-to-end tests share one JupyterLab and one browser: one worker begins with them while the others
+    do the rest, and they are the last to run without workers. The tests of a family share its model, and what
+    the oracle says of it.
+    """
+    with_workers = hasattr(config, "workerinput")
+    for item in items:
+        group = _group_of(item)
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: _order(item, with_workers))
+
+
+def _group_of(item: pytest.Item) -> str | None:
+    if item.get_closest_marker("e2e"):
+        return "browser"
+    if item.path.name in ("test_families.py", "test_oracle.py"):
+        return str(item.callspec.params.get("name")) if hasattr(item, "callspec") else None
+    return None
+
+
+def _order(item: pytest.Item, with_workers: bool) -> int:
+    """The one long group first, then whatever takes long, so that no worker ends with it alone."""
+    if item.get_closest_marker("e2e"):
+        return 0 if with_workers else 3
+    if not with_workers:
+        return 1
+    return 1 if item.get_closest_marker("slow") or _group_of(item) else 2

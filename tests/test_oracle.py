@@ -60,8 +60,12 @@ def test_padding_is_read_where_the_family_says_so(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in EVERY if name not in KINKED])
 def test_definition_is_complete(name: str) -> None:
     for text, image, caption in CUTS[:1] if name == "open_clip Swin" else CUTS[::3]:
-        many = oracle.exclip(*cut(name, text, image, caption), rule="gauss-legendre", steps=60)
-        assert abs(many.values.sum() - many.total) < 1e-4 * np.abs(many.values).max()
+        for steps in (15, 30, 60):  # most paths need no more than the first, and each node costs the same
+            found = oracle.exclip(*cut(name, text, image, caption), rule="gauss-legendre", steps=steps)
+            left_over = abs(found.values.sum() - found.total) / np.abs(found.values).max()
+            if left_over < 1e-4:
+                break
+        assert left_over < 1e-4
 
 
 @pytest.mark.parametrize("name", ["OpenAI ViT", "open_clip ViT", "open_clip ViT, custom text"])

@@ -50,9 +50,16 @@ export interface SyncedTraits {
   dispose(): void;
 }
 
-/** Hosts make new objects of what has not changed. */
+/** Hosts make new objects of what has not changed, of bytes as well. */
 function alike(a: unknown, b: unknown): boolean {
-  return a === b || (!ArrayBuffer.isView(a) && JSON.stringify(a) === JSON.stringify(b));
+  if (a === b) return true;
+  if (!(a instanceof DataView && b instanceof DataView)) {
+    return !ArrayBuffer.isView(a) && JSON.stringify(a) === JSON.stringify(b);
+  }
+  const [bytes, others] = [a, b].map(
+    ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength),
+  ) as [Uint8Array, Uint8Array];
+  return bytes.length === others.length && bytes.every((byte, i) => byte === others[i]);
 }
 
 export function createTraits(model: Model): SyncedTraits {

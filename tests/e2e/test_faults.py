@@ -219,7 +219,7 @@ def test_interrupt_cancel_and_close_in_mid_stream(start: Callable[[], Shown]) ->
     assert shown.look()[1] != good  # of another layer
 
     # A widget that is closed in mid-stream leaves nothing behind.
-    notebook.execute("kept = [weakref.ref(widget), weakref.ref(widget._inputs)]")
+    notebook.execute("kept = [weakref.ref(widget), weakref.ref(widget.session.request)]")
     shown.ask_for_the_first_layer()
     notebook.wait_for_value(THREADS, 1)
     notebook.execute("widget.close(); del widget")
@@ -248,7 +248,7 @@ def test_kernel_restarted_in_mid_stream(start: Callable[..., Shown], tmp_path: P
     shown.brush()
     shown.root.get_by_test_id("exclip-cancel").click()
     shown.wait_for_phase("cancelled")
-    expect(shown.notice).to_contain_text("What is shown is the result before")
+    expect(shown.notice).to_contain_text("Showing the previous result")
 
     # What it says helps.
     notebook.run_all()
@@ -272,14 +272,14 @@ class Held:
             f"""
 import pathlib, time
 phase, bars = pathlib.Path({str(self._phase)!r}), [pathlib.Path(bar) for bar in {[*map(str, self._bars)]!r}]
-estimates = widget._recent.estimates
+estimates = widget.session._cache.estimates
 def held(*given):
     for number, result in enumerate(estimates(*given)):
         while any(bar.exists() for bar in bars[number : number + 1]):
             time.sleep(0.02)
         yield result
-widget._recent.estimates = held
-widget.observe(lambda change: phase.write_text(change.new["phase"]), "_status")
+widget.session._cache.estimates = held
+widget.observe(lambda change: phase.write_text(change.new["phase"]), "_request")
 """
         )
 

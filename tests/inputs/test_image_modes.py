@@ -34,9 +34,11 @@ def test_each_mode_of_this_pillow_is_read_or_refused(mode: str) -> None:
     source = Image.new(mode, (4, 3))
     before = source.tobytes()
     try:
-        read = open_image(source)
+        read: Image.Image | str = open_image(source)
     except ImageError as refusal:
-        assert mode in str(refusal)
+        read = str(refusal)
+    if isinstance(read, str):
+        assert mode in read
     else:
         assert (read.mode, read.size) == ("RGB", (4, 3))
     assert source.tobytes() == before
@@ -113,7 +115,7 @@ RAMP = np.linspace(0, 1, 64)[None].repeat(8, 0)
     ],
 )
 def test_numbers_whose_white_is_unknown_are_refused(levels: np.ndarray) -> None:
-    with pytest.raises(ImageError, match="expected 0 to|NaN or infinite"):
+    with pytest.raises(ImageError, match=r"expected 0 to|NaN or infinite"):
         open_image(Image.fromarray(levels))
 
 
@@ -158,7 +160,7 @@ def test_a_path_in_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monkey
     IMAGE.save(tmp_path / "a.png")
     for path in ("~/a.png", Path("~/a.png")):
         assert difference(open_image(path), IMAGE) == 0
-    with pytest.raises(ImageError, match="~/b.png"):
+    with pytest.raises(ImageError, match=r"~/b\.png"):
         open_image("~/b.png")
     monkeypatch.chdir(tmp_path)
     GREY.save("~b.png")
