@@ -50,15 +50,16 @@ export interface SyncedTraits {
   dispose(): void;
 }
 
-/** Hosts make new objects of what has not changed, of bytes as well. */
+/** Hosts make new objects of what has not changed. */
 function alike(a: unknown, b: unknown): boolean {
-  if (a === b) return true;
-  if (!(a instanceof DataView && b instanceof DataView)) {
-    return !ArrayBuffer.isView(a) && JSON.stringify(a) === JSON.stringify(b);
-  }
-  const [bytes, others] = [a, b].map(
-    ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength),
-  ) as [Uint8Array, Uint8Array];
+  return a === b || (!ArrayBuffer.isView(a) && JSON.stringify(a) === JSON.stringify(b));
+}
+
+/** Of bytes as well: an image that is sent again is no other image, whose result would be awaited. */
+function sameImage(a: DataView | undefined, b: DataView | undefined): boolean {
+  if (a === b || !a || !b) return a === b;
+  const others = new Uint8Array(b.buffer, b.byteOffset, b.byteLength);
+  const bytes = new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
   return bytes.length === others.length && bytes.every((byte, i) => byte === others[i]);
 }
 
@@ -72,7 +73,9 @@ export function createTraits(model: Model): SyncedTraits {
     const now: Partial<Traits> = {};
     for (const name of NAMES) Object.assign(now, { [name]: model.get(name) });
     const changed = (...names: readonly Name[]) =>
-      names.some((name) => !alike(now[name], before[name]));
+      names.some((name) =>
+        name === "_image" ? !sameImage(now._image, before._image) : !alike(now[name], before[name]),
+      );
     batch(() => {
       traits.value = now;
       for (const react of reactions) react({ now, changed });

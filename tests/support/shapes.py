@@ -1,4 +1,4 @@
-"""Shapes in signatures, checked: beartype on the arrays of every function of the package, and on nothing else.
+"""Shapes in signatures, checked: beartype on the arrays of every function of the package, nothing else.
 
 What is no array is left to mypy and to the package's own checks, which many tests give what they refuse.
 """
