@@ -246,13 +246,6 @@ def replaced_weight(model: nn.Module, draw: random.Random) -> str:
     return f"other data in {name}"
 
 
-def not_finite(model: nn.Module, draw: random.Random) -> str:
-    name, weight = _weights(model, draw)
-    with torch.no_grad():
-        weight.data.view(-1)[0] = float("nan")
-    return f"a weight that is not finite in {name}"
-
-
 def odd_buffer(model: nn.Module, draw: random.Random) -> str:
     name, part = _some(_modules(model), draw)
     buffer = draw.choice(
@@ -289,7 +282,6 @@ STATES: tuple[State, ...] = (
     swapped_rows,
     one_element,
     replaced_weight,
-    not_finite,
     odd_buffer,
 )
 

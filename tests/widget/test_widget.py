@@ -10,7 +10,8 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ipywidgets
@@ -158,6 +159,12 @@ def test_two_widgets_never_mix() -> None:
         assert {content["id"] for content in line(widget).of_kind("estimate", "progress")} <= {1, 2}
 
 
+def run_in_a_loop(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run `work` in an event loop of a new thread: tests of the browser may have left one in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
 def test_ready_in_an_event_loop() -> None:
     gate = Gate()
     with gate.shut():
@@ -172,10 +179,10 @@ def test_ready_in_an_event_loop() -> None:
             gate.open.set()
             return (*await both, ticks)
 
-        one, other, ticks = asyncio.run(cell())
+        one, other, ticks = run_in_a_loop(cell())
     assert one is other is widget.interactions
     assert ticks > 0
-    assert asyncio.run(widget.ready()) is one
+    assert run_in_a_loop(widget.ready()) is one
 
 
 def test_ready_gives_up_and_can_be_asked_again() -> None:
@@ -183,8 +190,8 @@ def test_ready_gives_up_and_can_be_asked_again() -> None:
     with gate.shut():
         widget = make(model=gate.model)
         with pytest.raises(asyncio.TimeoutError):
-            asyncio.run(asyncio.wait_for(widget.ready(), 0.01))
-    assert asyncio.run(widget.ready()) is widget.wait(60)  # the first event loop is gone, and no matter
+            run_in_a_loop(asyncio.wait_for(widget.ready(), 0.01))
+    assert run_in_a_loop(widget.ready()) is widget.wait(60)  # the first event loop is gone, and no matter
 
 
 def test_wait_and_ready_are_of_the_newest_request() -> None:
