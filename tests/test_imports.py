@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 import exclip_widget
 
 
+@functools.cache
 def loaded_by(code: str) -> set[str]:
     """Names of the modules that a new process has loaded after `code`."""
     script = f"{code}; import sys; print(*sys.modules)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -45,7 +45,12 @@ def test_training_resumes_where_it_was_cut_off(tmp_path: Path, monkeypatch: pyte
         run("parts", seed=2)
 
 
-def test_command_line_tells_its_options() -> None:
-    command = [sys.executable, "-m", "exclip_widget.demo.train", "--help"]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert "--seed" in printed
+def test_command_line_tells_its_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `python -m` runs it, but in this process, which has torch loaded."""
+    monkeypatch.setattr(sys, "argv", ["train", "--help"])
+    monkeypatch.delitem(sys.modules, "exclip_widget.demo.train")
+    with pytest.raises(SystemExit, match="^0$"):
+        runpy.run_module("exclip_widget.demo.train", run_name="__main__", alter_sys=True)
+    assert "--seed" in capsys.readouterr().out

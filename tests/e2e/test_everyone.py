@@ -1,16 +1,15 @@
 """The widget for everyone, in the real JupyterLab: contrast, roles, motion, width, density, scripts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, expect
 from support.browser import Notebook, wait_for_frame
-from support.servers import write_notebook
+from support.instrument import DONE, DONE_MS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
-DONE_MS = 300_000
 
 MAKE = """
 from exclip_widget import ExplainWidget, demo
@@ -23,35 +22,35 @@ widget
 
 
 @pytest.fixture
-def shown(open_notebook: Callable[[Path], Notebook], tmp_path: Path) -> tuple[Notebook, Locator]:
-    notebook = open_notebook(write_notebook(tmp_path / "everyone.ipynb", MAKE))
-    notebook.close_side_bar()
-    notebook.run_all()
-    return notebook, notebook.wait_for("[data-testid=exclip][data-phase=done]", DONE_MS)
+def shown(run_cell: Callable[[str], Notebook]) -> Iterator[tuple[Notebook, Locator]]:
+    notebook = run_cell(MAKE)
+    notebook.wait_for(DONE, DONE_MS)
+    notebook.wait_until_run()
+    yield notebook, notebook.page.get_by_test_id("exclip")
+    notebook.page.emulate_media(reduced_motion="null")
+    notebook.set_theme("light")
 
 
-def test_for_everyone(shown: tuple[Notebook, Locator]) -> None:
+def test_contrast_names_and_roles_in_both_themes_wide_and_narrow(shown: tuple[Notebook, Locator]) -> None:
     notebook, root = shown
-    page = notebook.page
     notebook.execute(
         "widget.foil = 'a blue boat'; widget.wait(300); widget.tokens = [2, 3]; widget.region = [40, 41]"
     )
     expect(root).to_have_attribute("data-phase", "done")
-
-    # Contrast, names and roles, in both themes, wide and narrow.
-    page.add_script_tag(path=AXE)
+    notebook.page.add_script_tag(path=AXE)
     for theme in ("light", "dark"):
         notebook.set_theme(theme)
         for width in (1280, 420):
             notebook.set_size(width, 900)
-            page.mouse.move(0, 0)
+            notebook.page.mouse.move(0, 0)
             come_to_rest(root)
             assert too_wide(root) == [], f"{theme}, {width} px"
             assert violations(root) == [], f"{theme}, {width} px"
-    notebook.set_size(1280, 900)
 
-    # Nothing moves for those who asked for that.
-    page.emulate_media(reduced_motion="reduce")
+
+def test_nothing_moves_for_those_who_asked_for_that(shown: tuple[Notebook, Locator]) -> None:
+    notebook, root = shown
+    notebook.page.emulate_media(reduced_motion="reduce")
     moving = root.evaluate(
         """root => [...root.querySelectorAll("*")].filter(node => {
             const style = getComputedStyle(node);
@@ -61,15 +60,19 @@ def test_for_everyone(shown: tuple[Notebook, Locator]) -> None:
     )
     assert moving == []
 
-    # The canvas has a pixel for each of the screen's.
+
+def test_the_canvas_has_a_pixel_for_each_of_the_screen(shown: tuple[Notebook, Locator]) -> None:
+    _, root = shown
     heat = root.get_by_test_id("exclip-heat")
     density = heat.evaluate("node => node.width / node.getBoundingClientRect().width / devicePixelRatio")
     assert density == pytest.approx(1, abs=0.02)
 
-    # Scripts that run from right to left, and letters of several characters.
-    notebook.execute(
-        "widget.foil = None; widget.caption = 'سفينة حمراء e\\u0301 👩\\u200d🚀'; _ = widget.wait(300)"
-    )
+
+def test_scripts_from_right_to_left_and_letters_of_several_characters(
+    shown: tuple[Notebook, Locator],
+) -> None:
+    notebook, root = shown
+    notebook.execute("widget.caption = 'سفينة حمراء e\\u0301 👩\\u200d🚀'; _ = widget.wait(300)")
     expect(root).to_have_attribute("data-phase", "done")
     words = root.get_by_test_id("exclip-word")
     expect(words.first).to_have_text("سفينة")

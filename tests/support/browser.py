@@ -93,6 +93,21 @@ class Notebook:
         # It lies over the page while it fades, and a second one within that time makes Lab throw.
         self.page.wait_for_selector("#jupyterlab-splash", state="detached")
 
+    def run_only(self, code: str) -> None:
+        """Replace all cells by one with this code, and start it in the kernel as it is."""
+        self.page.evaluate(
+            f"""code => {{
+                {CURRENT}
+                const notebook = panel.content.model.sharedModel;
+                notebook.transact(() => {{
+                    notebook.deleteCellRange(0, notebook.cells.length);
+                    notebook.addCell({{ cell_type: "code", source: code }});
+                }});
+            }}""",
+            code,
+        )
+        self.run_all()
+
     def run_all(self) -> None:
         """Starts all cells and returns at once; wait for what they show, or for the last of them."""
         # Not awaited in the page either, where a cell that never ends would hang the evaluation.
@@ -138,9 +153,10 @@ class Notebook:
             raise AssertionError("a cell failed:\n" + "\n".join(failures))
 
     def check_console(self) -> None:
-        """Raises if the page has logged an error or thrown one."""
-        if self.errors:
-            raise AssertionError("errors in the browser's console:\n" + "\n".join(self.errors))
+        """Raise if the page has logged an error or thrown one since this was last called."""
+        errors, self.errors = self.errors, []
+        if errors:
+            raise AssertionError("errors in the browser's console:\n" + "\n".join(errors))
 
     def execute(self, code: str) -> str:
         """Runs code in the notebook's kernel, beside its cells; returns what it printed."""
@@ -213,20 +229,23 @@ class Notebook:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path)
 
+    def save(self) -> None:
+        """Save the notebook with the state of its widgets."""
+        self.page.evaluate(
+            """async () => {
+                const { commands } = window.jupyterapp;
+                await commands.execute("@jupyter-widgets/jupyterlab-manager:saveWidgetState");
+                await commands.execute("docmanager:save");
+            }"""
+        )
+
     def save_and_reopen(self) -> None:
         """Saves the notebook with the state of its widgets, ends its kernel, and opens it in a new page.
 
         It has a kernel again, but one that has run nothing. Without any, Lab's widget manager fails before it
         reads the state (jupyter-widgets/ipywidgets#3773).
         """
-        self.page.evaluate(
-            f"""async () => {{
-                {CURRENT}
-                const {{ commands }} = window.jupyterapp;
-                await commands.execute("@jupyter-widgets/jupyterlab-manager:saveWidgetState");
-                await commands.execute("docmanager:save");
-            }}"""
-        )
+        self.save()
         self.shut_down()
         workspace, _, path = self.page.url.partition("/tree/")
         self.page.goto(f"{workspace}-again/tree/{path}")
