@@ -51,6 +51,6 @@ def test_command_line_tells_its_options(
     """As `python -m` runs it, but in this process, which has torch loaded."""
     monkeypatch.setattr(sys, "argv", ["train", "--help"])
     monkeypatch.delitem(sys.modules, "exclip_widget.demo.train")
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         runpy.run_module("exclip_widget.demo.train", run_name="__main__", alter_sys=True)
     assert "--seed" in capsys.readouterr().out
