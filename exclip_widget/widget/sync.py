@@ -77,6 +77,17 @@ class SyncedWidget(anywidget.AnyWidget):
             set(self.keys) & set(names) if names is not None else set(self.keys) - {"_esm", "_css"}
         )
 
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """Return the state, or some of it, between two transactions; see `ipywidgets.Widget.get_state`.
+
+        Nothing is dropped: a saved page has no kernel to ask, and anywidget's part in the browser knows no
+        default values. The view's code is one as well, as anywidget adds it.
+        """
+        del drop_defaults
+        with self.lock:
+            state: dict[str, Any] = super().get_state(key)
+        return state
+
     def send_state(self, key: Any = None) -> None:
         """Send some of the state, or all. Nothing older can follow what another thread has sent."""
         with self.lock:

@@ -1,0 +1,80 @@
+"""Export to a page by `ipywidgets.embed`: everything that the page needs without a kernel is in it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import threading
+from typing import Any
+
+import ipywidgets
+import numpy as np
+import pytest
+from ipywidgets.embed import dependency_state, embed_minimal_html
+from PIL import Image
+from support.widgets import make, numbers
+
+from exclip_widget.widget.widget import STATIC
+
+
+def exported(*, views: list[ipywidgets.Widget], **options: Any) -> dict[str, Any]:
+    """The widget's state in the page, as the browser puts it together."""
+    page = io.StringIO()
+    embed_minimal_html(page, views=views, **options)
+    (text,) = re.findall(r'widget-state\+json">(.*?)</script>', page.getvalue(), re.DOTALL)
+    every = json.loads(text)["state"].values()
+    (found,) = (one for one in every if one["model_name"] == "AnyModel")
+    state: dict[str, Any] = found["state"]
+    for buffer in found["buffers"]:
+        (name,) = buffer["path"]
+        state[name] = base64.b64decode(buffer["data"])
+    return state
+
+
+@pytest.mark.parametrize("drop_defaults", [False, True])
+@pytest.mark.parametrize("in_a_box", [False, True])
+def test_everything_is_in_the_page(in_a_box: bool, drop_defaults: bool) -> None:
+    """Nothing is left out as a default: what is in the browser knows none."""
+    widget = make(caption=["a red boat", "a blue boat"])
+    widget.wait(60)
+    view = ipywidgets.VBox([widget]) if in_a_box else widget
+    chosen = dependency_state([view], drop_defaults=drop_defaults)
+    state = exported(views=[view], state=chosen, drop_defaults=drop_defaults)
+
+    assert set(widget.keys) - {"layout"} <= state.keys()
+    assert state["_esm"] == (STATIC / "widget.js").read_text("utf-8")
+    assert state["_css"] == (STATIC / "widget.css").read_text("utf-8")
+    assert state["tokens"] == state["region"] == []
+    assert state["_request"]["phase"] == "done"
+    with Image.open(io.BytesIO(state["_image"])) as image:
+        assert image.size == widget.image.size
+    shape = [len(state["_tokens"]), state["_grid"]["rows"], state["_grid"]["columns"]]
+    for part, expected in (("_result", widget.interactions), ("_foil_result", widget.foil_interactions)):
+        assert expected is not None
+        np.testing.assert_array_equal(numbers(state[part], shape)[0], expected.values.astype("<f4"))
+
+
+def test_export_of_all_widgets() -> None:
+    """With its defaults, ipywidgets exports all that it knows, and this one completely."""
+    widget = make()
+    widget.wait(60)
+    state = ipywidgets.Widget.get_manager_state(drop_defaults=True)["state"][widget.model_id]["state"]
+    assert {"_esm", "_css", "_anywidget_id", "foil", "tokens", "_tests"} <= state.keys()
+
+
+def test_state_is_read_between_transactions() -> None:
+    """A page that is written while a result comes in holds the old state or the new one."""
+    widget = make()
+    widget.wait(60)
+    read: list[dict[str, Any]] = []
+    reader = threading.Thread(target=lambda: read.append(widget.get_state()))
+    with widget.transaction():
+        widget.publish(_summary=None)
+        reader.start()
+        reader.join(0.2)
+        assert not read
+        widget.publish(_tests=[])
+    reader.join(60)
+    assert read[0]["_summary"] is None
