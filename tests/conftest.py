@@ -4,12 +4,17 @@ import os
 
 import hypothesis
 import pytest
+from jaxtyping import install_import_hook
+from support.shapes import check_arrays
 from support.support_table import SupportTable
 
 # The models are tiny: more threads would only wait for each other. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test reaches a network, and a model that would be downloaded fails at once instead.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# Shapes and dtypes in signatures are checked at every call that a test makes.
+install_import_hook("exclip_widget", f"{check_arrays.__module__}.{check_arrays.__qualname__}")
 
 # A shared machine's pauses are not failures, and CI draws the same examples every time.
 hypothesis.settings.register_profile("development", deadline=None)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.shapes import unchecked_arrays
 from support.snapshots import unchanged
 from support.zoo.inputs import scene
 from support.zoo.models import build, inputs_of, open_clip_model, preprocess_for
@@ -224,9 +225,9 @@ def test_stopped_at_any_operation(name: str, layer: int) -> None:
     model = prepared(name)
     inputs = inputs_of(model) | {"text_layer": layer, "image_layer": layer, "steps": 2}
     expected = explain(model, picture(), CAPTION, **inputs).values
-    with _Operations() as all_:
+    with unchecked_arrays(), _Operations() as all_:
         explain(model, picture(), CAPTION, **inputs)
-    with unchanged(model):
+    with unchanged(model), unchecked_arrays():
         for index, last in enumerate(np.linspace(1, all_.count, 16).astype(int)):
             error = KeyboardInterrupt if index % 2 else Stopped
             with pytest.raises(error), _Operations(int(last), error):

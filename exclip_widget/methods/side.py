@@ -118,7 +118,7 @@ def _side(
     state: Fingerprint | None,
     inputs: Tensor,
     at: Activation,
-    tokens: Float[Tensor, "tokens width"],
+    tokens: Float[Tensor, "read width"],
     reference: Float[Tensor, "tokens width"],
     row_index: Int[Tensor, " tokens"],
     rows: Rows,

@@ -6,11 +6,12 @@ What is no array is left to mypy and to the package's own checks, which many tes
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, get_args, get_type_hints
 
 from beartype import beartype
-from jaxtyping import AbstractArray
+from jaxtyping import AbstractArray, config
 
 
 def _is_of_arrays(hint: Any) -> bool:
@@ -27,5 +28,21 @@ def check_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
         hints = get_type_hints(function)
     except NameError:  # imported for type checkers alone
         return function
-    function.__annotations__ = {name: hint for name, hint in hints.items() if _is_of_arrays(hint)}
-    return beartype(function) if function.__annotations__ else function
+    arrays = {name: hint for name, hint in hints.items() if _is_of_arrays(hint)}
+    if not arrays:
+        return function
+    written, function.__annotations__ = function.__annotations__, arrays
+    checked = beartype(function)
+    # Documentation and editors see what is written.
+    function.__annotations__ = checked.__annotations__ = written
+    return checked
+
+
+@contextmanager
+def unchecked_arrays() -> Iterator[None]:
+    """Leave arrays unchecked, for tests that count or stop what the package itself does with them."""
+    config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        config.update("jaxtyping_disable", False)
