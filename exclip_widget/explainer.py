@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack
 
-from jaxtyping import Float, Int
+import numpy as np
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .checks import callable_or_none, whole_number
@@ -15,8 +16,17 @@ from .inputs.image import ImageLike, open_image
 from .inputs.preprocessing import Preprocess, check_pixels, preprocess_image
 from .inputs.references import fit_reference, reference_ids, reference_pixels
 from .inputs.tokenizers import Tokenizer
-from .masking import MaskingTest, actual_change, check_selection, describe_selection, predicted_change
+from .masking import (
+    MaskingTest,
+    actual_change,
+    check_selection,
+    describe_selection,
+    masked_embeddings,
+    patches_as_tokens,
+    predicted_change,
+)
 from .methods import METHODS, Method, as_method, options_of
+from .methods.base import as_array
 from .methods.side import Side, image_sides, text_sides
 from .models.fingerprint import fingerprint
 from .models.tower import Tower
@@ -387,6 +397,47 @@ class Explainer:
             actual=actual,
             label=describe_selection(interactions, tokens, region),
         )
+
+    def masked_embeddings(
+        self,
+        image: ImageLike | Tensor,
+        caption: str,
+        tokens: Bool[np.ndarray, "masks tokens"],
+        patches: Bool[np.ndarray, "others rows columns"],
+    ) -> tuple[Float[np.ndarray, "masks embed"], Float[np.ndarray, "others embed"]]:
+        """Return unit embeddings of a caption and of an image with only some tokens and patches present.
+
+        All else is replaced by the reference's before the first block. Products of the two are the
+        similarities of the masked pair.
+
+        Parameters
+        ----------
+        image : image or tensor
+            The image.
+        caption : str
+            The caption.
+        tokens : np.ndarray
+            Which rows of the caption each mask leaves, bool.
+        patches : np.ndarray
+            Which patches each mask leaves, bool, of any grid over what the model sees.
+
+        Raises
+        ------
+        ParameterError
+            If `tokens` has another number of rows than the caption.
+        """
+        read, pixels = self.read_caption(caption), self.read_image(image)
+        with evaluation_mode(self._towers.model):
+            (text,) = self._text_sides(read, self._towers.text.layers[:1])
+            (side,) = self._image_sides(pixels, self._towers.image.layers[:1])
+            if tokens.shape[1] != len(text.rows):
+                raise ParameterError(
+                    f"tokens has {tokens.shape[1]} columns; expected {len(text.rows)}, one for each row of "
+                    f"{caption!r}"
+                )
+            captions = masked_embeddings(text, tokens[:, text.row_index.numpy()], self._memory)
+            images = masked_embeddings(side, patches_as_tokens(side, patches), self._memory)
+        return as_array(captions), as_array(images)
 
     # ------------------------------------------------------------------------------------ about the model
 

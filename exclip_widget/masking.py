@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .checks import whole_number
 from .errors import ParameterError
+from .methods.base import in_chunks
 from .methods.side import Side
 from .results.interactions import Interactions
 from .results.rows import Grid
@@ -81,6 +82,56 @@ def predicted_change(interactions: Interactions, tokens: Sequence[int], region: 
     return float(values[np.ix_(tokens, region)].sum())
 
 
+def predicted_similarities(
+    interactions: Interactions,
+    tokens: Bool[np.ndarray, "masks tokens"],
+    patches: Bool[np.ndarray, "masks rows columns"],
+) -> Float[np.ndarray, " masks"]:
+    """Return the similarities that the interactions predict if only some tokens and patches are present.
+
+    Parameters
+    ----------
+    interactions : Interactions
+        Of the whole pair.
+    tokens, patches : np.ndarray
+        What is present under each mask: rows of the caption, and patches of the grid of `interactions`.
+    """
+    some, others = tokens.astype(np.float64), patches.reshape(len(patches), -1).astype(np.float64)
+    values = interactions.values.reshape(len(interactions.rows), -1).astype(np.float64)
+    whole = interactions.values.sum(dtype=np.float64) + interactions.cls.sum(dtype=np.float64)
+    left = ((some @ values) * others).sum(1) + some @ interactions.cls.astype(np.float64)
+    predicted: np.ndarray = interactions.similarity + left - whole
+    return predicted
+
+
+def masked_embeddings(
+    side: Side, present: Bool[np.ndarray, "masks tokens"], memory: int
+) -> Float[Tensor, "masks embed"]:
+    """Return unit embeddings of a side at its first layer, each with only the tokens `present`.
+
+    Uses about `memory` bytes at a time.
+    """
+    parts = in_chunks(torch.from_numpy(present), 8 * side.tokens.nbytes, memory)
+    return torch.cat([side.embed_masked(part) for part in parts])
+
+
+def patches_as_tokens(
+    image: Side, patches: Bool[np.ndarray, "masks rows columns"]
+) -> Bool[np.ndarray, "masks tokens"]:
+    """Return which tokens of a side lie in the given patches of another grid over the same image.
+
+    A token lies in the patch that its centre lies in; those that are no patches always do.
+    """
+    assert isinstance(image.rows, Grid)
+    row, column = (
+        ((np.arange(count) + 0.5) * wanted / count).astype(int)
+        for count, wanted in zip((image.rows.rows, image.rows.columns), patches.shape[1:], strict=True)
+    )
+    present = np.ones((len(patches), len(image.tokens)), bool)
+    present[:, image.rows.patches] = patches[:, row[:, None], column].reshape(len(patches), -1)
+    return present
+
+
 def actual_change(
     text: Side, image: Side, tokens: Sequence[int], region: Sequence[int], grid: tuple[int, int]
 ) -> float:
@@ -95,32 +146,18 @@ def actual_change(
         grid of `image`. A patch of `image` is masked if its centre lies in a selected patch.
     """
     # The similarity is a product of the sides: two runs of each give all four combinations.
-    captions = _embed_with_and_without(text, np.isin(text.row_index.numpy(), tokens))
-    images = _embed_with_and_without(image, _masked_patches(image, region, grid))
+    without_region = np.ones((2, *grid), bool)
+    without_region[1].flat[list(region)] = False
+    without_tokens = np.ones((2, len(text.tokens)), bool)
+    without_tokens[1] = ~np.isin(text.row_index.numpy(), tokens)
+    captions = text.embed_masked(torch.from_numpy(without_tokens))
+    images = image.embed_masked(torch.from_numpy(patches_as_tokens(image, without_region)))
     similarity = (captions @ images.T).double().tolist()
-    whole, without_region = similarity[0]
-    without_tokens, without_both = similarity[1]
+    whole, region_gone = similarity[0]
+    tokens_gone, both_gone = similarity[1]
     if tokens and region:
-        return float(whole - without_tokens - without_region + without_both)
-    return float(without_both - whole)
-
-
-def _embed_with_and_without(side: Side, masked: Bool[np.ndarray, " tokens"]) -> Float[Tensor, "2 embed"]:
-    """Return unit embeddings of the side as it is, and with the reference's tokens where `masked`."""
-    present = torch.from_numpy(np.stack([np.zeros_like(masked), masked])).logical_not()
-    return side.embed_masked(present)
-
-
-def _masked_patches(image: Side, region: Sequence[int], grid: tuple[int, int]) -> Bool[np.ndarray, " tokens"]:
-    """Return which tokens of the side lie in the selected patches of another grid over the same image."""
-    assert isinstance(image.rows, Grid)
-    row, column = (
-        ((np.arange(count) + 0.5) * wanted / count).astype(int)
-        for count, wanted in zip((image.rows.rows, image.rows.columns), grid, strict=True)
-    )
-    masked = np.zeros(len(image.tokens), bool)
-    masked[image.rows.patches] = np.isin(row[:, None] * grid[1] + column, region).ravel()
-    return masked
+        return float(whole - tokens_gone - region_gone + both_gone)
+    return float(both_gone - whole)
 
 
 def describe_selection(interactions: Interactions, tokens: Sequence[int], region: Sequence[int]) -> str:

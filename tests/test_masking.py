@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from exclip_widget import Explainer, Interactions, ParameterError
+from exclip_widget.masking import patches_as_tokens
 
 PAGE = book().pages[0]
 PATCH = 8  # pixels a side, of the picture book's model
@@ -114,15 +115,13 @@ def test_all_of_the_picture_masked_is_the_reference_picture() -> None:
 def test_patches_cover_all_cells_of_a_finer_grid_once() -> None:
     model, _ = residual_networks()
     explainer = Explainer(model, image_layer=3, **inputs_of(model))
-    from exclip_widget.masking import _masked_patches
-
     pixels = explainer.read_image(Image.fromarray(scene()))
     (first,) = explainer._image_sides(pixels, explainer._towers.image.layers[:1])
     (last,) = explainer._image_sides(pixels, explainer._towers.image.layers[-1:])
     grid = last.rows.rows, last.rows.columns
     assert (first.rows.rows, first.rows.columns) > grid
-    masks = [_masked_patches(first, [patch], grid) for patch in range(grid[0] * grid[1])]
-    np.testing.assert_array_equal(np.sum(masks, 0), 1)
+    masks = patches_as_tokens(first, np.eye(grid[0] * grid[1], dtype=bool).reshape(-1, *grid))
+    np.testing.assert_array_equal(masks[:, first.rows.patches].sum(0), 1)
     cells = masks[0].reshape(first.rows.rows, first.rows.columns)
     assert cells[: cells.shape[0] // grid[0], : cells.shape[1] // grid[1]].all()
 

@@ -1,0 +1,176 @@
+"""Images and captions of which it is known where in the image what the words name is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float
+from PIL import Image
+
+from ..errors import ParameterError
+from ..inputs.image import ImageLike, open_image
+from ..results.rows import Span, Tokens
+
+PixelBox: TypeAlias = tuple[float, float, float, float]
+"""Left, top, right and bottom of a box, in pixels of the image; right and bottom excluded."""
+
+Place: TypeAlias = PixelBox | np.ndarray
+"""Where in an image something is: a box, or a mask of its pixels, bool, (height, width)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mention:
+    """Words of a caption, and where in the image what they name is.
+
+    Attributes
+    ----------
+    span : (int, int)
+        The words are ``caption[start:end]``.
+    mask : np.ndarray
+        Which pixels of the image show it, bool, (height, width).
+    """
+
+    span: Span
+    mask: Bool[np.ndarray, "height width"]
+
+    def tokens_of(self, rows: Tokens) -> list[int]:
+        """Return the tokens that lie in the words: rows of a result."""
+        start, end = self.span
+        return [
+            row
+            for row, span in enumerate(rows.spans)
+            if span is not None and start <= span[0] and span[1] <= end
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledPair:
+    """An image and a caption with what is known of them; `labelled_pair` makes one from phrases and boxes."""
+
+    image: Image.Image
+    caption: str
+    mentions: tuple[Mention, ...]
+
+
+def labelled_pair(image: ImageLike, caption: str, places: Mapping[str, Place]) -> LabelledPair:
+    """Return an image and a caption with where in the image its phrases are.
+
+    Parameters
+    ----------
+    image : image
+        As `explain` takes it.
+    caption : str
+        The caption.
+    places : mapping
+        From each phrase, which occurs once in the caption, to a box (left, top, right, bottom) in pixels
+        of the image, or to a mask of its pixels, bool, (height, width).
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be read.
+    ParameterError
+        If nothing is labelled, a phrase is not in the caption or there twice, or a place lies outside the
+        image.
+
+    Examples
+    --------
+    >>> pair = labelled_pair(Image.new("RGB", (64, 48)), "a red boat", {"red boat": (10, 10, 30, 40)})
+    >>> pair.mentions[0].span, int(pair.mentions[0].mask.sum())
+    ((2, 10), 600)
+    """
+    opened = open_image(image)
+    if not places:
+        raise ParameterError(f"no phrase of {caption!r} is labelled; expected at least one and its place")
+    mentions = [
+        Mention(_span_of(phrase, caption), _mask_of(phrase, place, opened.size))
+        for phrase, place in places.items()
+    ]
+    return LabelledPair(opened, caption, tuple(mentions))
+
+
+def _span_of(phrase: str, caption: str) -> Span:
+    found = caption.count(phrase) if phrase else 0
+    if found != 1:
+        said = f"{found} times" if found else "not at all"
+        raise ParameterError(
+            f"{phrase!r} is in the caption {caption!r} {said}; expected a phrase that is once"
+        )
+    start = caption.index(phrase)
+    return start, start + len(phrase)
+
+
+def _mask_of(phrase: str, place: Place, size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+    width, height = size
+    if isinstance(place, np.ndarray) and place.ndim == 2:
+        if place.shape != (height, width) or place.dtype != bool:
+            raise ParameterError(
+                f"the mask of {phrase!r} is {place.dtype} {place.shape}; expected bool {(height, width)}, "
+                "as high and as wide as the image"
+            )
+        mask = place
+    else:
+        try:
+            left, top, right, bottom = (float(edge) for edge in place)
+        except (TypeError, ValueError):
+            raise ParameterError(
+                f"{place!r} is no place of {phrase!r}; expected a box (left, top, right, bottom) or a mask"
+            ) from None
+        if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+            raise ParameterError(
+                f"the box {place!r} of {phrase!r} is not in the image; expected left < right up to {width} "
+                f"and top < bottom up to {height}, in pixels"
+            )
+        mask = np.zeros((height, width), bool)
+        mask[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))] = True
+    if not mask.any():
+        raise ParameterError(f"the mask of {phrase!r} is empty; expected some pixel of the image in it")
+    return mask
+
+
+def cover(
+    mask: Bool[np.ndarray, "height width"], view: tuple[float, float, float, float], grid: tuple[int, int]
+) -> Float[np.ndarray, "rows columns"]:
+    """Return which share of each patch a mask covers.
+
+    Parameters
+    ----------
+    mask : np.ndarray
+        Pixels of the image.
+    view : (float, float, float, float)
+        Left, top, width and height of what the model sees, as fractions of the image. What lies beyond
+        the image is not covered.
+    grid : (int, int)
+        Rows and columns of patches.
+
+    Examples
+    --------
+    >>> cover(np.array([[True, False]]), (0, 0, 1, 1), (1, 2))
+    array([[1., 0.]])
+    """
+    left, top, width, height = view
+    sums = np.pad(mask.cumsum(0).cumsum(1), ((1, 0), (1, 0))).astype(np.float64)
+    edges = (
+        (start + extent * np.arange(count + 1) / count) * side
+        for start, extent, count, side in zip((top, left), (height, width), grid, mask.shape, strict=True)
+    )
+    down, across = edges
+    # The integral of a mask is linear between whole pixels, and constant beyond the image.
+    at_rows = _between(sums, down)
+    at_both = _between(at_rows.T, across).T
+    shown = np.diff(np.diff(at_both, axis=0), axis=1)
+    patch = (down[1] - down[0]) * (across[1] - across[0])
+    share: np.ndarray = np.clip(shown / patch, 0, 1)
+    return share
+
+
+def _between(sums: Float[np.ndarray, "lines others"], edges: Float[np.ndarray, " edges"]) -> np.ndarray:
+    """Return rows of `sums` at fractional places, interpolated, and those at the ends beyond them."""
+    places = np.clip(edges, 0, len(sums) - 1)
+    low = np.minimum(places.astype(int), len(sums) - 2)
+    part = (places - low)[:, None]
+    between: np.ndarray = sums[low] * (1 - part) + sums[low + 1] * part
+    return between

@@ -1,0 +1,184 @@
+"""Plausibility: whether explanations lie on what the words name.
+
+That is what people expect of a model. A model that looks elsewhere is explained rightly by a map that scores
+low here, so `faithfulness` stands beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float
+
+from ..errors import ParameterError
+from ..explainer import Explainer
+from ..inputs.preprocessing import field_of_view
+from ..results.interactions import Interactions
+from .metrics import energy, hit, interval, recognition
+from .pairs import LabelledPair, Mention, cover
+
+Explain: TypeAlias = Callable[[LabelledPair], Interactions]
+"""What is scored: from a pair to its interactions, such as a method at some layers, or a baseline."""
+
+Baseline: TypeAlias = Callable[[Interactions, Sequence[tuple[Mention, np.ndarray]]], Interactions]
+"""From an explanation, and the mentions with their cover, to a map that knows less, or more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """Scores of one kind, with the image that each belongs to; its mean is what is quoted."""
+
+    values: Float[np.ndarray, " scores"]
+    groups: tuple[int, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean; NaN if there are no scores."""
+        known = self.values[~np.isnan(self.values)]
+        return float(known.mean()) if len(known) else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """A 95 % bootstrap interval of the mean, with images drawn, not scores."""
+        return interval(self.values, self.groups)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        return f"{self.mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Plausibility:
+    """How well explanations lie on what words name.
+
+    Attributes
+    ----------
+    hit : Score
+        One for each mention: whether the strongest patch lies on it; see `metrics.hit`.
+    energy : Score
+        One for each mention: the share of positive interaction on it; see `metrics.energy`.
+    recognition : Score
+        One for each pair: how much is positive on what a word names, and negative elsewhere; see
+        `metrics.recognition`.
+    chance : float
+        The mean share of the image that a mention covers: `hit` and `energy` of a map that knows nothing.
+    residual : float
+        The median completeness residual of the explanations; NaN for methods that have none.
+    """
+
+    hit: Score
+    energy: Score
+    recognition: Score
+    chance: float
+    residual: float
+
+
+def plausibility(
+    explainer: Explainer,
+    pairs: Iterable[LabelledPair],
+    *,
+    explain: Explain | None = None,
+    baseline: Baseline | None = None,
+) -> Plausibility:
+    """Score explanations of labelled pairs.
+
+    A mention's map is the sum over its tokens.
+
+    Parameters
+    ----------
+    explainer : Explainer
+        Explains, and knows what the model sees of an image.
+    pairs : iterable of LabelledPair
+        Images and captions with what is known of them.
+    explain : callable, optional
+        Explains a pair instead of `explainer.explain`.
+    baseline : callable, optional
+        Replaces each explanation before it is scored; one of `exclip_widget.evaluate.baselines`.
+
+    Raises
+    ------
+    ParameterError
+        If there are no pairs, or words that are labelled are no tokens of the caption.
+
+    Examples
+    --------
+    >>> from exclip_widget import demo
+    >>> from exclip_widget.demo.labelled import held_out_pairs
+    >>> book = demo.load()
+    >>> plausibility(Explainer(book.model, tokenizer=book.tokenizer), held_out_pairs(2)).hit
+    0... [..., ...]
+    """
+    hits: list[tuple[int, float]] = []
+    energies: list[float] = []
+    recognitions: list[float] = []
+    chances: list[float] = []
+    residuals: list[float] = []
+    for number, pair in enumerate(pairs):
+        found = explainer.explain(pair.image, pair.caption) if explain is None else explain(pair)
+        known = covers(explainer, pair, found)
+        if baseline is not None:
+            found = baseline(found, known)
+        heats = np.stack([heat_of(found, mention) for mention, _ in known])
+        inside = np.stack([shares for _, shares in known])
+        hits += [(number, float(hit(*one))) for one in zip(heats, inside, strict=True)]
+        energies += [energy(*one) for one in zip(heats, inside, strict=True)]
+        recognitions.append(recognition(heats, inside))
+        chances += [float(shares.mean()) for shares in inside]
+        residuals.append(found.residual)
+    if not hits:
+        raise ParameterError("there are no pairs to score; expected at least one")
+    images = tuple(number for number, _ in hits)
+    return Plausibility(
+        hit=Score(np.array([one for _, one in hits]), images),
+        energy=Score(np.array(energies), images),
+        recognition=Score(np.array(recognitions), tuple(range(len(recognitions)))),
+        chance=float(np.mean(chances)),
+        residual=float(np.median(residuals)),
+    )
+
+
+def covers(
+    explainer: Explainer, pair: LabelledPair, result: Interactions
+) -> list[tuple[Mention, Float[np.ndarray, "rows columns"]]]:
+    """Return the mentions of a pair, each with the share of each patch of `result` that shows it.
+
+    Mentions of which the model sees nothing, because they are cropped away, are left out.
+    """
+    view = field_of_view(explainer.preprocess, pair.image.size)
+    found = [(one, cover(one.mask, view, (result.grid.rows, result.grid.columns))) for one in pair.mentions]
+    seen = [(one, shares) for one, shares in found if shares.any()]
+    if not seen:
+        raise ParameterError(
+            f"nothing that is labelled in {pair.caption!r} is in the model's view of the image"
+        )
+    return seen
+
+
+def heat_of(result: Interactions, mention: Mention) -> Float[np.ndarray, "rows columns"]:
+    """Return the map of a mention: the sum of its tokens' interactions with each patch.
+
+    Raises
+    ------
+    ParameterError
+        If no token lies in it.
+    """
+    tokens = mention.tokens_of(result.rows)
+    if not tokens:
+        start, end = mention.span
+        raise ParameterError(
+            f"{result.caption[start:end]!r} is no token of {result.caption!r}; its tokens are {result.tokens}"
+        )
+    heat: np.ndarray = result.values[tokens].sum(0, dtype=np.float64)
+    return heat
+
+
+def with_values(result: Interactions, values: Float[np.ndarray, "tokens rows columns"]) -> Interactions:
+    """Return a result with other interactions, and nothing beside them: a map that is no explanation."""
+    nothing = np.zeros_like(result.cls)
+    return replace(result, values=values.astype(np.float32), cls=nothing, total=float("nan"), error=None)

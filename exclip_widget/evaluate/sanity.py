@@ -1,0 +1,102 @@
+"""Sanity: explanations must change with the model, and must not change with what the model hardly sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from ..checks import positive_number, whole_number
+from ..explainer import Explainer
+from ..models.dual_encoder import DualEncoder
+from .metrics import rank_correlation
+from .pairs import LabelledPair
+
+Model = TypeVar("Model", bound="nn.Module | DualEncoder")
+
+
+def randomisation(
+    model: Model, make_explainer: Callable[[Model], Explainer], pair: LabelledPair, *, seed: int = 0
+) -> list[float]:
+    """Explain a pair while the model's weights are randomised, layer by layer from the last to the first.
+
+    Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. The entries of each weight change their
+    places, in the last layer of both towers at first, then in the one before as well, and so on.
+
+    Parameters
+    ----------
+    model : torch.nn.Module or DualEncoder
+        The model. A copy is randomised.
+    make_explainer : callable
+        From a model to its explainer: ``lambda model: Explainer(model, ...)``.
+    pair : LabelledPair
+        The image and the caption.
+    seed : int
+        Seed of the new order.
+
+    Returns
+    -------
+    list of float
+        Rank correlations of the interactions with those of the model as it is, after 0, 1, ... layers. The
+        first is 1; an explanation that depends on the weights brings the rest near 0.
+    """
+    generator = torch.Generator().manual_seed(whole_number("seed", seed, least=0))
+    copy = deepcopy(model)
+    modules = copy.model if isinstance(copy, DualEncoder) else copy
+    explainer = make_explainer(copy)
+    first = explainer.explain(pair.image, pair.caption).values
+    found = [rank_correlation(first, first)]
+    texts, images = explainer.layer_names
+    for number in range(1, max(len(texts), len(images)) + 1):
+        for names in (texts, images):
+            if number <= len(names):
+                _shuffle(modules.get_submodule(names[-number]), generator)
+        found.append(rank_correlation(explainer.explain(pair.image, pair.caption).values, first))
+    return found
+
+
+@torch.no_grad()
+def _shuffle(module: nn.Module, generator: torch.Generator) -> None:
+    """Give the entries of each weight of a module another order."""
+    for weight in module.parameters():
+        order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
+        weight.copy_(weight.flatten()[order].reshape(weight.shape))
+
+
+def stability(
+    explainer: Explainer, pair: LabelledPair, *, noise: float = 2.0, repeats: int = 4, seed: int = 0
+) -> float:
+    """Return how alike explanations are if an image hardly changes.
+
+    The mean rank correlation of the interactions of the image with those of the same image with Gaussian
+    noise on it. 1 if nothing changes; what an explanation loses here, it cannot say of the model, which
+    hardly sees the noise.
+
+    Parameters
+    ----------
+    explainer : Explainer
+        Explains.
+    pair : LabelledPair
+        The image and the caption.
+    noise : float
+        Standard deviation of the noise, in levels of 0 to 255.
+    repeats : int
+        How many noisy images.
+    seed : int
+        Seed of the noise.
+    """
+    noise, repeats = positive_number("noise", noise), whole_number("repeats", repeats)
+    rng = np.random.default_rng(whole_number("seed", seed, least=0))
+    first = explainer.explain(pair.image, pair.caption).values
+    pixels = np.asarray(pair.image.convert("RGB"), np.float64)
+    found = []
+    for _ in range(repeats):
+        noisy = np.clip(np.rint(pixels + rng.normal(0, noise, pixels.shape)), 0, 255).astype(np.uint8)
+        values = explainer.explain(Image.fromarray(noisy), pair.caption).values
+        found.append(rank_correlation(values, first))
+    return float(np.mean(found))

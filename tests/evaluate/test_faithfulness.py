@@ -1,0 +1,206 @@
+"""Faithfulness: predictions of interactions known by hand, and of the model itself under masks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.widgets import book
+
+from exclip_widget import Explainer, Interactions, ParameterError
+from exclip_widget.demo.labelled import held_out_pairs
+from exclip_widget.evaluate import (
+    LabelledPair,
+    MaskedPair,
+    baselines,
+    deletion_curves,
+    faithfulness,
+    mask_pair,
+)
+from exclip_widget.evaluate.faithfulness import KINDS, SHARES, deletion_order
+from exclip_widget.evaluate.plausibility import covers
+
+PAIRS = held_out_pairs(2)
+
+
+@pytest.fixture(scope="module")
+def explainer() -> Explainer:
+    return Explainer(book().model, tokenizer=book().tokenizer)
+
+
+@pytest.fixture(scope="module")
+def result(explainer: Explainer) -> Interactions:
+    return explainer.explain(PAIRS[0].image, PAIRS[0].caption)
+
+
+def obeying(result: Interactions, masks: int = 60) -> MaskedPair:
+    """Return a model that does just what the interactions say, summed naively."""
+    rng = np.random.default_rng(0)
+    count, *grid = result.values.shape
+    tokens, patches = rng.random((masks, count)) < 0.5, rng.random((masks, *grid)) < 0.5
+
+    def says(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return np.array(
+            [
+                sum(float(result.values[t][b].sum() + result.cls[t]) for t in np.flatnonzero(a))
+                for a, b in zip(some, others, strict=True)
+            ]
+        )
+
+    all_tokens, all_patches = np.ones_like(tokens), np.ones_like(patches)
+    left = {
+        "patches": says(all_tokens, patches),
+        "words": says(tokens, all_patches),
+        "both": says(tokens, patches),
+    }
+    whole = says(all_tokens[:1], all_patches[:1])
+    actual = {(kind, 0.5): result.similarity + one - whole for kind, one in left.items()}
+    return MaskedPair({0.5: tokens}, {0.5: patches}, actual)
+
+
+def test_perfect_random_and_inverted(explainer: Explainer, result: Interactions) -> None:
+    masked = [obeying(result)]
+
+    def score(found: Interactions) -> dict[str, tuple[float, float]]:
+        scores = faithfulness(explainer, PAIRS[:1], explain=lambda _: found, masked=masked)
+        return {
+            kind: (scores.correlation[kind, 0.5].mean, scores.explained[kind, 0.5].mean) for kind in KINDS
+        }
+
+    for correlation, explained in score(result).values():
+        assert correlation == pytest.approx(1, abs=1e-5)
+        assert explained == pytest.approx(1, abs=1e-4)
+    for correlation, explained in score(replace(result, values=-result.values, cls=-result.cls)).values():
+        assert correlation == pytest.approx(-1, abs=1e-5)
+        assert explained < -2
+    # Ten times too large: ranked as well, and far off.
+    large = score(replace(result, values=10 * result.values, cls=10 * result.cls))
+    assert large["patches"][0] == pytest.approx(1, abs=1e-5)
+    assert large["patches"][1] < -10
+    draw = baselines.chance()
+    guesses = [score(draw(result, []))["both"][0] for _ in range(40)]
+    assert np.mean(guesses) == pytest.approx(0, abs=0.15)
+
+
+def test_masks_are_of_the_model(explainer: Explainer) -> None:
+    """Each similarity is that of `Explainer.test`: one mask at a time, by another road."""
+    pair = PAIRS[0]
+    found = mask_pair(explainer, pair, samples=3)
+    result = explainer.explain(pair.image, pair.caption)
+    assert set(found.actual) == {(kind, share) for kind in KINDS for share in SHARES}
+    for share in SHARES:
+        special = np.array(result.words) < 0
+        assert found.tokens[share][:, special].all()
+        for mask in range(3):
+            tokens = np.flatnonzero(~found.tokens[share][mask])
+            region = np.flatnonzero(~found.patches[share][mask])
+            by_patches = explainer.test(result, pair.image, region=region).actual
+            by_words = explainer.test(result, pair.image, tokens=tokens).actual if len(tokens) else 0.0
+            together = (
+                explainer.test(result, pair.image, tokens=tokens, region=region).actual
+                if len(tokens)
+                else 0.0
+            )
+            change = {"patches": by_patches, "words": by_words, "both": by_patches + by_words + together}
+            for kind in KINDS:
+                expected = result.similarity + change[kind]
+                assert found.actual[kind, share][mask] == pytest.approx(expected, abs=1e-5)
+
+
+def test_shares_are_left(explainer: Explainer) -> None:
+    found = mask_pair(explainer, PAIRS[0], samples=40)
+    for share in SHARES:
+        assert found.patches[share].mean() == pytest.approx(share, abs=0.03)
+
+
+def test_exact_banzhaf_predicts_what_it_averages() -> None:
+    explainer = Explainer(book().model, tokenizer=book().tokenizer, method="banzhaf", samples=256)
+    scores = faithfulness(explainer, PAIRS[:1], samples=24)
+    assert scores.mean_correlation("patches") > 0.3
+
+
+def small(values: list[list[float]], cls: list[float], like: Interactions) -> Interactions:
+    """Return a result of two words and three patches in place of a real one's."""
+    tokens = replace(like.rows, texts=("a", "b"), spans=((0, 1), (1, 2)), words=(0, 1), caption="ab")
+    return replace(
+        like,
+        rows=tokens,
+        grid=replace(like.grid, rows=1, columns=3),
+        values=np.array(values, np.float32)[:, None],
+        cls=np.array(cls, np.float32),
+    )
+
+
+def test_deletion_order_by_hand(result: Interactions) -> None:
+    """Rows 0 and 1, patches 2 to 4."""
+    one = small([[5, 1, 0], [0, 0, 3]], [0, 1], result)
+    patches, words = np.arange(3), np.arange(2)
+    assert deletion_order(one, [], patches, strongest=True) == [2, 4, 3]
+    assert deletion_order(one, [], patches, strongest=False) == [3, 4, 2]
+    # "a" takes 6. Then patch 2 has lost its partner: "b" takes 4, and nothing is left to take.
+    assert deletion_order(one, words, patches, strongest=True)[:2] == [0, 1]
+    # Patch 3 takes 1, 4 takes 3, then "b" takes its 1 with the class token, then 5 is left for either.
+    assert deletion_order(one, words, patches, strongest=False)[:3] == [3, 4, 1]
+
+
+def test_deletion_order_is_greedy(result: Interactions) -> None:
+    """Against trying everything at each step."""
+    words = np.flatnonzero(np.array(result.words) >= 0)
+    count, rows, columns = result.values.shape
+    patches = np.arange(0, rows * columns, 9)
+    values = result.values.reshape(count, -1).astype(np.float64)
+    there = np.ones(count, bool), np.ones(rows * columns, bool)
+
+    def left() -> float:
+        return float(values[there[0]][:, there[1]].sum() + result.cls[there[0]].sum(dtype=np.float64))
+
+    for player in deletion_order(result, words, patches, strongest=True):
+        losses = {}
+        for other in [*words[there[0][words]], *(count + patches[there[1][patches]])]:
+            side, place = (0, other) if other < count else (1, other - count)
+            before = left()
+            there[side][place] = False
+            losses[other] = before - left()
+            there[side][place] = True
+        assert losses[player] == pytest.approx(max(losses.values()), abs=1e-9)
+        side, place = (0, player) if player < count else (1, player - count)
+        there[side][place] = False
+
+
+def test_curves_of_the_truth_and_its_inverse(explainer: Explainer) -> None:
+    """The model tells things by their own patches: without these there is no similarity left."""
+
+    def truth(pair: LabelledPair, sign: float = 1) -> Interactions:
+        result = explainer.explain(pair.image, pair.caption)
+        masks = baselines.oracle(result, covers(explainer, pair, result))
+        return replace(masks, values=sign * masks.values)
+
+    right = deletion_curves(explainer, PAIRS, explain=truth)
+    wrong = deletion_curves(explainer, PAIRS, explain=lambda pair: truth(pair, -1))
+    assert right.gap.mean > 0.3
+    assert wrong.gap.mean < -0.3
+    assert right.gap.mean == pytest.approx(right.insertion.mean - right.deletion.mean)
+    assert right.both.mean > 0.3 > -0.3 > wrong.both.mean
+
+
+def test_curves_of_chance(explainer: Explainer) -> None:
+    draw = baselines.chance()
+
+    def guess(pair: LabelledPair) -> Interactions:
+        return draw(explainer.explain(pair.image, pair.caption), [])
+
+    assert deletion_curves(explainer, PAIRS * 4, explain=guess, steps=8).gap.mean == pytest.approx(0, abs=0.1)
+
+
+def test_refused(explainer: Explainer) -> None:
+    with pytest.raises(ParameterError, match="there are no pairs"):
+        faithfulness(explainer, [])
+    with pytest.raises(ParameterError, match="there are no pairs"):
+        deletion_curves(explainer, [])
+    with pytest.raises(ParameterError, match="masked has 0 pairs; expected one for each of the 2"):
+        faithfulness(explainer, PAIRS, masked=[])
+    with pytest.raises(ParameterError, match=r"shares has 1\.5; expected numbers between 0 and 1"):
+        mask_pair(explainer, PAIRS[0], shares=[0.5, 1.5])
+    with pytest.raises(ParameterError, match="samples=1 is not a whole number from 2 on"):
+        mask_pair(explainer, PAIRS[0], samples=1)

@@ -1,0 +1,79 @@
+"""Labelled pairs: where phrases are, and which share of each patch shows them."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from exclip_widget import ParameterError
+from exclip_widget.evaluate import cover, labelled_pair
+from exclip_widget.results.rows import Tokens
+
+IMAGE = Image.new("RGB", (40, 30))
+
+
+def test_boxes_and_masks() -> None:
+    mask = np.zeros((30, 40), bool)
+    mask[5:7] = True
+    pair = labelled_pair(IMAGE, "a red boat left of a dog", {"red boat": (1, 2, 4, 10), "dog": mask})
+    boat, dog = pair.mentions
+    assert (boat.span, dog.span) == ((2, 10), (21, 24))
+    assert boat.mask.sum() == 3 * 8
+    assert boat.mask[2:10, 1:4].all()
+    np.testing.assert_array_equal(dog.mask, mask)
+
+
+def test_tokens_of_a_mention() -> None:
+    pair = labelled_pair(IMAGE, "a red boat", {"red boat": (0, 0, 9, 9)})
+    rows = Tokens(
+        "a red boat", ("<sot>", "a", "red", "bo", "at"), (None, (0, 1), (2, 5), (6, 8), (8, 10)), ()
+    )
+    assert pair.mentions[0].tokens_of(rows) == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        ({}, "no phrase of 'a cat and a cat' is labelled"),
+        ({"dog": (0, 0, 1, 1)}, "'dog' is in the caption 'a cat and a cat' not at all"),
+        ({"cat": (0, 0, 1, 1)}, "'cat' is in the caption 'a cat and a cat' 2 times"),
+        ({"": (0, 0, 1, 1)}, "'' is in the caption"),
+        ({"and": (0, 0, 41, 1)}, "the box (0, 0, 41, 1) of 'and' is not in the image"),
+        ({"and": (3, 0, 3, 1)}, "expected left < right up to 40"),
+        ({"and": (0, 0, float("nan"), 1)}, "is not in the image"),
+        ({"and": (0, 0, 1)}, "(0, 0, 1) is no place of 'and'"),
+        ({"and": "left"}, "'left' is no place of 'and'"),
+        ({"and": np.ones((3, 3), bool)}, "the mask of 'and' is bool (3, 3); expected bool (30, 40)"),
+        ({"and": np.ones((30, 40))}, "the mask of 'and' is float64 (30, 40)"),
+        ({"and": np.zeros((30, 40), bool)}, "the mask of 'and' is empty"),
+    ],
+)
+def test_refused(places: dict[str, object], message: str) -> None:
+    with pytest.raises(ParameterError, match=re.escape(message)):
+        labelled_pair(IMAGE, "a cat and a cat", places)  # type: ignore[arg-type]
+
+
+@given(
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.tuples(st.floats(-0.5, 0.9), st.floats(-0.5, 0.9), st.floats(0.1, 1.5), st.floats(0.1, 1.5)),
+    st.integers(0, 2**31),
+)
+def test_cover_is_the_mean_of_a_fine_raster(
+    rows: int, columns: int, view: tuple[float, float, float, float], seed: int
+) -> None:
+    mask = np.random.default_rng(seed).random((7, 5)) < 0.5
+    found = cover(mask, view, (rows, columns))
+    left, top, width, height = view
+    fine = 240
+    y = (top + height * (np.arange(rows * fine) + 0.5) / (rows * fine)) * 7
+    x = (left + width * (np.arange(columns * fine) + 0.5) / (columns * fine)) * 5
+    inside = ((y >= 0) & (y < 7))[:, None] & ((x >= 0) & (x < 5))
+    shown = mask[np.clip(y.astype(int), 0, 6)[:, None], np.clip(x.astype(int), 0, 4)] & inside
+    expected = shown.reshape(rows, fine, columns, fine).mean((1, 3))
+    np.testing.assert_allclose(found, expected, atol=0.06)

@@ -1,0 +1,83 @@
+"""Plausibility of whole explanations: the truth, its inverse, chance and a blob, on the picture book."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from support.widgets import book
+
+from exclip_widget import Explainer, ParameterError
+from exclip_widget.demo.labelled import collages, held_out_pairs
+from exclip_widget.evaluate import baselines, labelled_pair, plausibility
+
+
+@pytest.fixture(scope="module")
+def explainer() -> Explainer:
+    return Explainer(book().model, tokenizer=book().tokenizer, method="similarity")
+
+
+def test_the_truth_chance_and_a_blob(explainer: Explainer) -> None:
+    pairs = held_out_pairs(12)
+    truth = plausibility(explainer, pairs, baseline=baselines.oracle)
+    chance = plausibility(explainer, pairs, baseline=baselines.chance())
+    blob = plausibility(explainer, pairs, baseline=baselines.blob)
+    assert truth.hit.mean == 1
+    assert truth.energy.mean > 0.6 > 0.2 > max(chance.energy.mean, blob.energy.mean)
+    low, high = chance.energy.interval
+    assert low <= chance.chance <= high
+    assert chance.recognition.mean == pytest.approx(0.5, abs=0.03)
+
+
+def test_collages(explainer: Explainer) -> None:
+    """A map that ignores the words has a quarter of its positive part in each of four quadrants."""
+    pairs = collages(3, objects=4)
+    assert plausibility(explainer, pairs, baseline=baselines.oracle).recognition.mean == 1
+    assert plausibility(explainer, pairs, baseline=baselines.blob).recognition.mean == pytest.approx(0.25)
+
+    def wrong(result, known):  # type: ignore[no-untyped-def]
+        return baselines.inverted(baselines.oracle(result, known), known)
+
+    assert plausibility(explainer, pairs, baseline=wrong).recognition.mean == 0
+
+
+def test_scores_keep_the_image_they_belong_to(explainer: Explainer) -> None:
+    pairs = held_out_pairs(3)
+    found = plausibility(explainer, pairs)
+    assert found.hit.groups == tuple(i for i, pair in enumerate(pairs) for _ in pair.mentions)
+    assert len(found.hit) == len(found.energy) == sum(len(pair.mentions) for pair in pairs)
+    assert len(found.recognition) == 3
+    assert re.fullmatch(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", repr(found.energy))
+
+
+def test_what_is_scored_is_the_explanation_given(explainer: Explainer) -> None:
+    pairs = held_out_pairs(3)
+    own = plausibility(explainer, pairs, explain=lambda pair: explainer.explain(pair.image, pair.caption))
+    assert own.energy.values.tolist() == plausibility(explainer, pairs).energy.values.tolist()
+
+
+def test_a_box_on_what_is_cropped_away(explainer: Explainer) -> None:
+    """The preprocessing of the picture book keeps the middle of a wide image."""
+    image = held_out_pairs(1)[0].image.resize((300, 96))
+    outside = labelled_pair(image, "a red boat", {"boat": (0, 0, 20, 96)})
+    with pytest.raises(ParameterError, match="nothing that is labelled .* is in the model's view"):
+        plausibility(explainer, [outside])
+    edge = labelled_pair(image, "a red boat", {"boat": (0, 0, 150, 96)})
+    found = plausibility(explainer, [edge], baseline=baselines.oracle)
+    assert found.chance == pytest.approx(0.5, abs=0.02)
+
+
+def test_refused(explainer: Explainer) -> None:
+    with pytest.raises(ParameterError, match="there are no pairs"):
+        plausibility(explainer, [])
+    part = labelled_pair(held_out_pairs(1)[0].image, "a red boat", {"oa": (0, 0, 9, 9)})
+    with pytest.raises(ParameterError, match="'oa' is no token of 'a red boat'"):
+        plausibility(explainer, [part])
+
+
+def test_cls_and_total_are_no_part_of_a_baseline(explainer: Explainer) -> None:
+    result = explainer.explain(held_out_pairs(1)[0].image, "a red boat")
+    blob = baselines.blob(result, [])
+    assert not blob.cls.any()
+    assert np.isnan(blob.total)
