@@ -42,6 +42,16 @@ def open_notebook(
     opener.close()
 
 
+@pytest.fixture(scope="module")
+def open_module_notebook(
+    browser: Browser, lab: LabServer, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Notebook]]:
+    """Open a copy of a notebook that the tests of a module share."""
+    opener = _Opener(browser, lab, Path(request.node.name).stem)
+    yield opener.open
+    opener.close()
+
+
 @pytest.fixture(scope="session")
 def shared(browser: Browser, lab: LabServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator["_Shared"]:
     shared = _Shared(browser, lab, tmp_path_factory.mktemp("shared") / "shared.ipynb")

@@ -51,9 +51,9 @@ def tokens_of(word: Locator) -> list[int]:
     return [int(row) for row in re.findall(r"\d+", word.get_attribute("data-tokens") or "")]
 
 
-@pytest.fixture
-def explained(open_notebook: Callable[[Path], Notebook]) -> Explained:
-    notebook = open_notebook(QUICKSTART)
+@pytest.fixture(scope="module")
+def explained(open_module_notebook: Callable[[Path], Notebook]) -> Explained:
+    notebook = open_module_notebook(QUICKSTART)
     notebook.run_all()
     explained = Explained(notebook)
     notebook.wait_until_run()

@@ -30,6 +30,17 @@ def test_the_truth_chance_and_a_blob(explainer: Explainer) -> None:
     assert chance.recognition.mean == pytest.approx(0.5, abs=0.03)
 
 
+def test_explanations_lie_on_what_words_name() -> None:
+    """Far above what guessing would reach, and the better the earlier the image tower is cut."""
+    pairs = held_out_pairs(8)
+    last = plausibility(Explainer(book().model, tokenizer=book().tokenizer), pairs)
+    early = Explainer(book().model, tokenizer=book().tokenizer, text_layer=0, image_layer=2)
+    first = plausibility(early, pairs[:3])
+    for found in (last, first):
+        assert min(found.hit.mean, found.energy.mean) > 2 * found.chance
+    assert first.energy.mean > last.energy.mean
+
+
 def test_collages(explainer: Explainer) -> None:
     """A map that ignores the words has a quarter of its positive part in each of four quadrants."""
     pairs = collages(3, objects=4)
@@ -61,7 +72,7 @@ def test_a_box_on_what_is_cropped_away(explainer: Explainer) -> None:
     """The preprocessing of the picture book keeps the middle of a wide image."""
     image = held_out_pairs(1)[0].image.resize((300, 96))
     outside = labelled_pair(image, "a red boat", {"boat": (0, 0, 20, 96)})
-    with pytest.raises(ParameterError, match="nothing that is labelled .* is in the model's view"):
+    with pytest.raises(ParameterError, match=r"nothing that is labelled .* is in the model's view"):
         plausibility(explainer, [outside])
     edge = labelled_pair(image, "a red boat", {"boat": (0, 0, 150, 96)})
     found = plausibility(explainer, [edge], baseline=baselines.oracle)

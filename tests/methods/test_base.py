@@ -23,7 +23,7 @@ def test_methods_without_completeness_say_so() -> None:
         assert "residual" not in repr(result)
 
 
-@settings(max_examples=15, deadline=None, database=None)
+@settings(max_examples=8, deadline=None, database=None)
 @given(
     memory=st.integers(1, 2**22),
     method=st.sampled_from(list(METHODS)),

@@ -17,8 +17,6 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 
-import nbformat
-
 # An upper bound, for a machine that has other work; it is never waited out on a free one.
 STARTUP_S = 180
 
@@ -216,6 +214,8 @@ def end_process(process: subprocess.Popen[bytes]) -> None:
 
 def write_notebook(path: Path, *cells: str) -> Path:
     """Writes a notebook of these code cells."""
+    import nbformat  # takes seconds to load, and only the end-to-end tests need it
+
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},

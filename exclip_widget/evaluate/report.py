@@ -1,0 +1,242 @@
+"""All scores of several explanations, in one table and one figure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import ExclipError
+from ..explainer import Explainer
+from ..results.interactions import Interactions
+from .faithfulness import KINDS, Curves, Faithfulness, MaskedPair, deletion_curves, faithfulness
+from .pairs import LabelledPair
+from .plausibility import Baseline, Explain, Plausibility, Score, plausibility
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What explanations are scored on.
+
+    Attributes
+    ----------
+    pairs : sequence of LabelledPair
+        For `plausibility`.
+    collages : sequence of sequence of LabelledPair
+        For recognition: those whose captions name one thing, those that name two, and so on.
+    masked : sequence of MaskedPair
+        What the model says of the first of `pairs` under masks; `mask_pair` makes them.
+    """
+
+    pairs: Sequence[LabelledPair]
+    collages: Sequence[Sequence[LabelledPair]]
+    masked: Sequence[MaskedPair]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """The scores of one explanation, or of a baseline.
+
+    Attributes
+    ----------
+    name : str
+        What is scored.
+    plausibility : Plausibility
+        On the labelled pairs.
+    recognition : tuple of Score
+        On collages whose captions name one thing, two, and so on.
+    faithfulness, curves : Faithfulness, Curves, or None
+        On masked pairs; None for maps that predict nothing.
+    seconds : float
+        Median time of one explanation.
+    """
+
+    name: str
+    plausibility: Plausibility
+    recognition: tuple[Score, ...]
+    faithfulness: Faithfulness | None
+    curves: Curves | None
+    seconds: float
+
+
+def make_report(
+    name: str,
+    explainer: Explainer,
+    trial: Trial,
+    *,
+    explain: Explain | None = None,
+    baseline: Baseline | None = None,
+    most: int | None = None,
+) -> Report:
+    """Return the scores of one explanation.
+
+    Parameters
+    ----------
+    name : str
+        What to call it.
+    explainer : Explainer
+        Explains, and runs the model.
+    trial : Trial
+        What to score it on.
+    explain : callable, optional
+        Explains a pair instead of `explainer.explain`.
+    baseline : callable, optional
+        Replaces each explanation before it is scored; then nothing is predicted.
+    most : int, optional
+        How many of `trial.pairs` to use at most, and as many collages, for an explanation that is slow.
+    """
+    timed = _Timed(explain or (lambda pair: explainer.explain(pair.image, pair.caption)))
+    pairs, masked = trial.pairs[:most], trial.masked[:most]
+    # Explained once: the pairs that are masked are the first of those that are labelled.
+    known = {id(pair): timed(pair) for pair in pairs[: len(masked)]}
+
+    def look_up(pair: LabelledPair) -> Interactions:
+        return known[id(pair)] if id(pair) in known else timed(pair)
+
+    few = None if most is None else max(1, most // 4)
+    return Report(
+        name=name,
+        plausibility=plausibility(explainer, pairs, explain=look_up, baseline=baseline),
+        recognition=tuple(
+            plausibility(explainer, some[:few], explain=timed, baseline=baseline).recognition
+            for some in trial.collages
+        ),
+        faithfulness=None
+        if baseline
+        else faithfulness(explainer, pairs[: len(masked)], explain=look_up, masked=masked),
+        curves=None if baseline else deletion_curves(explainer, pairs[: len(masked)], explain=look_up),
+        seconds=float(np.median(timed.seconds)),
+    )
+
+
+class _Timed:
+    """Explains, and keeps how long each explanation took."""
+
+    def __init__(self, explain: Callable[[LabelledPair], Interactions]) -> None:
+        self.seconds: list[float] = []
+        self._explain = explain
+
+    def __call__(self, pair: LabelledPair) -> Interactions:
+        start = time.perf_counter()
+        result = self._explain(pair)
+        self.seconds.append(time.perf_counter() - start)
+        return result
+
+
+def as_markdown(reports: Iterable[Report]) -> str:
+    """Return the scores as two tables: plausibility, and faithfulness. Intervals are 95 % bootstrap ones."""
+    reports = list(reports)
+    objects = max(len(one.recognition) for one in reports)
+    lines = [
+        "| explanation | pairs | hit | energy |"
+        + "".join(f" recognition, {n + 1} |" for n in range(objects)),
+        "|---|---|---|---|" + "---|" * objects,
+    ]
+    for one in reports:
+        scores = (one.plausibility.hit, one.plausibility.energy, *one.recognition)
+        cells = [str(len(one.plausibility.recognition)), *map(_cell, scores)]
+        lines.append(f"| {_name(one)} | " + " | ".join(cells) + " |")
+    predicting = [(one, one.faithfulness, one.curves) for one in reports if one.faithfulness and one.curves]
+    heads = [f"{kind} masked" for kind in KINDS]
+    lines += [
+        "",
+        "| explanation | pairs | "
+        + " | ".join(heads)
+        + " | R2, both | insertion - deletion | AID | residual | s |",
+        "|---|---|" + "---|" * (len(heads) + 5),
+    ]
+    for one, faith, curves in predicting:
+        means = [_cell(_pooled(faith.correlation, kind)) for kind in KINDS]
+        residual = one.plausibility.residual
+        cells = [
+            str(len(curves.gap)),
+            *means,
+            f"{_pooled(faith.explained, 'both').mean:.1f}",
+            _cell(curves.gap),
+            _cell(curves.both),
+            "" if np.isnan(residual) else f"{residual:.2%}",
+            f"{one.seconds:.2f}",
+        ]
+        lines.append(f"| {_name(one)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _pooled(scores: dict[tuple[str, float], Score], kind: str) -> Score:
+    """Return the scores of one kind of masks, for all shares together."""
+    some = [score for (of, _), score in scores.items() if of == kind]
+    return Score(
+        np.concatenate([one.values for one in some]), tuple(group for one in some for group in one.groups)
+    )
+
+
+def _name(report: Report) -> str:
+    """Return a name as a cell of a table."""
+    return report.name.replace("|", "\\|")
+
+
+def _cell(score: Score) -> str:
+    low, high = score.interval
+    return f"{score.mean:.2f} ({low:.2f} to {high:.2f})"
+
+
+def as_figure(reports: Sequence[Report]) -> Figure:
+    """Return a figure of plausibility against faithfulness, a point with both intervals for each report.
+
+    Raises
+    ------
+    ExclipError
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ExclipError("a figure needs matplotlib: pip install exclip-widget[plot]") from None
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    shown = [one for one in reports if one.faithfulness]
+    for axis, (title, score_of) in zip(axes, _PANELS, strict=True):
+        for number, one in enumerate(shown):
+            assert one.faithfulness is not None
+            across, up = score_of(one), _pooled(one.faithfulness.correlation, "patches")
+            (left, right), (low, high) = across.interval, up.interval
+            axis.errorbar(
+                across.mean,
+                up.mean,
+                xerr=[[across.mean - left], [right - across.mean]],
+                yerr=[[up.mean - low], [high - up.mean]],
+                linestyle="none",
+                color=f"C{number % 10}",
+                marker="os^Dv"[number // 10],
+                label=one.name,
+                linewidth=0.8,
+                markersize=5,
+            )
+        for one in reports:
+            if not one.faithfulness:
+                axis.axvline(score_of(one).mean, color="0.6", linewidth=0.8, linestyle=":")
+                axis.annotate(
+                    one.name,
+                    (score_of(one).mean, 0),
+                    xycoords=("data", "axes fraction"),
+                    rotation=90,
+                    fontsize=7,
+                    color="0.4",
+                    ha="right",
+                    va="bottom",
+                )
+        axis.set_xlabel(title)
+    axes[0].set_ylabel("predicted and actual similarity,\npatches masked: correlation")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=7, frameon=False)
+    return figure
+
+
+_PANELS: tuple[tuple[str, Callable[[Report], Score]], ...] = (
+    ("hit: strongest patch on what is named", lambda one: one.plausibility.hit),
+    ("energy: positive part on what is named", lambda one: one.plausibility.energy),
+)

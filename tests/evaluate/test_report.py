@@ -1,0 +1,81 @@
+"""The tables and the figure of all scores."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+
+import numpy as np
+import pytest
+from support.widgets import book
+
+from exclip_widget import ExclipError, Explainer
+from exclip_widget.demo.labelled import collages, held_out_pairs
+from exclip_widget.evaluate import baselines, deletion_curves, mask_pair, plausibility
+from exclip_widget.evaluate.report import Report, Trial, as_figure, as_markdown, make_report
+
+
+@pytest.fixture(scope="module")
+def explainer() -> Explainer:
+    return Explainer(book().model, tokenizer=book().tokenizer)
+
+
+@pytest.fixture(scope="module")
+def trial(explainer: Explainer) -> Trial:
+    pairs = held_out_pairs(4)
+    several = [collages(2, objects) for objects in (1, 2)]
+    return Trial(pairs, several, [mask_pair(explainer, pair, samples=8) for pair in pairs[:2]])
+
+
+@pytest.fixture(scope="module")
+def reports(explainer: Explainer, trial: Trial) -> list[Report]:
+    return [
+        make_report("the truth", explainer, trial, baseline=baselines.oracle),
+        make_report("exclip, last", explainer, trial),
+        make_report("slow", explainer, trial, most=1),
+    ]
+
+
+def test_scores_are_those_of_the_functions(explainer: Explainer, trial: Trial, reports: list[Report]) -> None:
+    truth, exclip, slow = reports
+    alone = plausibility(explainer, trial.pairs)
+    np.testing.assert_array_equal(exclip.plausibility.energy.values, alone.energy.values)
+    assert exclip.curves is not None
+    curves = deletion_curves(explainer, trial.pairs[:2])
+    np.testing.assert_array_equal(exclip.curves.gap.values, curves.gap.values)
+    assert truth.faithfulness is truth.curves is None
+    assert len(slow.plausibility.recognition) == 1
+    assert exclip.seconds > 0
+
+
+def test_tables(reports: list[Report]) -> None:
+    first, second = as_markdown(reports).split("\n\n")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in first.splitlines()]
+    assert {len(row) for row in rows} == {6}
+    assert rows[0] == ["explanation", "pairs", "hit", "energy", "recognition, 1", "recognition, 2"]
+    assert rows[2][:3] == ["the truth", "4", "1.00 (1.00 to 1.00)"]
+    assert "the truth" not in second
+    assert len(second.splitlines()) == 4
+
+
+def test_figure(reports: list[Report], tmp_path) -> None:  # type: ignore[no-untyped-def]
+    figure = as_figure(reports)
+    figure.savefig(tmp_path / "scores.svg")
+    assert (tmp_path / "scores.svg").read_text().count("<svg") == 1
+    labels = figure.legends[0].get_texts()
+    assert [label.get_text() for label in labels] == ["exclip, last", "slow"]
+
+
+def test_figure_without_matplotlib(reports: list[Report], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    real = builtins.__import__
+
+    def without(name: str, *args: object) -> object:
+        if name.split(".")[0] == "matplotlib":
+            raise ImportError(name)
+        return real(name, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ExclipError, match=r"pip install exclip-widget\[plot\]"):
+        as_figure(reports)
