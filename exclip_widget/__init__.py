@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .errors import CaptionError, ExclipError, ImageError, ModelError, ParameterError
     from .explainer import Explainer, explain, explain_layers
     from .masking import MaskingTest
-    from .methods import Banzhaf, GradientActivation, IntegratedJacobians, TokenSimilarity
+    from .methods import Banzhaf, FrozenGates, GradientActivation, IntegratedJacobians, TokenSimilarity
     from .models.dual_encoder import DualEncoder
     from .results import Factors, Interactions, interactions_of
     from .widget import ExplainWidget
@@ -27,6 +27,7 @@ __all__ = [
     "ExplainWidget",
     "Explainer",
     "Factors",
+    "FrozenGates",
     "GradientActivation",
     "ImageError",
     "IntegratedJacobians",
@@ -48,7 +49,7 @@ _MODULES = {
     "errors": ("CaptionError", "ExclipError", "ImageError", "ModelError", "ParameterError"),
     "explainer": ("Explainer", "explain", "explain_layers"),
     "masking": ("MaskingTest",),
-    "methods": ("Banzhaf", "GradientActivation", "IntegratedJacobians", "TokenSimilarity"),
+    "methods": ("Banzhaf", "FrozenGates", "GradientActivation", "IntegratedJacobians", "TokenSimilarity"),
     "models.dual_encoder": ("DualEncoder",),
     "results": ("Factors", "Interactions", "interactions_of"),
     "widget": ("ExplainWidget",),

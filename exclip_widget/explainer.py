@@ -90,7 +90,7 @@ class Explainer:
         A Hugging Face processor, which is both.
     method : str or Method
         A method of `exclip_widget.methods` with its options, such as ``Banzhaf(samples=1024)``, or its
-        name for the default options: `"exclip"`, `"similarity"`, `"gradient"` or `"banzhaf"`.
+        name for the default options: `"exclip"`, `"frozen"`, `"similarity"`, `"gradient"` or `"banzhaf"`.
     text_layer, image_layer : int or str, optional
         Layer at whose input a tower is cut: its index, negative from the end, or its name; `"output"` is
         the output of the last one. By default what suits the method: the last block for `"exclip"`, which
@@ -505,7 +505,8 @@ def _layer_of(tower: Tower, given: LayerName | None, default: LayerName) -> Laye
             f"{tower.side}_layer={given!r} is several layers; give one, or call explain_layers"
         )
     if given is None:
-        given = max(default, -len(tower.layers)) if isinstance(default, int) else default
+        count = len(tower.layers)  # of a tower with few layers, the nearest
+        given = min(max(default, -count), count - 1) if isinstance(default, int) else default
     return tower.layer(given)
 
 

@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from support import oracle
+from support import held, oracle
 from support.cuts import (
     CUTS,
     EVERY,
@@ -57,6 +57,27 @@ def test_exclip_is_the_definition(
     assert found.residual == pytest.approx(
         abs(found.total - everything) / abs(found.total), rel=1e-3, abs=1e-4
     )
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(("text", "image", "caption"), CUTS)
+def test_frozen_is_the_pass_run_again_with_its_gates_held(
+    name: str, text: int, image: int | str, caption: str, record_property: Record
+) -> None:
+    this = family(name)
+    text_layer, image_layer = layers(this, text, image)
+    record_property(VERIFIED, f"{name}|frozen|{text_layer}|{image_layer}")
+    expected = held.frozen(*cut(name, text, image, caption), gated_units=name in GATED_UNITS)
+    grid = this.grids[this.image_layers.index(image_layer)]
+    found = explained(name, text_layer, image_layer, caption, method="frozen")
+    assert_agree(found, this, expected, caption, grid)
+    exact = explained(name, text_layer, image_layer, caption, in_float64(this.model), method="frozen")
+    assert_agree(exact, this, expected, caption, grid, tolerance=1e-6)  # results are float32
+    assert found.residual < 1e-5
+
+
+GATED_UNITS = ("open_clip EVA02",)
+"""Families whose activations gate another signal."""
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -150,7 +171,7 @@ def test_banzhaf_is_the_exact_one_within_its_error(name: str, record_property: R
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("method", ["exclip", "similarity", "gradient", "banzhaf"])
+@pytest.mark.parametrize("method", ["exclip", "frozen", "similarity", "gradient", "banzhaf"])
 def test_model_is_left_alone(name: str, method: str, record_property: Record) -> None:
     # Normalised towers have no gradient times activation at their last layer but for float's noise.
     layer = 0 if method == "gradient" else -1

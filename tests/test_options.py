@@ -72,7 +72,10 @@ def test_parameters_are_checked_before_anything_is_computed() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "lime"}, "method='lime' is not one of 'exclip', 'similarity', 'gradient', 'banzhaf'"),
+        (
+            {"method": "lime"},
+            "method='lime' is not one of 'exclip', 'frozen', 'similarity', 'gradient', 'banzhaf'",
+        ),
         ({"method": None}, "method=None"),
         ({"method": "banzhaf", "steps": 10}, "steps=10 is an option of method 'exclip', not of 'banzhaf'"),
         ({"samples": 10}, "samples=10 is an option of method 'banzhaf'"),

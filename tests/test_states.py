@@ -82,7 +82,7 @@ class Case:
         self.wrap = draw.choice(WRAPPERS)
         self.done = [self.name]
         self.options: dict[str, Any] = {
-            "method": draw.choice(("exclip",) * 4 + ("similarity", "gradient", "banzhaf"))
+            "method": draw.choice(("exclip",) * 4 + ("frozen",) * 3 + ("similarity", "gradient", "banzhaf"))
         }
         if self.options["method"] == "exclip":
             self.options["tolerance"] = 0.1
@@ -125,7 +125,7 @@ class Case:
             return f"similarity {found.similarity:.5f}, the model's own {own:.5f}"
         missing = abs(found.total) * found.residual
         # A total near zero is what large terms leave over: its relative residual says little.
-        if found.method == "exclip" and not (found.residual <= 0.1 or missing <= 0.01):
+        if found.method in ("exclip", "frozen") and not (found.residual <= 0.1 or missing <= 0.01):
             return f"residual {found.residual:.3g} with {found.steps} nodes, total {found.total:.3g}"
         return None
 

@@ -6,12 +6,14 @@ from typing import Any
 from ..errors import ParameterError
 from .banzhaf import Banzhaf
 from .base import Method
+from .frozen import FrozenGates
 from .gradient import GradientActivation
 from .integrated_jacobians import IntegratedJacobians
 from .similarity import TokenSimilarity
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (IntegratedJacobians, TokenSimilarity, GradientActivation, Banzhaf)
+    method.name: method
+    for method in (IntegratedJacobians, FrozenGates, TokenSimilarity, GradientActivation, Banzhaf)
 }
 """Every method by its name, the string that is its shorthand."""
 
@@ -66,6 +68,7 @@ def _require_own(name: str, options: dict[str, Any]) -> None:
 __all__ = [
     "METHODS",
     "Banzhaf",
+    "FrozenGates",
     "GradientActivation",
     "IntegratedJacobians",
     "Method",

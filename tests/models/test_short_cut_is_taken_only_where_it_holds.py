@@ -249,7 +249,7 @@ def test_padding_that_is_not_read_has_no_row(change: Callable[[Any], None]) -> N
     model = build("plain")
     tokens = explain(model, IMAGE, CAPTION, **inputs_of(model)).tokens
     change(model)
-    for method in ("exclip", "similarity", "gradient", "banzhaf"):
+    for method in ("exclip", "frozen", "similarity", "gradient", "banzhaf"):
         assert explain(model, IMAGE, CAPTION, method=method, **inputs_of(model)).tokens == tokens
 
 

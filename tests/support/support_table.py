@@ -15,7 +15,7 @@ import pytest
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 BEGIN, END = "<!-- generated: pytest --write-support -->\n", "<!-- end -->\n"
 VERIFIED, RUN, FAMILY = "verified", "run", "family"
-METHODS = ("exclip", "similarity", "gradient", "banzhaf")
+METHODS = ("exclip", "frozen", "similarity", "gradient", "banzhaf")
 
 Claim = tuple[str, str, str, str]
 """Family, method, text layer, image layer."""

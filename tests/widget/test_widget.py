@@ -65,7 +65,7 @@ def test_result_is_that_of_explain() -> None:
     }
 
 
-@pytest.mark.parametrize("method", ["exclip", "similarity", "gradient", "banzhaf"])
+@pytest.mark.parametrize("method", ["exclip", "frozen", "similarity", "gradient", "banzhaf"])
 def test_foil_is_explained_as_if_it_were_alone(method: str) -> None:
     options = {"samples": 8} if method == "banzhaf" else {}
     widget = make(caption=[PAGES[0].caption, FOIL], method=method, **options)
@@ -82,7 +82,7 @@ def test_foil_is_explained_as_if_it_were_alone(method: str) -> None:
     assert widget._alignment == [[row, row] for row in range(10)]
     assert [token["text"] for token in widget._foil_tokens][-3:-1] == ["purple", "fish"]
     assert widget._summary["foil_similarity"] == widget.foil_interactions.similarity
-    if method == "exclip":
+    if method in ("exclip", "frozen"):
         assert widget._summary["foil_total"] == widget.foil_interactions.total
     else:
         assert [widget._summary[name] for name in ("total", "residual", "foil_total")] == [None] * 3

@@ -1,0 +1,365 @@
+"""Gates of a recorded pass, held at what they are: what is left is affine in the tokens of every layer.
+
+A *gate* is what a network multiplies its signal by, or divides it by: attention weights, the denominators of
+normalisation, the share of its input that an activation lets through, squeeze-and-excite and GLU gates. Held
+fixed, each operation on the way is affine, and so is the pass:
+
+    f(x') = f(x) + sum_s J_s (x'_s - x_s)        exactly, for the network with its gates held at x
+
+Autograd has recorded the pass as a graph. Its nodes are sorted into those that are linear, products of which
+one factor is a gate, and functions whose gate is known. Hooks on the nodes replace the derivatives of the
+latter. A node of any other kind is refused by its name: it would be wrong to guess.
+
+Close kin: X-gradient (Hesse, Schaub-Meyer and Roth, NeurIPS 2021), conservative propagation through
+transformers (Ali et al., ICML 2022), BiLRP for transformers (Vasileiou and Eberle, NAACL 2024).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..errors import ModelError
+
+Node: TypeAlias = Any
+"""A node of autograd's graph; torch has no public type for those of its own functions."""
+
+Held: TypeAlias = Callable[[Tensor], Tensor]
+"""From the gradient of an operation's output to that of its input, with its gate held."""
+
+Gate: TypeAlias = Callable[[Node], Held]
+"""From the node of an operation to its derivative. It must not hold on to the node, which will hold it."""
+
+LINEAR = frozenset(
+    """
+    Add Sub Rsub Neg Sum Mean Nansum Cumsum View UnsafeView ReshapeAlias Permute Transpose T MT Squeeze
+    Unsqueeze Expand Repeat Cat Stack Slice Select Split SplitWithSizes Unbind Chunk Narrow Index IndexSelect
+    Gather Take Clone Copy ToCopy Contiguous Alias AsStrided Unfold Flip Roll Where MaskedFill MaskedSelect
+    Tril Triu Diagonal ConstantPadNd ReflectionPad1D ReflectionPad2D ReplicationPad2D Convolution
+    ConvolutionOverrideable MkldnnConvolution SlowConv2D ThnnConv2D AvgPool2D AvgPool3D AdaptiveAvgPool2D
+    AdaptiveAvgPool1D MkldnnAdaptiveAvgPool2D UpsampleNearest2D UpsampleBilinear2D UpsampleBicubic2D
+    UpsampleBilinear2DAa UpsampleBicubic2DAa PixelShuffle PixelUnshuffle Lerp Trace SumToSize Movedim
+    UnsafeSplit IndexPut IndexAdd Scatter ScatterAdd SelectScatter SliceScatter CopySlices Im2Col Col2Im
+    Relu LeakyRelu Prelu PreluKernel Threshold Hardtanh Clamp ClampMin ClampMax Abs Max Min Maximum Minimum
+    Amax Amin MaxPool2DWithIndices AdaptiveMaxPool2D Sort Topk Values Dropout NativeDropout Detach Logsumexp
+    """.split()
+)
+"""Linear in their input, or with their gates held just as autograd differentiates them: relu is its own gate,
+and the weights of a log-sum-exp are its derivative."""
+
+CONSTANT = frozenset(
+    """
+    Softmax SafeSoftmax LogSoftmax Sigmoid LogSigmoid Hardsigmoid Erf Exp Expm1 Log Log1P Pow Sqrt Rsqrt
+    Reciprocal Norm LinalgVectorNorm Var VarMean Std StdMean Cos Sin
+    """.split()
+)
+"""Gates themselves, if a signal is multiplied or divided by them. A signal through them is refused."""
+
+SWITCHES = frozenset("Softmax SafeSoftmax Sigmoid Hardsigmoid".split())
+"""Those of them that are gates whatever they multiply, be it a constant."""
+
+PRODUCTS = frozenset("Mul Div Mm Bmm Addmm Addbmm Baddbmm Mv Addmv Dot Matmul Linear Addcmul Addcdiv".split())
+"""Linear in each factor. If several depend on the tokens, one must be a gate."""
+
+
+def _layer_norm(node: Node) -> Held:
+    """(x - mean) * scale with the scale held; the mean is linear."""
+    scale = _scaled(node._saved_weight, node._saved_result2)
+    axes = tuple(range(-len(node._saved_normalized_shape), 0))
+
+    def held(grad: Tensor) -> Tensor:
+        moved = scale(grad)
+        return moved - moved.mean(axes, keepdim=True)
+
+    return held
+
+
+def _rms_norm(node: Node) -> Held:
+    return _scaled(node._saved_weight, node._saved_result1)
+
+
+def _scaled(weight: Tensor | None, scale: Tensor) -> Held:
+    scale = scale.detach()
+    weight = None if weight is None else weight.detach()
+    return lambda grad: (grad if weight is None else grad * weight.to(grad)) * scale
+
+
+def _group_norm(node: Node) -> Held:
+    groups, weight, scale = node._saved_group, node._saved_weight, node._saved_result2.detach()
+    weight = None if weight is None else weight.detach()
+
+    def held(grad: Tensor) -> Tensor:
+        moved = grad if weight is None else grad * weight.reshape(-1, *[1] * (grad.ndim - 2))
+        by_group = moved.reshape(len(grad), groups, -1) * scale.reshape(len(grad), groups, 1)
+        found: Tensor = (by_group - by_group.mean(-1, keepdim=True)).reshape(grad.shape)
+        return found
+
+    return held
+
+
+def _by_share(share: Callable[[Tensor], Tensor]) -> Gate:
+    """Return the gate of a function x g(x): the share g(x) of its input that it lets through, held."""
+
+    def gate(node: Node) -> Held:
+        x = node._saved_self.detach()
+        return lambda grad: grad * share(x)
+
+    return gate
+
+
+def _gelu(node: Node) -> Held:
+    x = node._saved_self.detach()
+    if node._saved_approximate == "tanh":
+        slope = math.sqrt(2 / math.pi)
+        return lambda grad: grad * (1 + torch.tanh(slope * (x + 0.044715 * x**3))) / 2
+    return lambda grad: grad * (1 + torch.erf(x / math.sqrt(2))) / 2
+
+
+def _elu(node: Node) -> Held:
+    x, scale = node._saved_self.detach(), node._saved_scale
+    y = torch.ops.aten.elu(x, node._saved_alpha, scale, node._saved_input_scale)
+    return lambda grad: grad * _ratio(y, x, scale)
+
+
+def _ratio(y: Tensor, x: Tensor, at_zero: float) -> Tensor:
+    """Return y / x, the gate of a function that is zero at zero and whose slope there is `at_zero`."""
+    return torch.where(x == 0, at_zero, y / torch.where(x == 0, 1, x))
+
+
+ACTIVATIONS: dict[str, Gate] = {
+    "Gelu": _gelu,
+    "Silu": _by_share(torch.sigmoid),
+    "Hardswish": _by_share(F.hardsigmoid),
+    "Mish": _by_share(lambda x: torch.tanh(F.softplus(x))),
+    "Elu": _elu,
+}
+"""Functions x g(x): the input goes on, the gate g is held."""
+
+NORMS: dict[str, Gate] = {
+    "NativeLayerNorm": _layer_norm,
+    "FusedRmsNorm": _rms_norm,
+    "NativeGroupNorm": _group_norm,
+}
+"""Normalisations: what they divide by is held."""
+
+
+class InputsOfTanh(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Keeps what went into each tanh of a pass, which autograd does not: its gate is tanh(x) / x."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        before = None
+        if func in (torch.ops.aten.tanh.default, torch.ops.aten.tanh_.default):
+            before = args[0].detach().clone()
+        result = func(*args, **(kwargs or {}))
+        if before is not None:
+            # The result is kept as well, so that no other tensor takes its place in memory.
+            self._kept[result.data_ptr()] = before, result.detach()
+        return result
+
+    def gate(self, node: Node) -> Held:
+        """Return the derivative of a tanh with its gate held."""
+        result = node._saved_result.detach()
+        if result.data_ptr() not in self._kept:
+            raise ModelError(_UNKNOWN.format(f"{node.name()}, of which the input is not known,"))
+        x = self._kept[result.data_ptr()][0]
+        return lambda grad: grad * _ratio(result, x, 1)
+
+
+def hold_gates(embedded: Tensor, inputs: Sequence[Tensor], tanhs: InputsOfTanh) -> None:
+    """Hold the gates of a recorded pass: later derivatives of `embedded` are those of the affine map.
+
+    Parameters
+    ----------
+    embedded : Tensor
+        What the pass gave, with its graph.
+    inputs : sequence of Tensor
+        Tokens of the layers, all on the way to `embedded`; the first one is where the graph starts.
+    tanhs : InputsOfTanh
+        Was active during the pass.
+
+    Raises
+    ------
+    ModelError
+        If the gate of some operation is not known. The message names it.
+    """
+    graph = _Graph(inputs, tanhs)
+    graph.hold(embedded.grad_fn)
+
+
+@dataclass
+class _Graph:
+    """The part of a graph that lies between the tokens and the embedding."""
+
+    inputs: Sequence[Tensor]
+    tanhs: InputsOfTanh
+    _depends: dict[Node, bool] = field(default_factory=dict)
+    _is_gate: dict[Node, bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._leaves = {id(one) for one in self.inputs if one.grad_fn is None}
+
+    def hold(self, end: Node) -> None:
+        """Visit every node that the signal passes, from the embedding to the tokens."""
+        self._find_dependent(end)
+        seen, left = {end}, [end]
+        while left:
+            node = left.pop()
+            for following in self._hold(node):
+                if following not in seen:
+                    seen.add(following)
+                    left.append(following)
+
+    def _hold(self, node: Node) -> list[Node]:
+        """Hold the gate of a node, if it has one, and return the nodes that the signal came from."""
+        name = kind_of(node)
+        factors = [
+            (place, one) for place, (one, _) in enumerate(node.next_functions) if self._has_signal(one)
+        ]
+        following = [one for _, one in factors]
+        if name in LINEAR or not factors:
+            return following
+        if name in PRODUCTS:
+            return self._hold_product(node, name, factors)
+        gate = ACTIVATIONS.get(name) or NORMS.get(name)
+        if name == "Tanh":
+            gate = self.tanhs.gate
+        if name in ("NativeBatchNorm", "CudnnBatchNorm", "MkldnnBatchNorm", "BatchNormWithUpdate"):
+            if not node._saved_training:
+                return following  # statistics of its own: affine
+        elif gate is not None:
+            node.register_hook(_first_replaced(gate(node)))
+            return following[:1]
+        raise ModelError(_UNKNOWN.format(node.name()))
+
+    def _hold_product(self, node: Node, name: str, factors: list[tuple[int, Node]]) -> list[Node]:
+        signals = [(place, one) for place, one in factors if not self._holds_fixed(one)]
+        if name in ("Addmm", "Addbmm", "Baddbmm", "Addmv", "Addcmul", "Addcdiv"):
+            # What is added goes on whatever becomes of the product.
+            added = [one for one in factors if one[0] == 0]
+            of_product = [one for one in signals if one[0] != 0]
+        else:
+            added, of_product = [], signals
+        if name == "Div" and len(of_product) > 1:
+            of_product = [one for one in of_product if one[0] == 0]  # a denominator is a gate
+        if name == "Div" and of_product and of_product[0][0] != 0:
+            raise ModelError(_UNKNOWN.format(f"{node.name()} of a constant"))
+        if len(of_product) > 1:
+            # Such as silu(a) * b: the activation is the gate of a gated linear unit.
+            plain = [one for one in of_product if not self._ends_in_activation(one[1])]
+            if len(plain) != 1:
+                raise ModelError(_UNKNOWN.format(f"{node.name()} of two signals"))
+            of_product = plain
+        going_on = added + of_product
+        if not going_on and not self._kinds_of_gates(node) <= SWITCHES:
+            raise ModelError(_UNKNOWN.format(f"{node.name()} of a constant"))
+        stopped = [place for place, _ in factors if place not in {kept for kept, _ in going_on}]
+        if stopped:
+            node.register_hook(_stopped_at(stopped))
+        return [one for _, one in going_on]
+
+    def _has_signal(self, node: Node) -> bool:
+        return node is not None and self._depends.get(node, False)
+
+    def _holds_fixed(self, node: Node) -> bool:
+        """Return whether all that comes out of a node comes through gates."""
+        stack = [node]
+        while stack:
+            top = stack[-1]
+            if top in self._is_gate:
+                stack.pop()
+                continue
+            name = kind_of(top)
+            below = [one for one, _ in top.next_functions if self._has_signal(one)]
+            if name in CONSTANT:
+                self._is_gate[top] = True
+            elif self._is_start(top) or (name not in LINEAR and name not in PRODUCTS):
+                self._is_gate[top] = False
+            elif name == "Div" and len(below) == 1 and below[0] is top.next_functions[1][0]:
+                self._is_gate[top] = True  # a constant divided by something
+            elif waiting := [one for one in below if one not in self._is_gate]:
+                stack += waiting
+                continue
+            else:
+                self._is_gate[top] = bool(below) and all(self._is_gate[one] for one in below)
+            stack.pop()
+        return self._is_gate[node]
+
+    def _kinds_of_gates(self, node: Node) -> set[str]:
+        """Return which gates are the last on all ways to a node."""
+        kinds, seen, left = set(), {node}, [node]
+        while left:
+            node = left.pop()
+            if kind_of(node) in CONSTANT:
+                kinds.add(kind_of(node))
+                continue
+            for one, _ in node.next_functions:
+                if self._has_signal(one) and one not in seen:
+                    seen.add(one)
+                    left.append(one)
+        return kinds
+
+    def _ends_in_activation(self, node: Node) -> bool:
+        """Return whether an activation is the last that happened to a factor, shapes aside."""
+        while kind_of(node) in ("View", "Permute", "Transpose", "ToCopy", "Clone", "UnsafeView", "Alias"):
+            node = node.next_functions[0][0]
+        return kind_of(node) in ACTIVATIONS or kind_of(node) == "Tanh"
+
+    def _is_start(self, node: Node) -> bool:
+        variable = getattr(node, "variable", None)
+        return variable is not None and id(variable) in self._leaves
+
+    def _find_dependent(self, end: Node) -> None:
+        """Find out which nodes depend on the tokens, without recursion: graphs are deep."""
+        stack = [end]
+        while stack:
+            node = stack[-1]
+            below = [one for one, _ in node.next_functions if one is not None]
+            waiting = [one for one in below if one not in self._depends]
+            if waiting and node not in self._depends:
+                self._depends[node] = False  # until all below are known
+                stack += waiting
+                continue
+            stack.pop()
+            self._depends[node] = self._is_start(node) or any(self._depends.get(one) for one in below)
+
+
+def kind_of(node: Node) -> str:
+    """Return the operation of a node: `Gelu` of `GeluBackward0`."""
+    name: str = node.name()
+    head, found, _ = name.partition("Backward")
+    return head.rpartition("::")[2] if found else name.rpartition("::")[2]
+
+
+def _first_replaced(held: Held) -> Callable[..., tuple[Tensor | None, ...]]:
+    def hook(inputs: Sequence[Tensor | None], outputs: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+        return (None if outputs[0] is None else held(outputs[0]), *inputs[1:])
+
+    return hook
+
+
+def _stopped_at(places: Sequence[int]) -> Callable[..., tuple[Tensor | None, ...]]:
+    def hook(inputs: Sequence[Tensor | None], outputs: object) -> tuple[Tensor | None, ...]:
+        del outputs
+        return tuple(None if place in places else grad for place, grad in enumerate(inputs))
+
+    return hook
+
+
+_UNKNOWN = (
+    "the gate of {} is not known, so it cannot be held; method 'exclip' does without, "
+    "and so do 'similarity' and 'banzhaf'"
+)

@@ -1,0 +1,194 @@
+"""Gates: what is held, in networks as anybody may write them, and what is refused by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from support.held import Held
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from exclip_widget import ModelError
+from exclip_widget.paths.gates import InputsOfTanh, hold_gates
+
+WIDTH, TOKENS = 6, 5
+torch.manual_seed(0)
+MIX = torch.randn(WIDTH, WIDTH, dtype=torch.float64)
+GROW = torch.randn(WIDTH, 2 * WIDTH, dtype=torch.float64)
+X = torch.randn(1, TOKENS, WIDTH, dtype=torch.float64)
+
+
+def attention(x: Tensor) -> Tensor:
+    weights = (x @ MIX @ x.mT).softmax(-1)
+    return (weights * 0.5 + 0.1) @ (x @ MIX)
+
+
+def rms_by_hand(x: Tensor) -> Tensor:
+    return x * (x.pow(2).mean(-1, keepdim=True) + 1e-5).rsqrt() @ MIX
+
+
+def norm_by_hand(x: Tensor) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    return centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
+
+
+def glu(x: Tensor) -> Tensor:
+    value, gate = (x @ GROW).chunk(2, -1)
+    return value * gate.sigmoid()
+
+
+def squeeze_and_excite(x: Tensor) -> Tensor:
+    return x * F.hardsigmoid(x.mean(1, keepdim=True) @ MIX)
+
+
+def gelu_by_hand(x: Tensor) -> Tensor:
+    y = x @ MIX
+    return y * 0.5 * (1 + torch.erf(y / 2**0.5))
+
+
+def in_place(x: Tensor) -> Tensor:
+    y = x @ MIX
+    y = y.mul_(2).tanh_().clone()
+    y[:, 0] = 3.0
+    return y.add_(x)
+
+
+def recurrent(x: Tensor) -> Tensor:
+    torch.manual_seed(1)
+    return nn.GRU(WIDTH, WIDTH, batch_first=True).double()(x)[0]
+
+
+def pooled(x: Tensor) -> Tensor:
+    return torch.cat([x.amax(1), x.logsumexp(1), F.normalize(x.mean(1), dim=-1)])[None]
+
+
+NETWORKS: dict[str, Callable[[Tensor], Tensor]] = {
+    "attention": attention,
+    "fused attention": lambda x: F.scaled_dot_product_attention(x, x @ MIX, x),
+    "layer norm": lambda x: F.layer_norm(x, (WIDTH,), MIX[0], MIX[1]),
+    "layer norm without weights": lambda x: F.layer_norm(x, (TOKENS, WIDTH)),
+    "layer norm by hand": norm_by_hand,
+    "rms norm": lambda x: F.rms_norm(x, (WIDTH,), MIX[0]),
+    "rms norm by hand": rms_by_hand,
+    "glu": glu,
+    "squeeze and excite": squeeze_and_excite,
+    "gelu": lambda x: F.gelu(x @ MIX),
+    "gelu by tanh": lambda x: F.gelu(x @ MIX, approximate="tanh"),
+    "gelu by hand": gelu_by_hand,
+    "quick gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "silu": lambda x: F.silu(x @ MIX),
+    "mish": lambda x: F.mish(x),
+    "hardswish": lambda x: F.hardswish(x),
+    "elu": lambda x: F.elu(x, 0.7),
+    "tanh": lambda x: (x @ MIX).tanh(),
+    "in place": in_place,
+    "recurrent": recurrent,
+    "pooled": pooled,
+    "a constant times a gate": lambda x: x + 3 * x.mean((1, 2), keepdim=True).sigmoid(),
+}
+
+
+def held_jacobian(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """What each entry of the input changes, by the pass run again with its gates held."""
+    held = Held()
+
+    def run(given: Tensor) -> Tensor:
+        with held.running():
+            out = network(given.clone().requires_grad_()).sum(-2).flatten()
+        return out.detach()
+
+    first = run(x)
+    steps = torch.eye(x.numel(), dtype=torch.float64).reshape(-1, *x.shape)
+    return torch.stack([run(x + step) - first for step in steps], 1)
+
+
+def jacobian(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    given = x.clone().requires_grad_()
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), InputsOfTanh() as tanhs:
+        out = network(given).sum(-2).flatten()
+    hold_gates(out, [given], tanhs)
+    rows = [torch.autograd.grad(one, given, retain_graph=True)[0].flatten() for one in out]
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_held_is_run_again(name: str) -> None:
+    expected = held_jacobian(NETWORKS[name], X)
+    assert expected.abs().max() > 1e-3
+    torch.testing.assert_close(jacobian(NETWORKS[name], X), expected, atol=1e-9, rtol=1e-9)
+
+
+def test_a_network_of_them_all() -> None:
+    def network(x: Tensor) -> Tensor:
+        for name in ("layer norm", "attention", "gelu", "rms norm by hand", "glu", "in place", "silu"):
+            x = x + NETWORKS[name](x)
+        return x
+
+    torch.testing.assert_close(jacobian(network, X), held_jacobian(network, X), atol=1e-8, rtol=1e-8)
+
+
+def test_group_norm_and_batch_norm() -> None:
+    """By their definitions: the held scale, and the statistics that a network has learnt."""
+    x = torch.randn(1, 6, 3, 2, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(6, dtype=torch.float64)
+    out = F.group_norm(x, 2, weight)
+    hold_gates(out, [x], InputsOfTanh())
+    cotangent = torch.randn_like(out)
+    found = torch.autograd.grad(out, x, cotangent)[0]
+    groups = x.detach().reshape(2, -1)
+    scale = (groups.var(1, unbiased=False, keepdim=True) + 1e-5).rsqrt()
+    moved = (cotangent * weight[:, None, None]).reshape(2, -1) * scale
+    torch.testing.assert_close(found, (moved - moved.mean(1, keepdim=True)).reshape(x.shape))
+    norm = nn.BatchNorm2d(6).double().eval()
+    norm.running_var += 3
+    out = norm(x)
+    plain = torch.autograd.grad(out, x, cotangent, retain_graph=True)[0]
+    hold_gates(out, [x], InputsOfTanh())
+    torch.testing.assert_close(torch.autograd.grad(out, x, cotangent)[0], plain)
+
+
+class Twice(torch.autograd.Function):
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        return 2 * x
+
+    @staticmethod
+    def backward(_: Any, grad: Tensor) -> Tensor:
+        return 2 * grad
+
+
+@pytest.mark.parametrize(
+    ("network", "named"),
+    [
+        (lambda x: x * x, "MulBackward0 of two signals"),
+        (lambda x: x @ MIX @ x.mT, "BmmBackward0 of two signals"),
+        (lambda x: x.sigmoid(), "SigmoidBackward0"),
+        (lambda x: x.softmax(-1), "SoftmaxBackward0"),
+        (lambda x: x.pow(3), "PowBackward0"),
+        (lambda x: x + F.softplus(x), "SoftplusBackward0"),
+        (lambda x: x + x.exp(), "ExpBackward0"),
+        (lambda x: 1 / x, "MulBackward0 of a constant"),
+        (lambda x: MIX[0] / x, "DivBackward0 of a constant"),
+        (lambda x: 2 * x.exp(), "MulBackward0 of a constant"),
+        (lambda x: Twice.apply(x), "TwiceBackward"),
+        (lambda x: F.batch_norm(x, None, None, training=True), "NativeBatchNormBackward0"),
+    ],
+)
+def test_what_is_not_known_is_refused_by_name(network: Callable[[Tensor], Tensor], named: str) -> None:
+    x = X.clone().requires_grad_()
+    with InputsOfTanh() as tanhs:
+        out = network(x)
+    with pytest.raises(ModelError, match=f"the gate of .*{re.escape(named)}.* is not known"):
+        hold_gates(out, [x], tanhs)
+
+
+def test_nothing_is_left_on_another_graph() -> None:
+    """Hooks belong to the pass that was held."""
+    x = X.clone().requires_grad_()
+    plain = torch.autograd.grad(F.gelu(x).sum(), x)[0]
+    hold_gates(F.gelu(x), [x], InputsOfTanh())
+    torch.testing.assert_close(torch.autograd.grad(F.gelu(x).sum(), x)[0], plain)

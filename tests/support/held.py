@@ -1,0 +1,139 @@
+"""The pass of an encoder with its gates held, by running it again: the definition of method "frozen".
+
+One pass writes down what every gate is, below autograd, operation by operation. Later passes of other inputs
+read from that list instead of computing gates anew. Such a pass is affine, so a token's part is what is lost
+when it alone is replaced by the reference's. No derivative is taken, and nothing is shared with the engine,
+which sorts autograd's graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from support.oracle import Cut, CutTruth
+
+aten = torch.ops.aten
+
+GATES = {
+    aten._softmax,
+    aten._safe_softmax,
+    aten.sigmoid,
+    aten.hardsigmoid,
+    aten.erf,
+    aten.rsqrt,
+    aten.sqrt,
+    aten.linalg_vector_norm,
+}
+"""Held as they are, whatever goes in."""
+ACTIVATIONS = {aten.gelu, aten.silu, aten.tanh, aten.hardswish, aten.mish, aten.elu, aten.relu}
+"""y = x g, with g = y / x held."""
+
+
+class Held(TorchDispatchMode):
+    """Writes down gates in the first pass, and reads them in all others.
+
+    `gated_units` says that an activation is multiplied by another signal, and is the gate of that.
+    """
+
+    def __init__(self, *, gated_units: bool = False) -> None:
+        super().__init__()
+        self.gated_units = gated_units
+        self.gates: list[Any] = []
+        self.written = False
+        self.place = 0
+
+    def gate(self, compute: Callable[[], Any]) -> Any:
+        if self.written:
+            self.place += 1
+            return self.gates[self.place - 1]
+        self.gates.append(compute())
+        return self.gates[-1]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = func.overloadpacket
+        in_place = name.__name__.endswith("_") and not name.__name__.startswith("__")
+        plain = getattr(aten, name.__name__.rstrip("_")) if in_place else name
+        if plain in GATES or (plain is aten.silu and self.gated_units):
+            result = self.gate(lambda: func(*args, **kwargs).clone())
+            return args[0].copy_(result) if in_place else result.clone()
+        if plain in ACTIVATIONS:
+            before = args[0].clone()
+            share = self.gate(lambda: torch.nan_to_num(func(args[0].clone(), *args[1:], **kwargs) / before))
+            return args[0].copy_(before * share) if in_place else before * share
+        if name is aten.native_layer_norm:
+            x, shape, weight, bias, eps = args
+            axes = tuple(range(-len(shape), 0))
+            centred = x - x.mean(axes, keepdim=True)
+            scale = self.gate(lambda: (centred.pow(2).mean(axes, keepdim=True) + eps).rsqrt())
+            y = centred * scale
+            y = y if weight is None else y * weight
+            return (y if bias is None else y + bias), x.mean(axes, keepdim=True), scale
+        if name is aten.max_pool2d_with_indices:
+            _, places = self.gate(lambda: func(*args, **kwargs))
+            x = args[0].flatten(2).gather(2, places.flatten(2))
+            return x.reshape(places.shape), places
+        if name is aten.amax:
+            x, axis = args[0], args[1]
+            largest = self.gate(lambda: (x == func(x, axis, True)).double())
+            return (x * largest).sum(axis, *args[2:]) / largest.sum(axis, *args[2:])
+        if name is aten.logsumexp:
+            x, axis = args[0], args[1]
+            weights = self.gate(lambda: (x - func(x, axis, True)).exp())
+            rest = self.gate(lambda: func(*args, **kwargs) - (weights * x).sum(axis, *args[2:]))
+            return (weights * x).sum(axis, *args[2:]) + rest
+        return func(*args, **kwargs)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run one pass."""
+        self.place = 0
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), self:
+            yield
+        if self.written:
+            assert self.place == len(self.gates)
+        self.written = True
+
+
+class HeldCut:
+    """An encoder cut at a module, with its gates held at its input."""
+
+    def __init__(self, cut: Cut, *, gated_units: bool = False) -> None:
+        self.cut = cut
+        self._held = Held(gated_units=gated_units)
+        self.embedding = self.run(cut.x)
+
+    def run(self, hidden: Tensor) -> Tensor:
+        """The embedding of other tokens, by the gates of the input."""
+        with self._held.running():
+            # Without a gradient, modules would take a fused road of their own.
+            embedding = self.cut.run(hidden.detach().clone().requires_grad_())
+        return embedding.detach()
+
+    def parts(self) -> Tensor:
+        """(sites, embedding): what is lost when a site alone is replaced by the reference's."""
+        sites = len(self.cut.by_site(self.cut.x))
+        alone = ~torch.eye(sites, dtype=torch.bool)
+        return torch.stack([self.embedding - self.run(self.cut.masked(present)) for present in alone])
+
+
+def frozen(text: Cut, image: Cut, *, gated_units: bool = False) -> CutTruth:
+    """Interactions of both sides' parts; their sums and one constant each are the embeddings."""
+    sides = [HeldCut(side, gated_units=gated_units) for side in (text, image)]
+    parts = [side.parts() for side in sides]
+    f, g = (side.embedding for side in sides)
+    norms = f.norm() * g.norm()
+    for side, part in zip(sides, parts, strict=True):
+        # Affine: what all sites lose one by one is what they lose together.
+        together = side.embedding - side.run(side.cut.r)
+        np.testing.assert_allclose(part.sum(0), together, atol=1e-9 * float(side.embedding.norm()))
+    values = (parts[0] @ parts[1].T / norms).numpy()
+    return CutTruth(values, float(f @ g / norms), float(values.sum()))
