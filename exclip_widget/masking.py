@@ -70,15 +70,17 @@ def check_selection(
 def predicted_change(interactions: Interactions, tokens: Sequence[int], region: Sequence[int]) -> float:
     """Return the change of the similarity by masking a selection, as the interactions predict it.
 
-    Masking tokens removes all their interactions with any part of the image, and the other way round. If
-    both are selected, their second difference is the sum of their interactions with each other.
+    Masking tokens removes all their interactions with any part of the image and what they add by themselves,
+    and the other way round. If both are selected, their second difference is the sum of their interactions
+    with each other.
     """
     values = interactions.values.reshape(len(interactions.rows), -1).astype(np.float64)
+    of_tokens, of_patches = _own_terms(interactions)
     if not region:
         others = interactions.cls[list(tokens)].astype(np.float64)
-        return -float(values[list(tokens)].sum() + others.sum())
+        return -float(values[list(tokens)].sum() + others.sum() + of_tokens[list(tokens)].sum())
     if not tokens:
-        return -float(values[:, list(region)].sum())
+        return -float(values[:, list(region)].sum() + of_patches[list(region)].sum())
     return float(values[np.ix_(tokens, region)].sum())
 
 
@@ -98,10 +100,22 @@ def predicted_similarities(
     """
     some, others = tokens.astype(np.float64), patches.reshape(len(patches), -1).astype(np.float64)
     values = interactions.values.reshape(len(interactions.rows), -1).astype(np.float64)
-    whole = interactions.values.sum(dtype=np.float64) + interactions.cls.sum(dtype=np.float64)
-    left = ((some @ values) * others).sum(1) + some @ interactions.cls.astype(np.float64)
+    of_tokens, of_patches = _own_terms(interactions)
+    by_token = interactions.cls.astype(np.float64) + of_tokens
+    left = ((some @ values) * others).sum(1) + some @ by_token + others @ of_patches
+    whole = values.sum() + by_token.sum() + of_patches.sum()
     predicted: np.ndarray = interactions.similarity + left - whole
     return predicted
+
+
+def _own_terms(
+    interactions: Interactions,
+) -> tuple[Float[np.ndarray, " tokens"], Float[np.ndarray, " patches"]]:
+    """Return what tokens and patches add by themselves; zeros if the method does not know."""
+    tokens, patches = interactions.token_terms, interactions.patch_terms
+    if tokens is None or patches is None:
+        return np.zeros(len(interactions.rows)), np.zeros(len(interactions.grid))
+    return tokens.astype(np.float64), patches.ravel().astype(np.float64)
 
 
 def masked_embeddings(

@@ -28,7 +28,7 @@ from support.snapshots import unchanged
 from support.support_table import FAMILY, RUN, VERIFIED, family_row
 from support.zoo.families import family
 
-from exclip_widget import ExclipError
+from exclip_widget import ExclipError, Interactions
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -74,6 +74,40 @@ def test_frozen_is_the_pass_run_again_with_its_gates_held(
     exact = explained(name, text_layer, image_layer, caption, in_float64(this.model), method="frozen")
     assert_agree(exact, this, expected, caption, grid, tolerance=1e-6)  # results are float32
     assert found.residual < 1e-5
+    # What each side adds by itself: of the whole side at once, and of all of it with what pairs add.
+    text_terms = np.array([expected.text_terms[row].sum() for row in rows_of(this, caption)])
+    largest = max(np.abs(text_terms).max(), np.abs(expected.image_terms).max(), 1e-3)
+    np.testing.assert_allclose(exact.token_terms, text_terms, atol=1e-6 * largest)
+    own = exact.patch_terms.sum(dtype=float) + exact.cls_term
+    assert own == pytest.approx(expected.image_terms.sum(), abs=1e-5 * largest * len(expected.image_terms))
+    assert exact.reference_term == pytest.approx(expected.reference_term, abs=1e-5 * largest)
+    patches = expected.image_terms[this.extra_before :][: grid[0] * grid[1]].reshape(grid)
+    np.testing.assert_allclose(exact.patch_terms, patches, atol=1e-6 * largest)
+    assert sum_of_all(found) == pytest.approx(found.similarity, abs=1e-4)
+
+
+def sum_of_all(found: Interactions) -> float:
+    """Return what interactions, own terms and the constant add up to."""
+    parts = (found.values, found.cls, found.token_terms, found.patch_terms)
+    of_pairs_and_sides = sum(float(part.sum(dtype=float)) for part in parts)
+    return of_pairs_and_sides + found.cls_term + found.reference_term
+
+
+@pytest.mark.parametrize("name", ["OpenAI ViT", "open_clip SigLIP", "transformers CLIP", "own"])
+def test_own_terms_of_exclip_are_products_with_the_reference(name: str) -> None:
+    """And add up to the similarity with the interactions, but for what the quadrature leaves over."""
+    found = explained(name, -1, -1, "a red boat", steps=40)
+    text, image = cut(name, -1, -1, "a red boat")
+    with torch.no_grad():
+        f, g = text.run(text.x), image.run(image.x)
+        f_r, g_r = text.run(text.r), image.run(image.r)
+    norms = float(f.norm() * g.norm())
+    scale = np.abs(found.values).max() + 1e-3
+    assert found.token_terms.sum() == pytest.approx(float((f - f_r) @ g_r) / norms, abs=5e-3 * scale + 1e-4)
+    of_image = found.patch_terms.sum() + found.cls_term
+    assert of_image == pytest.approx(float((g - g_r) @ f_r) / norms, abs=5e-3 * scale + 1e-4)
+    assert found.reference_term == pytest.approx(float(f_r @ g_r) / norms, abs=1e-5)
+    assert sum_of_all(found) == pytest.approx(found.similarity, abs=1e-2 * scale + 1e-3)
 
 
 GATED_UNITS = ("open_clip EVA02",)

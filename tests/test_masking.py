@@ -84,14 +84,15 @@ def test_actual_change_is_that_of_the_masked_model(tokens: Sequence[int], region
 
 
 @pytest.mark.parametrize(("tokens", "region"), SELECTIONS)
-def test_predicted_change_is_a_sum_of_interactions(tokens: Sequence[int], region: Sequence[int]) -> None:
+def test_predicted_change_is_a_sum_of_terms(tokens: Sequence[int], region: Sequence[int]) -> None:
     everything = np.concatenate([INTERACTIONS.values.reshape(10, -1), INTERACTIONS.cls[:, None]], 1)
     if tokens and region:
         expected = sum(float(everything[token, patch]) for token in tokens for patch in region)
     elif tokens:
-        expected = -sum(float(everything[token].sum()) for token in tokens)
+        expected = -sum(float(everything[token].sum() + INTERACTIONS.token_terms[token]) for token in tokens)
     else:
-        expected = -sum(float(everything[:, patch].sum()) for patch in region)
+        own = INTERACTIONS.patch_terms.ravel()
+        expected = -sum(float(everything[:, patch].sum() + own[patch]) for patch in region)
     assert EXPLAINER.test(INTERACTIONS, PAGE.image, tokens, region).predicted == pytest.approx(
         expected, abs=1e-5
     )

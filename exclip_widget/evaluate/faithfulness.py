@@ -296,6 +296,9 @@ def deletion_order(
     # What each would take with it: its interactions with all that is still there.
     of_words = values.sum(1) + result.cls
     of_patches = values.sum(0)
+    if result.token_terms is not None and result.patch_terms is not None:
+        of_words = of_words + result.token_terms
+        of_patches = of_patches + result.patch_terms.ravel()
     worst = -np.inf if strongest else np.inf
     gains = np.full(count + values.shape[1], worst)
     left = [*words, *(count + patches)]

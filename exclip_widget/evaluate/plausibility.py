@@ -181,4 +181,12 @@ def heat_of(result: Interactions, mention: Mention) -> Float[np.ndarray, "rows c
 def with_values(result: Interactions, values: Float[np.ndarray, "tokens rows columns"]) -> Interactions:
     """Return a result with other interactions, and nothing beside them: a map that is no explanation."""
     nothing = np.zeros_like(result.cls)
-    return replace(result, values=values.astype(np.float32), cls=nothing, total=float("nan"), error=None)
+    return replace(
+        result,
+        values=values.astype(np.float32),
+        cls=nothing,
+        total=float("nan"),
+        error=None,
+        token_terms=None,
+        patch_terms=None,
+    )

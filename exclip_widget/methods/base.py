@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..results.factors import Factors, Samples
-from ..results.interactions import Estimate, product
+from ..results.interactions import Estimate, OwnTerms, product
 from .side import Side
 
 
@@ -64,23 +64,54 @@ class Method(ABC):
 
 
 def stack_factors(texts: Sequence[Factors], like: Tensor) -> Float[Tensor, "rows embed"]:
-    """Return the factors of several captions below each other: cotangents for an image's tower."""
-    return torch.from_numpy(np.concatenate([text.values for text in texts])).to(like)
+    """Return the factors of several captions below each other: cotangents for an image's tower.
+
+    The reference of each follows its factors, if it is known: it gives the image's own terms.
+    """
+    return torch.from_numpy(np.concatenate([part for text in texts for part in _cotangents(text)])).to(like)
+
+
+def _cotangents(text: Factors) -> list[Float[np.ndarray, "rows embed"]]:
+    return [text.values] if text.reference is None else [text.values, text.reference[None]]
 
 
 def split_by_caption(
-    texts: Sequence[Factors], interactions: Float[Tensor, "rows tokens"], embedding: Float[Tensor, " embed"]
+    texts: Sequence[Factors],
+    interactions: Float[Tensor, "rows tokens"],
+    embedding: Float[Tensor, " embed"],
+    reference: Float[Tensor, " embed"] | None = None,
 ) -> list[Estimate]:
     """Return the interactions of each of `texts` among those of all of them.
 
-    `embedding` is the image's own, of any length.
+    Parameters
+    ----------
+    texts : sequence of Factors
+        The captions.
+    interactions : Tensor
+        What the cotangents of `stack_factors` gave.
+    embedding : Tensor
+        The image's own, of any length.
+    reference : Tensor, optional
+        That of the image's reference, in the same units. If the captions' references are known and this is
+        not, it is what the interactions leave of the embedding.
     """
-    unit = as_array(embedding / norm_of(embedding, "image"))
-    parts = np.split(as_array(interactions), np.cumsum([len(text.values) for text in texts])[:-1])
-    return [
-        Estimate(part, None, float(text.embedding @ unit), None, done=1, steps=1)
-        for part, text in zip(parts, texts, strict=True)
-    ]
+    norm = norm_of(embedding, "image")
+    unit = as_array(embedding / norm)
+    start = None if reference is None else as_array(reference / norm)
+    sizes = [sum(map(len, _cotangents(text))) for text in texts]
+    found = []
+    for part, text in zip(np.split(as_array(interactions), np.cumsum(sizes)[:-1]), texts, strict=True):
+        matrix, own = part, None
+        if text.reference is not None:
+            matrix, of_image = part[:-1], part[-1]
+            with_image, with_caption = text.values @ unit, text.reference @ unit
+            own = (
+                OwnTerms(with_image - matrix.sum(1), of_image, float(with_caption - of_image.sum()))
+                if start is None
+                else OwnTerms(text.values @ start, of_image, float(text.reference @ start))
+            )
+        found.append(Estimate(matrix, None, float(text.embedding @ unit), None, done=1, steps=1, own=own))
+    return found
 
 
 def as_factors(

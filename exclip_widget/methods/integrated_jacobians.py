@@ -119,7 +119,9 @@ class IntegratedJacobians(Method):
                 interactions = summed / (weight * norm)
                 found = [
                     one._replace(total=total, done=done, steps=steps)
-                    for one, total in zip(split_by_caption(texts, interactions, end), totals, strict=True)
+                    for one, total in zip(
+                        split_by_caption(texts, interactions, end, start), totals, strict=True
+                    )
                 ]
                 yield found
             residuals = [

@@ -77,6 +77,11 @@ class Factors:
     steps: int
     rule: str | None = None
 
+    @property
+    def reference(self) -> Float[np.ndarray, " embed"] | None:
+        """What the rows leave of the embedding: that of the reference, or with gates held its stand-in."""
+        return None if self.change is None else self.embedding - self.change
+
     def __repr__(self) -> str:
         rows, embed = self.values.shape
         side = f"{self.rows.caption!r}" if isinstance(self.rows, Tokens) else "image"

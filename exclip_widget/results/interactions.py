@@ -14,6 +14,26 @@ from .factors import Factors
 from .rows import Grid, Span, Tokens
 
 
+class OwnTerms(NamedTuple):
+    """What one side adds by itself: products with the other side's reference.
+
+    With f = f_r + sum T and g = g_r + sum P the similarity has, beside the interactions T P^T, these terms.
+
+    Attributes
+    ----------
+    text : np.ndarray
+        T . g_r: each token's product with the reference image, (text rows,).
+    image : np.ndarray
+        f_r . P: each image token's product with the reference caption, (image tokens,).
+    references : float
+        f_r . g_r: the product of both references.
+    """
+
+    text: Float[np.ndarray, " rows"]
+    image: Float[np.ndarray, " tokens"]
+    references: float
+
+
 class Estimate(NamedTuple):
     """Interactions as a method computes them, complete or on the way there.
 
@@ -29,6 +49,8 @@ class Estimate(NamedTuple):
         What `matrix` sums to in the limit of many steps, for methods that know it.
     done, steps : int
         How many evaluations of the image's tower are in it, and how many there will be.
+    own : OwnTerms or None
+        Each side's own terms, for methods that know them.
     """
 
     matrix: Float[np.ndarray, "rows tokens"]
@@ -37,6 +59,7 @@ class Estimate(NamedTuple):
     total: float | None
     done: int
     steps: int
+    own: OwnTerms | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +95,16 @@ class Interactions:
         Name of the quadrature rule, for `"exclip"`.
     error : np.ndarray or None
         Standard error of each of `values`, for `"banzhaf"`.
+    token_terms : np.ndarray or None
+        What each token adds by itself: its product with the reference image, float32, (tokens,). None for
+        methods that know no such terms, as for the following three.
+    patch_terms : np.ndarray or None
+        What each patch adds by itself: its product with the reference caption, float32, (rows, columns).
+    cls_term : float
+        The same of the image's tokens that are no patches, together; NaN if unknown.
+    reference_term : float
+        The product of both references; NaN if unknown. With `values`, `cls` and the own terms it sums to the
+        similarity, but for the quadrature's residual.
     """
 
     rows: Tokens
@@ -87,6 +120,10 @@ class Interactions:
     nodes: int
     rule: str | None
     error: Float[np.ndarray, "tokens rows columns"] | None = None
+    token_terms: Float[np.ndarray, " tokens"] | None = None
+    patch_terms: Float[np.ndarray, "rows columns"] | None = None
+    cls_term: float = float("nan")
+    reference_term: float = float("nan")
 
     @property
     def caption(self) -> str:
@@ -184,7 +221,15 @@ def _all_products(texts: list[Factors], images: list[Factors]) -> list[list[Inte
         of_text = []
         for j, (image, part) in enumerate(zip(images, np.split(row, image_ends, axis=1), strict=True)):
             total = None if totals is None else float(totals[i, j])
-            estimate = Estimate(part, None, float(similarities[i, j]), total, image.steps, image.steps)
+            estimate = Estimate(
+                matrix=part,
+                error=None,
+                similarity=float(similarities[i, j]),
+                total=total,
+                done=image.steps,
+                steps=image.steps,
+                own=own_terms(text, image),
+            )
             of_text.append(label_estimate(estimate, text, _grid_of(image), image.layer))
         result.append(of_text)
     return result
@@ -204,6 +249,7 @@ def label_estimate(estimate: Estimate, text: Factors, grid: Grid, image_layer: s
     assert isinstance(text.rows, Tokens)
     shape = (len(text.rows), grid.rows, grid.columns)
     others = np.delete(estimate.matrix, grid.patches, axis=1)
+    own = estimate.own
     return Interactions(
         rows=text.rows,
         grid=grid,
@@ -218,6 +264,10 @@ def label_estimate(estimate: Estimate, text: Factors, grid: Grid, image_layer: s
         nodes=estimate.done,
         rule=text.rule,
         error=None if estimate.error is None else estimate.error[:, grid.patches].reshape(shape),
+        token_terms=None if own is None else own.text.astype(np.float32),
+        patch_terms=None if own is None else own.image[grid.patches].reshape(shape[1:]).astype(np.float32),
+        cls_term=float("nan") if own is None else float(np.delete(own.image, grid.patches).sum()),
+        reference_term=float("nan") if own is None else own.references,
     )
 
 
@@ -233,7 +283,16 @@ def product(text: Factors, image: Factors) -> Estimate:
         total=total,
         done=image.steps,
         steps=image.steps,
+        own=own_terms(text, image),
     )
+
+
+def own_terms(text: Factors, image: Factors) -> OwnTerms | None:
+    """Return the own terms of a caption and an image; None if their method does not know them."""
+    caption, picture = text.reference, image.reference
+    if caption is None or picture is None:
+        return None
+    return OwnTerms(text.values @ picture, image.values @ caption, float(caption @ picture))
 
 
 def _standard_error(text: Factors, image: Factors) -> Float[np.ndarray, "rows tokens"] | None:

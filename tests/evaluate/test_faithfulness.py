@@ -39,11 +39,13 @@ def obeying(result: Interactions, masks: int = 60) -> MaskedPair:
     rng = np.random.default_rng(0)
     count, *grid = result.values.shape
     tokens, patches = rng.random((masks, count)) < 0.5, rng.random((masks, *grid)) < 0.5
+    own = result.token_terms
 
     def says(some: np.ndarray, others: np.ndarray) -> np.ndarray:
         return np.array(
             [
-                sum(float(result.values[t][b].sum() + result.cls[t]) for t in np.flatnonzero(a))
+                sum(float(result.values[t][b].sum() + result.cls[t] + own[t]) for t in np.flatnonzero(a))
+                + float(result.patch_terms[b].sum())
                 for a, b in zip(some, others, strict=True)
             ]
         )
@@ -59,6 +61,12 @@ def obeying(result: Interactions, masks: int = 60) -> MaskedPair:
     return MaskedPair({0.5: tokens}, {0.5: patches}, actual)
 
 
+def scaled(result: Interactions, factor: float) -> Interactions:
+    """Return a result with all its terms multiplied."""
+    names = ("values", "cls", "token_terms", "patch_terms")
+    return replace(result, **{name: (factor * getattr(result, name)).astype(np.float32) for name in names})
+
+
 def test_perfect_random_and_inverted(explainer: Explainer, result: Interactions) -> None:
     masked = [obeying(result)]
 
@@ -71,11 +79,11 @@ def test_perfect_random_and_inverted(explainer: Explainer, result: Interactions)
     for correlation, explained in score(result).values():
         assert correlation == pytest.approx(1, abs=1e-5)
         assert explained == pytest.approx(1, abs=1e-4)
-    for correlation, explained in score(replace(result, values=-result.values, cls=-result.cls)).values():
+    for correlation, explained in score(scaled(result, -1)).values():
         assert correlation == pytest.approx(-1, abs=1e-5)
         assert explained < -2
     # Ten times too large: ranked as well, and far off.
-    large = score(replace(result, values=10 * result.values, cls=10 * result.cls))
+    large = score(scaled(result, 10))
     assert large["patches"][0] == pytest.approx(1, abs=1e-5)
     assert large["patches"][1] < -10
     draw = baselines.chance()
@@ -127,6 +135,8 @@ def small(values: list[list[float]], cls: list[float], like: Interactions) -> In
         like,
         rows=tokens,
         grid=replace(like.grid, rows=1, columns=3),
+        token_terms=None,
+        patch_terms=None,
         values=np.array(values, np.float32)[:, None],
         cls=np.array(cls, np.float32),
     )
@@ -151,9 +161,12 @@ def test_deletion_order_is_greedy(result: Interactions) -> None:
     patches = np.arange(0, rows * columns, 9)
     values = result.values.reshape(count, -1).astype(np.float64)
     there = np.ones(count, bool), np.ones(rows * columns, bool)
+    by_token = (result.cls + result.token_terms).astype(np.float64)
+    by_patch = result.patch_terms.ravel().astype(np.float64)
 
     def left() -> float:
-        return float(values[there[0]][:, there[1]].sum() + result.cls[there[0]].sum(dtype=np.float64))
+        of_pairs = values[there[0]][:, there[1]].sum()
+        return float(of_pairs + by_token[there[0]].sum() + by_patch[there[1]].sum())
 
     for player in deletion_order(result, words, patches, strongest=True):
         losses = {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,18 @@ class HeldCut:
         return torch.stack([self.embedding - self.run(self.cut.masked(present)) for present in alone])
 
 
-def frozen(text: Cut, image: Cut, *, gated_units: bool = False) -> CutTruth:
+@dataclass(frozen=True, kw_only=True)
+class HeldTruth(CutTruth):
+    """With what each side adds by itself: products with the other side's reference, its gates held."""
+
+    text_terms: np.ndarray
+    """(text sites,)"""
+    image_terms: np.ndarray
+    """(image sites,)"""
+    reference_term: float
+
+
+def frozen(text: Cut, image: Cut, *, gated_units: bool = False) -> HeldTruth:
     """Interactions of both sides' parts; their sums and one constant each are the embeddings."""
     sides = [HeldCut(side, gated_units=gated_units) for side in (text, image)]
     parts = [side.parts() for side in sides]
@@ -136,4 +148,12 @@ def frozen(text: Cut, image: Cut, *, gated_units: bool = False) -> CutTruth:
         together = side.embedding - side.run(side.cut.r)
         np.testing.assert_allclose(part.sum(0), together, atol=1e-9 * float(side.embedding.norm()))
     values = (parts[0] @ parts[1].T / norms).numpy()
-    return CutTruth(values, float(f @ g / norms), float(values.sum()))
+    starts = [side.run(side.cut.r) for side in sides]
+    return HeldTruth(
+        values,
+        similarity=float(f @ g / norms),
+        total=float(values.sum()),
+        text_terms=(parts[0] @ starts[1] / norms).numpy(),
+        image_terms=(parts[1] @ starts[0] / norms).numpy(),
+        reference_term=float(starts[0] @ starts[1] / norms),
+    )

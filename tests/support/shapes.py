@@ -41,8 +41,9 @@ def check_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
 @contextmanager
 def unchecked_arrays() -> Iterator[None]:
     """Leave arrays unchecked, for tests that count or stop what the package itself does with them."""
+    before = config.jaxtyping_disable
     config.update("jaxtyping_disable", True)
     try:
         yield
     finally:
-        config.update("jaxtyping_disable", False)
+        config.update("jaxtyping_disable", before)
