@@ -350,10 +350,14 @@ class Explainer:
                 self.method.factors(side, self._memory)
                 for side in self._text_sides(read, list(by_text.values()))
             ]
-            sides = self._image_sides(pixels, list(by_image.values()))
-            for image_layer, side in zip(by_image, sides, strict=True):
-                *_, result = self._refine_side(texts, side, 1)
-                found |= {(text, image_layer): one for text, one in zip(by_text, result, strict=True)}
+            in_order = sorted(by_image, key=lambda which: self._place(by_image[which]))
+            sides = self._image_sides(pixels, [by_image[which] for which in in_order])
+            by_layer = self.method.refine_layers(texts, sides, self._memory)
+            for image_layer, side, estimates in zip(in_order, sides, by_layer, strict=True):
+                for text_layer, text, estimate in zip(by_text, texts, estimates, strict=True):
+                    found[text_layer, image_layer] = label_estimate(
+                        estimate, text, _grid_of(side), side.layer.name
+                    )
         return {(text, image): found[text, image] for text in by_text for image in by_image}
 
     def test(
@@ -467,6 +471,11 @@ class Explainer:
         )
 
     # --------------------------------------------------------------------------------------------- inside
+
+    def _place(self, layer: Layer) -> int:
+        """Return where an image layer lies on the way through its tower."""
+        layers = self._towers.image.layers
+        return len(layers) if layer.after else layers.index(layer)
 
     def _refine_side(
         self, texts: Sequence[Factors], side: Side, estimates: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from support.cuts import (
     cut,
     explained,
     layers,
+    picture,
     rows_of,
     truth,
 )
@@ -28,7 +30,8 @@ from support.snapshots import unchanged
 from support.support_table import FAMILY, RUN, VERIFIED, family_row
 from support.zoo.families import family
 
-from exclip_widget import ExclipError, Interactions
+from exclip_widget import ExclipError, Interactions, explain_layers
+from exclip_widget.paths.frozen import integrate_at_layers
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -84,6 +87,37 @@ def test_frozen_is_the_pass_run_again_with_its_gates_held(
     patches = expected.image_terms[this.extra_before :][: grid[0] * grid[1]].reshape(grid)
     np.testing.assert_allclose(exact.patch_terms, patches, atol=1e-6 * largest)
     assert sum_of_all(found) == pytest.approx(found.similarity, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_frozen_at_all_layers_is_one_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And gives what each layer gives by itself."""
+    this = family(name)
+    passes: list[object] = []
+
+    def spy(*arguments: Any) -> Any:
+        passes.append(integrate_at_layers(*arguments))
+        return passes[-1]
+
+    monkeypatch.setattr("exclip_widget.methods.frozen.integrate_at_layers", spy)
+    text = this.text_layers[0]
+    together = explain_layers(
+        this.explained(this.model),
+        picture(),
+        "a red boat",
+        text_layers=[text],
+        image_layers=[*reversed(this.image_layers), "output"],
+        method="frozen",
+        **this.options,
+    )
+    assert len(passes) == 1
+    assert passes[0] is not None
+    for (_, image_layer), found in together.items():
+        alone = explained(name, text, image_layer, "a red boat", method="frozen")
+        # At the output of a tower that pools its class token all patches are nothing.
+        for one, other in ((found.values, alone.values), (found.patch_terms, alone.patch_terms)):
+            np.testing.assert_allclose(one, other, atol=TOLERANCE * max(np.abs(other).max(), 1e-3))
+        assert found.image_layer == alone.image_layer
 
 
 def sum_of_all(found: Interactions) -> float:

@@ -26,7 +26,7 @@ from .labelled import collages, held_out_pairs
 from .picture_book import load_model
 from .retrieval import colour_binding, recall_at_1
 
-SCENES, MASKED, COLLAGES = 300, 20, 40
+SCENES, MASKED, COLLAGES = 300, 16, 24
 """How many scenes, of them under masks, and collages of each number of objects."""
 
 
@@ -52,9 +52,12 @@ ROWS = (
     Row("chance, of both signs", {"method": "similarity"}, baselines.chance),
     Row("blob in the middle", {"method": "similarity"}, _blob),
     Row("the truth", {"method": "similarity"}, _oracle),
-    Row("exclip, text 0, image 2, N = 20", {"text_layer": 0, "image_layer": 2, "steps": 20}, most=24),
-    Row("exclip, text 0, image 0, N = 20", {"text_layer": 0, "image_layer": 0, "steps": 20}, most=24),
-    Row("banzhaf, 512 masks", {"method": "banzhaf"}, most=16),
+    Row("exclip, text 0, image 2, N = 20", {"text_layer": 0, "image_layer": 2, "steps": 20}, most=16),
+    Row("exclip, text 0, image 0, N = 20", {"text_layer": 0, "image_layer": 0, "steps": 20}, most=16),
+    Row("banzhaf, 512 masks", {"method": "banzhaf"}, most=8),
+    Row("frozen, text 0, image 0", {"method": "frozen", "text_layer": 0, "image_layer": 0}, most=150),
+    Row("frozen, text 0, image 1", {"method": "frozen"}, most=150),
+    Row("frozen, text 0, image 2", {"method": "frozen", "text_layer": 0, "image_layer": 2}, most=150),
     Row("exclip, last block of both", {}),
     Row("exclip, text 0, image last", {"text_layer": 0, "image_layer": -1}),
     Row("gradient, last block but one", {"method": "gradient"}),

@@ -62,6 +62,24 @@ class Method(ABC):
         factors = self.factors(image, memory)
         yield [product(text, factors) for text in texts]
 
+    def refine_layers(
+        self, texts: Sequence[Factors], images: Sequence[Side], memory: int
+    ) -> list[list[Estimate]]:
+        """Return the interactions of each of `texts` with one image at several layers.
+
+        By default each layer is computed by itself.
+
+        Parameters
+        ----------
+        texts : sequence of Factors
+            Of captions, by this method.
+        images : sequence of Side
+            The image at each layer, from the first layer to the last.
+        memory : int
+            About how many bytes to use at a time.
+        """
+        return [list(self.refine(texts, image, 1, memory))[-1] for image in images]
+
 
 def stack_factors(texts: Sequence[Factors], like: Tensor) -> Float[Tensor, "rows embed"]:
     """Return the factors of several captions below each other: cotangents for an image's tower.

@@ -15,9 +15,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+from jaxtyping import Float
 from torch import Tensor
 
-from ..paths.frozen import FrozenPath
+from ..paths.frozen import FrozenPath, integrate_at_layers
 from ..results.factors import Factors
 from ..results.interactions import Estimate
 from .base import Method, as_factors, norm_of, split_by_caption, stack_factors
@@ -53,11 +55,32 @@ class FrozenGates(Method):
         path, once = self._path(image)
         (end,) = path.embeddings(once)
         interactions = path.integrate_cotangents(once, once, stack_factors(texts, end))
-        found = split_by_caption(texts, interactions / norm_of(end, "image"), end)
-        # Nothing is left over: the sum is what is explained.
-        yield [one._replace(total=float(one.matrix.sum(dtype="float64"))) for one in found]
+        yield _estimates(texts, interactions, end)
+
+    def refine_layers(
+        self, texts: Sequence[Factors], images: Sequence[Side], memory: int
+    ) -> list[list[Estimate]]:
+        """Return the interactions at several layers of the image's tower, from one pass through it."""
+        cuts = [image.differentiable() for image in images]
+        references, tokens = [image.reference for image in images], [image.tokens for image in images]
+        cotangents = stack_factors(texts, tokens[0])
+        by_layer = integrate_at_layers(cuts, references, tokens, cotangents)
+        if by_layer is None:
+            return super().refine_layers(texts, images, memory)
+        end = cuts[0](tokens[0][None])[0]
+        return [_estimates(texts, interactions, end) for interactions in by_layer]
 
     def _path(self, side: Side) -> tuple[FrozenPath, Tensor]:
         cut = side.differentiable()
         path = FrozenPath(cut, side.reference, side.tokens, side.row_index, cut.held)
         return path, side.tokens.new_ones(1)
+
+
+def _estimates(
+    texts: Sequence[Factors],
+    interactions: Float[Tensor, "cotangents tokens"],
+    embedding: Float[Tensor, " embed"],
+) -> list[Estimate]:
+    found = split_by_caption(texts, interactions / norm_of(embedding, "image"), embedding)
+    # Nothing is left over: the sum is what is explained.
+    return [one._replace(total=float(one.matrix.sum(dtype=np.float64))) for one in found]

@@ -210,6 +210,31 @@ class Cut:
             )
         return embedding
 
+    def embed_through(
+        self, tokens: Float[Tensor, "batch tokens width"], later: Sequence[Cut]
+    ) -> tuple[Float[Tensor, "batch embed"], list[Tensor | None]]:
+        """Return the embeddings of `tokens`, and what passed the layers of later cuts on the way there.
+
+        The latter are tensors of autograd's graph, in the layers' own layout; None if a layer was not passed.
+        """
+        passed: dict[Layer, Tensor] = {}
+
+        def keeper_of(layer: Layer) -> Callable[[Tensor], Tensor]:
+            def keep(native: Tensor) -> Tensor:
+                passed[layer] = native
+                return native.clone()  # what follows may write into it
+
+            return keep
+
+        with _hooked({cut._layer: keeper_of(cut._layer) for cut in later}):
+            embedding = self(tokens)
+        return embedding, [passed.get(cut._layer) for cut in later]
+
+    def tokens_of(self, native: Tensor) -> Float[Tensor, "batch tokens width"]:
+        """Return the tokens of a tensor at the layer, without those that always stay as they are."""
+        tokens = self._layout.tokens(native)
+        return tokens if self._padding is None else tokens[:, : -len(self._padding)]
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Run a block in which the last tokens stay at the layer: checkpointed blocks run again backwards."""

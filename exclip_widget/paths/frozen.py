@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .autograd import CutPath, Nodes
+from .cut import Cut
 from .gates import InputsOfTanh, hold_gates
+from .onednn import fast_products
 
 
 class FrozenPath(CutPath):
@@ -21,3 +27,50 @@ class FrozenPath(CutPath):
             x, embedded = super()._record(nodes)
         hold_gates(embedded, [x], tanhs)
         return x, embedded
+
+
+def integrate_at_layers(
+    cuts: Sequence[Cut],
+    references: Sequence[Float[Tensor, "_ _"]],
+    tokens: Sequence[Float[Tensor, "_ _"]],
+    cotangents: Float[Tensor, "cotangents embed"],
+) -> list[Float[Tensor, "cotangents _"]] | None:
+    """Return the products of `cotangents` with the factors at several layers, from one pass.
+
+    A pull-back passes all layers on its way to the first one.
+
+    Parameters
+    ----------
+    cuts : sequence of Cut
+        Cuts of one tower, from the first layer to the last.
+    references, tokens : sequence of Tensor
+        Where the path at each layer starts and ends, (tokens, width).
+    cotangents : Tensor
+        What to pull back.
+
+    Returns
+    -------
+    list of Tensor, or None
+        For each layer, (cotangents, tokens). None if some layer does not lie on the way from the first one.
+    """
+    first, *later = cuts
+    with sdpa_kernel(SDPBackend.MATH), InputsOfTanh() as tanhs, torch.enable_grad():
+        start = tokens[0][None].clone().requires_grad_()
+        embedded, passed = first.embed_through(start, later)
+    natives = [native for native in passed if native is not None and native.requires_grad]
+    if len(natives) < len(later) or not embedded.requires_grad:
+        return None
+    hold_gates(embedded, [start, *natives], tanhs)
+    found: list[list[Tensor]] = [[] for _ in cuts]
+    with fast_products():
+        for one in cotangents:
+            pulled = torch.autograd.grad(
+                embedded, [start, *natives], one[None], retain_graph=True, allow_unused=True
+            )
+            if any(part is None for part in pulled):
+                return None
+            at_later = (cut.tokens_of(part) for cut, part in zip(later, pulled[1:], strict=True))
+            at_all = [pulled[0], *at_later]
+            for rows, part, end, begin in zip(found, at_all, tokens, references, strict=True):
+                rows.append((part[0] * (end - begin)).sum(-1))
+    return [torch.stack(rows) for rows in found]
