@@ -41,3 +41,13 @@ def test_a_model_of_ones_own() -> None:
             text_layers=["order.weight"],
             image_layers=["mix"],
         )
+
+
+def test_the_yardstick() -> None:
+    (code,) = snippets("evaluation.md")
+    names: dict[str, Any] = {}
+    *statements, energy, faithful, gap = code.strip().splitlines()
+    exec("\n".join(statements), names)
+    assert eval(energy, names).mean > 0.4  # most of the boat's map is on the boat
+    assert -1 <= eval(faithful, names) <= 1
+    assert eval(gap, names).mean > 0
