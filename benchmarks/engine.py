@@ -26,7 +26,7 @@ import open_clip
 import torch
 from PIL import Image
 
-from exclip_widget import Explainer, Interactions, demo, explain, interactions_of
+from exclip_widget import Explainer, Interactions, demo, explain, explain_layers, interactions_of
 from exclip_widget.demo.captions import describe
 from exclip_widget.demo.retrieval import held_out_scenes
 from exclip_widget.paths.autograd import CutPath
@@ -111,6 +111,37 @@ def default_layer(name: str, runs: int) -> None:
         unit = " of a caption's" if label.startswith("new caption") else ""
         print(f"| {label} | {1e3 * value:.0f} | {value / against:.2f}{unit} |")
     print(f"\nextra memory at the first explanation: {extra:.0f} MB")
+
+
+def frozen(name: str, runs: int) -> None:
+    """Gates held: one pair of layers, and all layers of the image tower."""
+    model, _, pixels, ids = inputs(name)
+    images = fresh(pixels)
+
+    @torch.inference_mode()
+    def forward() -> None:
+        model.encode_image(pixels)
+        model.encode_text(ids)
+
+    def pair(text_layer: int, image_layer: int) -> object:
+        layers = {"text_layer": text_layer, "image_layer": image_layer}
+        return explain(model, next(images), CAPTION, method="frozen", **layers)
+
+    forward()
+    before = megabytes()
+    work: dict[str, Callable[[], object]] = {
+        "forward": forward,
+        "all image layers": lambda: explain_layers(
+            model, next(images), CAPTION, text_layers=[0], method="frozen"
+        ),
+        "text block 0, image block 1": lambda: pair(0, 1),
+        "last block of both": lambda: pair(-1, -1),
+    }
+    seconds = medians(runs, work)
+    whole = seconds.pop("forward")
+    print(f"\n{name}, gates held, times a forward pass of {1e3 * whole:.0f} ms: ", end="")
+    print(", ".join(f"{label} {value / whole:.1f}" for label, value in seconds.items()), end="; ")
+    print(f"extra memory {megabytes() - before:.0f} MB")
 
 
 def many(name: str, count: int = 64) -> None:
@@ -204,14 +235,21 @@ def exclip(name: str) -> None:
     print(f"{seconds / forward['forward']:.0f} x forward, extra memory {megabytes() - before:.0f} MB")
 
 
-PARTS = {"default": default_layer, "many": many, "earlier": earlier_layer, "rules": rules, "exclip": exclip}
+PARTS = {
+    "default": default_layer,
+    "frozen": frozen,
+    "many": many,
+    "earlier": earlier_layer,
+    "rules": rules,
+    "exclip": exclip,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", nargs="+", default=["ViT-B-32", "ViT-B-16"], help="open_clip ViTs")
     parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--part", nargs="+", choices=PARTS, default=["default", "many", "earlier", "rules"])
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=[*PARTS][:-1])
     parser.add_argument("--exclip", metavar="MODEL", help="measure exclip 1.1 alone: minutes, gigabytes")
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}")
@@ -234,6 +272,8 @@ def main() -> None:
             subprocess.run(command, check=True)
         elif "default" in options.part:
             default_layer(name, options.runs)
+    if "frozen" in options.part:
+        frozen("ViT-B-16", min(options.runs, 3))
     if "many" in options.part:
         many("ViT-B-32")
     if "earlier" in options.part:
