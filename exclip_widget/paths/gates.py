@@ -68,6 +68,22 @@ SWITCHES = frozenset("Softmax SafeSoftmax Sigmoid Hardsigmoid".split())
 PRODUCTS = frozenset("Mul Div Mm Bmm Addmm Addbmm Baddbmm Mv Addmv Dot Matmul Linear Addcmul Addcdiv".split())
 """Linear in each factor. If several depend on the tokens, one must be a gate."""
 
+WEIGHTS = {
+    **dict.fromkeys("Convolution ConvolutionOverrideable MkldnnConvolution SlowConv2D ThnnConv2D".split(), 1),
+    **dict.fromkeys(("Prelu", "PreluKernel"), 1),
+    "Lerp": 2,
+}
+"""Where linear operations take weights. If these depend on the tokens as well, they are no longer linear."""
+
+LINEAR_IN_PLACE = frozenset(
+    """
+    add_ sub_ neg_ zero_ fill_ copy_ masked_fill_ masked_scatter_ index_add_ index_copy_ index_fill_
+    index_put_ scatter_ scatter_add_ relu_ leaky_relu_ threshold_ hardtanh_ clamp_ clamp_min_ clamp_max_
+    abs_ detach_
+    """.split()
+)
+"""What may be done in place to a part of a tensor: autograd hides it in a node `CopySlices`."""
+
 
 def _layer_norm(node: Node) -> Held:
     """(x - mean) * scale with the scale held; the mean is linear."""
@@ -151,19 +167,31 @@ NORMS: dict[str, Gate] = {
 
 
 class InputsOfTanh(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps what went into each tanh of a pass, which autograd does not: its gate is tanh(x) / x."""
+    """Keeps what autograd's graph of a pass does not show.
+
+    That is what went into each tanh, whose gate is tanh(x) / x, and what was done in place to a part of a
+    tensor.
+
+    Attributes
+    ----------
+    hidden : set of str
+        Operations in place, on a view of a tensor, that are not linear.
+    """
 
     supports_higher_order_operators = True
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
+        self.hidden: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         before = None
         if func in (torch.ops.aten.tanh.default, torch.ops.aten.tanh_.default):
             before = args[0].detach().clone()
+        if _hides(func, args):
+            self.hidden.add(func.overloadpacket.__name__)
         result = func(*args, **(kwargs or {}))
         if before is not None:
             # The result is kept as well, so that no other tensor takes its place in memory.
@@ -177,6 +205,16 @@ class InputsOfTanh(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise ModelError(_UNKNOWN.format(f"{node.name()}, of which the input is not known,"))
         x = self._kept[result.data_ptr()][0]
         return lambda grad: grad * _ratio(result, x, 1)
+
+
+def _hides(func: Any, args: Any) -> bool:
+    """Return whether an operation is done in place to a part of a tensor, and is not linear."""
+    if not (func._schema.is_mutable and args and isinstance(args[0], Tensor) and args[0]._is_view()):
+        return False
+    name = func.overloadpacket.__name__
+    if name in ("mul_", "div_"):  # by a constant
+        return isinstance(args[1], Tensor) and args[1].grad_fn is not None
+    return name not in LINEAR_IN_PLACE
 
 
 def hold_gates(embedded: Tensor, inputs: Sequence[Tensor], tanhs: InputsOfTanh) -> None:
@@ -230,6 +268,11 @@ class _Graph:
             (place, one) for place, (one, _) in enumerate(node.next_functions) if self._has_signal(one)
         ]
         following = [one for _, one in factors]
+        if name in WEIGHTS and len(factors) > 1 and WEIGHTS[name] in [place for place, _ in factors]:
+            raise ModelError(_UNKNOWN.format(f"{node.name()} of two signals"))
+        if name == "CopySlices" and self.tanhs.hidden:
+            done = " and ".join(sorted(self.tanhs.hidden))
+            raise ModelError(_UNKNOWN.format(f"{done}, in place on a part of a tensor,"))
         if name in LINEAR or not factors:
             return following
         if name in PRODUCTS:

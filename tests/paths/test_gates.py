@@ -57,6 +57,15 @@ def in_place(x: Tensor) -> Tensor:
     return y.add_(x)
 
 
+def in_place_on_a_part(x: Tensor) -> Tensor:
+    y = x @ MIX
+    y[:, :2] += x[:, 1:3]
+    y[:, :1].mul_(3)
+    y[:, 2] = F.gelu(y[:, 2].clone())
+    y[:, 1:].relu_()
+    return y
+
+
 def recurrent(x: Tensor) -> Tensor:
     torch.manual_seed(1)
     return nn.GRU(WIDTH, WIDTH, batch_first=True).double()(x)[0]
@@ -86,6 +95,7 @@ NETWORKS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": lambda x: F.elu(x, 0.7),
     "tanh": lambda x: (x @ MIX).tanh(),
     "in place": in_place,
+    "in place on a part": in_place_on_a_part,
     "recurrent": recurrent,
     "pooled": pooled,
     "a constant times a gate": lambda x: x + 3 * x.mean((1, 2), keepdim=True).sigmoid(),
@@ -151,6 +161,17 @@ def test_group_norm_and_batch_norm() -> None:
     torch.testing.assert_close(torch.autograd.grad(out, x, cotangent)[0], plain)
 
 
+def on_a_part(change: Callable[[Tensor, Tensor], object]) -> Callable[[Tensor], Tensor]:
+    """Return a network that changes a part of its tokens in place; autograd does not show how."""
+
+    def network(x: Tensor) -> Tensor:
+        y = x @ MIX
+        change(y[:, :2], y[:, 2:4])
+        return y
+
+    return network
+
+
 class Twice(torch.autograd.Function):
     @staticmethod
     def forward(_: Any, x: Tensor) -> Tensor:
@@ -174,6 +195,13 @@ class Twice(torch.autograd.Function):
         (lambda x: 1 / x, "MulBackward0 of a constant"),
         (lambda x: MIX[0] / x, "DivBackward0 of a constant"),
         (lambda x: 2 * x.exp(), "MulBackward0 of a constant"),
+        (on_a_part(lambda part, _: part.exp_()), "exp_, in place on a part of a tensor"),
+        (on_a_part(lambda part, _: part.tanh_()), "tanh_, in place"),
+        (on_a_part(lambda part, _: F.silu(part, inplace=True)), "silu_, in place"),
+        (on_a_part(lambda part, other: part.mul_(other)), "mul_, in place"),
+        (lambda x: F.conv1d(x.mT, x.mean(1)[..., None]), "ConvolutionBackward0 of two signals"),
+        (lambda x: F.prelu(x, x.mean()[None]), "of two signals"),
+        (lambda x: torch.lerp(x, MIX[0], x), "LerpBackward1 of two signals"),
         (lambda x: Twice.apply(x), "TwiceBackward"),
         (lambda x: F.batch_norm(x, None, None, training=True), "NativeBatchNormBackward0"),
     ],
