@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -21,12 +22,11 @@ from .masking import (
     actual_change,
     check_selection,
     describe_selection,
-    masked_embeddings,
     patches_as_tokens,
     predicted_change,
 )
 from .methods import METHODS, Method, as_method, options_of
-from .methods.base import as_array
+from .methods.base import as_array, masked_embeddings
 from .methods.side import Side, image_sides, text_sides
 from .models.fingerprint import fingerprint
 from .models.tower import Tower
@@ -35,7 +35,7 @@ from .models.transformers_family import from_processor
 from .paths.cut import Layer
 from .paths.evaluation_mode import evaluation_mode
 from .results.factors import Factors
-from .results.interactions import Interactions, label_estimate
+from .results.interactions import Estimate, Interactions, label_estimate
 from .results.rows import Grid
 
 LayerName: TypeAlias = int | str
@@ -354,10 +354,8 @@ class Explainer:
             sides = self._image_sides(pixels, [by_image[which] for which in in_order])
             by_layer = self.method.refine_layers(texts, sides, self._memory)
             for image_layer, side, estimates in zip(in_order, sides, by_layer, strict=True):
-                for text_layer, text, estimate in zip(by_text, texts, estimates, strict=True):
-                    found[text_layer, image_layer] = label_estimate(
-                        estimate, text, _grid_of(side), side.layer.name
-                    )
+                result = _labelled(estimates, texts, side)
+                found |= {(text, image_layer): one for text, one in zip(by_text, result, strict=True)}
         return {(text, image): found[text, image] for text in by_text for image in by_image}
 
     def test(
@@ -391,8 +389,7 @@ class Explainer:
         caption, pixels = self.read_caption(interactions.caption), self.read_image(image)
         _, rows, columns = interactions.values.shape
         with evaluation_mode(self._towers.model):
-            (text,) = self._text_sides(caption, self._towers.text.layers[:1])
-            (side,) = self._image_sides(pixels, self._towers.image.layers[:1])
+            text, side = self._first_sides(caption, pixels)
             actual = actual_change(text, side, tokens, region, (rows, columns))
         return MaskingTest(
             tokens=tokens,
@@ -432,15 +429,15 @@ class Explainer:
         """
         read, pixels = self.read_caption(caption), self.read_image(image)
         with evaluation_mode(self._towers.model):
-            (text,) = self._text_sides(read, self._towers.text.layers[:1])
-            (side,) = self._image_sides(pixels, self._towers.image.layers[:1])
+            text, side = self._first_sides(read, pixels)
             if tokens.shape[1] != len(text.rows):
                 raise ParameterError(
                     f"tokens has {tokens.shape[1]} columns; expected {len(text.rows)}, one for each row of "
                     f"{caption!r}"
                 )
-            captions = masked_embeddings(text, tokens[:, text.row_index.numpy()], self._memory)
-            images = masked_embeddings(side, patches_as_tokens(side, patches), self._memory)
+            captions = masked_embeddings(text, torch.from_numpy(tokens)[:, text.row_index], self._memory)
+            present = torch.from_numpy(patches_as_tokens(side, patches))
+            images = masked_embeddings(side, present, self._memory)
         return as_array(captions), as_array(images)
 
     # ------------------------------------------------------------------------------------ about the model
@@ -481,10 +478,7 @@ class Explainer:
         self, texts: Sequence[Factors], side: Side, estimates: int
     ) -> Iterator[list[Interactions]]:
         for found in self.method.refine(texts, side, estimates, self._memory):
-            yield [
-                label_estimate(estimate, text, _grid_of(side), side.layer.name)
-                for estimate, text in zip(found, texts, strict=True)
-            ]
+            yield _labelled(found, texts, side)
 
     def _in_evaluation_mode(self, work: Iterator[T]) -> Iterator[T]:
         """Yield from `work`, with the caller's modes restored between two of its steps."""
@@ -494,6 +488,12 @@ class Explainer:
             if found is None:
                 return
             yield found
+
+    def _first_sides(self, caption: Caption, pixels: Float[Tensor, "1 3 height width"]) -> tuple[Side, Side]:
+        """Return both sides at the first layers of their towers, where tokens are masked."""
+        (text,) = self._text_sides(caption, self._towers.text.layers[:1])
+        (image,) = self._image_sides(pixels, self._towers.image.layers[:1])
+        return text, image
 
     def _text_sides(self, caption: Caption, layers: Sequence[Layer]) -> list[Side]:
         tower = self._towers.text
@@ -533,6 +533,13 @@ def _layers_of(tower: Tower, given: Iterable[LayerName] | None) -> dict[LayerNam
 
 def _index_of(tower: Tower, layer: Layer) -> LayerName:
     return layer.name if layer.after else tower.layers.index(layer)
+
+
+def _labelled(estimates: Sequence[Estimate], texts: Sequence[Factors], side: Side) -> list[Interactions]:
+    return [
+        label_estimate(estimate, text, _grid_of(side), side.layer.name)
+        for estimate, text in zip(estimates, texts, strict=True)
+    ]
 
 
 def _grid_of(side: Side) -> Grid:

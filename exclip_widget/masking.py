@@ -13,11 +13,9 @@ from itertools import pairwise
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
 
 from .checks import whole_number
 from .errors import ParameterError
-from .methods.base import in_chunks
 from .methods.side import Side
 from .results.interactions import Interactions
 from .results.rows import Grid
@@ -75,7 +73,7 @@ def predicted_change(interactions: Interactions, tokens: Sequence[int], region: 
     with each other.
     """
     values = interactions.values.reshape(len(interactions.rows), -1).astype(np.float64)
-    of_tokens, of_patches = _own_terms(interactions)
+    of_tokens, of_patches = own_terms_or_zeros(interactions)
     if not region:
         others = interactions.cls[list(tokens)].astype(np.float64)
         return -float(values[list(tokens)].sum() + others.sum() + of_tokens[list(tokens)].sum())
@@ -100,7 +98,7 @@ def predicted_similarities(
     """
     some, others = tokens.astype(np.float64), patches.reshape(len(patches), -1).astype(np.float64)
     values = interactions.values.reshape(len(interactions.rows), -1).astype(np.float64)
-    of_tokens, of_patches = _own_terms(interactions)
+    of_tokens, of_patches = own_terms_or_zeros(interactions)
     by_token = interactions.cls.astype(np.float64) + of_tokens
     left = ((some @ values) * others).sum(1) + some @ by_token + others @ of_patches
     whole = values.sum() + by_token.sum() + of_patches.sum()
@@ -108,7 +106,7 @@ def predicted_similarities(
     return predicted
 
 
-def _own_terms(
+def own_terms_or_zeros(
     interactions: Interactions,
 ) -> tuple[Float[np.ndarray, " tokens"], Float[np.ndarray, " patches"]]:
     """Return what tokens and patches add by themselves; zeros if the method does not know."""
@@ -116,17 +114,6 @@ def _own_terms(
     if tokens is None or patches is None:
         return np.zeros(len(interactions.rows)), np.zeros(len(interactions.grid))
     return tokens.astype(np.float64), patches.ravel().astype(np.float64)
-
-
-def masked_embeddings(
-    side: Side, present: Bool[np.ndarray, "masks tokens"], memory: int
-) -> Float[Tensor, "masks embed"]:
-    """Return unit embeddings of a side at its first layer, each with only the tokens `present`.
-
-    Uses about `memory` bytes at a time.
-    """
-    parts = in_chunks(torch.from_numpy(present), 8 * side.tokens.nbytes, memory)
-    return torch.cat([side.embed_masked(part) for part in parts])
 
 
 def patches_as_tokens(
@@ -137,13 +124,21 @@ def patches_as_tokens(
     A token lies in the patch that its centre lies in; those that are no patches always do.
     """
     assert isinstance(image.rows, Grid)
-    row, column = (
-        ((np.arange(count) + 0.5) * wanted / count).astype(int)
-        for count, wanted in zip((image.rows.rows, image.rows.columns), patches.shape[1:], strict=True)
-    )
     present = np.ones((len(patches), len(image.tokens)), bool)
-    present[:, image.rows.patches] = patches[:, row[:, None], column].reshape(len(patches), -1)
+    there = on_grid(patches, image.rows.rows, image.rows.columns)
+    present[:, image.rows.patches] = there.reshape(len(patches), -1)
     return present
+
+
+def on_grid(
+    patches: Bool[np.ndarray, "masks have_rows have_columns"], rows: int, columns: int
+) -> Bool[np.ndarray, "masks rows columns"]:
+    """Return masks of patches on another grid over the same image, by the centres of its patches."""
+    down, across = (
+        ((np.arange(count) + 0.5) * have / count).astype(int)
+        for count, have in zip((rows, columns), patches.shape[1:], strict=True)
+    )
+    return patches[:, down[:, None], across]
 
 
 def actual_change(

@@ -64,14 +64,14 @@ def describe(scene: Scene, rng: random.Random, *, full: bool = False) -> Descrip
     for part in parts:
         if isinstance(part, int):
             start = len(caption)
-            caption += _phrase(scene.groups[part], sized)
+            caption += noun_phrase(scene.groups[part], sized=sized)
             mentions.append(Mention(start, len(caption), part))
         else:
             caption += part
     return Description(caption, tuple(mentions))
 
 
-def _phrase(group: Group, sized: bool) -> str:
+def noun_phrase(group: Group, *, sized: bool) -> str:
     """`a big red boat`, `two yellow fish`."""
     size = "big" if group.size >= BIG else "small" if group.size <= SMALL else ""
     noun = group.kind if group.count == 1 else plural(group.kind)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -19,6 +18,7 @@ import torch
 
 from ..evaluate import baselines
 from ..evaluate.faithfulness import MaskedPair, mask_pair
+from ..evaluate.pairs import LabelledPair
 from ..evaluate.plausibility import Baseline
 from ..evaluate.report import Report, Trial, as_figure, as_markdown, make_report
 from ..explainer import Explainer
@@ -36,22 +36,14 @@ class Row:
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
-    baseline: Callable[[], Baseline] | None = None
+    baseline: Baseline | None = None
     most: int | None = None
 
 
-def _blob() -> Baseline:
-    return baselines.blob
-
-
-def _oracle() -> Baseline:
-    return baselines.oracle
-
-
 ROWS = (
-    Row("chance, of both signs", {"method": "similarity"}, baselines.chance),
-    Row("blob in the middle", {"method": "similarity"}, _blob),
-    Row("the truth", {"method": "similarity"}, _oracle),
+    Row("chance, of both signs", {"method": "similarity"}, baselines.chance()),
+    Row("blob in the middle", {"method": "similarity"}, baselines.blob),
+    Row("the truth", {"method": "similarity"}, baselines.oracle),
     Row("exclip, text 0, image 2, N = 20", {"text_layer": 0, "image_layer": 2, "steps": 20}, most=16),
     Row("exclip, text 0, image 0, N = 20", {"text_layer": 0, "image_layer": 0, "steps": 20}, most=16),
     Row("banzhaf, 512 masks", {"method": "banzhaf"}, most=8),
@@ -75,19 +67,19 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _mask(index: int) -> MaskedPair:
-    return mask_pair(_explainer(), held_out_pairs(index + 1)[index], seed=index)
+def _mask(pair: LabelledPair, seed: int) -> MaskedPair:
+    return mask_pair(_explainer(), pair, seed=seed)
 
 
-def _score(row: Row, masked: list[MaskedPair], scenes: int) -> Report:
-    pairs = held_out_pairs(scenes)
+def _score(number: int, masked: list[MaskedPair], scenes: int) -> Report:
+    """Return the scores of a row, which goes by its number: not every baseline can be sent to a process."""
+    row = ROWS[number]
     several = [collages(max(1, COLLAGES * scenes // SCENES), objects) for objects in (1, 2, 3, 4)]
-    baseline = None if row.baseline is None else row.baseline()
     return make_report(
         row.name,
         _explainer(**row.options),
-        Trial(pairs, several, masked),
-        baseline=baseline,
+        Trial(held_out_pairs(scenes), several, masked),
+        baseline=row.baseline,
         most=row.most,
     )
 
@@ -96,12 +88,11 @@ def reports(scenes: int = SCENES) -> list[Report]:
     """Return the scores of every row, computed by all processors."""
     workers = os.cpu_count() or 1
     with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
-        masked = list(pool.map(_mask, range(min(MASKED, scenes))))
+        masked = list(pool.map(_mask, held_out_pairs(min(MASKED, scenes)), range(MASKED)))
         # The slow rows stand first in time, not in the tables.
-        order = sorted(ROWS, key=lambda row: row.most is None)
-        found = pool.map(partial(_score, masked=masked, scenes=scenes), order)
-        by_name = {report.name: report for report in found}
-    return [by_name[row.name] for row in ROWS]
+        order = sorted(range(len(ROWS)), key=lambda number: ROWS[number].most is None)
+        found = dict(zip(order, pool.map(partial(_score, masked=masked, scenes=scenes), order), strict=True))
+    return [found[number] for number in range(len(ROWS))]
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..evaluate.pairs import LabelledPair, Mention
-from .captions import describe
+from .captions import describe, noun_phrase
 from .picture_book import PREPROCESS
 from .retrieval import HELD_OUT
 from .scenes import BACKDROPS, Group, Scene, sample_scene
@@ -56,15 +56,16 @@ def _collage(rng: random.Random, objects: int) -> LabelledPair:
     half = PIXELS // 2
     image = Image.new("RGB", (2 * half, 2 * half))
     things = list(zip(rng.sample(sorted(KINDS), 4), rng.sample(sorted(COLOURS), 4), strict=True))
+    groups = []
     for quadrant, (kind, colour) in enumerate(things):
         group = Group(kind, colour, rng.uniform(0.6, 0.8), ((0.5, 0.5),))
+        groups.append(group)
         scene = Scene((group,), rng.choice(sorted(BACKDROPS)), rng.getrandbits(31))
         image.paste(scene.draw(half), (quadrant % 2 * half, quadrant // 2 * half))
     caption, mentions = "", []
     for quadrant in rng.sample(range(4), objects):
-        kind, colour = things[quadrant]
         caption += " and " if caption else ""
-        phrase = f"{'an' if colour[0] in 'aeiou' else 'a'} {colour} {kind}"
+        phrase = noun_phrase(groups[quadrant], sized=False)
         mask = np.zeros((2 * half, 2 * half), bool)
         top, left = quadrant // 2 * half, quadrant % 2 * half
         mask[top : top + half, left : left + half] = True

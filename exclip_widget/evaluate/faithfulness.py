@@ -15,11 +15,11 @@ from jaxtyping import Bool, Float
 from ..checks import whole_number
 from ..errors import ParameterError
 from ..explainer import Explainer
-from ..masking import predicted_similarities
+from ..masking import on_grid, own_terms_or_zeros, predicted_similarities
 from ..results.interactions import Interactions
 from .metrics import area, correlation, explained, present_after
 from .pairs import LabelledPair
-from .plausibility import Explain, Score
+from .plausibility import Explain, Score, explained_by
 
 SHARES = (0.3, 0.5, 0.7)
 """Shares of players that random masks leave, as FIxLIP has them."""
@@ -48,10 +48,7 @@ class MaskedPair:
 
     def predicted(self, result: Interactions, kind: str, share: float) -> Float[np.ndarray, " masks"]:
         """Return the similarities that `result` predicts for the masks of a kind and share."""
-        tokens, patches = self.tokens[share], self.patches[share]
-        rows, columns = result.values.shape[1:]
-        if (rows, columns) != patches.shape[1:]:
-            patches = _on_grid(patches, rows, columns)
+        tokens, patches = self.tokens[share], on_grid(self.patches[share], *result.values.shape[1:])
         if kind == "patches":
             tokens = np.ones_like(tokens)
         elif kind == "words":
@@ -177,7 +174,7 @@ def faithfulness(
         )
     found: dict[tuple[str, float], list[tuple[float, float]]] = {}
     for number, pair in enumerate(pairs):
-        result = explainer.explain(pair.image, pair.caption) if explain is None else explain(pair)
+        result = explained_by(explainer, explain)(pair)
         truth = (
             mask_pair(explainer, pair, shares=shares, samples=samples, seed=seed + number)
             if masked is None
@@ -194,15 +191,6 @@ def faithfulness(
         for which in (0, 1)
     ]
     return Faithfulness(*parts)
-
-
-def _on_grid(patches: Bool[np.ndarray, "masks rows columns"], rows: int, columns: int) -> np.ndarray:
-    """Return masks on another grid over the same image, by the centres of its patches."""
-    down, across = (
-        ((np.arange(count) + 0.5) * have / count).astype(int)
-        for count, have in zip((rows, columns), patches.shape[1:], strict=True)
-    )
-    return patches[:, down[:, None], across]
 
 
 @dataclass(frozen=True)
@@ -254,23 +242,20 @@ def deletion_curves(
     """
     areas = []
     for pair in pairs:
-        result = explainer.explain(pair.image, pair.caption) if explain is None else explain(pair)
+        result = explained_by(explainer, explain)(pair)
         words = np.flatnonzero(np.array(result.words) >= 0)
         count, rows, columns = result.values.shape
         everything = np.arange(rows * columns)
-        heights = []
-        for players in (words[:0], words):
-            for strongest in (True, False):
-                order = deletion_order(result, players, everything, strongest=strongest)
-                present = present_after(order, count + len(everything), steps)
-                captions, images = explainer.masked_embeddings(
-                    pair.image,
-                    pair.caption,
-                    present[:, :count],
-                    present[:, count:].reshape(-1, rows, columns),
-                )
-                heights.append(area((captions * images).sum(1)))
-        areas.append(heights)
+        orders = [
+            deletion_order(result, players, everything, strongest=strongest)
+            for players in (words[:0], words)
+            for strongest in (True, False)
+        ]
+        present = np.concatenate([present_after(order, count + len(everything), steps) for order in orders])
+        captions, images = explainer.masked_embeddings(
+            pair.image, pair.caption, present[:, :count], present[:, count:].reshape(-1, rows, columns)
+        )
+        areas.append([area(curve) for curve in np.split((captions * images).sum(1), len(orders))])
     if not areas:
         raise ParameterError("there are no pairs to score; expected at least one")
     deletion, insertion, both_down, both_up = np.array(areas).T
@@ -294,11 +279,9 @@ def deletion_order(
     count = len(result.rows)
     values = result.values.reshape(count, -1).astype(np.float64)
     # What each would take with it: its interactions with all that is still there.
-    of_words = values.sum(1) + result.cls
-    of_patches = values.sum(0)
-    if result.token_terms is not None and result.patch_terms is not None:
-        of_words = of_words + result.token_terms
-        of_patches = of_patches + result.patch_terms.ravel()
+    token_terms, patch_terms = own_terms_or_zeros(result)
+    of_words = values.sum(1) + result.cls + token_terms
+    of_patches = values.sum(0) + patch_terms
     worst = -np.inf if strongest else np.inf
     gains = np.full(count + values.shape[1], worst)
     left = [*words, *(count + patches)]

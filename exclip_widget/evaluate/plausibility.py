@@ -120,7 +120,7 @@ def plausibility(
     chances: list[float] = []
     residuals: list[float] = []
     for number, pair in enumerate(pairs):
-        found = explainer.explain(pair.image, pair.caption) if explain is None else explain(pair)
+        found = explained_by(explainer, explain)(pair)
         known = covers(explainer, pair, found)
         if baseline is not None:
             found = baseline(found, known)
@@ -141,6 +141,11 @@ def plausibility(
         chance=float(np.mean(chances)),
         residual=float(np.median(residuals)),
     )
+
+
+def explained_by(explainer: Explainer, explain: Explain | None) -> Explain:
+    """Return `explain`, or what `explainer` says if it is None."""
+    return explain or (lambda pair: explainer.explain(pair.image, pair.caption))
 
 
 def covers(

@@ -14,7 +14,7 @@ from ..explainer import Explainer
 from ..results.interactions import Interactions
 from .faithfulness import KINDS, Curves, Faithfulness, MaskedPair, deletion_curves, faithfulness
 from .pairs import LabelledPair
-from .plausibility import Baseline, Explain, Plausibility, Score, plausibility
+from .plausibility import Baseline, Explain, Plausibility, Score, explained_by, plausibility
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,7 +91,7 @@ def make_report(
     most : int, optional
         How many of `trial.pairs` to use at most, and as many collages, for an explanation that is slow.
     """
-    timed = _Timed(explain or (lambda pair: explainer.explain(pair.image, pair.caption)))
+    timed = _Timed(explained_by(explainer, explain))
     pairs, masked = trial.pairs[:most], trial.masked[:most]
     # Explained once: the pairs that are masked are the first of those that are labelled.
     known = {id(pair): timed(pair) for pair in pairs[: len(masked)]}

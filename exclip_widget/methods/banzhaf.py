@@ -23,7 +23,7 @@ from ..checks import whole_number
 from ..results.factors import Factors, Samples
 from ..results.interactions import Estimate, product
 from ..results.rows import Tokens
-from .base import Method, as_array, as_factors, in_chunks
+from .base import Method, as_array, as_factors, masked_embeddings
 from .side import Side
 
 
@@ -76,10 +76,8 @@ class Banzhaf(Method):
         masks, exact = _masks(players, self.samples, self.seed + (side.name == "image"))
         embedding = F.normalize(side.run(side.tokens[None])[0], dim=-1)
         outputs: list[Tensor] = []
-        bytes_per_mask = 8 * side.tokens.nbytes
         for part in torch.split(masks, -(-len(masks) // count)):
-            some = in_chunks(part, bytes_per_mask, memory)
-            outputs += [side.embed_masked(present[:, side.row_index]) for present in some]
+            outputs.append(masked_embeddings(side, part[:, side.row_index], memory))
             done = torch.cat(outputs)
             present = masks[: len(done)]
             samples = Samples(present.numpy(), as_array(done))

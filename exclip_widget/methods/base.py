@@ -8,10 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..errors import ModelError
+from ..paths.autograd import Path
 from ..results.factors import Factors, Samples
 from ..results.interactions import Estimate, OwnTerms, product
 from .side import Side
@@ -132,6 +133,24 @@ def split_by_caption(
     return found
 
 
+def interactions_at_input(texts: Sequence[Factors], path: Path, image: Side) -> list[Estimate]:
+    """Return the interactions of each of `texts` with an image, from derivatives at the input alone.
+
+    Parameters
+    ----------
+    texts : sequence of Factors
+        The captions.
+    path : Path
+        A path that ends at the input.
+    image : Side
+        The image.
+    """
+    once = image.tokens.new_ones(1)
+    (end,) = path.embeddings(once)
+    interactions = path.integrate_cotangents(once, once, stack_factors(texts, end))
+    return split_by_caption(texts, interactions / norm_of(end, "image"), end)
+
+
 def as_factors(
     method: Method,
     side: Side,
@@ -187,6 +206,17 @@ def as_array(tensor: Float[Tensor, ...]) -> Float[np.ndarray, ...]:
     wide = tensor.dtype == torch.float64
     array: np.ndarray = (tensor.detach() if wide else tensor.detach().float()).cpu().numpy()
     return array
+
+
+def masked_embeddings(
+    side: Side, present: Bool[Tensor, "masks tokens"], memory: int
+) -> Float[Tensor, "masks embed"]:
+    """Return unit embeddings of a side, each with only the tokens `present`; see `Side.embed_masked`.
+
+    Uses about `memory` bytes at a time.
+    """
+    parts = in_chunks(present, 8 * side.tokens.nbytes, memory)
+    return torch.cat([side.embed_masked(part) for part in parts])
 
 
 def in_chunks(tensor: Tensor, bytes_each: int, memory: int) -> Sequence[Tensor]:

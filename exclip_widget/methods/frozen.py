@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
 from ..paths.frozen import FrozenPath, integrate_at_layers
 from ..results.factors import Factors
 from ..results.interactions import Estimate
-from .base import Method, as_factors, norm_of, split_by_caption, stack_factors
+from .base import Method, as_factors, interactions_at_input, norm_of, split_by_caption, stack_factors
 from .side import Side
 
 
@@ -43,7 +41,7 @@ class FrozenGates(Method):
     def factors(self, side: Side, memory: int) -> Factors:
         """Return ``T[s] = J_s (x_s - r_s)``, which sum to what the held pass gains over the reference."""
         del memory
-        path, once = self._path(side)
+        path, once = self._path(side), side.tokens.new_ones(1)
         values = path.integrate_tangents(once, once)
         return as_factors(self, side, values, path.embeddings(once)[0], change=values.sum(0))
 
@@ -52,10 +50,7 @@ class FrozenGates(Method):
     ) -> Iterator[list[Estimate]]:
         """Yield interactions without computing the image's factors, as `IntegratedJacobians` does."""
         del estimates, memory
-        path, once = self._path(image)
-        (end,) = path.embeddings(once)
-        interactions = path.integrate_cotangents(once, once, stack_factors(texts, end))
-        yield _estimates(texts, interactions, end)
+        yield _with_totals(interactions_at_input(texts, self._path(image), image))
 
     def refine_layers(
         self, texts: Sequence[Factors], images: Sequence[Side], memory: int
@@ -64,23 +59,18 @@ class FrozenGates(Method):
         cuts = [image.differentiable() for image in images]
         references, tokens = [image.reference for image in images], [image.tokens for image in images]
         cotangents = stack_factors(texts, tokens[0])
-        by_layer = integrate_at_layers(cuts, references, tokens, cotangents)
-        if by_layer is None:
+        found = integrate_at_layers(cuts, references, tokens, cotangents)
+        if found is None:
             return super().refine_layers(texts, images, memory)
-        end = cuts[0](tokens[0][None])[0]
-        return [_estimates(texts, interactions, end) for interactions in by_layer]
+        end, by_layer = found
+        norm = norm_of(end, "image")
+        return [_with_totals(split_by_caption(texts, one / norm, end)) for one in by_layer]
 
-    def _path(self, side: Side) -> tuple[FrozenPath, Tensor]:
+    def _path(self, side: Side) -> FrozenPath:
         cut = side.differentiable()
-        path = FrozenPath(cut, side.reference, side.tokens, side.row_index, cut.held)
-        return path, side.tokens.new_ones(1)
+        return FrozenPath(cut, side.reference, side.tokens, side.row_index, cut.held)
 
 
-def _estimates(
-    texts: Sequence[Factors],
-    interactions: Float[Tensor, "cotangents tokens"],
-    embedding: Float[Tensor, " embed"],
-) -> list[Estimate]:
-    found = split_by_caption(texts, interactions / norm_of(embedding, "image"), embedding)
-    # Nothing is left over: the sum is what is explained.
-    return [one._replace(total=float(one.matrix.sum(dtype=np.float64))) for one in found]
+def _with_totals(estimates: list[Estimate]) -> list[Estimate]:
+    """Return estimates with their sums as totals: nothing is left over."""
+    return [one._replace(total=float(one.matrix.sum(dtype=np.float64))) for one in estimates]

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from ..paths.autograd import Path
 from ..results.factors import Factors
 from ..results.interactions import Estimate
-from .base import Method, as_factors, split_by_caption, stack_factors
+from .base import Method, as_factors, interactions_at_input
 from .side import Side
 
 
@@ -36,7 +35,7 @@ class GradientActivation(Method):
     def factors(self, side: Side, memory: int) -> Factors:
         """Return ``T[s] = (d f / d x_s)(x) x_s``: the path from the origin, at its end."""
         del memory
-        path, once = self._path(side)
+        path, once = self._path(side), side.tokens.new_ones(1)
         return as_factors(self, side, path.integrate_tangents(once, once), path.embeddings(once)[0])
 
     def refine(
@@ -44,10 +43,7 @@ class GradientActivation(Method):
     ) -> Iterator[list[Estimate]]:
         """Yield interactions without computing the image's factors, as `IntegratedJacobians` does."""
         del estimates, memory
-        path, once = self._path(image)
-        (end,) = path.embeddings(once)
-        interactions = path.integrate_cotangents(once, once, stack_factors(texts, end))
-        yield split_by_caption(texts, interactions / end.norm(), end)
+        yield interactions_at_input(texts, self._path(image), image)
 
-    def _path(self, side: Side) -> tuple[Path, Tensor]:
-        return side.path(torch.zeros_like(side.tokens)), side.tokens.new_ones(1)
+    def _path(self, side: Side) -> Path:
+        return side.path(torch.zeros_like(side.tokens))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol, TypeAlias
 
 import torch
@@ -97,12 +97,8 @@ class CutPath:
         """Return the product of `cotangents` with the factors, by a reverse-mode pass for each cotangent."""
         with self._held(), fast_products():
             x, embedded = self._record(nodes)
-            try:
+            with differentiating():
                 return torch.stack([self._pull_back(x, embedded, weights, one) for one in cotangents])
-            except FAULTS as error:
-                if is_out_of_memory(error):
-                    raise
-                raise ModelError(_not_differentiable(error)) from error
 
     def _push_forward(self, nodes: Nodes, weights: Nodes) -> Float[Tensor, "rows embed"] | None:
         """Return the factors by forward mode; None if reverse mode takes less, or alone is right."""
@@ -172,6 +168,23 @@ class CutPath:
     def _by_row(self, of_tokens: Float[Tensor, " tokens"]) -> Float[Tensor, " rows"]:
         row_index = self.row_index.to(of_tokens.device)
         return of_tokens.new_zeros(self._row_count()).index_add(0, row_index, of_tokens)
+
+
+@contextmanager
+def differentiating() -> Iterator[None]:
+    """Run a block that asks autograd for derivatives, and say in words if there are none.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be differentiated.
+    """
+    try:
+        yield
+    except FAULTS as error:
+        if is_out_of_memory(error):
+            raise
+        raise ModelError(_not_differentiable(error)) from error
 
 
 def _not_differentiable(error: Exception) -> str:

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .autograd import CutPath, Nodes
+from .autograd import CutPath, Nodes, differentiating
 from .cut import Cut
-from .gates import InputsOfTanh, hold_gates
+from .gates import WatchedPass, hold_gates
 from .onednn import fast_products
 
 
@@ -23,9 +23,9 @@ class FrozenPath(CutPath):
 
     def _record(self, nodes: Nodes) -> tuple[Tensor, Tensor]:
         # Fused attention hides its weights, which are gates.
-        with sdpa_kernel(SDPBackend.MATH), InputsOfTanh() as tanhs:
+        with sdpa_kernel(SDPBackend.MATH), WatchedPass() as watched:
             x, embedded = super()._record(nodes)
-        hold_gates(embedded, [x], tanhs)
+        hold_gates(embedded, x, watched)
         return x, embedded
 
 
@@ -34,8 +34,8 @@ def integrate_at_layers(
     references: Sequence[Float[Tensor, "_ _"]],
     tokens: Sequence[Float[Tensor, "_ _"]],
     cotangents: Float[Tensor, "cotangents embed"],
-) -> list[Float[Tensor, "cotangents _"]] | None:
-    """Return the products of `cotangents` with the factors at several layers, from one pass.
+) -> tuple[Float[Tensor, " embed"], list[Float[Tensor, "cotangents _"]]] | None:
+    """Return the embedding, and products of `cotangents` with the factors at several layers, from one pass.
 
     A pull-back passes all layers on its way to the first one.
 
@@ -50,19 +50,22 @@ def integrate_at_layers(
 
     Returns
     -------
-    list of Tensor, or None
-        For each layer, (cotangents, tokens). None if some layer does not lie on the way from the first one.
+    embedding : Tensor
+        What the pass gave, (embed,).
+    products : list of Tensor
+        For each layer, (cotangents, tokens).
+        None instead of both, if some layer does not lie on the way from the first one.
     """
     first, *later = cuts
-    with sdpa_kernel(SDPBackend.MATH), InputsOfTanh() as tanhs, torch.enable_grad():
+    with sdpa_kernel(SDPBackend.MATH), WatchedPass() as watched, torch.enable_grad():
         start = tokens[0][None].clone().requires_grad_()
         embedded, passed = first.embed_through(start, later)
     natives = [native for native in passed if native is not None and native.requires_grad]
     if len(natives) < len(later) or not embedded.requires_grad:
         return None
-    hold_gates(embedded, [start, *natives], tanhs)
+    hold_gates(embedded, start, watched)
     found: list[list[Tensor]] = [[] for _ in cuts]
-    with fast_products():
+    with fast_products(), differentiating():
         for one in cotangents:
             pulled = torch.autograd.grad(
                 embedded, [start, *natives], one[None], retain_graph=True, allow_unused=True
@@ -73,4 +76,4 @@ def integrate_at_layers(
             at_all = [pulled[0], *at_later]
             for rows, part, end, begin in zip(found, at_all, tokens, references, strict=True):
                 rows.append((part[0] * (end - begin)).sum(-1))
-    return [torch.stack(rows) for rows in found]
+    return embedded[0].detach(), [torch.stack(rows) for rows in found]

@@ -166,7 +166,7 @@ NORMS: dict[str, Gate] = {
 """Normalisations: what they divide by is held."""
 
 
-class InputsOfTanh(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Keeps what autograd's graph of a pass does not show.
 
     That is what went into each tanh, whose gate is tanh(x) / x, and what was done in place to a part of a
@@ -198,7 +198,7 @@ class InputsOfTanh(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._kept[result.data_ptr()] = before, result.detach()
         return result
 
-    def gate(self, node: Node) -> Held:
+    def gate_of_tanh(self, node: Node) -> Held:
         """Return the derivative of a tanh with its gate held."""
         result = node._saved_result.detach()
         if result.data_ptr() not in self._kept:
@@ -217,16 +217,16 @@ def _hides(func: Any, args: Any) -> bool:
     return name not in LINEAR_IN_PLACE
 
 
-def hold_gates(embedded: Tensor, inputs: Sequence[Tensor], tanhs: InputsOfTanh) -> None:
+def hold_gates(embedded: Tensor, start: Tensor, watched: WatchedPass) -> None:
     """Hold the gates of a recorded pass: later derivatives of `embedded` are those of the affine map.
 
     Parameters
     ----------
     embedded : Tensor
         What the pass gave, with its graph.
-    inputs : sequence of Tensor
-        Tokens of the layers, all on the way to `embedded`; the first one is where the graph starts.
-    tanhs : InputsOfTanh
+    start : Tensor
+        The tokens that the pass was given, where the graph starts.
+    watched : WatchedPass
         Was active during the pass.
 
     Raises
@@ -234,21 +234,17 @@ def hold_gates(embedded: Tensor, inputs: Sequence[Tensor], tanhs: InputsOfTanh) 
     ModelError
         If the gate of some operation is not known. The message names it.
     """
-    graph = _Graph(inputs, tanhs)
-    graph.hold(embedded.grad_fn)
+    _Graph(start, watched).hold(embedded.grad_fn)
 
 
 @dataclass
 class _Graph:
     """The part of a graph that lies between the tokens and the embedding."""
 
-    inputs: Sequence[Tensor]
-    tanhs: InputsOfTanh
+    start: Tensor
+    watched: WatchedPass
     _depends: dict[Node, bool] = field(default_factory=dict)
     _is_gate: dict[Node, bool] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._leaves = {id(one) for one in self.inputs if one.grad_fn is None}
 
     def hold(self, end: Node) -> None:
         """Visit every node that the signal passes, from the embedding to the tokens."""
@@ -270,8 +266,8 @@ class _Graph:
         following = [one for _, one in factors]
         if name in WEIGHTS and len(factors) > 1 and WEIGHTS[name] in [place for place, _ in factors]:
             raise ModelError(_UNKNOWN.format(f"{node.name()} of two signals"))
-        if name == "CopySlices" and self.tanhs.hidden:
-            done = " and ".join(sorted(self.tanhs.hidden))
+        if name == "CopySlices" and self.watched.hidden:
+            done = " and ".join(sorted(self.watched.hidden))
             raise ModelError(_UNKNOWN.format(f"{done}, in place on a part of a tensor,"))
         if name in LINEAR or not factors:
             return following
@@ -279,7 +275,7 @@ class _Graph:
             return self._hold_product(node, name, factors)
         gate = ACTIVATIONS.get(name) or NORMS.get(name)
         if name == "Tanh":
-            gate = self.tanhs.gate
+            gate = self.watched.gate_of_tanh
         if name in ("NativeBatchNorm", "CudnnBatchNorm", "MkldnnBatchNorm", "BatchNormWithUpdate"):
             if not node._saved_training:
                 return following  # statistics of its own: affine
@@ -362,8 +358,7 @@ class _Graph:
         return kind_of(node) in ACTIVATIONS or kind_of(node) == "Tanh"
 
     def _is_start(self, node: Node) -> bool:
-        variable = getattr(node, "variable", None)
-        return variable is not None and id(variable) in self._leaves
+        return getattr(node, "variable", None) is self.start
 
     def _find_dependent(self, end: Node) -> None:
         """Find out which nodes depend on the tokens, without recursion: graphs are deep."""

@@ -215,6 +215,7 @@ def _all_products(texts: list[Factors], images: list[Factors]) -> list[list[Inte
     similarities = np.stack([one.embedding for one in texts]) @ np.stack([one.embedding for one in images]).T
     changes = [[one.change for one in side if one.change is not None] for side in (texts, images)]
     totals = np.stack(changes[0]) @ np.stack(changes[1]).T if all(changes) else None
+    own = _all_own_terms(texts, images)
     text_ends, image_ends = (np.cumsum([len(one.values) for one in side])[:-1] for side in (texts, images))
     result = []
     for i, (text, row) in enumerate(zip(texts, np.split(matrix, text_ends), strict=True)):
@@ -228,11 +229,29 @@ def _all_products(texts: list[Factors], images: list[Factors]) -> list[list[Inte
                 total=total,
                 done=image.steps,
                 steps=image.steps,
-                own=own_terms(text, image),
+                own=None if own is None else own[i][j],
             )
             of_text.append(label_estimate(estimate, text, _grid_of(image), image.layer))
         result.append(of_text)
     return result
+
+
+def _all_own_terms(texts: list[Factors], images: list[Factors]) -> list[list[OwnTerms]] | None:
+    """Return the own terms of every pair; None if their method does not know them."""
+    captions = [one.reference for one in texts if one.reference is not None]
+    pictures = [one.reference for one in images if one.reference is not None]
+    if not captions or not pictures:
+        return None
+    with_pictures = [text.values @ np.stack(pictures).T for text in texts]
+    with_captions = [image.values @ np.stack(captions).T for image in images]
+    references = np.stack(captions) @ np.stack(pictures).T
+    return [
+        [
+            OwnTerms(of_text[:, j], of_image[:, i], float(references[i, j]))
+            for j, of_image in enumerate(with_captions)
+        ]
+        for i, of_text in enumerate(with_pictures)
+    ]
 
 
 def _product_of(text: Factors, image: Factors) -> Interactions:
@@ -276,6 +295,7 @@ def product(text: Factors, image: Factors) -> Estimate:
     total = None
     if text.change is not None and image.change is not None:
         total = float(text.change @ image.change)
+    own = _all_own_terms([text], [image])
     return Estimate(
         matrix=text.values @ image.values.T,
         error=_standard_error(text, image),
@@ -283,16 +303,8 @@ def product(text: Factors, image: Factors) -> Estimate:
         total=total,
         done=image.steps,
         steps=image.steps,
-        own=own_terms(text, image),
+        own=None if own is None else own[0][0],
     )
-
-
-def own_terms(text: Factors, image: Factors) -> OwnTerms | None:
-    """Return the own terms of a caption and an image; None if their method does not know them."""
-    caption, picture = text.reference, image.reference
-    if caption is None or picture is None:
-        return None
-    return OwnTerms(text.values @ picture, image.values @ caption, float(caption @ picture))
 
 
 def _standard_error(text: Factors, image: Factors) -> Float[np.ndarray, "rows tokens"] | None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from exclip_widget import ModelError
-from exclip_widget.paths.gates import InputsOfTanh, hold_gates
+from exclip_widget.paths.gates import WatchedPass, hold_gates
 
 WIDTH, TOKENS = 6, 5
 torch.manual_seed(0)
@@ -118,9 +118,9 @@ def held_jacobian(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def jacobian(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     given = x.clone().requires_grad_()
-    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), InputsOfTanh() as tanhs:
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), WatchedPass() as watched:
         out = network(given).sum(-2).flatten()
-    hold_gates(out, [given], tanhs)
+    hold_gates(out, given, watched)
     rows = [torch.autograd.grad(one, given, retain_graph=True)[0].flatten() for one in out]
     return torch.stack(rows)
 
@@ -146,7 +146,7 @@ def test_group_norm_and_batch_norm() -> None:
     x = torch.randn(1, 6, 3, 2, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(6, dtype=torch.float64)
     out = F.group_norm(x, 2, weight)
-    hold_gates(out, [x], InputsOfTanh())
+    hold_gates(out, x, WatchedPass())
     cotangent = torch.randn_like(out)
     found = torch.autograd.grad(out, x, cotangent)[0]
     groups = x.detach().reshape(2, -1)
@@ -157,7 +157,7 @@ def test_group_norm_and_batch_norm() -> None:
     norm.running_var += 3
     out = norm(x)
     plain = torch.autograd.grad(out, x, cotangent, retain_graph=True)[0]
-    hold_gates(out, [x], InputsOfTanh())
+    hold_gates(out, x, WatchedPass())
     torch.testing.assert_close(torch.autograd.grad(out, x, cotangent)[0], plain)
 
 
@@ -208,15 +208,15 @@ class Twice(torch.autograd.Function):
 )
 def test_what_is_not_known_is_refused_by_name(network: Callable[[Tensor], Tensor], named: str) -> None:
     x = X.clone().requires_grad_()
-    with InputsOfTanh() as tanhs:
+    with WatchedPass() as watched:
         out = network(x)
     with pytest.raises(ModelError, match=f"the gate of .*{re.escape(named)}.* is not known"):
-        hold_gates(out, [x], tanhs)
+        hold_gates(out, x, watched)
 
 
 def test_nothing_is_left_on_another_graph() -> None:
     """Hooks belong to the pass that was held."""
     x = X.clone().requires_grad_()
     plain = torch.autograd.grad(F.gelu(x).sum(), x)[0]
-    hold_gates(F.gelu(x), [x], InputsOfTanh())
+    hold_gates(F.gelu(x), x, WatchedPass())
     torch.testing.assert_close(torch.autograd.grad(F.gelu(x).sum(), x)[0], plain)
