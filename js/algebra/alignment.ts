@@ -1,5 +1,5 @@
 /**
- * Two captions of one picture: the foil's rows beside the caption's, and the
+ * Two captions of one image: the foil's rows beside the caption's, and the
  * difference of their interactions, caption minus foil. Pure functions.
  */
 import type { AlignedRows, Token } from "../protocol.ts";

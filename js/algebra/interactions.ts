@@ -7,9 +7,9 @@ export interface Interactions {
   tokens: number;
   rows: number;
   columns: number;
-  /** Row-major, tokens x rows x columns; row 0 is the top of the picture. */
+  /** Row-major, tokens x rows x columns; row 0 is the top of the image. */
   values: Float32Array;
-  /** The share of each token with the class token, which has no place on the picture. */
+  /** The share of each token with the class token, which has no place on the image. */
   cls: Float32Array;
 }
 

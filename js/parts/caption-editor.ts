@@ -34,12 +34,8 @@ export function editor(part: TextName, name: string, state: WidgetState, scope: 
     rows: "1",
     spellcheck: "false",
   });
-  const way = (key: string, does: string, act: () => void) => {
-    const button = textButton(does, `exclip-${does}-${part}`, scope, act);
-    button.prepend(element("kbd", "exclip-key", {}, key));
-    return button;
-  };
-  const ways = box("exclip-ways", way("Enter", "asks", ask), way("Esc", "goes back", close));
+  const way = (text: string, act: () => void) => textButton(text, `exclip-way-${part}`, scope, act);
+  const ways = box("exclip-ways", way("Explain (Enter)", ask), way("Cancel (Esc)", close));
   const node = box("", field, ways);
   const waiting = message("exclip-waiting", "status");
   const refused = refusal(part);

@@ -6,7 +6,7 @@
 import type { Look } from "../state/looks.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { enable, iconButton } from "../ui/buttons.ts";
-import { box, claim, element, give } from "../ui/dom.ts";
+import { box, button, claim, element, give } from "../ui/dom.ts";
 import { icons } from "../ui/icons.ts";
 import { NO_KERNEL } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
@@ -42,7 +42,7 @@ function line(
   words: HTMLElement,
   scope: Scope,
 ): HTMLElement {
-  const name = element("button", "exclip-name", { type: "button", "data-look": look }, look);
+  const name = button("exclip-name", { "data-look": look }, look);
   scope.on(name, "click", () => state.lookAt(look));
   const slot = box("exclip-slot");
   const node = element("div", "exclip-line", { "data-testid": `exclip-line-${look}` }, name, slot);

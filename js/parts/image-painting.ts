@@ -1,4 +1,4 @@
-/** Everything drawn over the picture, in device pixels. */
+/** Everything drawn over the image, in device pixels. */
 import { outlineOf } from "../algebra/outline.ts";
 import type { Point } from "../algebra/regions.ts";
 import type { Selection } from "../algebra/selection.ts";
@@ -77,7 +77,7 @@ export function heatPainter() {
   };
 }
 
-/** Light on dark, so that it shows on any picture. */
+/** Light on dark, so that it shows on any image. */
 export function paintOutline(
   context: Context,
   map: Geometry,
@@ -93,45 +93,25 @@ export function paintOutline(
   strokeTwice(context, width, outer);
 }
 
-/**
- * Paint a lasso's path so far, and how it would close. What was drawn is kept on
- * a sheet of its own: dashes cost more than all else, the longer they are.
- */
-export function pathPainter() {
-  const sheet = element("canvas", "");
-  const kept = sheet.getContext("2d");
-  let painted: readonly Point[] | null = null;
-  let points = 1;
-  /** In pixels, for dashes that go on where the last ones ended. */
-  let length = 0;
-  return (context: Context, map: Geometry, path: readonly Point[], unit: number): void => {
-    if (path !== painted) {
-      painted = path;
-      points = 1;
-      length = 0;
-      sheet.width = map.width;
-      sheet.height = map.height;
-    }
-    const dash = (onto: Context | null, from: Point | undefined, to: Point | undefined) => {
-      if (!onto || !from || !to) return;
-      const [start, end] = [map.at(from), map.at(to)];
-      // Beneath the light dashes that are there already.
-      if (onto === kept) onto.globalCompositeOperation = "destination-over";
-      onto.setLineDash([4 * unit, 4 * unit]);
-      onto.lineDashOffset = length;
-      onto.beginPath();
-      onto.moveTo(...start);
-      onto.lineTo(...end);
-      strokeTwice(onto, 1.25 * unit);
-      onto.setLineDash([]);
-      length += Math.hypot(end[0] - start[0], end[1] - start[1]);
-    };
-    for (; points < path.length; points++) dash(kept, path[points - 1], path[points]);
-    context.drawImage(sheet, 0, 0, map.width, map.height);
-    const before = length;
-    dash(context, path.at(-1), path[0]);
-    length = before;
-  };
+/** Paint a lasso's path so far, and in dashes how it would close. */
+export function paintPath(
+  context: Context,
+  map: Geometry,
+  path: readonly Point[],
+  unit: number,
+): void {
+  const points = path.map(map.at);
+  const [first, last] = [points[0], points.at(-1)];
+  if (!first || !last) return;
+  context.beginPath();
+  for (const point of points) context.lineTo(...point);
+  strokeTwice(context, 1.25 * unit);
+  context.setLineDash([4 * unit, 4 * unit]);
+  context.beginPath();
+  context.moveTo(...last);
+  context.lineTo(...first);
+  strokeTwice(context, 1.25 * unit);
+  context.setLineDash([]);
 }
 
 /** Corner marks, so that the cursor never looks like a selection. */
@@ -153,7 +133,6 @@ export function paintCursor(context: Context, map: Geometry, patch: number, unit
 function strokeTwice(context: Context, width: number, outer = "#000"): void {
   context.lineCap = "square";
   const strokes = [[outer, 2 * width] as const, ["#fff", width] as const];
-  if (context.globalCompositeOperation === "destination-over") strokes.reverse();
   for (const [color, wide] of strokes) {
     context.strokeStyle = color;
     context.lineWidth = wide;

@@ -1,4 +1,4 @@
-/** Another picture: dropped anywhere on the widget, pasted, or chosen. */
+/** Another image: dropped anywhere on the widget, pasted, or chosen. */
 import { computed } from "@preact/signals-core";
 import type { WidgetState } from "../state/widget-state.ts";
 import { enable, textButton } from "../ui/buttons.ts";
@@ -6,7 +6,7 @@ import { box, claim, element } from "../ui/dom.ts";
 import { message, NO_KERNEL, refusal } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 
-/** The line beneath the picture; `over` is laid on the picture while a file is over the widget. */
+/** The line beneath the image; `over` is laid on the image while a file is over the widget. */
 export function imageUpload(
   root: HTMLElement,
   state: WidgetState,
@@ -21,21 +21,20 @@ export function imageUpload(
     tabindex: "-1",
     "data-testid": "exclip-file",
   });
-  const choose = textButton("Replace picture", "exclip-choose", scope, () => file.click());
+  const choose = textButton("Replace image", "exclip-choose", scope, () => file.click());
   const sent = message("exclip-uploading", "status");
-  const refused = refusal("picture");
+  const refused = refusal("image");
   const node = box("exclip-source", file, choose, sent.node, refused.node);
-  const over = element("div", "exclip-over", { "aria-hidden": "true" }, "Drop the picture");
+  const over = element("div", "exclip-over", { "aria-hidden": "true" }, "Drop the image");
 
   scope.effect(() => {
     const question = questions.open.value.image;
     node.hidden = state.choices.value === null;
     const hint = "Choose a file, or drop or paste one anywhere here";
     enable(choose, able.value, able.value ? hint : NO_KERNEL);
-    const share = question?.sent ?? 0;
-    const far = share < 1 ? `${Math.round(100 * share)} %` : "reading…";
+    const percent = Math.round(100 * (question?.sent ?? 0));
+    const far = percent < 100 ? `${percent} %` : "reading…";
     sent.show(question?.refused === null ? `${question.value} · ${far}` : null);
-    sent.node.style.setProperty("--exclip-sent", String(share));
     refused.show(question?.refused);
   });
 

@@ -12,11 +12,12 @@ import {
   paintCursor,
   paintOutline,
   paintOutside,
-  pathPainter,
+  paintPath,
 } from "./image-painting.ts";
 
 export interface ImageView {
   node: HTMLElement;
+  canvas: HTMLElement;
   /** The patch in words, after each move of the keyboard's cursor. */
   spoken: ReadonlySignal<string>;
 }
@@ -32,15 +33,13 @@ export function imageView(
     "data-testid": "exclip-heat",
     role: "application",
     "aria-roledescription": "patch grid",
-    "aria-label":
-      "Picture. Arrow keys move over its patches, Enter selects, Shift with arrows extends, Shift with Enter adds, Alt with Enter subtracts, I inverts, Escape clears.",
+    "aria-label": "Image",
     tabindex: "0",
   });
-  const broken = box("exclip-broken", "The picture could not be read.");
-  const node = box("exclip-picture", image, broken, canvas);
+  const broken = box("exclip-broken", "The image could not be read.");
+  const node = box("exclip-frame", image, broken, canvas);
   const context = canvas.getContext("2d");
   const paintHeat = heatPainter();
-  const paintPath = pathPainter();
   const axis = view.region;
 
   /** Device pixels to a pixel of the page. */
@@ -131,5 +130,5 @@ export function imageView(
   scope.onEnd(() => seen.disconnect());
   scope.onEnd(() => cancelAnimationFrame(frame));
 
-  return { node, spoken: gestures.spoken };
+  return { node, canvas, spoken: gestures.spoken };
 }

@@ -36,10 +36,10 @@ export function legend(
     "div",
     "exclip-legend",
     { "data-testid": testid },
-    box("exclip-head", element("span", "", {}, unit, note), pointer),
+    box("exclip-head", element("span", "", unit, note), pointer),
     box("exclip-scale", bar, range, mark),
     lock.node,
-    box("exclip-ticks", low, element("span", "exclip-tick", {}, "0"), high),
+    box("exclip-ticks", low, element("span", "exclip-tick", "0"), high),
   );
 
   scope.effect(() => {
@@ -60,8 +60,8 @@ export function legend(
     write(note, beyond ? `, up to ${plain(most)}` : faint ? ", faint" : "");
     lock.hint(
       locked
-        ? `Scale locked at ±${plain(end)}`
-        : `Scale follows the selection, never below ±${plain(scale.floor.value)}: ¼ of the strongest word and patch. Lock it`,
+        ? `Locked at ±${plain(end)}`
+        : `Follows the selection, never below ±${plain(scale.floor.value)}: ¼ of the strongest pair. Lock it`,
     );
     bar.setAttribute(
       "aria-label",

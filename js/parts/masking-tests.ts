@@ -5,8 +5,9 @@
 import { computed } from "@preact/signals-core";
 import type { MaskingTest } from "../protocol.ts";
 import type { WidgetState } from "../state/widget-state.ts";
+import { attended } from "../ui/attended.ts";
 import { enable, rove, textButton } from "../ui/buttons.ts";
-import { box, drawing, element, give, shape } from "../ui/dom.ts";
+import { box, button, drawing, element, give, shape } from "../ui/dom.ts";
 import { NO_KERNEL, refusal } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 import { plain, signed } from "../view/number-format.ts";
@@ -55,6 +56,12 @@ export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
   }
 
   const refresh = rove(rows, scope);
+  const dots = new Map<HTMLElement, Element>();
+  const row = attended(rows, ".exclip-trial", scope);
+  scope.effect(() => {
+    const pointed = row.value;
+    for (const [one, dot] of dots) dot.classList.toggle("exclip-pointed-at", one === pointed);
+  });
   scope.effect(() => {
     const question = questions.open.value.test;
     const running = question?.refused === null;
@@ -74,6 +81,7 @@ export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
       "aria-hidden": "false",
       "aria-label": `Actual change (up) against predicted (right), ${all.length} tests, to ±${plain(end)}`,
     });
+    dots.clear();
     const lines = all.map((one) => {
       const dot = shape("circle", {
         cx: 50 + (REACH * one.predicted) / end,
@@ -82,11 +90,7 @@ export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
       axes.append(dot);
       const row = rowOf(one);
       row.addEventListener("click", () => again(one));
-      for (const type of ["pointerenter", "pointerleave", "focus", "blur"]) {
-        row.addEventListener(type, () => {
-          dot.classList.toggle("exclip-pointed-at", type === "pointerenter" || type === "focus");
-        });
-      }
+      dots.set(row, dot);
       return row;
     });
     plot.replaceChildren(axes);
@@ -104,13 +108,9 @@ export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
 
 function rowOf({ label, predicted, actual }: MaskingTest): HTMLElement {
   const [before, after] = [signed(predicted), signed(actual)];
-  return element(
-    "button",
+  return button(
     "exclip-trial",
-    {
-      type: "button",
-      "aria-label": `${label}: predicted ${before}, actual ${after}. Select it again.`,
-    },
+    { "aria-label": `${label}: predicted ${before}, actual ${after}. Select it again.` },
     ...cells(label, before, after),
   );
 }

@@ -2,7 +2,7 @@
 import { computed } from "@preact/signals-core";
 import type { Layer } from "../protocol.ts";
 import type { WidgetState } from "../state/widget-state.ts";
-import { rove } from "../ui/buttons.ts";
+import { oneOf } from "../ui/buttons.ts";
 import { box, element, give } from "../ui/dom.ts";
 import { message, NO_KERNEL, refusal } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
@@ -18,7 +18,14 @@ export function modelControls(state: WidgetState, scope: Scope): HTMLElement {
     return question && question.refused === null ? (question.value as Value) : now;
   };
 
-  const methods = element("div", "exclip-group", { role: "group", "aria-label": "Method" });
+  const methods = oneOf(
+    "Method",
+    "exclip-text",
+    () => (choices.value?.methods ?? []).map((method) => [method, method] as const),
+    () => wanted("method", state.method.value),
+    (method) => questions.change({ method }),
+    scope,
+  );
   const layers = LAYERS.map((topic) =>
     tickSlider(
       {
@@ -38,49 +45,27 @@ export function modelControls(state: WidgetState, scope: Scope): HTMLElement {
     "div",
     "exclip-controls",
     { "data-testid": "exclip-controls", role: "group", "aria-label": "What is computed" },
-    box("exclip-control", element("span", "exclip-name-of", {}, "method"), methods),
+    box("exclip-control", element("span", "exclip-name-of", "method"), methods),
     ...layers,
     offline.node,
     refused.node,
   );
 
-  const refresh = rove(methods, scope);
-  scope.effect(() => {
-    const buttons = (choices.value?.methods ?? []).map((method) => {
-      const button = element("button", "exclip-tool exclip-text", { type: "button" }, method);
-      button.dataset.method = method;
-      return button;
-    });
-    methods.replaceChildren(...buttons);
-    refresh();
-  });
   scope.effect(() => {
     void choices.value;
-    const method = wanted("method", state.method.value);
-    for (const button of methods.querySelectorAll("button")) {
-      give(button, {
-        "aria-pressed": button.dataset.method === method,
-        "aria-disabled": !answering.value,
-      });
-    }
+    for (const button of methods.children) give(button, { "aria-disabled": !answering.value });
   });
   scope.effect(() => {
     node.hidden = choices.value === null;
     offline.show(
       answering.value
         ? null
-        : `${NO_KERNEL}, and none answers: it is busy, or gone (then run the cell again).`,
+        : `${NO_KERNEL}. It may be busy. If it was restarted, run the cell again.`,
     );
     const why = (["method", ...LAYERS] as const).flatMap(
       (topic) => questions.open.value[topic]?.refused ?? [],
     );
     refused.show(why.join(" "));
-  });
-  scope.on(methods, "click", ({ target }) => {
-    const method = (target as HTMLElement).dataset.method;
-    if (method && method !== wanted("method", state.method.peek())) {
-      questions.change({ method });
-    }
   });
   return node;
 }

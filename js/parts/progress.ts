@@ -6,10 +6,12 @@ import { message } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 
 const HINT =
-  "Click or drag over words, or over the picture. Shift adds, Alt subtracts, Esc clears.";
+  "Click or drag over words, or over the image; or use arrow keys and Enter. Shift adds, Alt subtracts, I inverts, Esc clears.";
 
 export interface ProgressView {
   line: HTMLElement;
+  /** How to select. */
+  hint: HTMLElement;
   status: HTMLElement;
 }
 
@@ -70,7 +72,7 @@ export function progress(state: WidgetState, scope: Scope): ProgressView {
     const clock = setInterval(count, 1000);
     return () => clearInterval(clock);
   });
-  return { line, status };
+  return { line, hint, status };
 }
 
 function duration(seconds: number): string {

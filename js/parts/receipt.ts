@@ -1,10 +1,11 @@
 /** The receipt: what the similarity is made of, seen from the selection. */
-import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
+import { computed, type ReadonlySignal } from "@preact/signals-core";
 import { accountOf, type PartName } from "../algebra/account.ts";
 import { extent, range } from "../algebra/numbers.ts";
 import { invert } from "../algebra/selection.ts";
 import type { Look } from "../state/looks.ts";
 import type { WidgetState } from "../state/widget-state.ts";
+import { attended } from "../ui/attended.ts";
 import { rove } from "../ui/buttons.ts";
 import { box, element, write } from "../ui/dom.ts";
 import type { Scope } from "../ui/scope.ts";
@@ -14,13 +15,13 @@ import type { ViewState } from "../view/view-state.ts";
 
 const TEXTS: Record<PartName | "similarity", [label: string, note: string]> = {
   selection: ["", "The interactions of what is selected"],
-  rest: ["other words × patches", "All other pairs of a word and a patch"],
-  special: ["special tokens", "Start, end and padding of the caption, with all patches"],
-  class: ["class token", "All tokens with what has no place on the picture"],
-  reference: ["reference terms", "What the references of caption and picture already share"],
-  residual: ["quadrature residual", "What the steps of the quadrature leave over"],
+  rest: ["other words × patches", "All other pairs of word and patch"],
+  special: ["special tokens", "Start, end and padding, with all patches"],
+  class: ["class token", "All tokens with the class token"],
+  reference: ["reference terms", "What both references already share"],
+  residual: ["quadrature residual", "What the quadrature leaves over"],
   unexplained: ["not accounted for", "This method does not add up to the similarity"],
-  similarity: ["similarity", "Cosine similarity of caption and picture: the parts add up to it"],
+  similarity: ["similarity", "Cosine similarity of caption and image, the sum of all parts"],
 };
 
 const SUMS: Record<Look, string> = {
@@ -59,24 +60,8 @@ export function receipt(state: WidgetState, view: ViewState, scope: Scope): Rece
   const node = element("div", "exclip-receipt", { "data-testid": "exclip-readout" }, list, note);
   rove(list, scope);
 
-  /** The part under the pointer, else the one that has the focus. */
-  const pointed = signal<string | undefined>(undefined);
-  const focused = signal<string | undefined>(undefined);
-  const partOf = (target: EventTarget | null) =>
-    (target as Element).closest<HTMLElement>("[data-figure]")?.dataset.figure;
-  scope.on(list, "pointerover", ({ target }) => {
-    pointed.value = partOf(target);
-  });
-  scope.on(list, "pointerleave", () => {
-    pointed.value = undefined;
-  });
-  scope.on(list, "focusin", ({ target }) => {
-    focused.value = partOf(target);
-  });
-  scope.on(list, "focusout", () => {
-    focused.value = undefined;
-  });
-  const at = computed(() => pointed.value ?? focused.value);
+  const part = attended(list, "[data-figure]", scope);
+  const at = computed(() => part.value?.dataset.figure);
 
   scope.effect(() => {
     const { parts, similarity } = account.value ?? { parts: [], similarity: null };
@@ -137,7 +122,7 @@ function row(name: string) {
   const label = element("span", "exclip-label");
   const fill = element("span", "exclip-fill");
   const number = element("span", "exclip-number");
-  const track = element("span", "exclip-track", {}, fill);
+  const track = element("span", "exclip-track", fill);
   const node = element(
     "div",
     `exclip-part exclip-part-${name}`,
@@ -177,5 +162,5 @@ function describe(state: WidgetState, view: ViewState): string {
   const names = [...units, ...specials.map(({ text }) => text)];
   const left =
     names.length === 0 ? "caption" : names.length > 4 ? `${names.length} words` : names.join(" ");
-  return `${left} × ${patches === 0 ? "picture" : patchCount(patches)}`;
+  return `${left} × ${patches === 0 ? "image" : patchCount(patches)}`;
 }

@@ -3,8 +3,9 @@ import { signal } from "@preact/signals-core";
 import { same } from "../algebra/selection.ts";
 import { type Pair, strongestPairs } from "../algebra/strongest-pairs.ts";
 import type { WidgetState } from "../state/widget-state.ts";
+import { attended } from "../ui/attended.ts";
 import { rove } from "../ui/buttons.ts";
-import { box, drawing, element, give } from "../ui/dom.ts";
+import { box, button, drawing, element, give } from "../ui/dom.ts";
 import type { Scope } from "../ui/scope.ts";
 import { css } from "../view/colormap.ts";
 import { patchCount, signed } from "../view/number-format.ts";
@@ -33,14 +34,11 @@ export function strongestPairsList(state: WidgetState, view: ViewState, scope: S
     view.tokens.preview.value = pair?.tokens ?? null;
     view.region.preview.value = pair?.region ?? null;
   };
-  const pairOf = (target: EventTarget | null) =>
-    buttons.find((one) => target instanceof Node && one.node.contains(target))?.pair;
-  scope.on(columns, "pointerover", ({ target }) => preview(pairOf(target)));
-  scope.on(columns, "pointerleave", () => preview(undefined));
-  scope.on(columns, "focusin", ({ target }) => preview(pairOf(target)));
-  scope.on(columns, "focusout", () => preview(undefined));
+  const pairOf = (part: Element | null) => buttons.find(({ node }) => node === part)?.pair;
+  const part = attended(columns, ".exclip-pair", scope);
+  scope.effect(() => preview(pairOf(part.value)));
   scope.on(columns, "click", ({ target }) => {
-    const pair = pairOf(target);
+    const pair = pairOf((target as Element).closest(".exclip-pair"));
     if (!pair) return;
     preview(undefined);
     const again = isSelected(pair);
@@ -78,20 +76,16 @@ export function strongestPairsList(state: WidgetState, view: ViewState, scope: S
         const phrase = words.map(({ text }) => text).join(" ");
         const squares = pair.region.map((p) => `M${p % width} ${Math.floor(p / width)}h1v1h-1z`);
         const shown = drawing("exclip-place", squares.join(""), width, rows);
-        const button = element(
-          "button",
+        const entry = button(
           "exclip-pair",
-          {
-            type: "button",
-            "data-value": pair.value,
-          },
+          { "data-value": pair.value },
           shown,
           element("span", "exclip-pair-words", { dir: "auto" }, phrase),
-          element("span", "exclip-heard", {}, `and ${patchCount(pair.region.length)},`),
-          element("span", "exclip-pair-value", {}, signed(pair.value)),
+          element("span", "exclip-heard", `and ${patchCount(pair.region.length)},`),
+          element("span", "exclip-pair-value", signed(pair.value)),
         );
-        buttons.push({ node: button, pair });
-        return button;
+        buttons.push({ node: entry, pair });
+        return entry;
       });
       columns.append(element("div", "exclip-pairs-column", { "data-sign": name }, ...entries));
     }
@@ -99,9 +93,7 @@ export function strongestPairsList(state: WidgetState, view: ViewState, scope: S
   });
   scope.effect(() => {
     void pairs.value;
-    for (const { node: button, pair } of buttons) {
-      give(button, { "aria-pressed": isSelected(pair) });
-    }
+    for (const { node, pair } of buttons) give(node, { "aria-pressed": isSelected(pair) });
   });
   scope.effect(() => {
     const { map } = view.ink.value;

@@ -4,13 +4,13 @@ import { heatOf, sumOf, tintOf } from "../algebra/interactions.ts";
 import { join } from "../algebra/selection.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { switchOf } from "../ui/buttons.ts";
-import { element } from "../ui/dom.ts";
+import { button, element } from "../ui/dom.ts";
 import { icons } from "../ui/icons.ts";
 import type { Scope } from "../ui/scope.ts";
 import { aligned } from "../view/number-format.ts";
 import type { ViewState } from "../view/view-state.ts";
 
-/** Patches listed; the rest is on the picture. */
+/** Patches listed; the rest is on the image. */
 const PATCHES = 20;
 
 interface Row {
@@ -78,7 +78,7 @@ export function tables(
     "div",
     "exclip-tables",
     { "data-testid": "exclip-tables" },
-    table("Words", "word", ["whole picture", "selected patches", "class token"], words, scope),
+    table("Words", "word", ["whole image", "selected patches", "class token"], words, scope),
     table("Strongest patches", "patch", ["value"], places, scope),
   );
   scope.effect(() => {
@@ -101,7 +101,7 @@ function table(
   /** The column sorted by, and which way; null: as it came. */
   const order = signal<{ column: number; up: boolean } | null>(null);
   const heads = [first, ...titles].map((title, index) => {
-    const sort = element("button", "exclip-sort", { type: "button" }, title);
+    const sort = button("exclip-sort", title);
     const column = index - 1;
     scope.on(sort, "click", () => {
       const now = order.peek();
@@ -132,15 +132,13 @@ function table(
         element(
           "tr",
           "",
-          {},
           element(
             "th",
             "",
             { scope: "row" },
-            element(
-              "button",
+            button(
               "exclip-entry",
-              { type: "button", "aria-pressed": selected, "data-row": key, dir: "auto" },
+              { "aria-pressed": selected, "data-row": key, dir: "auto" },
               name,
             ),
           ),
@@ -162,9 +160,8 @@ function table(
     element(
       "table",
       "",
-      {},
-      element("caption", "", {}, caption),
-      element("thead", "", {}, element("tr", "", {}, ...heads.map(({ cell }) => cell))),
+      element("caption", "", caption),
+      element("thead", "", element("tr", "", ...heads.map(({ cell }) => cell))),
       body,
     ),
   );

@@ -1,4 +1,4 @@
-/** The line of small buttons under the picture, and the one beside the caption's scale. */
+/** The line of small buttons under the image, and the one beside the caption's scale. */
 import { signal } from "@preact/signals-core";
 import { type Mode, modeOf } from "../algebra/selection.ts";
 import { type IconButton, iconButton, switchOf, toolbar } from "../ui/buttons.ts";
@@ -21,7 +21,7 @@ const MODES: readonly ["add" | "subtract", string, string][] = [
   ["subtract", "Subtract", "Take from the selection (Alt)"],
 ];
 
-/** Selecting on the picture, and a few settings of how it is read, out of the way until asked for. */
+/** Selecting on the image, and a few settings of how it is read, out of the way until asked for. */
 export function imageTools(view: ViewState, settings: Settings, scope: Scope): HTMLElement {
   const { tool, mode } = settings;
   const held = heldMode(scope);
@@ -62,7 +62,7 @@ export function imageTools(view: ViewState, settings: Settings, scope: Scope): H
     "exclip-tools",
     { "data-testid": "exclip-tools" },
     toolbar(
-      "Selecting on the picture",
+      "Selecting on the image",
       scope,
       choices.map(({ node }) => node),
       modes.map(({ node }) => node),

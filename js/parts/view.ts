@@ -1,6 +1,7 @@
 /** One view of a widget: the parts in their places, and what they share. */
 import type { WidgetState } from "../state/widget-state.ts";
-import { box, element } from "../ui/dom.ts";
+import { box, element, link } from "../ui/dom.ts";
+import { showHints } from "../ui/hints.ts";
 import type { Scope } from "../ui/scope.ts";
 import { createSettings } from "../view/settings.ts";
 import { watchTheme } from "../view/theme.ts";
@@ -33,7 +34,8 @@ export function mount(el: HTMLElement, state: WidgetState, scope: Scope): void {
   const image = imageView(state, view, settings, scope);
   const numbers = receipt(state, view, scope);
   const table = tables(state, view, scope);
-  const { line, status } = progress(state, scope);
+  const { line, hint, status } = progress(state, scope);
+  link(image.canvas, "aria-describedby", hint);
   const source = imageUpload(root, state, scope);
   image.node.append(source.over);
 
@@ -76,4 +78,5 @@ export function mount(el: HTMLElement, state: WidgetState, scope: Scope): void {
   scope.effect(() => speak(numbers.spoken.value));
   scope.effect(() => speak(image.spoken.value));
   keepKeys(root, state, scope);
+  showHints(root, scope);
 }

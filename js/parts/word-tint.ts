@@ -7,7 +7,7 @@ import { css, type Ink, shownOf } from "../view/colormap.ts";
 const ZONE = 0.22;
 
 /** The letters of a word with room for its bar: the one element of it that changes with its value. */
-export const tinted = (text: string) => element("span", "exclip-tint", {}, text);
+export const tinted = (text: string) => element("span", "exclip-tint", text);
 
 /**
  * Gives a word the look of a value that is this fraction of the scale. With

@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals-core";
 import { partsOf } from "../algebra/words.ts";
 import type { WidgetState } from "../state/widget-state.ts";
-import { element } from "../ui/dom.ts";
+import { button, element } from "../ui/dom.ts";
 import type { Scope } from "../ui/scope.ts";
 import { signed } from "../view/number-format.ts";
 import type { Settings } from "../view/settings.ts";
@@ -78,21 +78,19 @@ function layOut(caption: HTMLElement, state: WidgetState, pieces: boolean): Butt
       const last = buttons.at(-1);
       if (part.between === " " && last && before === last.node) {
         // Kept on the line of its word, so that a phrase has one outline.
-        last.gap = element("span", "exclip-gap", {}, " ");
-        nodes[nodes.length - 1] = element("span", "exclip-phrase", {}, last.node, last.gap);
+        last.gap = element("span", "exclip-gap", " ");
+        nodes[nodes.length - 1] = element("span", "exclip-phrase", last.node, last.gap);
       } else if (part.between.trim() === "") {
         nodes.push(document.createTextNode(part.between));
       } else {
-        nodes.push(element("span", "exclip-unread", {}, part.between));
+        nodes.push(element("span", "exclip-unread", part.between));
       }
       continue;
     }
     const { text, tokens, special } = part.word;
-    const node = element(
-      "button",
+    const node = button(
       special ? "exclip-word exclip-special" : "exclip-word",
       {
-        type: "button",
         tabindex: buttons.length === 0 ? "0" : "-1",
         "data-testid": "exclip-word",
         "data-tokens": tokens.join(","),

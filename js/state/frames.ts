@@ -18,7 +18,7 @@ export interface Outcome {
 }
 
 /** Jupyter hands out views into a larger message: the offset matters. */
-function bytesOf(data: Bytes): Uint8Array {
+export function bytesOf(data: Bytes): Uint8Array {
   return ArrayBuffer.isView(data)
     ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
     : new Uint8Array(data);
@@ -42,6 +42,7 @@ export function decode(data: Bytes, shape: Shape): Outcome {
   return { frame: interactionsOf(floats, shape) };
 }
 
+const INCOMPLETE = "a part of it is missing, or came twice";
 const NOT_FINITE = "numbers that are not finite";
 
 function finite(floats: Float32Array, start: number, end: number): boolean {
@@ -73,12 +74,12 @@ export class FrameAssembler {
     const { frame, offset } = chunk;
     let missed: string | undefined;
     if (frame > this.#frame) {
-      if (this.#state === "filling") missed = this.#drop("ended early");
+      if (this.#state === "filling") missed = this.#drop(INCOMPLETE);
       this.#frame = frame;
       this.#filled = 0;
       this.#state = "filling";
     } else if (frame < this.#frame || this.#state === "complete") {
-      return { problem: `Estimate ${frame + 1} came twice or too late. Keeping the newer one.` };
+      return { problem: `Estimate ${frame + 1} came late. Keeping the newer one.` };
     } else if (this.#state === "dropped") {
       return {};
     }
@@ -86,12 +87,11 @@ export class FrameAssembler {
     const bytes = bytesOf(data);
     const size = payloadBytes(this.#shape);
     if (chunk.bytes !== size) {
-      return { problem: this.#drop(`announced ${misfit(chunk.bytes, this.#shape)}`) };
+      return { problem: this.#drop(misfit(chunk.bytes, this.#shape)) };
     }
-    if (offset !== this.#filled) {
-      return { problem: this.#drop(`continued at byte ${offset} instead of ${this.#filled}`) };
+    if (offset !== this.#filled || offset + bytes.length > size) {
+      return { problem: this.#drop(INCOMPLETE) };
     }
-    if (offset + bytes.length > size) return { problem: this.#drop("was longer than announced") };
 
     if (offset === 0) this.#floats = new Float32Array(size / 4);
     new Uint8Array(this.#floats.buffer).set(bytes, offset);
@@ -99,7 +99,7 @@ export class FrameAssembler {
     const start = offset >> 2;
     this.#filled += bytes.length;
     if (!finite(this.#floats, start, this.#filled >> 2)) {
-      return { problem: this.#drop(`holds ${NOT_FINITE}`) };
+      return { problem: this.#drop(NOT_FINITE) };
     }
     if (this.#filled < size) return { problem: missed };
     this.#state = "complete";
@@ -108,6 +108,6 @@ export class FrameAssembler {
 
   #drop(why: string): string {
     this.#state = "dropped";
-    return `Estimate ${this.#frame + 1} was dropped: it ${why}.`;
+    return `Estimate ${this.#frame + 1} was dropped: ${why}.`;
   }
 }

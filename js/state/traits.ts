@@ -1,6 +1,7 @@
 /** The synced traits as signals, and what is done when they change. */
 import { batch, computed, type ReadonlySignal, signal } from "@preact/signals-core";
 import type { Model, Traits } from "../protocol.ts";
+import { bytesOf } from "./frames.ts";
 
 type Name = keyof Traits;
 
@@ -58,8 +59,7 @@ function alike(a: unknown, b: unknown): boolean {
 /** Of bytes as well: an image that is sent again is no other image, whose result would be awaited. */
 function sameImage(a: DataView | undefined, b: DataView | undefined): boolean {
   if (a === b || !a || !b) return a === b;
-  const others = new Uint8Array(b.buffer, b.byteOffset, b.byteLength);
-  const bytes = new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
+  const [bytes, others] = [bytesOf(a), bytesOf(b)];
   return bytes.length === others.length && bytes.every((byte, i) => byte === others[i]);
 }
 

@@ -42,25 +42,6 @@ describe.each(["light", "dark"] as const)("in the %s theme", (theme) => {
   });
 });
 
-it("hints stay within the widget", async () => {
-  for (const width of [1000, 360]) {
-    const { view } = await open({ tokens: [2], region: [1] });
-    view.el.style.width = `${width}px`;
-    await painted();
-    const { left, right } = view.root.getBoundingClientRect();
-    for (const tool of view.root.querySelectorAll<HTMLElement>(".exclip-tool")) {
-      if (tool.getBoundingClientRect().width === 0) continue;
-      const hint = getComputedStyle(tool, "::after");
-      const box = tool.getBoundingClientRect();
-      const size = Number.parseFloat(hint.width);
-      const start = box.left + Number.parseFloat(hint.left);
-      expect(start, tool.outerHTML).toBeGreaterThanOrEqual(left);
-      expect(start + size, tool.outerHTML).toBeLessThanOrEqual(right);
-    }
-    view.close();
-  }
-});
-
 it("every button can be reached with Tab and arrows alone", async () => {
   const { view } = await open({ tokens: [2], region: [1] });
   await expect.poll(() => view.find("exclip-pairs").hidden).toBe(false);

@@ -110,7 +110,7 @@ describe.each(LOOKS)("the colour map %s on %s ground", (palette, theme) => {
   });
 });
 
-it("covers nothing at 0 and never all of the picture", () => {
+it("covers nothing at 0 and never all of the image", () => {
   expect(opacity(0)).toBe(0);
   expect(opacity(0.3)).toBe(opacity(-0.3));
   expect(opacity(5)).toBeLessThan(1);

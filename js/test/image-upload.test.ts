@@ -47,7 +47,7 @@ describe("another image", () => {
   it("may be pasted", async () => {
     const { model, view } = await open();
     const clipboardData = new DataTransfer();
-    clipboardData.items.add(file("picture", "pasted.png"));
+    clipboardData.items.add(file("image", "pasted.png"));
     view.canvas.dispatchEvent(
       new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }),
     );
@@ -56,14 +56,14 @@ describe("another image", () => {
 
   it("may be chosen", async () => {
     const { model, view } = await open();
-    await userEvent.upload(view.find("exclip-file"), file("picture", "chosen.png"));
+    await userEvent.upload(view.find("exclip-file"), file("image", "chosen.png"));
     await expect.poll(() => uploads(model)[0]?.name).toBe("chosen.png");
   });
 
   it("is refused above 32 MiB before anything is sent", async () => {
     const { model, view } = await open();
     drop(view, file(new Uint8Array(33 * MIB), "huge.png"));
-    await expect.poll(() => view.find("exclip-refused-picture").textContent).toContain("33 MiB");
+    await expect.poll(() => view.find("exclip-refused-image").textContent).toContain("33 MiB");
     expect(uploads(model)).toEqual([]);
   });
 
@@ -77,7 +77,7 @@ describe("another image", () => {
       question: uploads(model)[0]?.question,
       message: "drawing.svg is an SVG, which has no pixels.",
     });
-    expect(view.find("exclip-refused-picture").textContent).toContain("no pixels");
+    expect(view.find("exclip-refused-image").textContent).toContain("no pixels");
     expect(view.el.querySelector("img")?.src).toBe(shown);
   });
 

@@ -7,7 +7,7 @@ import { payload, tokensOf, wholeImage } from "../testing/mock.ts";
 
 const [ROWS, COLUMNS] = [4, 6];
 
-/** Rows of the matrix from pictures of digits: each is that many hundredths, "-" before is negative. */
+/** Rows of the matrix from drawings of digits: each is that many hundredths, "-" before is negative. */
 function matrix(...rows: string[]): Interactions {
   const values = rows.flatMap((row) => (row.match(/-?\d/g) ?? []).map((n) => Number(n) / 100));
   return {

@@ -81,7 +81,7 @@ describe("messages to the kernel", () => {
     [
       "change the method",
       {},
-      (view) => view.el.querySelector<HTMLElement>("[data-method=gradient]")?.click(),
+      (view) => view.el.querySelector<HTMLElement>("button[value=gradient]")?.click(),
     ],
     ["change the text layer", {}, slide("text", "ArrowRight")],
     ["change the image layer", {}, slide("image", "Home")],

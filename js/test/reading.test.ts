@@ -143,16 +143,18 @@ describe("the receipt", () => {
   it("explains the part under the pointer and under the focus", async () => {
     const { view } = await open();
     const note = view.el.querySelector(".exclip-explain");
-    expect(note?.textContent).toContain("add up");
+    expect(note?.textContent).toContain("sum of all parts");
     await userEvent.hover(part(view, "reference"));
     expect(note?.textContent).toContain("already share: 2.9 % of the similarity");
     await userEvent.unhover(part(view, "reference"));
-    expect(note?.textContent).toContain("add up");
+    expect(note?.textContent).toContain("sum of all parts");
     part(view, "selection").focus();
     await userEvent.keyboard("{ArrowDown}{ArrowDown}{ArrowDown}");
     expect(document.activeElement).toBe(part(view, "class"));
-    expect(note?.textContent).toContain("no place on the picture");
-    expect(part(view, "class").getAttribute("aria-label")).toMatch(/^class token: .*no place/);
+    expect(note?.textContent).toContain("with the class token");
+    expect(part(view, "class").getAttribute("aria-label")).toMatch(
+      /^class token: .*with the class token/,
+    );
     // Past the row that is hidden for this method.
     await userEvent.keyboard("{ArrowDown}{ArrowDown}{ArrowDown}");
     expect(document.activeElement).toBe(part(view, "similarity"));
@@ -275,7 +277,7 @@ describe("appearance", () => {
   it("strength, down to the bare photograph", async () => {
     const { view } = await open();
     await press(view, "Appearance");
-    const slider = view.el.querySelector<HTMLInputElement>('input[type="range"]');
+    const slider = view.find("exclip-appearance").querySelector("input");
     const strongest = heat().reduce(
       (best, value, i, all) => (Math.abs(value) > Math.abs(all[best] ?? 0) ? i : best),
       0,

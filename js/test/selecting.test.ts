@@ -302,7 +302,7 @@ describe("the tools", () => {
     expect(document.activeElement).toBe(button(view, "Appearance"));
   });
 
-  it("answer to keys where the picture has the focus, and only there", async () => {
+  it("answer to keys where the image has the focus, and only there", async () => {
     const { view } = await open({ tokens: [2] });
     view.canvas.focus();
     for (const [key, name] of [

@@ -1,13 +1,13 @@
 /** Small buttons with a drawing and a name, in rows that take one stop of the Tab key. */
 import type { Signal } from "@preact/signals-core";
-import { box, claim, drawing, element, give } from "./dom.ts";
+import { box, button, claim, drawing, element, give } from "./dom.ts";
 import type { Scope } from "./scope.ts";
 
 export interface IconButton {
   node: HTMLButtonElement;
   press(pressed: boolean): void;
   draw(path: string): void;
-  /** Says what it does, and under which key, where it is pointed at or focused. */
+  /** Says what it does, and under which key; see `showHints`. */
   hint(text: string): void;
 }
 
@@ -18,7 +18,7 @@ export function iconButton(
   act: () => void,
   hint = name,
 ): IconButton {
-  const node = element("button", "exclip-tool", { type: "button", "aria-label": name });
+  const node = button("exclip-tool", { "aria-label": name });
   const draw = (d: string) => node.replaceChildren(drawing("exclip-icon", d));
   draw(path);
   const say = (text: string) => {
@@ -102,14 +102,42 @@ export function textButton(
   scope: Scope,
   act: () => void,
 ): HTMLButtonElement {
-  const node = element(
-    "button",
-    "exclip-tool exclip-text",
-    { type: "button", "data-testid": testid },
-    text,
-  );
+  const node = button("exclip-tool exclip-text", { "data-testid": testid }, text);
   scope.on(node, "click", act);
   return node;
+}
+
+/** Buttons of which one is pressed: for each a value, its text and what it does, if that is not the text. */
+export function oneOf<Value extends string>(
+  name: string,
+  className: string,
+  values: () => readonly (readonly [Value, text: string, hint?: string])[],
+  chosen: () => Value,
+  choose: (value: Value) => void,
+  scope: Scope,
+): HTMLElement {
+  const group = element("div", "exclip-group", { role: "group", "aria-label": name });
+  const refresh = rove(group, scope);
+  scope.effect(() => {
+    const buttons = values().map(([value, text, hint]) => {
+      const node = button(`exclip-tool ${className}`, { value }, text);
+      if (hint) give(node, { "aria-label": hint, "data-hint": hint });
+      return node;
+    });
+    group.replaceChildren(...buttons);
+    refresh();
+  });
+  scope.effect(() => {
+    values();
+    for (const node of group.querySelectorAll("button")) {
+      give(node, { "aria-pressed": node.value === chosen() });
+    }
+  });
+  scope.on(group, "click", ({ target }) => {
+    const { value } = target as HTMLButtonElement;
+    if (value && value !== chosen()) choose(value as Value);
+  });
+  return group;
 }
 
 /**

@@ -5,22 +5,35 @@ type Attributes = Record<string, string | number | boolean>;
 export function element<Tag extends keyof HTMLElementTagNameMap>(
   tag: Tag,
   className: string,
-  attributes: Attributes = {},
-  ...children: (Node | string)[]
+  ...parts: (Attributes | Node | string)[]
 ): HTMLElementTagNameMap[Tag] {
   const node = document.createElement(tag);
   node.className = className;
-  give(node, attributes).append(...children);
+  for (const part of parts) {
+    if (typeof part === "string" || part instanceof Node) node.append(part);
+    else give(node, part);
+  }
   return node;
 }
 
+/** A button with its class, attributes and children. */
+export const button = (className: string, ...parts: (Attributes | Node | string)[]) =>
+  element("button", className, { type: "button" }, ...parts);
+
 /** A `div` with its class and children. */
 export const box = (className: string, ...children: (Node | string)[]) =>
-  element("div", className, {}, ...children);
+  element("div", className, ...children);
 
 export function give<Node extends Element>(node: Node, attributes: Attributes): Node {
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
   return node;
+}
+
+/** Name another element in an attribute that takes its id: `aria-describedby`, `list`. */
+export function link(node: Element, attribute: string, to: Element): void {
+  // Ids are the page's, and there may be several widgets on it.
+  to.id ||= `exclip-${Math.random().toString(36).slice(2)}`;
+  give(node, { [attribute]: to.id });
 }
 
 /** Write text, unless it is there already: what is written is laid out again. */

@@ -1,7 +1,7 @@
 /** Words that are on the screen only at times. */
 import { element } from "./dom.ts";
 
-export const NO_KERNEL = "Asking needs a running kernel";
+export const NO_KERNEL = "This needs a running kernel";
 
 /** A place for words that are there only at times. */
 export function message(

@@ -87,7 +87,7 @@ export interface Ink {
   readonly theme: Theme;
   readonly map: Colormap;
   readonly sign: Sign;
-  /** 0..1, times the opacity of heat over the picture. */
+  /** 0..1, times the opacity of heat over the image. */
   readonly strength: number;
 }
 
@@ -96,7 +96,7 @@ export function shownOf({ sign }: Ink, x: number): number {
   return sign === "both" || x > 0 === (sign === "positive") ? x : 0;
 }
 
-/** A value as heat over the picture: its colour, and how much of the picture it covers. */
+/** A value as heat over the image: its colour, and how much of the image it covers. */
 export function heatColor(ink: Ink, fraction: number): [rgb: Rgb, alpha: number] {
   const x = shownOf(ink, fraction);
   return [ink.map.at(x), ink.strength * opacity(x)];
@@ -124,19 +124,19 @@ function mix(a: number, b: number, t: number): number {
   return a + (b - a) * t;
 }
 
-/** Björn Ottosson, "A perceptual color space for image processing" (2020). */
+/** Björn Ottosson, "A perceptual color space for image processing" (2020); to five digits, enough for 8 bits. */
 function oklabToSrgb(lightness: number, a: number, b: number): Rgb {
-  const l = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3;
-  const m = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3;
-  const s = (lightness - 0.0894841775 * a - 1.291485548 * b) ** 3;
+  const l = (lightness + 0.39634 * a + 0.2158 * b) ** 3;
+  const m = (lightness - 0.10556 * a - 0.06385 * b) ** 3;
+  const s = (lightness - 0.08948 * a - 1.29149 * b) ** 3;
   return [
-    encode(4.0767416621 * l - 3.3077115913 * m + 0.2309699292 * s),
-    encode(-1.2684380046 * l + 2.6097574011 * m - 0.3413193965 * s),
-    encode(-0.0041960863 * l - 0.7034186147 * m + 1.707614701 * s),
+    encode(4.07674 * l - 3.30771 * m + 0.23097 * s),
+    encode(-1.26844 * l + 2.60976 * m - 0.34132 * s),
+    encode(-0.0042 * l - 0.70342 * m + 1.70761 * s),
   ];
 }
 
 function encode(linear: number): number {
   const x = clamp(linear, 0, 1);
-  return Math.round(255 * (x <= 0.0031308 ? 12.92 * x : 1.055 * x ** (1 / 2.4) - 0.055));
+  return Math.round(255 * (x <= 0.00313 ? 12.92 * x : 1.055 * x ** (1 / 2.4) - 0.055));
 }

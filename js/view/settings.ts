@@ -3,7 +3,7 @@ import { type Signal, signal } from "@preact/signals-core";
 import type { Mode } from "../algebra/selection.ts";
 import { type Palette, palettes, type Sign } from "./colormap.ts";
 
-/** How a drag over the picture chooses patches. */
+/** How a drag over the image chooses patches. */
 export type Tool = "box" | "brush" | "lasso";
 
 export interface Settings {
@@ -16,7 +16,7 @@ export interface Settings {
   readonly pieces: Signal<boolean>;
   readonly sign: Signal<Sign>;
   readonly smooth: Signal<boolean>;
-  /** 0..1: how strongly heat covers the picture. */
+  /** 0..1: how strongly heat covers the image. */
   readonly strength: Signal<number>;
   readonly palette: Signal<Palette>;
   /** The ends of scales that are locked; null: they follow the selection. */

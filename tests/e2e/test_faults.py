@@ -268,7 +268,7 @@ def test_what_is_asked_while_the_connection_is_lost_is_asked_later(
     shown.expect_result("a blue boat left of two fish")
     shown.brush()
     before = shown.look()[1][1] or ""
-    shown.root.locator("[data-method=similarity]").click()
+    shown.root.get_by_role("button", name="similarity", exact=True).click()
     notebook.wait_for_value("[widget.method, widget._request['phase']]", ["similarity", "done"])
     expect(shown.words.nth(1)).not_to_have_attribute("data-value", before)
     shown.expect_result("a blue boat left of two fish")

@@ -44,7 +44,7 @@ def huge_png(width: int, height: int) -> bytes:
 
 def test_an_image_is_replaced(view: Instrument, paths: list[Path]) -> None:
     file = view.root.get_by_test_id("exclip-file")
-    picture = view.root.locator(".exclip-picture img")
+    picture = view.root.locator(".exclip-frame img")
     view.leave()
     before = picture.get_attribute("src") or ""
     heat = view.pixels()
@@ -62,8 +62,8 @@ def test_what_is_no_image_is_refused_in_words_and_the_old_one_stays(
 ) -> None:
     page, root = view.notebook.page, view.root
     file = root.get_by_test_id("exclip-file")
-    refused = root.get_by_test_id("exclip-refused-picture")
-    picture = root.locator(".exclip-picture img")
+    refused = root.get_by_test_id("exclip-refused-image")
+    picture = root.locator(".exclip-frame img")
     view.check()
     before, heat = picture.get_attribute("src") or "", view.pixels()
     svg = f'<svg xmlns="http://www.w3.org/2000/svg"><script>window.ran = 1</script>{MARKUP}</svg>'
@@ -90,7 +90,7 @@ def test_what_is_no_image_is_refused_in_words_and_the_old_one_stays(
 
 def test_only_what_the_model_sees_has_patches(view: Instrument) -> None:
     notebook, page = view.notebook, view.notebook.page
-    picture = view.root.locator(".exclip-picture img")
+    picture = view.root.locator(".exclip-frame img")
     notebook.execute("wide = book.pages[2].image.resize((900, 450))")
     notebook.execute("widget.image = wide")
     view.check()
@@ -106,7 +106,7 @@ def test_only_what_the_model_sees_has_patches(view: Instrument) -> None:
 
 def test_an_image_is_dropped_and_pasted(view: Instrument, paths: list[Path]) -> None:
     root = view.root
-    refused = root.get_by_test_id("exclip-refused-picture")
+    refused = root.get_by_test_id("exclip-refused-image")
     root.evaluate(DROP, ["dropped.png", 0, list(paths[2].read_bytes())])
     view.wait_for("w.image.tobytes() == book.pages[2].image.tobytes()", True)
     expect(refused).to_be_hidden()

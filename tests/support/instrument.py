@@ -264,7 +264,7 @@ class Shown:
             self.root.get_by_test_id("exclip-text_layer"),
             self.root.get_by_test_id("exclip-line-caption").get_by_label("Edit the caption"),
             self.root.get_by_test_id("exclip-choose"),
-            self.root.locator("[data-method]").first,
+            self.root.get_by_test_id("exclip-controls").get_by_role("button").first,
         ]
         for control in controls:
             expect(control).to_have_attribute("aria-disabled", str(not able).lower(), timeout=60_000)

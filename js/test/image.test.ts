@@ -104,7 +104,7 @@ describe("the heat map", () => {
     await click([x, y]);
     expect(view.figure("selection")).toBeCloseTo(sum(WORDS, range(PATCHES)), 10);
     await click(view.patch(11));
-    // The last column of the whole picture is the last two columns of the crop.
+    // The last column of the whole image is the last two columns of the crop.
     expect(view.figure("selection")).toBeCloseTo(sum(WORDS, [11]), 10);
   });
 });

@@ -1,0 +1,26 @@
+import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
+import type { Scope } from "./scope.ts";
+
+/** Follow which of the parts of `container` that match `selector` is pointed at, or else has the focus. */
+export function attended(
+  container: HTMLElement,
+  selector: string,
+  scope: Scope,
+): ReadonlySignal<HTMLElement | null> {
+  const [pointed, focused] = (
+    [
+      ["pointerover", "pointerleave"],
+      ["focusin", "focusout"],
+    ] as const
+  ).map(([enter, leave]) => {
+    const part = signal<HTMLElement | null>(null);
+    scope.on(container, enter, ({ target }) => {
+      part.value = (target as Element).closest<HTMLElement>(selector);
+    });
+    scope.on(container, leave, () => {
+      part.value = null;
+    });
+    return part;
+  });
+  return computed(() => pointed?.value ?? focused?.value ?? null);
+}
