@@ -5,19 +5,20 @@
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import { build } from "esbuild";
 import { chromium } from "playwright";
+import { build } from "vite";
 
 const bundle = async (entry) => {
-  const { outputFiles } = await build({
-    entryPoints: [entry],
-    bundle: true,
-    format: "esm",
-    target: "es2022",
-    write: false,
-    external: ["./widget.js"],
+  const { output } = await build({
+    configFile: false,
+    logLevel: "warn",
+    build: {
+      write: false,
+      modulePreload: false,
+      rolldownOptions: { input: entry, external: /widget\.js$/ },
+    },
   });
-  return outputFiles[0].contents;
+  return output[0].code;
 };
 const files = {
   "/": [
