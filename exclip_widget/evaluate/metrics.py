@@ -104,7 +104,7 @@ def explained(predicted: Float[np.ndarray, " cases"], actual: Float[np.ndarray, 
     return 1 - missed / variance if variance > 0 else float("nan")
 
 
-def rank_correlation(one: Float[np.ndarray, ...], other: Float[np.ndarray, ...]) -> float:
+def rank_correlation(one: Float[np.ndarray, "..."], other: Float[np.ndarray, "..."]) -> float:
     """Return Spearman's correlation of the entries of two arrays of one shape; ties share their rank.
 
     Examples

@@ -201,7 +201,7 @@ def norm_of(embedding: Float[Tensor, " embed"], side: str) -> Float[Tensor, ""]:
     return norm
 
 
-def as_array(tensor: Float[Tensor, ...]) -> Float[np.ndarray, ...]:
+def as_array(tensor: Float[Tensor, "..."]) -> Float[np.ndarray, "..."]:
     """Return a tensor as an array of float32, or of float64 if the model computes in it."""
     wide = tensor.dtype == torch.float64
     array: np.ndarray = (tensor.detach() if wide else tensor.detach().float()).cpu().numpy()

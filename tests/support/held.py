@@ -25,7 +25,7 @@ aten = torch.ops.aten
 
 GATES = {
     aten._softmax,
-    aten._safe_softmax,
+    *([aten._safe_softmax] if hasattr(aten, "_safe_softmax") else []),  # since torch 2.5
     aten.sigmoid,
     aten.hardsigmoid,
     aten.erf,
