@@ -129,7 +129,7 @@ class ToyFamily(Family):
             encode=model.see,
             layers=layers_at(model, [model.look]),
             size=(16, 16),
-            patch_size=(4, 4),
+            grid_of=lambda height, width: (height // 4, width // 4),
         )
         return text, image
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import CaptionError
 from ..results.rows import Tokens
-from .tokenizers import PADDING, TextInput, Tokenizer, no_words, read_pieces, token_ids
+from .tokenizers import PADDING, TextInput, Tokenizer, is_hugging_face, no_words, read_pieces, token_ids
 
 CLASS_TOKEN = "<cls>"
 """Row of a class token that the tower itself appends."""
@@ -81,7 +81,9 @@ def read_caption(text: object, tokenizer: Tokenizer, tower: TextInput) -> Captio
     if not text.strip():
         raise CaptionError(f"caption {text!r} has no words")
     ids = token_ids(text, tokenizer, tower)
-    if len(ids) and not tower.padded:
+    if len(ids) and not tower.padded and not is_hugging_face(tokenizer):
+        # Padding of the tokenizer's that the tower does not read. Hugging Face's gave none, and a model may
+        # pool at another token than their last.
         ids = ids[: tower.end_of(ids) + 1]
     pieces = read_pieces(text, ids.tolist(), tokenizer, tower)
     rows = [piece for piece in pieces if piece is not PADDING]

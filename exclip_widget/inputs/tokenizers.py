@@ -274,9 +274,8 @@ def _unknown(text: str, ids: list[int], tokenizer: Any, tower: TextInput) -> lis
 
 def _inside(ids: list[int], empty: list[int]) -> Span:
     """Return the range of `ids` that is inserted into the ids of the empty caption."""
-    start = next(
-        (at for at, pair in enumerate(zip(ids, empty, strict=False)) if pair[0] != pair[1]), len(ids)
-    )
+    shared = enumerate(zip(ids, empty, strict=False))
+    start = next((at for at, (one, other) in shared if one != other), min(len(ids), len(empty)))
     rest = empty[start:]
     stop = next(at for at in range(start, len(ids) + 1) if ids[at:] == rest[: len(ids) - at])
     return start, stop

@@ -14,7 +14,7 @@ from ..inputs.caption import Caption
 from ..models.activation_cache import cached_activations
 from ..models.fingerprint import Fingerprint
 from ..models.shortcuts import agrees
-from ..models.tower import Tower
+from ..models.tower import TextTower, Tower
 from ..models.towers import Towers
 from ..paths.autograd import CutPath, Path
 from ..paths.cut import FAULTS, Activation, Cut, Layer, embedding_of, is_out_of_memory, read_activations
@@ -160,6 +160,9 @@ def _side(
         return embedding_of((tower.own_encode or tower.encode)(inputs))[0]
 
     is_last = layer == tower.layers[-1] and tower.last_block is not None and len(row_index) == len(tokens)
+    if is_last and isinstance(tower, TextTower):
+        # The last block's path is that of the last token. Old models pool the highest id, wherever it stands.
+        is_last = tower.end_of(inputs[0]) == len(tokens) - 1
     if is_last:
         is_last = agrees(towers.model, f"last block, {name}", state, short, own)
     return Side(

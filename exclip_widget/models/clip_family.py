@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -70,17 +71,63 @@ def _image_tower(model: Any) -> ImageTower:
     blocks, channels_last = _image_layers(visual)
     first = next((part for part in visual.modules() if isinstance(part, nn.Conv2d)), None)
     dtype = next(visual.parameters()).dtype if first is None else first.weight.dtype
-    is_vit = first is not None and hasattr(visual, "class_embedding")
+    orders = _orders(visual, len(blocks))
+    layers = [
+        replace(layer, order=order)
+        for layer, order in zip(
+            layers_at(model, blocks, channels_last=channels_last), orders[:-1], strict=True
+        )
+    ]
+    grid_of, extra_tokens = _patches(visual, first)
     return ImageTower(
         side="image",
         root=visual,
         encode=lambda pixels: model.encode_image(pixels.to(_device(visual), dtype), **options),
-        layers=layers_at(model, blocks, channels_last=channels_last),
+        layers=tuple(layers),
+        output_order=orders[-1],
         last_block=_image_last_block(model, visual),
         encoder_code=type(model).encode_image if is_as_written(model, "encode_image") else None,
         size=_image_size(visual),
-        patch_size=tuple(first.kernel_size) if is_vit and first is not None else None,  # type: ignore[arg-type]
+        grid_of=grid_of,
+        extra_tokens=extra_tokens,
     )
+
+
+def _patches(
+    visual: Any, first: nn.Conv2d | None
+) -> tuple[Callable[[int, int], tuple[int, int]] | None, int | None]:
+    """Return what a transformer says of its patches: how many of an image's size, and tokens before them."""
+    if hasattr(visual, "class_embedding") and first is not None:
+        down, across = (int(side) for side in first.kernel_size)
+        return lambda height, width: (height // down, width // across), 1
+    trunk = getattr(visual, "trunk", visual)
+    embedding: Any = getattr(trunk, "patch_embed", None)
+    grid, before = getattr(embedding, "grid_size", None), getattr(trunk, "num_prefix_tokens", None)
+    if grid is None or before is None:
+        return None, None
+    is_dynamic = getattr(trunk, "dynamic_img_size", False)
+
+    def grid_of(height: int, width: int) -> tuple[int, int]:
+        rows, columns = embedding.dynamic_feat_size((height, width)) if is_dynamic else grid
+        return rows, columns
+
+    return grid_of, int(before)
+
+
+def _orders(visual: Any, count: int) -> list[tuple[tuple[int, ...], ...] | None]:
+    """Return the order of tokens at the input of each block, and at the output of the last.
+
+    Hiera keeps the tokens of a unit that it masks together; timm's `reroll` brings them back into rows.
+    """
+    reroll = getattr(getattr(visual, "trunk", visual), "reroll", None)
+    if reroll is None:
+        return [None] * (count + 1)
+    orders: list[tuple[tuple[int, ...], ...] | None] = []
+    for block in (0, *range(count)):
+        _, size = reroll.schedule[block]
+        places = reroll(torch.arange(math.prod(size)).reshape(1, -1, 1), block)
+        orders.append(tuple(tuple(row) for row in places[0, ..., 0].tolist()))
+    return orders
 
 
 def _image_size(visual: Any) -> tuple[int, int] | None:

@@ -83,6 +83,11 @@ class DualEncoder:
         texts, images = len(self._text_layers), len(self._image_layers)
         return f"DualEncoder({type(self.model).__name__}: {texts} text layers, {images} image layers)"
 
+    def _grid_of(self, height: int, width: int) -> tuple[int, int]:
+        del height, width
+        assert self._grid is not None
+        return self._grid
+
     def towers(self) -> tuple[TextTower, ImageTower]:
         """Return the text and the image tower."""
         example = next(self.model.parameters())
@@ -107,7 +112,7 @@ class DualEncoder:
                 layers=self._image_layers,
                 encoder_code=_code_of(self._encode_image, self.model),
                 size=None,
-                grid=self._grid,
+                grid_of=None if self._grid is None else self._grid_of,
                 extra_tokens=self._extra_tokens,
             ),
         )

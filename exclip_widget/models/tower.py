@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import index
 from typing import Any, SupportsIndex
 
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..errors import ModelError, ParameterError
-from ..paths.cut import Layer, TokenLayout, infer_grid
+from ..paths.cut import Layer, TokenLayout, infer_grid, read_activations
 from ..paths.last_block import LastBlock
 from .fingerprint import Fingerprint
 
@@ -54,6 +54,8 @@ class Tower:
         The library's own call on inputs in full, if `encode` is shorter.
     state : tuple or None
         Outline of the modules that `encode` runs, if it was taken with the tower.
+    output_order : tuple or None
+        Order of the tokens at the output; see `Layer.order`.
     encoder_code : object
         Identifies the code that `encode` runs. Activations may be cached for as long as it stays equal;
         None forbids caching.
@@ -66,6 +68,7 @@ class Tower:
     last_block: LastBlockSpec | None = None
     own_encode: Callable[[Tensor], object] | None = None
     state: Fingerprint | None = None
+    output_order: tuple[tuple[int, ...], ...] | None = None
     encoder_code: object = None
 
     def layer(self, which: object) -> Layer:
@@ -78,7 +81,7 @@ class Tower:
         """
         last = self.layers[-1]
         if which == "output":
-            return Layer("output", last.module, after=True, channels_last=last.channels_last)
+            return replace(last, name="output", after=True, order=self.output_order)
         if isinstance(which, str):
             for layer in self.layers:
                 if layer.name == which:
@@ -102,25 +105,22 @@ class ImageTower(Tower):
     ----------
     size : (int, int) or None
         Height and width in pixels that it takes; None if it takes any.
-    patch_size : (int, int) or None
-        Height and width of a patch in pixels; None if unknown.
-    grid : (int, int) or None
-        Rows and columns of patches, if they do not follow from the patch size.
+    grid_of : callable or None
+        From height and width in pixels to rows and columns of patches, if all layers have the same; None
+        if unknown.
     extra_tokens : int or None
-        Number of tokens before the patches; None if it is what the patches leave over.
+        Number of tokens that the tower itself puts before the patches; None if it is what the patches
+        leave over.
     """
 
     size: tuple[int, int] | None
-    patch_size: tuple[int, int] | None = None
-    grid: tuple[int, int] | None = None
+    grid_of: Callable[[int, int], tuple[int, int]] | None = None
     extra_tokens: int | None = None
 
     def known_grid(self, pixels: Float[Tensor, "1 3 height width"]) -> tuple[int, int] | None:
         """Return rows and columns of patches of `pixels`, if all layers have the same and it is known."""
-        if self.grid or not self.patch_size:
-            return self.grid
         height, width = pixels.shape[-2:]
-        return height // self.patch_size[0], width // self.patch_size[1]
+        return None if self.grid_of is None else self.grid_of(height, width)
 
     def locate_patches(
         self, layer: Layer, layout: TokenLayout, count: int, pixels: Float[Tensor, "1 3 height width"]
@@ -130,8 +130,10 @@ class ImageTower(Tower):
         Raises
         ------
         ModelError
-            If the tokens do not form a grid.
+            If the tokens do not form a grid, or it cannot be told which of them are the patches.
         """
+        if layer.order:
+            return len(layer.order), len(layer.order[0]), 0
         if layout.map:
             return (*layout.map, 0)
         height, width = pixels.shape[-2:]
@@ -142,12 +144,59 @@ class ImageTower(Tower):
                 f"{height} x {width} pixels; name a layer that holds one, or its grid by DualEncoder(grid=)"
             )
         rows, columns = grid
-        first = count - rows * columns if self.extra_tokens is None else self.extra_tokens
-        if first < 0 or first + rows * columns > count:
+        others = count - rows * columns
+        first = others if self.extra_tokens is None else self.extra_tokens
+        if first < 0 or first > others:
             raise ModelError(
                 f"layer {layer.name!r} holds {count} tokens; expected a grid of {rows} x {columns}"
             )
+        if first < others:
+            # Somebody has added tokens of their own, such as prompts: before the patches, or behind them.
+            first = self._find_first(layer, (rows, columns), others, pixels)
         return rows, columns, first
+
+    def _find_first(
+        self,
+        layer: Layer,
+        grid: tuple[int, int],
+        others: int,
+        pixels: Float[Tensor, "1 3 height width"],
+    ) -> int:
+        """Return the index of the first patch: the token that changes most if only that patch does."""
+        rows, columns = grid
+        corners = [0, columns - 1, rows * columns // 2, (rows - 1) * columns, rows * columns - 1]
+        layers = [self.layers[0], layer] if layer != self.layers[0] else [layer]
+        activations = read_activations(layers, self.encode, _with_changed_patches(pixels, grid, corners))
+        # Before the blocks each patch has a token to itself. Where the tokens are as many, they are the same.
+        for at in activations:
+            changes = (at.tokens[1:] - at.tokens[:1]).norm(dim=-1)
+            starts = {int(most) - patch for most, patch in zip(changes.argmax(1), corners, strict=True)}
+            if at.tokens.shape[1] == others + rows * columns and len(starts) == 1:
+                (first,) = starts
+                if 0 <= first <= others:
+                    return first
+        raise ModelError(
+            f"layer {layer.name!r} holds {others + rows * columns} tokens, and it cannot be told which of "
+            f"them are the {rows} x {columns} patches; name a layer that holds nothing else, or wrap the "
+            "model in DualEncoder(grid=, extra_tokens=)"
+        )
+
+
+def _with_changed_patches(
+    pixels: Float[Tensor, "1 3 height width"], grid: tuple[int, int], patches: list[int]
+) -> Float[Tensor, "changed 3 height width"]:
+    """Return the image, and for each of `patches` the image with only that patch of a grid changed."""
+    height, width = pixels.shape[-2:]
+    rows, columns = grid
+    changed = pixels.repeat(1 + len(patches), 1, 1, 1)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(pixels.shape[1:], generator=generator).to(pixels)
+    for image, patch in zip(changed[1:], patches, strict=True):
+        row, column = divmod(patch, columns)
+        down = slice(height * row // rows, height * (row + 1) // rows)
+        across = slice(width * column // columns, width * (column + 1) // columns)
+        image[:, down, across] = noise[:, down, across]
+    return changed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,7 +124,8 @@ def _image_tower(model: Any) -> ImageTower:
         else None,
         encoder_code=type(model).get_image_features if is_as_written(model, "get_image_features") else None,
         size=size,
-        patch_size=(patch, patch),
+        grid_of=lambda height, width: (height // patch, width // patch),
+        extra_tokens=int(hasattr(vision.embeddings, "class_embedding")),
     )
 
 

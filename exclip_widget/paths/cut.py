@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -35,12 +36,15 @@ class Layer:
         Whether the cut is at the module's output.
     channels_last : bool
         Whether a feature map here is (batch, rows, columns, width) and not (batch, width, rows, columns).
+    order : tuple of tuples of int, or None
+        Index of the token of each patch, by rows and columns, if a sequence here is in another order.
     """
 
     name: str
     module: nn.Module
     after: bool = False
     channels_last: bool = False
+    order: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,13 @@ class TokenLayout:
         The tensor's axes in the order batch, tokens (or rows, columns), width.
     map : (int, int) or None
         Rows and columns of a feature map; None for a sequence.
+    order : tuple of int or None
+        Index of each token in the tensor, if they are not in order there.
     """
 
     axes: tuple[int, ...]
     map: tuple[int, int] | None
+    order: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, layer: Layer, native: Tensor, batch: int) -> TokenLayout:
@@ -71,7 +78,8 @@ class TokenLayout:
             axes = (0, 1, 2, 3) if layer.channels_last else (0, 2, 3, 1)
             return cls(axes, (native.shape[axes[1]], native.shape[axes[2]]))
         if native.ndim == 3 and batch in native.shape[:2]:
-            return cls((0, 1, 2) if len(native) == batch else (1, 0, 2), None)
+            order = None if layer.order is None else tuple(chain.from_iterable(layer.order))
+            return cls((0, 1, 2) if len(native) == batch else (1, 0, 2), None, order)
         raise ModelError(
             f"layer {layer.name!r} takes a tensor of shape {tuple(native.shape)} for {batch} input"
             f"{'s' * (batch > 1)}; expected (batch, tokens, width) or (batch, width, rows, columns)"
@@ -79,10 +87,13 @@ class TokenLayout:
 
     def tokens(self, native: Tensor) -> Float[Tensor, "batch tokens width"]:
         """Return the tokens of a tensor in the module's own layout."""
-        return native.permute(self.axes).flatten(1, -2)
+        tokens = native.permute(self.axes).flatten(1, -2)
+        return tokens if self.order is None else tokens[:, list(self.order)]
 
     def native(self, tokens: Float[Tensor, "batch tokens width"]) -> Tensor:
         """Return tokens in the module's own layout."""
+        if self.order is not None:
+            tokens = tokens[:, torch.tensor(self.order, device=tokens.device).argsort()]
         ordered = tokens if self.map is None else tokens.reshape(len(tokens), *self.map, -1)
         return ordered.permute(tuple(map(self.axes.index, range(len(self.axes)))))
 
