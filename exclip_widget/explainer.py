@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack
 
 import numpy as np
@@ -28,6 +30,7 @@ from .masking import (
 from .methods import METHODS, Method, as_method, options_of
 from .methods.base import as_array, masked_embeddings
 from .methods.side import Side, image_sides, text_sides
+from .models.dual_encoder import DualEncoder
 from .models.fingerprint import fingerprint
 from .models.tower import Tower
 from .models.towers import find_towers
@@ -196,6 +199,43 @@ class Explainer:
         options = {name: value for name, value in self._method_options.items() if name in known}
         other._set_method(method, text_layer, image_layer, options)
         return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what a copy in another process is made from: the model, its inputs and the options.
+
+        Raises
+        ------
+        ParameterError
+            If a function of the user's own cannot be sent there.
+        """
+        text_layer, image_layer = self._given_layers
+        options: dict[str, Any] = {
+            "preprocess": self.preprocess,
+            "tokenizer": self._tokenizer,
+            "method": self.method,
+            "text_layer": text_layer,
+            "image_layer": image_layer,
+            "text_reference": self._text_reference,
+            "image_reference": self._image_reference,
+            "seed": self._seed,
+            "memory": self._memory,
+        }
+        functions: dict[str, Callable[..., Any]] = {
+            "preprocess": self.preprocess,
+            "tokenizer": self._tokenizer,
+        }
+        if isinstance(self._towers.source, DualEncoder):
+            functions |= self._towers.source.functions
+        for name, function in functions.items():
+            try:
+                pickle.dumps(function)
+            except Exception as error:
+                raise ParameterError(
+                    f"{name} cannot be sent to another process ({error!s:.200}); expected what pickle takes, "
+                    "such as a function of a module, and no lambda"
+                ) from error
+        state = {"_method_options": self._method_options}
+        return partial(Explainer, self._towers.source, **options), (), state
 
     # ------------------------------------------------------------------------------------ reading inputs
 

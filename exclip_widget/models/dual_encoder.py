@@ -83,6 +83,11 @@ class DualEncoder:
         texts, images = len(self._text_layers), len(self._image_layers)
         return f"DualEncoder({type(self.model).__name__}: {texts} text layers, {images} image layers)"
 
+    @property
+    def functions(self) -> dict[str, Encode]:
+        """The two functions that it was given, by their names."""
+        return {"encode_text": self._encode_text, "encode_image": self._encode_image}
+
     def _grid_of(self, height: int, width: int) -> tuple[int, int]:
         del height, width
         assert self._grid is not None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor, nn
 
 from ..errors import ParameterError
@@ -62,7 +64,11 @@ def from_processor(processor: Any) -> tuple[Preprocess, Tokenizer]:
         raise ParameterError(
             f"processor is a {type(processor).__name__}; expected one of transformers, such as CLIPProcessor"
         )
-    return lambda image: pixels_of(processor(images=image, return_tensors="pt")), tokenizer
+    return partial(_preprocess_by, processor), tokenizer
+
+
+def _preprocess_by(processor: Any, image: Image.Image) -> Float[Tensor, "1 3 height width"]:
+    return pixels_of(processor(images=image, return_tensors="pt"))
 
 
 def _embedding(output: object) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,35 @@ from typing import Any
 import torch
 from torch import nn
 
+FORK_WAIT_S = 60.0
+"""How long a fork waits for a computation in another thread to come to where the model is as it was."""
+
 _lock = threading.RLock()
+_forks = threading.local()
+
+
+def _before_fork() -> None:
+    _forks.held = _lock.acquire(timeout=FORK_WAIT_S)
+
+
+def _after_fork_in_parent() -> None:
+    if _forks.held:
+        _lock.release()
+
+
+def _after_fork_in_child() -> None:
+    # The thread that holds the lock is not in the child, and would never release it.
+    global _lock
+    if _forks.held:
+        _lock.release()
+    else:
+        _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )
 
 
 @contextmanager

@@ -26,13 +26,14 @@ from support.captions import (
 )
 from support.definitions import assert_agree, definition
 from support.explaining import values_or_refusal
-from support.zoo.inputs import picture, scene
+from support.zoo.inputs import picture, preprocess_to, scene
 from support.zoo.models import build, preprocess_for
 from support.zoo.openai import clip
 from support.zoo.tokenizers import CONTEXT, SmallTokenizer
 
 from exclip_widget import (
     CaptionError,
+    DualEncoder,
     ExclipError,
     ParameterError,
     explain,
@@ -312,3 +313,46 @@ def test_a_tokenizer_may_be_a_plain_function(name: str, tokenizer: object) -> No
     found = explain(model, image, "a red boat", steps=3, rule="right", **inputs)
     assert (found.tokens[0], found.tokens[-1], len(found.tokens)) == ("<sot>", "<eot>", 5)
     assert_agree(found, definition(model, image, "a red boat", rule="right", steps=3), 1e-4)
+
+
+class _Words(torch.nn.Module):
+    """Encoders of one's own: a caption is the mean of its words' embeddings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = torch.nn.Embedding(99, 8)
+        self.mix = torch.nn.Linear(8, 8)
+        self.conv = torch.nn.Conv2d(3, 8, 8, 8)
+        self.deep = torch.nn.Conv2d(8, 8, 1)
+
+    def encode_text(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.mix(self.embedding(ids)).tanh().mean(1)
+
+    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.deep(self.conv(pixels)).tanh().mean((2, 3))
+
+
+@pytest.mark.parametrize("start", [(), (1,), (1, 3)])
+@pytest.mark.parametrize("end", [(), (2,)])
+def test_a_tokenizer_of_words_with_any_special_tokens(start: tuple[int, ...], end: tuple[int, ...]) -> None:
+    """What an empty caption gets too is special, at either end, and what it does not are the words."""
+
+    def tokenize(text: str) -> torch.Tensor:
+        words = [5 + sum(map(ord, word)) % 90 for word in text.split()]
+        return torch.tensor([[*start, *words, *end]], dtype=torch.long)
+
+    model = _Words()
+    own = DualEncoder(
+        model,
+        encode_text=model.encode_text,
+        encode_image=model.encode_image,
+        text_layers=["mix"],
+        image_layers=["deep"],
+    )
+    image = Image.fromarray(scene(0)).resize((32, 32))
+    found = explain(own, image, "a red boat", tokenizer=tokenize, preprocess=preprocess_to(32, 32), steps=40)
+    assert len(found.tokens) == len(start) + 3 + len(end)
+    assert found.words == (*(-1 for _ in start), 0, 1, 2, *(-1 for _ in end))
+    assert [found.caption[slice(*span)] for span in found.spans if span] == ["a", "red", "boat"]
+    assert found.residual < 1e-3

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 
+import pytest
+import torch
 from support import oracle
 from support.cuts import STEPS, assert_agree, picture
-from support.zoo.families import family
+from support.zoo.families import FAMILIES, family
 
 from exclip_widget import explain
+from exclip_widget.paths.cut import embedding_of
 
 
 def test_grid_is_that_of_the_picture() -> None:
@@ -23,3 +26,26 @@ def test_grid_is_that_of_the_picture() -> None:
         found = explain(model, shown, caption, steps=STEPS, **where, **this.options)
         assert found.values.shape[1:] == grid
         assert_agree(found, this, expected, caption, grid)
+
+
+@pytest.mark.parametrize("layer", [0, -1])
+@pytest.mark.parametrize("caption", ["a red boat", "a <boat> in the water"])
+def test_a_model_that_pools_at_an_added_token(caption: str, layer: int) -> None:
+    """Old configurations pool the highest id of a caption, and a token that was added has the highest."""
+    this = FAMILIES["transformers CLIP"]()
+    processor = copy.deepcopy(this.options["processor"])
+    processor.tokenizer.add_tokens(["<boat>"])
+    model = this.model
+    model.text_model.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
+    model.config.text_config.eos_token_id = model.text_model.eos_token_id = 2
+    found = explain(model, picture(), caption, processor=processor, text_layer=layer, steps=20)
+    inputs = processor(text=caption, images=picture(), return_tensors="pt")
+    with torch.no_grad():
+        text = embedding_of(model.get_text_features(inputs["input_ids"]))
+        image = embedding_of(model.get_image_features(inputs["pixel_values"]))
+    assert found.similarity == pytest.approx(float(torch.cosine_similarity(text, image)), abs=1e-5)
+    assert found.residual < 0.05
+    # What stands behind the token that is pooled is not read.
+    unread = found.tokens.index("<boat>") + 1 if "<boat>" in caption else len(found.tokens)
+    assert not found.values[unread:].any()
+    assert found.values[:unread].any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,10 @@ def picture(seed: int = 0) -> Image.Image:
 
 def preprocess_to(height: int, width: int) -> Preprocess:
     """Preprocessing like that of the real models, to one size."""
+    return partial(_preprocess, height, width)
 
-    def preprocess(picture: Image.Image) -> Tensor:
-        rgb = picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
-        values = (np.asarray(rgb, dtype=np.float32) / 255.0 - MEAN) / STD
-        return torch.from_numpy(values.astype(np.float32)).permute(2, 0, 1).contiguous()
 
-    return preprocess
+def _preprocess(height: int, width: int, picture: Image.Image) -> Tensor:
+    rgb = picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    values = (np.asarray(rgb, dtype=np.float32) / 255.0 - MEAN) / STD
+    return torch.from_numpy(values.astype(np.float32)).permute(2, 0, 1).contiguous()

@@ -1,0 +1,161 @@
+"""A spot in an image lands where it is, whatever tokens a tower keeps, and in which order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from open_clip import CustomTextCLIP
+from PIL import Image
+from support.zoo.families import FAMILIES, Family, family, of_open_clip
+from support.zoo.inputs import picture
+from support.zoo.models import build, inputs_of
+
+from exclip_widget import ModelError, explain
+
+PLACES = [(0.2, 0.7), (0.8, 0.3)]
+"""Where the spot is, as fractions of the image: down and across."""
+
+
+def with_spot(image: Image.Image, down: float, across: float) -> Image.Image:
+    """Return the image with a spot a tenth of its size."""
+    pixels = np.array(image)
+    height, width = pixels.shape[:2]
+    rows = slice(round((down - 0.05) * height), round((down + 0.05) * height))
+    columns = slice(round((across - 0.05) * width), round((across + 0.05) * width))
+    pixels[rows, columns] = 255 - pixels[rows, columns]
+    return Image.fromarray(pixels)
+
+
+def place_of_the_spot(model: Any, down: float, across: float, **options: Any) -> tuple[float, float]:
+    """Return where a spot is found that is all that the image has beside its reference."""
+    image = picture()
+    found = explain(
+        model,
+        with_spot(image, down, across),
+        "a red boat",
+        image_reference=image,
+        steps=1,
+        rule="midpoint",
+        **options,
+    )
+    heat = np.abs(found.values).sum(0)
+    heat /= heat.sum()
+    down_of, across_of = ((np.arange(count) + 0.5) / count for count in heat.shape)
+    return float(heat.sum(1) @ down_of), float(heat.sum(0) @ across_of)
+
+
+def assert_found(model: Any, grid: tuple[int, int], **options: Any) -> None:
+    for down, across in PLACES:
+        found = place_of_the_spot(model, down, across, **options)
+        # Convolutions before the cut spread it a little.
+        assert abs(found[0] - down) <= max(0.5 / grid[0], 0.06), (found, (down, across))
+        assert abs(found[1] - across) <= max(0.5 / grid[1], 0.06), (found, (down, across))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family(name: str) -> None:
+    this = family(name)
+    layer = this.image_layers[0]
+    assert_found(this.explained(this.model), this.grids[0], image_layer=layer, **this.options)
+
+
+def prompted(behind: bool) -> torch.nn.Module:
+    """A model whose owner puts four prompts before the patches or behind them, as prompt tuning does."""
+    model = build("plain")
+    prompts = torch.randn(
+        1, 4, model.visual.class_embedding.numel(), generator=torch.Generator().manual_seed(1)
+    )
+
+    def add(module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        del module
+        tokens, *others = args
+        at = tokens.shape[1] if behind else 1
+        parts = tokens[:, :at], prompts.to(tokens).expand(len(tokens), -1, -1), tokens[:, at:]
+        return torch.cat(parts, 1), *others
+
+    model.visual.transformer.register_forward_pre_hook(add)
+    return model
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_prompts_are_no_patches(behind: bool) -> None:
+    model = prompted(behind)
+    assert_found(model, (4, 4), image_layer=0, text_layer=0, **inputs_of(model))
+
+
+@pytest.mark.parametrize("layer", [0, 1, -1])
+def test_prompts_change_no_place(layer: int) -> None:
+    """Where they stand makes no difference to attention, nor to what is explained."""
+    before, behind = (
+        explain(model, picture(), "a red boat", image_layer=layer, **inputs_of(model))
+        for model in (prompted(False), prompted(True))
+    )
+    np.testing.assert_allclose(before.values, behind.values, atol=1e-6)
+    np.testing.assert_allclose(before.cls, behind.cls, atol=1e-6)
+
+
+def test_tokens_that_are_no_patches_are_not_guessed() -> None:
+    """Each token holds all patches: none of them is that of one patch."""
+    model = build("plain")
+
+    def mix(module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        del module
+        tokens, *others = args
+        mean = tokens.mean(1, keepdim=True)
+        return torch.cat([mean.expand_as(tokens), mean], 1), *others
+
+    model.visual.transformer.register_forward_pre_hook(mix)
+    with pytest.raises(ModelError, match="cannot be told which"):
+        explain(model, picture(), "a red boat", image_layer=0, **inputs_of(model))
+
+
+def hiera() -> Family:
+    """A tower that keeps the tokens of each unit that it masks together."""
+    size = (64, 128)
+    return of_open_clip(
+        37,
+        size=size,
+        vision={"timm_model_name": "hiera_tiny_224", "timm_pool": "", "timm_proj": "linear"},
+        named={"img_size": size, "embed_dim": 16, "num_heads": 1, "stages": (1, 2, 1, 1)},
+        image_layers=tuple(f"visual.trunk.blocks.{n}" for n in range(5)),
+        grids=((16, 32), (16, 32), (8, 16), (8, 16), (4, 8)),
+    )
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_units_are_in_the_order_of_the_image(number: int) -> None:
+    this = hiera()
+    layer, grid = this.image_layers[number], this.grids[number]
+    found = explain(this.model, picture(), "a red boat", image_layer=layer, steps=2, **this.options)
+    assert found.values.shape[1:] == grid
+    if number < 2:  # further on, attention has spread it
+        assert_found(this.model, grid, image_layer=layer, **this.options)
+
+
+def test_units_at_the_output() -> None:
+    this = hiera()
+    found = explain(
+        this.model, picture(), "a red boat", image_layer="output", method="similarity", **this.options
+    )
+    assert found.values.shape[1:] == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "grid"), [((64, 96), 16, (4, 6)), ((64, 92), 14, (4, 6)), ((63, 84), 16, (3, 5))]
+)
+def test_sizes_that_patches_do_not_divide(size: tuple[int, int], patch: int, grid: tuple[int, int]) -> None:
+    """The tower says how many patches there are; their number alone may fit several grids."""
+    this = of_open_clip(
+        38,
+        make=CustomTextCLIP,
+        size=size,
+        vision={"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_proj": "none"},
+        named={"img_size": size, "embed_dim": 32, "depth": 1, "num_heads": 4, "patch_size": patch},
+        image_layers=("visual.trunk.blocks.0",),
+        grids=(grid,),
+        embed_dim=32,
+    )
+    assert_found(this.model, grid, image_layer=0, **this.options)
