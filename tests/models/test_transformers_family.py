@@ -36,7 +36,11 @@ def test_a_model_that_pools_at_an_added_token(caption: str, layer: int) -> None:
     processor = copy.deepcopy(this.options["processor"])
     processor.tokenizer.add_tokens(["<boat>"])
     model = this.model
-    model.text_model.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
+    embeddings = model.text_model.embeddings
+    old = embeddings.token_embedding.weight.detach()
+    added = old.mean(0, keepdim=True)
+    embeddings.token_embedding = torch.nn.Embedding.from_pretrained(torch.cat([old, added]))
+    model.config.text_config.vocab_size = len(processor.tokenizer)
     model.config.text_config.eos_token_id = model.text_model.eos_token_id = 2
     found = explain(model, picture(), caption, processor=processor, text_layer=layer, steps=20)
     inputs = processor(text=caption, images=picture(), return_tensors="pt")
