@@ -1,5 +1,6 @@
 """Settings of every test."""
 
+import importlib
 import os
 
 import hypothesis
@@ -13,9 +14,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test reaches a network, and a model that would be downloaded fails at once instead.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-# Shapes and dtypes in signatures are checked at every call that a test makes.
-install_import_hook("exclip_widget", f"{check_arrays.__module__}.{check_arrays.__qualname__}")
-
 # A shared machine's pauses are not failures, and CI draws the same examples every time.
 hypothesis.settings.register_profile("development", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
@@ -27,6 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        # What is imported while the hook is there takes twice as long; this imports most of what is.
+        importlib.import_module("open_clip")
+    # Shapes and dtypes in signatures are checked at every call that a test makes.
+    install_import_hook("exclip_widget", f"{check_arrays.__module__}.{check_arrays.__qualname__}")
     config.pluginmanager.register(SupportTable(config), "support table")
 
 
