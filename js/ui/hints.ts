@@ -42,21 +42,20 @@ export function showHints(root: HTMLElement, scope: Scope): void {
     hint.style.top = `${above < 0 ? bottom + GAP : above}px`;
   }
   const stay = () => clearTimeout(timer);
-  const hideSoon = () => {
+  const later = (ms: number, node: HTMLElement | null) => {
     stay();
-    timer = setTimeout(hide, HIDE_AFTER_MS);
+    timer = setTimeout(() => {
+      // Asked only now: browsers differ in when a thing is hovered over. What was clicked has the focus,
+      // but nobody asks about it.
+      if (node?.matches(":hover, :focus-visible")) show(node);
+      else hide();
+    }, ms);
   };
 
   const at = attended(root, "[data-hint]", scope);
-  scope.effect(() => {
-    const node = at.value;
-    // What was clicked has the focus, but nobody asks about it.
-    if (!node?.matches(":hover, :focus-visible")) return hideSoon();
-    stay();
-    timer = setTimeout(() => show(node), SHOW_AFTER_MS);
-  });
+  scope.effect(() => later(at.value ? SHOW_AFTER_MS : HIDE_AFTER_MS, at.value));
   scope.on(hint, "pointerenter", stay);
-  scope.on(hint, "pointerleave", hideSoon);
+  scope.on(hint, "pointerleave", () => later(HIDE_AFTER_MS, at.peek()));
   // What was used may say something else now.
   scope.on(root, "click", () => {
     if (subject) show(subject);
