@@ -1,8 +1,9 @@
 """Which words of a caption interact with which patches of an image, in CLIP-like models."""
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import demo, methods, results
@@ -13,11 +14,6 @@ if TYPE_CHECKING:
     from .models.dual_encoder import DualEncoder
     from .results import Factors, Interactions, interactions_of
     from .widget import ExplainWidget
-
-try:
-    __version__ = version("exclip-widget")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0.0.0"
 
 __all__ = [
     "Banzhaf",

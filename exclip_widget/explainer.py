@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack
 
@@ -16,7 +17,7 @@ from .checks import callable_or_none, whole_number
 from .errors import ParameterError
 from .inputs.caption import Caption, read_caption
 from .inputs.image import ImageLike, open_image
-from .inputs.preprocessing import Preprocess, check_pixels, preprocess_image
+from .inputs.preprocessing import Preprocess, check_pixels, field_of_view, preprocess_image
 from .inputs.references import fit_reference, reference_ids, reference_pixels
 from .inputs.tokenizers import Tokenizer
 from .masking import (
@@ -39,7 +40,9 @@ from .paths.cut import Layer
 from .paths.evaluation_mode import evaluation_mode
 from .results.factors import Factors
 from .results.interactions import Estimate, Interactions, label_estimate
+from .results.origin import Origin, View
 from .results.rows import Grid
+from .version import __version__
 
 LayerName: TypeAlias = int | str
 """Index of a layer, negative from the end, or its name; `"output"` is the output of the last one."""
@@ -262,10 +265,16 @@ class Explainer:
         ImageError
             If the image cannot be read.
         """
+        return self._read_image(image)[0]
+
+    def _read_image(self, image: ImageLike | Tensor) -> tuple[Float[Tensor, "1 3 height width"], View | None]:
+        """Return what the model sees of an image, and which part of the image that is, if it is known."""
         size = self._towers.image.size
         if isinstance(image, Tensor):
-            return check_pixels(image, size)
-        return preprocess_image(open_image(image), self.preprocess, size)
+            return check_pixels(image, size), None
+        opened = open_image(image)
+        view = View(opened.size, partial(field_of_view, self.preprocess, opened.size))
+        return preprocess_image(opened, self.preprocess, size), view
 
     def grid(self, image: ImageLike | Tensor) -> tuple[int, int]:
         """Return rows and columns of the patches of an image at the image layer.
@@ -312,7 +321,7 @@ class Explainer:
     def _text_factors(self, read: Caption) -> Factors:
         with evaluation_mode(self._towers.model):
             (side,) = self._text_sides(read, [self._text_layer])
-            return self.method.factors(side, self._memory)
+            return self._with_origin(self.method.factors(side, self._memory))
 
     def image_factors(self, image: ImageLike | Tensor) -> Factors:
         """Return the factors of an image, (tokens of its tower, embed).
@@ -323,13 +332,18 @@ class Explainer:
             If the image cannot be read.
         """
         self._look_again()
-        pixels = self.read_image(image)
+        pixels, view = self._read_image(image)
         with evaluation_mode(self._towers.model):
             (side,) = self._image_sides(pixels, [self._image_layer])
-            return self.method.factors(side, self._memory)
+            return replace(self._with_origin(self.method.factors(side, self._memory)), view=view)
 
     def refine(
-        self, texts: Sequence[Factors], image: ImageLike | Tensor, estimates: int = 1
+        self,
+        texts: Sequence[Factors],
+        image: ImageLike | Tensor,
+        estimates: int = 1,
+        *,
+        view: View | None = None,
     ) -> Iterator[list[Interactions]]:
         """Yield ever better interactions of captions with one image.
 
@@ -343,6 +357,8 @@ class Explainer:
             As `explain` takes it.
         estimates : int
             About how many estimates to yield. Each adds to the one before, and the last is the result.
+        view : View, optional
+            Size of the image and the part of it that the model sees, if `image` is a tensor of what it sees.
 
         Raises
         ------
@@ -350,14 +366,19 @@ class Explainer:
             If the image cannot be read.
         """
         self._look_again()
-        return self._refine(texts, self.read_image(image), estimates)
+        pixels, found = self._read_image(image)
+        return self._refine(texts, pixels, view or found, estimates)
 
     def _refine(
-        self, texts: Sequence[Factors], pixels: Float[Tensor, "1 3 height width"], estimates: int
+        self,
+        texts: Sequence[Factors],
+        pixels: Float[Tensor, "1 3 height width"],
+        view: View | None,
+        estimates: int,
     ) -> Iterator[list[Interactions]]:
         def work() -> Iterator[list[Interactions]]:
             (side,) = self._image_sides(pixels, [self._image_layer])
-            yield from self._refine_side(texts, side, estimates)
+            yield from self._refine_side(texts, side, view, estimates)
 
         return self._in_evaluation_mode(work())
 
@@ -367,8 +388,8 @@ class Explainer:
         return self._explain(image, caption)
 
     def _explain(self, image: ImageLike | Tensor, caption: str) -> Interactions:
-        read, pixels = self._read_caption(caption), self.read_image(image)
-        *_, (result,) = self._refine([self._text_factors(read)], pixels, 1)
+        read, (pixels, view) = self._read_caption(caption), self._read_image(image)
+        *_, (result,) = self._refine([self._text_factors(read)], pixels, view, 1)
         return result
 
     def explain_layers(
@@ -383,18 +404,18 @@ class Explainer:
         self._look_again()
         by_text = _layers_of(self._towers.text, text_layers)
         by_image = _layers_of(self._towers.image, image_layers)
-        read, pixels = self._read_caption(caption), self.read_image(image)
+        read, (pixels, view) = self._read_caption(caption), self._read_image(image)
         found: dict[tuple[LayerName, LayerName], Interactions] = {}
         with evaluation_mode(self._towers.model):
             texts = [
-                self.method.factors(side, self._memory)
+                self._with_origin(self.method.factors(side, self._memory))
                 for side in self._text_sides(read, list(by_text.values()))
             ]
             in_order = sorted(by_image, key=lambda which: self._place(by_image[which]))
             sides = self._image_sides(pixels, [by_image[which] for which in in_order])
             by_layer = self.method.refine_layers(texts, sides, self._memory)
             for image_layer, side, estimates in zip(in_order, sides, by_layer, strict=True):
-                result = _labelled(estimates, texts, side)
+                result = _labelled(estimates, texts, side, view)
                 found |= {(text, image_layer): one for text, one in zip(by_text, result, strict=True)}
         return {(text, image): found[text, image] for text in by_text for image in by_image}
 
@@ -514,11 +535,15 @@ class Explainer:
         layers = self._towers.image.layers
         return len(layers) if layer.after else layers.index(layer)
 
+    def _with_origin(self, factors: Factors) -> Factors:
+        options = asdict(self.method)  # type: ignore[call-overload]  # every method is a dataclass
+        return replace(factors, origin=Origin.of(_name_of(self._towers.model), options, __version__))
+
     def _refine_side(
-        self, texts: Sequence[Factors], side: Side, estimates: int
+        self, texts: Sequence[Factors], side: Side, view: View | None, estimates: int
     ) -> Iterator[list[Interactions]]:
         for found in self.method.refine(texts, side, estimates, self._memory):
-            yield _labelled(found, texts, side)
+            yield _labelled(found, texts, side, view)
 
     def _in_evaluation_mode(self, work: Iterator[T]) -> Iterator[T]:
         """Yield from `work`, with the caller's modes restored between two of its steps."""
@@ -575,9 +600,17 @@ def _index_of(tower: Tower, layer: Layer) -> LayerName:
     return layer.name if layer.after else tower.layers.index(layer)
 
 
-def _labelled(estimates: Sequence[Estimate], texts: Sequence[Factors], side: Side) -> list[Interactions]:
+def _name_of(model: object) -> str:
+    """Return the class of a model, and after it the name that transformers keeps of it."""
+    name = getattr(getattr(model, "config", None), "name_or_path", None)
+    return f"{type(model).__name__} {name}" if isinstance(name, str) and name else type(model).__name__
+
+
+def _labelled(
+    estimates: Sequence[Estimate], texts: Sequence[Factors], side: Side, view: View | None
+) -> list[Interactions]:
     return [
-        label_estimate(estimate, text, _grid_of(side), side.layer.name)
+        label_estimate(estimate, text, _grid_of(side), side.layer.name, view)
         for estimate, text in zip(estimates, texts, strict=True)
     ]
 

@@ -7,16 +7,19 @@ show what its words speak of: the truth that an explanation can be held against.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 from open_clip.model import CLIP
 from PIL import Image
 
+from ..explainer import explain
 from ..inputs.preprocessing import Preprocess
+from ..results.interactions import Interactions
 from .picture_book import PictureBookTokenizer, load_model
 from .scenes import Group, Scene
 
-__all__ = ["Page", "PictureBook", "load"]
+__all__ = ["Page", "PictureBook", "example", "load"]
 
 
 @dataclass(frozen=True)
@@ -104,3 +107,17 @@ def load() -> PictureBook:
     model, tokenizer, preprocess = load_model()
     pages = tuple(Page(scene.draw(PAGE_PIXELS), caption, scene) for caption, scene in _PAGES)
     return PictureBook(model, tokenizer, preprocess, pages)
+
+
+@cache
+def example(page: int = 0) -> Interactions:
+    """Return the interactions of a page of the picture book and its caption, to try results on.
+
+    Examples
+    --------
+    >>> example()
+    Interactions('a red boat left of two yellow fish': 10 tokens x 12 x 12 patches, similarity ...)
+    """
+    book = load()
+    shown = book.pages[page]
+    return explain(book.model, shown.image, shown.caption, tokenizer=book.tokenizer)

@@ -11,9 +11,10 @@ Three kinds of scores, none of which stands for another:
 
 from __future__ import annotations
 
+from ..results.regions import cover
 from . import baselines, metrics
 from .faithfulness import Curves, Faithfulness, MaskedPair, deletion_curves, faithfulness, mask_pair
-from .pairs import LabelledPair, Mention, cover, labelled_pair
+from .pairs import LabelledPair, Mention, labelled_pair
 from .plausibility import Plausibility, Score, plausibility
 from .sanity import randomisation, stability
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from PIL import Image
 
 from ..errors import ParameterError
@@ -129,48 +129,3 @@ def _mask_of(phrase: str, place: Place, size: tuple[int, int]) -> Bool[np.ndarra
     if not mask.any():
         raise ParameterError(f"the mask of {phrase!r} is empty; expected some pixel of the image in it")
     return mask
-
-
-def cover(
-    mask: Bool[np.ndarray, "height width"], view: tuple[float, float, float, float], grid: tuple[int, int]
-) -> Float[np.ndarray, "rows columns"]:
-    """Return which share of each patch a mask covers.
-
-    Parameters
-    ----------
-    mask : np.ndarray
-        Pixels of the image.
-    view : (float, float, float, float)
-        Left, top, width and height of what the model sees, as fractions of the image. What lies beyond
-        the image is not covered.
-    grid : (int, int)
-        Rows and columns of patches.
-
-    Examples
-    --------
-    >>> cover(np.array([[True, False]]), (0, 0, 1, 1), (1, 2))
-    array([[1., 0.]])
-    """
-    left, top, width, height = view
-    sums = np.pad(mask.cumsum(0).cumsum(1), ((1, 0), (1, 0))).astype(np.float64)
-    edges = (
-        (start + extent * np.arange(count + 1) / count) * side
-        for start, extent, count, side in zip((top, left), (height, width), grid, mask.shape, strict=True)
-    )
-    down, across = edges
-    # The integral of a mask is linear between whole pixels, and constant beyond the image.
-    at_rows = _between(sums, down)
-    at_both = _between(at_rows.T, across).T
-    shown = np.diff(np.diff(at_both, axis=0), axis=1)
-    patch = (down[1] - down[0]) * (across[1] - across[0])
-    share: np.ndarray = np.clip(shown / patch, 0, 1)
-    return share
-
-
-def _between(sums: Float[np.ndarray, "lines others"], edges: Float[np.ndarray, " edges"]) -> np.ndarray:
-    """Return rows of `sums` at fractional places, interpolated, and those at the ends beyond them."""
-    places = np.clip(edges, 0, len(sums) - 1)
-    low = np.minimum(places.astype(int), len(sums) - 2)
-    part = (places - low)[:, None]
-    between: np.ndarray = sums[low] * (1 - part) + sums[low + 1] * part
-    return between

@@ -17,8 +17,9 @@ from ..errors import ParameterError
 from ..explainer import Explainer
 from ..inputs.preprocessing import field_of_view
 from ..results.interactions import Interactions
+from ..results.regions import cover
 from .metrics import energy, hit, interval, recognition
-from .pairs import LabelledPair, Mention, cover
+from .pairs import LabelledPair, Mention
 
 Explain: TypeAlias = Callable[[LabelledPair], Interactions]
 """What is scored: from a pair to its interactions, such as a method at some layers, or a baseline."""

@@ -2,6 +2,7 @@
 
 from .factors import Factors, Samples
 from .interactions import Interactions, interactions_of
+from .origin import Origin, View
 from .rows import Grid, Tokens
 
-__all__ = ["Factors", "Grid", "Interactions", "Samples", "Tokens", "interactions_of"]
+__all__ = ["Factors", "Grid", "Interactions", "Origin", "Samples", "Tokens", "View", "interactions_of"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from .origin import Origin, View
 from .rows import Rows, Tokens
 
 
@@ -65,6 +66,11 @@ class Factors:
         Number of nodes along the path, or of masks.
     rule : str or None
         Quadrature rule, for methods that have one.
+    view : View or None
+        Size of the image and the part of it that the model saw. None for a caption, and for an image that
+        was given as preprocessed pixels.
+    origin : Origin or None
+        Model, options of the method and version of the package, if `Explainer` made the factors.
     """
 
     values: Float[np.ndarray, "rows embed"]
@@ -76,6 +82,8 @@ class Factors:
     layer: str
     steps: int
     rule: str | None = None
+    view: View | None = None
+    origin: Origin | None = None
 
     @property
     def reference(self) -> Float[np.ndarray, " embed"] | None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from ..checks import whole_number
 from ..errors import ParameterError
+from .alignment import align_rows
+from .difference import aligned, difference_of
 from .factors import Factors
+from .origin import Crop, Origin, View
+from .pairs import strongest_pairs
+from .receipt import Receipt, parts_of
+from .regions import Region, patch_boxes, require_view, select_patches
 from .rows import Grid, Span, Tokens
+from .selection import Rows, Words, rows_of_words, select_rows, text_of
 
 
 class OwnTerms(NamedTuple):
@@ -63,8 +71,46 @@ class Estimate(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class Pair:
+    """A phrase and a region that interact strongly.
+
+    Attributes
+    ----------
+    words : tuple of int
+        Rows of the phrase.
+    region : np.ndarray
+        Which patches the region has, bool, (rows, columns).
+    value : float
+        Their interaction.
+    text : str
+        The phrase.
+    """
+
+    words: Rows
+    region: Bool[np.ndarray, "rows columns"]
+    value: float
+    text: str
+
+    def __repr__(self) -> str:
+        return f"Pair({self.text!r} × {_count_patches(self.region)}: {self.value:+.4f})"
+
+
+class Pairs(NamedTuple):
+    """The strongest pairs of each sign, strongest first."""
+
+    positive: tuple[Pair, ...]
+    negative: tuple[Pair, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Interactions:
     """Token-patch interactions of one caption and one image, in units of cosine similarity.
+
+    A result never changes: its arrays cannot be written to. Two are equal if all their numbers are.
+
+    Words are chosen by a phrase, the index of a token, a slice, a compiled regular expression, or a list of
+    those; see `__getitem__`. Regions are chosen by a box or polygon in pixels of the image, or by a mask of
+    its pixels or of the patches; see `patches`.
 
     Attributes
     ----------
@@ -105,6 +151,20 @@ class Interactions:
     reference_term : float
         The product of both references; NaN if unknown. With `values`, `cls` and the own terms it sums to the
         similarity, but for the quadrature's residual.
+    view : View or None
+        Size of the image and the part of it that the model saw, which places patches in the image. None if
+        the image was given as preprocessed pixels.
+    origin : Origin or None
+        Model, options of the method and version of the package; None if unknown.
+    foil : str or None
+        The foil's caption, if this is the difference of two results.
+
+    Examples
+    --------
+    >>> from exclip_widget import demo
+    >>> result = demo.example()
+    >>> result["red boat"], result.strongest(1).positive
+    ((2, 3), (Pair('red boat' × ... patches: +...),))
     """
 
     rows: Tokens
@@ -124,6 +184,30 @@ class Interactions:
     patch_terms: Float[np.ndarray, "rows columns"] | None = None
     cls_term: float = float("nan")
     reference_term: float = float("nan")
+    view: View | None = None
+    origin: Origin | None = None
+    foil: str | None = None
+
+    __iter__ = None  # nothing that `__getitem__` takes is counted from 0 on
+
+    def __post_init__(self) -> None:
+        shape = len(self.rows), self.grid.rows, self.grid.columns
+        expected = {
+            "values": shape,
+            "cls": shape[:1],
+            "error": shape,
+            "token_terms": shape[:1],
+            "patch_terms": shape[1:],
+        }
+        for name, wanted in expected.items():
+            array = getattr(self, name)
+            if array is None:
+                continue
+            if array.shape != wanted:
+                raise ParameterError(f"{name} is {array.shape}; expected {wanted}")
+            fixed = array.view()
+            fixed.flags.writeable = False
+            object.__setattr__(self, name, fixed)
 
     @property
     def caption(self) -> str:
@@ -151,13 +235,344 @@ class Interactions:
         found = float(self.values.sum(dtype=np.float64) + self.cls.sum(dtype=np.float64))
         return relative_residual(found, None if np.isnan(self.total) else self.total)
 
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Width and height of the image in pixels; None if it was given as preprocessed pixels."""
+        return None if self.view is None else self.view.size
+
+    @property
+    def crop(self) -> Crop | None:
+        """Left, top, width and height of what the model saw, as fractions of the image; None if unknown."""
+        return None if self.view is None else self.view.crop
+
     def __repr__(self) -> str:
         rows, columns = self.values.shape[1:]
         residual = "" if np.isnan(self.total) else f", residual {self.residual:.2%}"
+        similarity = "similarity" if self.foil is None else "difference of similarities"
         return (
             f"Interactions({self.caption!r}: {len(self.rows)} tokens x {rows} x {columns} patches, "
-            f"similarity {self.similarity:.4f}{residual})"
+            f"{similarity} {self.similarity:.4f}{residual})"
         )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Interactions):
+            return NotImplemented
+        return all(_same(getattr(self, one.name), getattr(other, one.name)) for one in fields(self))
+
+    def __hash__(self) -> int:
+        return hash((self.rows, self.grid, self.method, self.text_layer, self.image_layer, self.similarity))
+
+    # ---------------------------------------------------------------------------------------- selecting
+
+    def __getitem__(self, words: Words) -> Rows:
+        """Return the rows of words, sorted: what `ExplainWidget.tokens` and `Explainer.test` take, too.
+
+        Parameters
+        ----------
+        words : str, int, slice, re.Pattern, or a list of those
+            A phrase takes the words that it names, whatever their case, or pieces of words if it names no
+            whole ones, or else the special token that reads so, such as ``"<eot>"``. An index or slice
+            counts tokens, special ones included, as `tokens` lists them. A compiled regular expression
+            takes all tokens that its matches touch.
+
+        Raises
+        ------
+        ParameterError
+            If they choose no token, or a phrase is in the caption more than once.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> import re
+        >>> result = demo.example()
+        >>> result.caption
+        'a red boat left of two yellow fish'
+        >>> result["red boat"], result[-2], result[1:4], result[re.compile("yellow|fish")], result["boat", -2]
+        ((2, 3), (8,), (1, 2, 3), (7, 8), (3, 8))
+        """
+        return select_rows(self.rows, words)
+
+    def patches(self, region: Region) -> Bool[np.ndarray, "rows columns"]:
+        """Return which patches a region takes, bool, (rows, columns).
+
+        `ExplainWidget.region` and `Explainer.test` take their numbers, ``np.flatnonzero(...)``.
+
+        Parameters
+        ----------
+        region : box, polygon, mask or None
+            A box (left, top, right, bottom) in pixels of the image takes all patches that it touches; right
+            and bottom are excluded. A polygon of (x, y) takes those whose centres lie within. A mask of
+            pixels, bool, (height, width), takes those of which it covers at least half. A mask of patches,
+            bool, (rows, columns), takes these. None takes all patches.
+
+        Raises
+        ------
+        ParameterError
+            If the region takes no patch, reaches beyond the image, or is of another kind.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> demo.example().patches((0, 0, 100, 50)).sum(1)
+        array([3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        """
+        return select_patches(region, self._size, self.view)
+
+    @property
+    def patch_boxes(self) -> Float[np.ndarray, "rows columns 4"]:
+        """Left, top, right and bottom of each patch in pixels of the image, (rows, columns, 4).
+
+        They reach beyond the image if preprocessing pads it.
+
+        Raises
+        ------
+        ParameterError
+            If the image was given as preprocessed pixels, so that nothing is known of the image itself.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> demo.example().patch_boxes[0, 1].tolist()
+        [40.0, 0.0, 80.0, 40.0]
+        """
+        return patch_boxes(require_view(self.view), self._size)
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.grid.rows, self.grid.columns
+
+    def _finite(self) -> Float[np.ndarray, "tokens rows columns"]:
+        if not np.isfinite(self.values).all():
+            count = int((~np.isfinite(self.values)).sum())
+            raise ParameterError(
+                f"{count} of {self.values.size} interactions of {self.caption!r} are not finite; expected an "
+                "explanation of a model with finite weights"
+            )
+        return self.values
+
+    # ---------------------------------------------------------------------------------------- summing
+
+    def heat(self, words: Words = None) -> Float[np.ndarray, "rows columns"]:
+        """Return the heat map of words: each patch's interaction with all of them, (rows, columns).
+
+        Parameters
+        ----------
+        words : words, optional
+            As `__getitem__` takes them. By default all words, without special tokens.
+
+        Raises
+        ------
+        ParameterError
+            If no token is chosen, or the interactions are not finite.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> result = demo.example()
+        >>> parts = result.heat("red") + result.heat("boat")
+        >>> np.allclose(result.heat("red boat"), parts)
+        True
+        """
+        heat: np.ndarray = self._finite()[list(self[words])].sum(0, dtype=np.float64)
+        return heat
+
+    def tint(self, region: Region = None) -> Float[np.ndarray, " tokens"]:
+        """Return the tint of each token: its interaction with all patches of a region, (tokens,).
+
+        Parameters
+        ----------
+        region : region, optional
+            As `patches` takes it. By default all patches.
+
+        Raises
+        ------
+        ParameterError
+            If the region cannot be used, or the interactions are not finite.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> result = demo.example()
+        >>> tint = result.tint((0, 100, 240, 300))
+        >>> result.tokens[max(result[None], key=lambda row: tint[row])]
+        'red'
+        """
+        tint: np.ndarray = self._finite()[:, self.patches(region)].sum(1, dtype=np.float64)
+        return tint
+
+    def between(self, words: Words = None, region: Region = None) -> float:
+        """Return the interaction of words and a region: the sum over all pairs of a token and a patch.
+
+        Parameters
+        ----------
+        words, region : optional
+            As `__getitem__` and `patches` take them. By default all words, and all patches.
+
+        Raises
+        ------
+        ParameterError
+            If either cannot be used, or the interactions are not finite.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> result = demo.example()
+        >>> result.between("boat", (0, 100, 240, 300)) > result.between("fish", (0, 100, 240, 300))
+        True
+        """
+        return float(self.tint(region)[list(self[words])].sum())
+
+    def strongest(self, k: int = 3) -> Pairs:
+        """Return the strongest pairs of a phrase and a region, at most `k` of each sign.
+
+        A region holds what is connected with a word's strongest patch and has at least half its value.
+        Neighbouring words join while they have half the word's sum there. Pairs below a tenth of the
+        strongest are left out. The widget lists the same; see `exclip_widget.results.pairs`.
+
+        Raises
+        ------
+        ParameterError
+            If `k` is no whole number from 1 on, or the interactions are not finite.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> demo.example().strongest(2).positive[0].text
+        'red boat'
+        """
+        found = strongest_pairs(self._finite(), rows_of_words(self.rows), whole_number("k", k))
+        positive, negative = (
+            tuple(
+                Pair(one.rows, _mask_of(one.patches, self._size), one.value, text_of(self.rows, one.rows))
+                for one in pairs
+            )
+            for pairs in found
+        )
+        return Pairs(positive, negative)
+
+    def receipt(self, words: Words = None, region: Region = None) -> Receipt:
+        """Return what the similarity is made of, seen from a selection.
+
+        Parameters
+        ----------
+        words, region : optional
+            As `__getitem__` and `patches` take them. By default all words, and all patches.
+
+        Raises
+        ------
+        ParameterError
+            If either cannot be used, or the interactions are not finite.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> receipt = demo.example().receipt("red boat")
+        >>> print(receipt)
+        red boat × image       +...
+        other words × patches  +...
+        ...
+        similarity             +...
+        >>> bool(np.isclose(sum(receipt.parts.values()), receipt.similarity))
+        True
+        """
+        rows, patches = self[words], self.patches(region)
+        parts = parts_of(
+            self._finite(),
+            self.cls,
+            content=tuple(row for row, word in enumerate(self.words) if word >= 0),
+            rows=rows,
+            patches=patches,
+            similarity=self.similarity,
+            total=self.total,
+        )
+        left = "caption" if words is None else text_of(self.rows, rows)
+        right = "image" if region is None else _count_patches(patches)
+        return Receipt(f"{left} × {right}", parts, self.similarity)
+
+    def __sub__(self, foil: Interactions) -> Interactions:
+        """Return the difference to a foil: another caption of the same image, explained in the same way.
+
+        Rows are aligned as in the widget. Words that both captions have stand beside each other, and so do
+        words that were replaced, in their order: "black − brown". A row without a counterpart counts alone.
+        `similarity` and `total` are differences, too, so a receipt adds up to the difference of both
+        similarities. Sampled results share the masks of their image, so `error` is the sum of both errors,
+        a bound.
+
+        Raises
+        ------
+        ParameterError
+            If the foil is of another grid, view, method, layer or model, or is a difference itself.
+
+        Examples
+        --------
+        >>> from exclip_widget import Explainer, demo
+        >>> book = demo.load()
+        >>> explainer = Explainer(book.model, tokenizer=book.tokenizer)
+        >>> image = book.pages[0].image
+        >>> explainer.explain(image, "a red boat") - explainer.explain(image, "a blue boat")
+        Interactions('a red − blue boat': 5 tokens x 12 x 12 patches, difference of similarities ...)
+        """
+        if not isinstance(foil, Interactions):
+            return NotImplemented
+        _require_comparable(self, foil)
+        pairs = align_rows(self.rows, foil.rows)
+        both = self.error is not None and foil.error is not None
+        own = self.token_terms is not None and foil.token_terms is not None
+        assert self.patch_terms is None or foil.patch_terms is None or own
+        return Interactions(
+            rows=difference_of(self.rows, foil.rows, pairs),
+            grid=self.grid,
+            values=aligned(self.values, foil.values, pairs),
+            cls=aligned(self.cls, foil.cls, pairs),
+            similarity=self.similarity - foil.similarity,
+            total=self.total - foil.total,
+            method=self.method,
+            text_layer=self.text_layer,
+            image_layer=self.image_layer,
+            steps=self.steps,
+            nodes=min(self.nodes, foil.nodes),
+            rule=self.rule,
+            error=aligned(self.error, foil.error, pairs, sign=1) if both else None,  # type: ignore[arg-type]
+            token_terms=aligned(self.token_terms, foil.token_terms, pairs) if own else None,  # type: ignore[arg-type]
+            patch_terms=self.patch_terms - foil.patch_terms if own else None,  # type: ignore[operator]
+            cls_term=self.cls_term - foil.cls_term,
+            reference_term=self.reference_term - foil.reference_term,
+            view=self.view,
+            origin=self.origin,
+            foil=foil.caption,
+        )
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=True)
+    return one == other or (one != one and other != other)  # NaN
+
+
+def _mask_of(patches: Sequence[int], size: tuple[int, int]) -> Bool[np.ndarray, "rows columns"]:
+    mask = np.zeros(size, bool)
+    mask.flat[list(patches)] = True
+    return mask
+
+
+def _count_patches(region: Bool[np.ndarray, "rows columns"]) -> str:
+    count = int(region.sum())
+    return f"{count} patch{'' if count == 1 else 'es'}"
+
+
+def _require_comparable(one: Interactions, foil: Interactions) -> None:
+    """Raise an error if two results are not of one image, explained in one way."""
+    for result, name in ((one, "the first result"), (foil, "the foil")):
+        if result.foil is not None:
+            raise ParameterError(f"{name} is a difference already; expected the result of a caption")
+    for name in ("grid", "method", "text_layer", "image_layer", "rule", "view", "origin"):
+        ours, theirs = getattr(one, name), getattr(foil, name)
+        known = name not in ("view", "origin") or (ours is not None and theirs is not None)
+        if known and ours != theirs:
+            raise ParameterError(
+                f"{name} is {ours!r}, and that of the foil {theirs!r}; expected two captions of one image, "
+                "explained in the same way"
+            )
 
 
 def interactions_of(
@@ -231,7 +646,7 @@ def _all_products(texts: list[Factors], images: list[Factors]) -> list[list[Inte
                 steps=image.steps,
                 own=None if own is None else own[i][j],
             )
-            of_text.append(label_estimate(estimate, text, _grid_of(image), image.layer))
+            of_text.append(label_estimate(estimate, text, _grid_of(image), image.layer, image.view))
         result.append(of_text)
     return result
 
@@ -255,7 +670,7 @@ def _all_own_terms(texts: list[Factors], images: list[Factors]) -> list[list[Own
 
 
 def _product_of(text: Factors, image: Factors) -> Interactions:
-    return label_estimate(product(text, image), text, _grid_of(image), image.layer)
+    return label_estimate(product(text, image), text, _grid_of(image), image.layer, image.view)
 
 
 def _grid_of(image: Factors) -> Grid:
@@ -263,8 +678,10 @@ def _grid_of(image: Factors) -> Grid:
     return image.rows
 
 
-def label_estimate(estimate: Estimate, text: Factors, grid: Grid, image_layer: str) -> Interactions:
-    """Return an estimate as `Interactions`: with its tokens and patches, method and layers."""
+def label_estimate(
+    estimate: Estimate, text: Factors, grid: Grid, image_layer: str, view: View | None = None
+) -> Interactions:
+    """Return an estimate as `Interactions`: with its tokens and patches, method, layers and origin."""
     assert isinstance(text.rows, Tokens)
     shape = (len(text.rows), grid.rows, grid.columns)
     others = np.delete(estimate.matrix, grid.patches, axis=1)
@@ -287,6 +704,8 @@ def label_estimate(estimate: Estimate, text: Factors, grid: Grid, image_layer: s
         patch_terms=None if own is None else own.image[grid.patches].reshape(shape[1:]).astype(np.float32),
         cls_term=float("nan") if own is None else float(np.delete(own.image, grid.patches).sum()),
         reference_term=float("nan") if own is None else own.references,
+        view=view,
+        origin=text.origin,
     )
 
 

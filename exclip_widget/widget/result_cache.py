@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from ..inputs.caption import Caption
 from ..results.factors import Factors
 from ..results.interactions import Interactions
+from ..results.origin import View
 from .request import Request
 
 MOST_BYTES = 2**26
@@ -40,7 +41,8 @@ class ResultCache:
             yield result
             return
         texts = [self._factors_of(request, caption) for caption in request.captions]
-        for found in request.explainer.refine(texts, request.image.pixels, count):
+        view = View(request.image.image.size, request.image.crop)
+        for found in request.explainer.refine(texts, request.image.pixels, count, view=view):
             result = tuple(found)
             yield result
         if fingerprint is not None and result is not None:

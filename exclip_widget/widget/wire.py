@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..masking import MaskingTest
+from ..results.alignment import align_rows
 from ..results.interactions import Interactions
 from ..results.rows import Tokens
-from .foil_alignment import align_rows
 from .request import Request
 
 CHUNK_BYTES = 256 * 1024

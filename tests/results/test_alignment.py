@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from support.widgets import book
 
 from exclip_widget import Explainer
+from exclip_widget.results.alignment import AlignedRows, align_rows
 from exclip_widget.results.rows import Tokens
-from exclip_widget.widget.foil_alignment import AlignedRows, align_rows
 
 EXPLAINER = Explainer(book().model, tokenizer=book().tokenizer)
 IMAGE = book().pages[0].image

@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 from itertools import groupby, zip_longest
 from typing import TypeAlias
 
-from ..results.rows import Tokens
+from .rows import Tokens
 
 AlignedRows: TypeAlias = tuple[int | None, int | None]
 """A row of the caption and one of the foil; None for a row without a counterpart."""

@@ -1,0 +1,94 @@
+"""Where a result comes from: the view of the image that the model had, and the model, method and package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+Crop: TypeAlias = tuple[float, float, float, float]
+"""Left, top, width and height of what the model saw, as fractions of the image."""
+
+Option: TypeAlias = bool | int | float | str | None
+"""The value of an option of a method, as a file holds it."""
+
+WHOLE: Crop = (0.0, 0.0, 1.0, 1.0)
+"""The crop that is the whole image."""
+
+
+class View:
+    """The size of an image, and the part of it that the model saw.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Width and height of the image in pixels.
+    crop : Crop or callable
+        Left, top, width and height of the part, as fractions of the image. It reaches beyond the image if
+        preprocessing pads. A callable returns them; it is called once, when they are first needed, because
+        finding them takes several runs of preprocessing.
+
+    Examples
+    --------
+    >>> View((640, 480), (0.125, 0, 0.75, 1))
+    View(size=(640, 480), crop=(0.125, 0, 0.75, 1))
+    """
+
+    def __init__(self, size: tuple[int, int], crop: Crop | Callable[[], Crop] = WHOLE) -> None:
+        self.size = size
+        self._crop = crop
+
+    @property
+    def crop(self) -> Crop:
+        """Left, top, width and height of what the model saw, as fractions of the image."""
+        if callable(self._crop):
+            self._crop = self._crop()
+        return self._crop
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, View) and (self.size, self.crop) == (other.size, other.crop)
+
+    def __hash__(self) -> int:
+        return hash(self.size)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what a copy in another process is made from: the numbers, never the preprocessing."""
+        return View, (self.size, self.crop)
+
+    def __repr__(self) -> str:
+        return f"View(size={self.size}, crop={self.crop})"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What made a result.
+
+    Attributes
+    ----------
+    model : str
+        Class of the model, and its name if its library keeps one.
+    options : mapping
+        Options of the method by their names, such as ``{"steps": 10}``. Values that are no numbers or
+        strings are their `repr`.
+    version : str
+        Version of this package.
+    """
+
+    model: str
+    options: Mapping[str, Option] = field(default_factory=dict, hash=False)
+    version: str = ""
+
+    @classmethod
+    def of(cls, model: str, options: Mapping[str, object], version: str) -> Origin:
+        """Return an origin with `options` as a file can hold them.
+
+        Examples
+        --------
+        >>> Origin.of("CLIP", {"steps": 10, "kind": int}, "1.0")
+        Origin(model='CLIP', options={'steps': 10, 'kind': "<class 'int'>"}, version='1.0')
+        """
+        plain = {
+            name: value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
+            for name, value in options.items()
+        }
+        return cls(model, plain, version)

@@ -1,0 +1,108 @@
+"""Receipts: what a similarity is made of, seen from a selection. The widget shows the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from .selection import Rows
+
+LABELS = {
+    "selection": "selection",
+    "rest": "other words × patches",
+    "special": "special tokens",
+    "class": "class token",
+    "reference": "reference terms",
+    "residual": "quadrature residual",
+    "unexplained": "not accounted for",
+}
+"""What each part is called where people read it; the widget's own words."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a similarity is made of. The parts add up to it.
+
+    Attributes
+    ----------
+    label : str
+        The selection in words, such as "red boat × 6 patches".
+    parts : mapping
+        From the name of each part to its value, in units of cosine similarity, in this order:
+
+        - ``"selection"``: the interactions of what is selected;
+        - ``"rest"``: all other pairs of a word and a patch;
+        - ``"special"``: special tokens, unless they are selected, with all patches;
+        - ``"class"``: all tokens with the image's tokens that are no patches;
+        - ``"reference"``: what the references of caption and image already share;
+        - ``"residual"``: what the steps of the quadrature leave over.
+
+        For a method that knows no sum of its interactions, ``"unexplained"`` stands for the last two.
+    similarity : float
+        Cosine similarity; of a foil difference, the difference of both.
+    """
+
+    label: str
+    parts: Mapping[str, float]
+    similarity: float
+
+    @property
+    def lines(self) -> list[tuple[str, float]]:
+        """Label and value of each part, as people read them."""
+        return [
+            (self.label if name == "selection" else LABELS[name], value) for name, value in self.parts.items()
+        ]
+
+    def __str__(self) -> str:
+        rows = [*self.lines, ("similarity", self.similarity)]
+        width = max(len(label) for label, _ in rows)
+        return "\n".join(f"{label:<{width}}  {value:+.4f}" for label, value in rows)
+
+
+def parts_of(
+    values: Float[np.ndarray, "tokens rows columns"],
+    cls: Float[np.ndarray, " tokens"],
+    *,
+    content: Rows,
+    rows: Rows,
+    patches: Bool[np.ndarray, "rows columns"],
+    similarity: float,
+    total: float,
+) -> dict[str, float]:
+    """Return the parts of a receipt, which add up to `similarity`.
+
+    Parameters
+    ----------
+    values, cls : np.ndarray
+        Interactions, and each token's with the image's tokens that are no patches.
+    content : tuple of int
+        Rows of all words.
+    rows : tuple of int
+        Selected rows.
+    patches : np.ndarray
+        Selected patches.
+    similarity, total : float
+        Cosine similarity, and what all interactions sum to in the limit; NaN if unknown.
+    """
+    everywhere = values.sum((1, 2), dtype=np.float64)
+    there = np.where(patches, values, 0).sum((1, 2), dtype=np.float64)
+    is_word, chosen = (np.isin(np.arange(len(values)), some) for some in (content, rows))
+    # Special tokens may be selected too, and then they are no longer part of theirs.
+    in_words, in_others = there[chosen & is_word].sum(), there[chosen & ~is_word].sum()
+    every_word, every_special = everywhere[is_word].sum(), everywhere[~is_word].sum()
+    of_class = cls.sum(dtype=np.float64)
+    parts = {
+        "selection": in_words + in_others,
+        "rest": every_word - in_words,
+        "special": every_special - in_others,
+        "class": of_class,
+    }
+    covered = every_word + every_special + of_class
+    if np.isnan(total):
+        parts["unexplained"] = similarity - covered
+    else:
+        parts |= {"reference": similarity - total, "residual": total - covered}
+    return {name: float(value) for name, value in parts.items()}
