@@ -7,7 +7,7 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import demo, methods, results
-    from .errors import CaptionError, ExclipError, ImageError, ModelError, ParameterError
+    from .errors import CaptionError, ExclipError, FileError, ImageError, ModelError, ParameterError
     from .explainer import Explainer, explain, explain_layers
     from .masking import MaskingTest
     from .methods import Banzhaf, FrozenGates, GradientActivation, IntegratedJacobians, TokenSimilarity
@@ -23,6 +23,7 @@ __all__ = [
     "ExplainWidget",
     "Explainer",
     "Factors",
+    "FileError",
     "FrozenGates",
     "GradientActivation",
     "ImageError",
@@ -42,7 +43,7 @@ __all__ = [
 
 # Loaded on first use (PEP 562): results can be read without torch, and models explained without a widget.
 _MODULES = {
-    "errors": ("CaptionError", "ExclipError", "ImageError", "ModelError", "ParameterError"),
+    "errors": ("CaptionError", "ExclipError", "FileError", "ImageError", "ModelError", "ParameterError"),
     "explainer": ("Explainer", "explain", "explain_layers"),
     "masking": ("MaskingTest",),
     "methods": ("Banzhaf", "FrozenGates", "GradientActivation", "IntegratedJacobians", "TokenSimilarity"),

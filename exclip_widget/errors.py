@@ -19,3 +19,7 @@ class ModelError(ExclipError, TypeError):
 
 class ParameterError(ExclipError, ValueError):
     """A parameter such as `steps`, `rule` or a layer is out of its range."""
+
+
+class FileError(ExclipError, ValueError):
+    """A file cannot be written, or is not what it should be."""

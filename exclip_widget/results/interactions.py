@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from .difference import aligned, difference_of
 from .factors import Factors
 from .origin import Crop, Origin, View
 from .pairs import strongest_pairs
+from .places import HALF, Boxes, Mask, Points, boxes_of, mask_of, points_of
 from .receipt import Receipt, parts_of
 from .regions import Region, patch_boxes, require_view, select_patches
 from .rows import Grid, Span, Tokens
@@ -488,6 +490,155 @@ class Interactions:
         left = "caption" if words is None else text_of(self.rows, rows)
         right = "image" if region is None else _count_patches(patches)
         return Receipt(f"{left} × {right}", parts, self.similarity)
+
+    # ------------------------------------------------------------------------------- places in the image
+
+    def boxes(self, words: Words = None, *, threshold: float = HALF) -> Boxes:
+        """Return boxes around what words speak of, in pixels of the image, strongest first.
+
+        The rule: patches with at least `threshold` of the strongest one's value in `heat` are taken; those
+        connected side by side are one place; its box is the outer edges of its patches, cut at the image.
+
+        Parameters
+        ----------
+        words : words, optional
+            As `__getitem__` takes them. By default all words, without special tokens.
+        threshold : float
+            Share of the strongest patch's value, above 0 and up to 1.
+
+        Returns
+        -------
+        Boxes
+            None at all if no patch is positive.
+
+        Raises
+        ------
+        ParameterError
+            If no token is chosen, `threshold` is no share, the interactions are not finite, or the image
+            was given as preprocessed pixels.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> found = demo.example().boxes("boat")
+        >>> found.boxes.shape[1], found.rule
+        (4, "patches with at least 0.5 of the strongest one's ...")
+        """
+        return boxes_of(self.heat(words), require_view(self.view), threshold)
+
+    def mask(self, words: Words = None, *, threshold: float = HALF) -> Mask:
+        """Return which pixels of the image words speak of.
+
+        The rule: patches with at least `threshold` of the strongest one's value in `heat` are taken, and
+        all pixels whose centres lie in them.
+
+        Parameters
+        ----------
+        words, threshold
+            As `boxes` takes them.
+
+        Returns
+        -------
+        Mask
+            Empty if no patch is positive.
+
+        Raises
+        ------
+        ParameterError
+            As `boxes` does.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> demo.example().mask("boat").mask.shape
+        (480, 480)
+        """
+        return mask_of(self.heat(words), require_view(self.view), threshold)
+
+    def points(self, words: Words = None, *, threshold: float = HALF) -> Points:
+        """Return points on what words speak of, in pixels of the image, strongest first.
+
+        The rule: patches with at least `threshold` of the strongest one's value in `heat` are taken; those
+        connected side by side are one place; its point is the centre of its strongest patch. Segmenters
+        that take points as prompts take these.
+
+        Parameters
+        ----------
+        words, threshold
+            As `boxes` takes them.
+
+        Returns
+        -------
+        Points
+            None at all if no patch is positive.
+
+        Raises
+        ------
+        ParameterError
+            As `boxes` does.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> demo.example().points("boat", threshold=1).points
+        array([[..., ...]])
+        """
+        return points_of(self.heat(words), require_view(self.view), threshold)
+
+    # -------------------------------------------------------------------------------------------- files
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write this result to a file; `load` reads it.
+
+        The file is in the safetensors format: arrays, and the rest as JSON in its metadata. It holds neither
+        the image nor anything of the model but its name. `exclip_widget.results.files` documents it.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to write; ends in ``.safetensors``. ``~`` is the home directory.
+        overwrite : bool
+            Whether a file that is there may be replaced.
+
+        Raises
+        ------
+        FileError
+            If the path has another suffix, exists already, or cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from exclip_widget import demo
+        >>> result = demo.example()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result.save(Path(folder) / "boat.safetensors")
+        ...     Interactions.load(Path(folder) / "boat.safetensors") == result
+        True
+        """
+        from .files import save
+
+        save(self, path, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Interactions:
+        """Read a result from a file that `save` wrote. Needs neither the model nor torch.
+
+        Whatever is in the file, reading it runs no code of it.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+
+        Raises
+        ------
+        FileError
+            If there is no such file, or it is damaged, foreign, or written by a later version.
+        """
+        from .files import load
+
+        return load(path)
 
     def __sub__(self, foil: Interactions) -> Interactions:
         """Return the difference to a foil: another caption of the same image, explained in the same way.

@@ -1,0 +1,305 @@
+"""Files of results: safetensors with JSON metadata, version 1.
+
+A file holds one result in the safetensors format, which is numbers and strings and nothing that runs.
+
+- Tensors, float32 or float64: `values` (tokens, rows, columns) and `cls` (tokens,); if the method gives them,
+  `error` (tokens, rows, columns), `token_terms` (tokens,) and `patch_terms` (rows, columns).
+- Metadata: `format` is ``"exclip_widget.Interactions"``, `version` is ``"1"``, and `result` is a JSON object
+  with all other attributes of `Interactions` by their names. `rows` is an object of `caption`, `texts`,
+  `spans` and `words`; `grid` of `rows`, `columns` and `first`; `view` of `size` and `crop`, or null; `origin`
+  of `model`, `options` and `version`, or null. A number that is unknown (NaN) is null.
+
+A later version of the package reads the files of all earlier ones; `version` rises if the meaning changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..errors import FileError, ParameterError
+from .interactions import Interactions
+from .origin import Origin, View
+from .rows import Grid, Tokens
+
+FORMAT = "exclip_widget.Interactions"
+VERSION = 1
+SUFFIX = ".safetensors"
+
+ARRAYS = ("values", "cls", "error", "token_terms", "patch_terms")
+"""Attributes that are tensors; those that a method does not give are left out."""
+
+NUMBERS = ("similarity", "total", "cls_term", "reference_term")
+"""Attributes that are NaN if they are unknown, and null in the file."""
+
+DAMAGE = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
+"""What reading something unexpected raises."""
+
+MOST = 2**31 - 1
+"""Largest whole number in a file; there is no image so wide."""
+
+T = TypeVar("T")
+
+
+def save(result: Interactions, path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Write a result to a file; see `Interactions.save`."""
+    target = _path(path)
+    data = to_bytes(result)
+    try:
+        if overwrite:
+            # Under another name first, so that there is always a whole file.
+            partial = target.with_name(f".{target.name}.{os.getpid()}")
+            _write(partial, data)
+            try:
+                partial.replace(target)
+            except OSError:
+                partial.unlink()
+                raise
+        else:
+            _write(target, data)
+    except FileExistsError:
+        raise FileError(f"{_named(path)} exists already; pass overwrite=True to replace it") from None
+    except (OSError, ValueError) as error:
+        raise FileError(f"{_named(path)} cannot be written: {_reason(error)}") from None
+
+
+def load(path: str | os.PathLike[str]) -> Interactions:
+    """Read a result from a file; see `Interactions.load`."""
+    source = _path(path)
+    try:
+        data = source.read_bytes()
+    except (OSError, ValueError) as error:
+        raise FileError(f"{_named(path)} cannot be read: {_reason(error)}") from None
+    try:
+        return from_bytes(data)
+    except FileError as error:
+        raise FileError(f"{_named(path)} {error}") from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        try:
+            file.write(data)
+            file.flush()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
+
+
+def _path(path: str | os.PathLike[str]) -> Path:
+    given: object = path
+    if not isinstance(given, (str, os.PathLike)):
+        raise FileError(f"path={given!r:.80} is a {type(given).__name__}; expected the path of a file")
+    try:
+        found = Path(os.fsdecode(given)).expanduser()
+    except RuntimeError as error:  # no home directory
+        raise FileError(f"{_named(path)} leads nowhere: {error}") from None
+    if found.suffix.lower() != SUFFIX:
+        raise FileError(f"{_named(path)} ends in {found.suffix or 'no suffix'!r}; expected {SUFFIX!r}")
+    return found
+
+
+def _named(path: str | os.PathLike[str]) -> str:
+    return f"file {os.fsdecode(path)!r:.200}"
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+# ------------------------------------------------------------------------------------------------ the bytes
+
+
+def to_bytes(result: Interactions) -> bytes:
+    """Return the bytes of a file with a result.
+
+    Raises
+    ------
+    FileError
+        If a number of it is infinite, which JSON cannot hold.
+    """
+    from safetensors.numpy import save as save_tensors
+
+    arrays = {name: getattr(result, name) for name in ARRAYS}
+    rest = {field.name: getattr(result, field.name) for field in fields(result) if field.name not in ARRAYS}
+    for name in NUMBERS:
+        rest[name] = None if math.isnan(rest[name]) else rest[name]
+    view, origin = result.view, result.origin
+    rest |= {
+        "rows": asdict(result.rows),
+        "grid": asdict(result.grid),
+        "view": None if view is None else {"size": view.size, "crop": view.crop},
+        "origin": None if origin is None else asdict(origin),
+    }
+    try:
+        text = json.dumps(rest, allow_nan=False)
+    except ValueError:
+        raise FileError(f"{result!r} has numbers that are infinite; expected finite ones to save") from None
+    tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
+    data: bytes = save_tensors(tensors, {"format": FORMAT, "version": str(VERSION), "result": text})
+    return data
+
+
+def from_bytes(data: bytes) -> Interactions:
+    """Return the result in the bytes of a file.
+
+    Raises
+    ------
+    FileError
+        If they are damaged, foreign, or of a later version.
+    """
+    tensors, metadata = _parse(data)
+    if metadata.get("format") != FORMAT:
+        said = f"format {metadata['format']!r:.60}" if "format" in metadata else "no format"
+        raise FileError(f"is no result of this package: it names {said}; expected {FORMAT!r}")
+    version = metadata.get("version", "")
+    if version != str(VERSION):
+        raise FileError(
+            f"has version {version!r:.60} of the format; this version of the package reads {VERSION}. Update "
+            "exclip-widget, if the file is from a later one"
+        )
+    try:
+        return _result(json.loads(metadata["result"]), tensors)
+    except RecursionError:
+        raise FileError("is damaged: its metadata is nested too deeply") from None
+    except DAMAGE as error:
+        missing = isinstance(error, KeyError)
+        raise FileError(f"is damaged: {'it lacks ' if missing else ''}{error!s:.200}") from None
+
+
+def _parse(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the tensors and the metadata of a safetensors file."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as load_tensors
+
+    try:
+        tensors = load_tensors(data)
+        # The library gives metadata of files on disk alone. What it has read is as it describes.
+        size = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + size]).get("__metadata__", {})
+        if not isinstance(metadata, dict):
+            raise TypeError("metadata is no object")
+    except (SafetensorError, RecursionError, *DAMAGE) as error:
+        raise FileError(f"is no safetensors file, or a damaged one ({error!s:.120})") from None
+    return tensors, metadata
+
+
+def _result(given: Any, tensors: Mapping[str, np.ndarray]) -> Interactions:
+    if not isinstance(given, dict):
+        raise TypeError(f"its metadata is a {type(given).__name__}, no object")
+    names = {field.name for field in fields(Interactions)} - set(ARRAYS)
+    if unknown := sorted({*given} - names) + sorted({*tensors} - set(ARRAYS)):
+        raise ValueError(f"it has {unknown[0]!r}, which a result has not")
+    for name, array in tensors.items():
+        if array.dtype not in (np.float32, np.float64):
+            raise TypeError(f"{name} is {array.dtype}, neither float32 nor float64")
+    rest: dict[str, Any] = {
+        "rows": _tokens(_object("rows", given["rows"])),
+        "grid": _grid(_object("grid", given["grid"])),
+        "view": _view(given["view"]),
+        "origin": _origin(given["origin"]),
+    }
+    for name in NUMBERS:
+        rest[name] = math.nan if given[name] is None else _number(name, given[name])
+    for name in ("method", "text_layer", "image_layer"):
+        rest[name] = _text(name, given[name])
+    for name in ("rule", "foil"):
+        rest[name] = None if given[name] is None else _text(name, given[name])
+    for name in ("steps", "nodes"):
+        rest[name] = _whole(name, given[name])
+    for name in ("values", "cls"):
+        rest[name] = tensors[name]
+    _require_shapes(tensors, rest["rows"], rest["grid"])
+    return Interactions(**rest | dict(tensors))
+
+
+def _require_shapes(arrays: Mapping[str, np.ndarray], tokens: Tokens, grid: Grid) -> None:
+    shape = len(tokens), grid.rows, grid.columns
+    expected = {"values": shape, "cls": shape[:1], "error": shape}
+    expected |= {"token_terms": shape[:1], "patch_terms": shape[1:]}
+    for name, wanted in expected.items():
+        if name in arrays and arrays[name].shape != wanted:
+            raise ParameterError(f"{name} is {arrays[name].shape}, not {wanted}")
+
+
+def _tokens(given: dict[str, Any]) -> Tokens:
+    caption = _text("caption", given["caption"])
+    texts = _each("texts", given["texts"], _text)
+    words = _each("words", given["words"], lambda name, one: _whole(name, one, least=-1))
+    spans = _each("spans", given["spans"], lambda _, one: None if one is None else _span(one, caption))
+    if not len(texts) == len(words) == len(spans):
+        raise ValueError(f"it has {len(texts)} texts, {len(words)} words and {len(spans)} spans")
+    return Tokens(caption, texts, spans, words)
+
+
+def _span(given: Any, caption: str) -> tuple[int, int]:
+    start, end = _each("spans", given, _whole)
+    if not start <= end <= len(caption):
+        raise ValueError(f"span {given} is not in the caption of {len(caption)} characters")
+    return start, end
+
+
+def _grid(given: dict[str, Any]) -> Grid:
+    rows, columns = (_whole(name, given[name], least=1) for name in ("rows", "columns"))
+    return Grid(rows, columns, _whole("first", given["first"]))
+
+
+def _view(given: Any) -> View | None:
+    if given is None:
+        return None
+    found = _object("view", given)
+    width, height = _each("size", found["size"], lambda name, one: _whole(name, one, least=1))
+    left, top, across, down = _each("crop", found["crop"], _number)
+    if across <= 0 or down <= 0:
+        raise ValueError(f"crop {found['crop']} has no area")
+    return View((width, height), (left, top, across, down))
+
+
+def _origin(given: Any) -> Origin | None:
+    if given is None:
+        return None
+    found = _object("origin", given)
+    options = _object("options", found["options"])
+    for name, value in options.items():
+        if not (value is None or isinstance(value, (bool, int, float, str))):
+            raise TypeError(f"option {name!r} is a {type(value).__name__}")
+    return Origin(_text("model", found["model"]), options, _text("version", found["version"]))
+
+
+def _object(name: str, given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise TypeError(f"{name} is a {type(given).__name__}, no object")
+    return given
+
+
+def _each(name: str, given: Any, read: Callable[[str, Any], T]) -> tuple[T, ...]:
+    if not isinstance(given, list):
+        raise TypeError(f"{name} is a {type(given).__name__}, no list")
+    return tuple(read(name, one) for one in given)
+
+
+def _text(name: str, given: Any) -> str:
+    if not isinstance(given, str):
+        raise TypeError(f"{name} is a {type(given).__name__}, no string")
+    return given
+
+
+def _whole(name: str, given: Any, *, least: int = 0) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or not least <= given <= MOST:
+        raise ValueError(f"{name} has {given!r:.40}, no whole number from {least} to {MOST}")
+    return given
+
+
+def _number(name: str, given: Any) -> float:
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not math.isfinite(given):
+        raise ValueError(f"{name} has {given!r:.40}, no finite number")
+    return float(given)
