@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -51,3 +53,28 @@ def test_the_yardstick() -> None:
     assert eval(energy, names).mean > 0.4  # most of the boat's map is on the boat
     assert -1 <= eval(faithful, names) <= 1
     assert eval(gap, names).mean > 0
+
+
+def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every snippet, one after the other, on a model without its trained weights."""
+    text = (DOCS.parent / "README.md").read_text()
+    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(code) >= 4
+    monkeypatch.chdir(tmp_path)
+    photo = Image.fromarray(scene(1)).resize((320, 240))
+    photo.save("photo.jpg")
+    names: dict[str, Any] = {
+        "image": photo,
+        "images": [photo],
+        "captions": ["a boat", "a red boat"],
+        "mask": np.arange(49).reshape(7, 7) < 7,
+    }
+    for snippet in code:
+        offline = snippet.replace("ViT-B-16", "ViT-B-32").replace(', pretrained="laion2b_s34b_b88k"', "")
+        awaiting = compile(offline, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        pending = eval(awaiting, names)
+        if pending is not None:
+            asyncio.run(pending)
+    assert names["result"].heat("two dogs").shape == (7, 7)
+    assert names["table"][1][0].caption == "a red boat"
+    assert (tmp_path / "dogs.safetensors").is_file()
