@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -22,6 +22,11 @@ from .receipt import Receipt, parts_of
 from .regions import Region, patch_boxes, require_view, select_patches
 from .rows import Grid, Span, Tokens
 from .selection import Rows, Words, rows_of_words, select_rows, text_of
+from .tables import to_pandas, to_xarray
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
 
 
 class OwnTerms(NamedTuple):
@@ -584,6 +589,49 @@ class Interactions:
         array([[..., ...]])
         """
         return points_of(self.heat(words), require_view(self.view), threshold)
+
+    # ------------------------------------------------------------------------------------------- tables
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a data frame with a row for each pair of a token and a patch.
+
+        Its columns are `token` (the row of the result), `text`, `word`, `start` and `end` (characters of the
+        caption; -1 for special tokens), `row` and `column` of the patch, `left`, `top`, `right` and `bottom`
+        in pixels of the image if they are known, `value`, and `error` if the method samples.
+
+        Raises
+        ------
+        ExclipError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> table = demo.example().to_pandas()
+        >>> len(table), list(table.columns[:3])
+        (1440, ['token', 'text', 'word'])
+        """
+        return to_pandas(self)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return a data set of all arrays, with the dimensions token, row and column.
+
+        Its coordinates are `text` and `word` of each token, and `x` and `y`, the centres of patches in pixels
+        of the image, if they are known.
+
+        Raises
+        ------
+        ExclipError
+            If xarray is not installed.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> data = demo.example().to_xarray()
+        >>> data["values"].sum(["row", "column"]).sizes
+        Frozen({'token': 10})
+        """
+        return to_xarray(self)
 
     # -------------------------------------------------------------------------------------------- files
 
