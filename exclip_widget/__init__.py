@@ -7,7 +7,15 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import demo, methods, results
-    from .errors import CaptionError, ExclipError, FileError, ImageError, ModelError, ParameterError
+    from .errors import (
+        CaptionError,
+        ExclipError,
+        FileError,
+        ImageError,
+        MissingLibraryError,
+        ModelError,
+        ParameterError,
+    )
     from .explainer import Explainer, explain, explain_layers
     from .masking import MaskingTest
     from .methods import Banzhaf, FrozenGates, GradientActivation, IntegratedJacobians, TokenSimilarity
@@ -30,6 +38,7 @@ __all__ = [
     "IntegratedJacobians",
     "Interactions",
     "MaskingTest",
+    "MissingLibraryError",
     "ModelError",
     "ParameterError",
     "TokenSimilarity",
@@ -43,7 +52,15 @@ __all__ = [
 
 # Loaded on first use (PEP 562): results can be read without torch, and models explained without a widget.
 _MODULES = {
-    "errors": ("CaptionError", "ExclipError", "FileError", "ImageError", "ModelError", "ParameterError"),
+    "errors": (
+        "CaptionError",
+        "ExclipError",
+        "FileError",
+        "ImageError",
+        "MissingLibraryError",
+        "ModelError",
+        "ParameterError",
+    ),
     "explainer": ("Explainer", "explain", "explain_layers"),
     "masking": ("MaskingTest",),
     "methods": ("Banzhaf", "FrozenGates", "GradientActivation", "IntegratedJacobians", "TokenSimilarity"),

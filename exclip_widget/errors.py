@@ -23,3 +23,7 @@ class ParameterError(ExclipError, ValueError):
 
 class FileError(ExclipError, ValueError):
     """A file cannot be written, or is not what it should be."""
+
+
+class MissingLibraryError(ExclipError, ImportError):
+    """A library that is only needed for what was asked is not installed."""

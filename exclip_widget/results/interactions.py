@@ -22,10 +22,10 @@ from .receipt import Receipt, parts_of
 from .regions import Region, patch_boxes, require_view, select_patches
 from .rows import Grid, Span, Tokens
 from .selection import Rows, Words, rows_of_words, select_rows, text_of
-from .tables import to_pandas, to_xarray
 
 if TYPE_CHECKING:
     import pandas
+    import shapiq
     import xarray
 
 
@@ -590,49 +590,6 @@ class Interactions:
         """
         return points_of(self.heat(words), require_view(self.view), threshold)
 
-    # ------------------------------------------------------------------------------------------- tables
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return a data frame with a row for each pair of a token and a patch.
-
-        Its columns are `token` (the row of the result), `text`, `word`, `start` and `end` (characters of the
-        caption; -1 for special tokens), `row` and `column` of the patch, `left`, `top`, `right` and `bottom`
-        in pixels of the image if they are known, `value`, and `error` if the method samples.
-
-        Raises
-        ------
-        ExclipError
-            If pandas is not installed.
-
-        Examples
-        --------
-        >>> from exclip_widget import demo
-        >>> table = demo.example().to_pandas()
-        >>> len(table), list(table.columns[:3])
-        (1440, ['token', 'text', 'word'])
-        """
-        return to_pandas(self)
-
-    def to_xarray(self) -> xarray.Dataset:
-        """Return a data set of all arrays, with the dimensions token, row and column.
-
-        Its coordinates are `text` and `word` of each token, and `x` and `y`, the centres of patches in pixels
-        of the image, if they are known.
-
-        Raises
-        ------
-        ExclipError
-            If xarray is not installed.
-
-        Examples
-        --------
-        >>> from exclip_widget import demo
-        >>> data = demo.example().to_xarray()
-        >>> data["values"].sum(["row", "column"]).sizes
-        Frozen({'token': 10})
-        """
-        return to_xarray(self)
-
     # -------------------------------------------------------------------------------------------- files
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -687,6 +644,87 @@ class Interactions:
         from .files import load
 
         return load(path)
+
+    # ----------------------------------------------------------------------------------- other libraries
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a table with a row for each pair of a token and a patch. Needs pandas.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With the columns `token` (its row in this result), `text`, `word` (its number, -1 for special
+            tokens), `start` and `end` (characters of the caption, -1 if unknown), `row` and `column` of the
+            patch, its edges `left`, `top`, `right` and `bottom` in pixels of the image (if it is known), and
+            `value`; `error`, too, if there is one. Its `attrs` have the numbers of the whole.
+
+        Raises
+        ------
+        MissingLibraryError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> table = demo.example().to_pandas()
+        >>> table[table.text == "boat"].nlargest(1, "value")[["row", "column"]].shape
+        (1, 2)
+        """
+        from .tables import to_pandas
+
+        return to_pandas(self)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return the arrays with named dimensions `token`, `row` and `column`. Needs xarray.
+
+        Returns
+        -------
+        xarray.Dataset
+            `values`, `cls` and what else the method gives, with the coordinates `text`, `word`, `start` and
+            `end` of tokens (-1 if unknown), and `x` and `y`, the centres of patches in pixels of the image
+            (if it is known). Its `attrs` have the numbers of the whole.
+
+        Raises
+        ------
+        MissingLibraryError
+            If xarray is not installed.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> dict(demo.example().to_xarray()["values"].sizes)
+        {'token': 10, 'row': 12, 'column': 12}
+        """
+        from .tables import to_xarray
+
+        return to_xarray(self)
+
+    def to_shapiq(self) -> shapiq.InteractionValues:
+        """Return the result as shapiq's `InteractionValues`, for its plots. Needs shapiq.
+
+        Players are the tokens, and after them the patches row by row. Pairs of a token and a patch have
+        their interaction, single players their own terms; a token's includes its interaction with the
+        image's tokens that are no patches. The empty set has what is left of the similarity, so that all
+        values sum to it. The index is `"Moebius"`: the similarity that is predicted if only some players
+        are present is the sum over all sets of them.
+
+        Raises
+        ------
+        MissingLibraryError
+            If shapiq is not installed.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> result = demo.example()
+        >>> values = result.to_shapiq()
+        >>> (boat,), patch = result["boat"], int(result.heat("boat").argmax())
+        >>> bool(np.isclose(values[boat, len(result.tokens) + patch], result.heat("boat").max()))
+        True
+        """
+        from .tables import to_shapiq
+
+        return to_shapiq(self)
 
     def __sub__(self, foil: Interactions) -> Interactions:
         """Return the difference to a foil: another caption of the same image, explained in the same way.

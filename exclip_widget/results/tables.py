@@ -1,4 +1,4 @@
-"""Tables of results: as data frames of pandas, and as data sets of xarray with named dimensions."""
+"""Results in the containers of other libraries, which are imported when they are asked for."""
 
 from __future__ import annotations
 
@@ -7,46 +7,72 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ExclipError
-from .regions import patch_boxes
+from ..errors import MissingLibraryError
+from .interactions import Interactions
 
 if TYPE_CHECKING:
     import pandas
+    import shapiq
     import xarray
 
-    from .interactions import Interactions
 
-EDGES = ("left", "top", "right", "bottom")
+def require_library(name: str, extra: str) -> Any:
+    """Return a library.
+
+    Raises
+    ------
+    MissingLibraryError
+        If it is not installed. The message names the extra that installs it.
+
+    Examples
+    --------
+    >>> require_library("no_such_library", "tables")
+    Traceback (most recent call last):
+    ...
+    exclip_widget.errors.MissingLibraryError: no_such_library is not installed; ...
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0]:
+            raise  # it is there, and lacks something itself
+        raise MissingLibraryError(
+            f"{error.name} is not installed; run: pip install 'exclip-widget[{extra}]'"
+        ) from None
 
 
 def to_pandas(result: Interactions) -> pandas.DataFrame:
-    """Return a data frame with a row for each pair of a token and a patch; see `Interactions.to_pandas`."""
-    frame = _library("pandas").DataFrame
-    count, rows, columns = result.values.shape
+    """Return a table with a row for each pair; see `Interactions.to_pandas`."""
+    frame = require_library("pandas", "tables").DataFrame
+    tokens, grid = result.rows, result.grid
     token, row, column = (index.ravel() for index in np.indices(result.values.shape))
-    starts, ends = zip(*(span or (-1, -1) for span in result.spans), strict=True)
-    found: dict[str, Any] = {
+    starts, ends = (
+        np.array([-1 if span is None else span[side] for span in tokens.spans]) for side in (0, 1)
+    )
+    columns: dict[str, np.ndarray] = {
         "token": token,
-        "text": np.array(result.tokens, object)[token],
-        "word": np.array(result.words)[token],
-        "start": np.array(starts)[token],
-        "end": np.array(ends)[token],
+        "text": np.array(tokens.texts, object)[token],
+        "word": np.array(tokens.words)[token],
+        "start": starts[token],
+        "end": ends[token],
         "row": row,
         "column": column,
     }
     if result.view is not None:
-        boxes = np.broadcast_to(patch_boxes(result.view, (rows, columns)), (count, rows, columns, 4))
-        found |= dict(zip(EDGES, boxes.reshape(-1, 4).T, strict=True))
-    found["value"] = result.values.ravel()
+        edges = np.broadcast_to(result.patch_boxes, (len(tokens), grid.rows, grid.columns, 4)).reshape(-1, 4)
+        columns |= dict(zip(("left", "top", "right", "bottom"), edges.T, strict=True))
+    columns["value"] = result.values.ravel()
     if result.error is not None:
-        found["error"] = result.error.ravel()
-    table: pandas.DataFrame = frame(found)
+        columns["error"] = result.error.ravel()
+    table: pandas.DataFrame = frame(columns)
+    table.attrs.update(_attributes(result))
     return table
 
 
 def to_xarray(result: Interactions) -> xarray.Dataset:
-    """Return a data set with the dimensions token, row and column; see `Interactions.to_xarray`."""
-    dataset = _library("xarray").Dataset
+    """Return a data set with named dimensions; see `Interactions.to_xarray`."""
+    xarray = require_library("xarray", "tables")
+    tokens = result.rows
     arrays = {
         "values": (("token", "row", "column"), result.values),
         "cls": (("token",), result.cls),
@@ -55,26 +81,72 @@ def to_xarray(result: Interactions) -> xarray.Dataset:
         "patch_terms": (("row", "column"), result.patch_terms),
     }
     coordinates: dict[str, Any] = {
-        "text": ("token", list(result.tokens)),
-        "word": ("token", list(result.words)),
+        "token": np.arange(len(tokens)),
+        "row": np.arange(result.grid.rows),
+        "column": np.arange(result.grid.columns),
+        "text": ("token", np.array(tokens.texts)),
+        "word": ("token", np.array(tokens.words)),
+        "start": ("token", np.array([-1 if span is None else span[0] for span in tokens.spans])),
+        "end": ("token", np.array([-1 if span is None else span[1] for span in tokens.spans])),
     }
     if result.view is not None:
-        left, top, right, bottom = np.moveaxis(result.patch_boxes, -1, 0)
-        coordinates |= {"x": ("column", (left + right)[0] / 2), "y": ("row", (top + bottom)[:, 0] / 2)}
-    attributes = {
-        name: getattr(result, name)
-        for name in ("caption", "similarity", "total", "method", "text_layer", "image_layer")
-    }
-    found: xarray.Dataset = dataset(
-        {name: (axes, array) for name, (axes, array) in arrays.items() if array is not None},
+        edges = result.patch_boxes
+        coordinates["x"] = ("column", edges[0, :, [0, 2]].mean(0))
+        coordinates["y"] = ("row", edges[:, 0, [1, 3]].mean(1))
+    return xarray.Dataset(  # type: ignore[no-any-return]
+        {name: (dims, array.copy()) for name, (dims, array) in arrays.items() if array is not None},
         coordinates,
-        attributes,
+        _attributes(result),
     )
-    return found
 
 
-def _library(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ModuleNotFoundError:
-        raise ExclipError(f"this needs {name}: pip install exclip-widget[tables]") from None
+def to_shapiq(result: Interactions) -> shapiq.InteractionValues:
+    """Return shapiq's `InteractionValues`; see `Interactions.to_shapiq`."""
+    shapiq = require_library("shapiq", "shapiq")
+    count, patches = len(result.rows), len(result.grid)
+    values = result.values.reshape(count, patches).astype(np.float64)
+    of_tokens = result.cls.astype(np.float64)
+    of_patches = np.zeros(patches)
+    if result.token_terms is not None:
+        of_tokens = of_tokens + result.token_terms
+    if result.patch_terms is not None:
+        of_patches = of_patches + result.patch_terms.ravel()
+    alone = np.concatenate([of_tokens, of_patches])
+    rest = float(result.similarity - values.sum() - alone.sum())
+    interactions: dict[tuple[int, ...], float] = {(): rest}
+    interactions |= {(player,): float(value) for player, value in enumerate(alone)}
+    interactions |= {
+        (token, count + patch): float(values[token, patch]) for token, patch in np.ndindex(count, patches)
+    }
+    return shapiq.InteractionValues(  # type: ignore[no-any-return]
+        interactions,
+        index="Moebius",
+        max_order=2,
+        min_order=0,
+        n_players=count + patches,
+        estimated=result.error is not None,
+        estimation_budget=result.steps if result.error is not None else None,
+        baseline_value=rest,
+    )
+
+
+def _attributes(result: Interactions) -> dict[str, str | float | int]:
+    """Return what holds for all pairs, as numbers and strings."""
+    found: dict[str, Any] = {
+        name: getattr(result, name)
+        for name in (
+            "caption",
+            "foil",
+            "similarity",
+            "total",
+            "method",
+            "text_layer",
+            "image_layer",
+            "rule",
+            "steps",
+            "nodes",
+        )
+    }
+    if result.origin is not None:
+        found |= {"model": result.origin.model, "version": result.origin.version}
+    return {name: value for name, value in found.items() if value is not None}
