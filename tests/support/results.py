@@ -34,10 +34,11 @@ def result_of(
     columns: int = 4,
     seed: int = 0,
     view: View | None = View((80, 60)),  # noqa: B008  # never changed
+    tokens: Tokens | None = None,
     **changes: Any,
 ) -> Interactions:
     """Interactions at random with all there is in them, so that they add up to a similarity."""
-    tokens = tokens_of(caption)
+    tokens = tokens or tokens_of(caption)
     count = len(tokens)
     rng = np.random.default_rng(seed)
     values = (rng.standard_normal((count, rows, columns)) / 100).astype(np.float32)
