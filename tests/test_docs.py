@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -78,3 +80,18 @@ def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names["result"].heat("two dogs").shape == (7, 7)
     assert names["table"][1][0].caption == "a red boat"
     assert (tmp_path / "dogs.safetensors").is_file()
+
+
+def test_what_a_result_can_do() -> None:
+    (code,) = snippets("results.md")
+    names: dict[str, Any] = {}
+    mpl.use("agg")
+    exec(code, names)
+    plt.close("all")
+    result = names["result"]
+    assert names["heat"].shape == result.values.shape[1:]
+    assert names["tint"][list(result["red boat"])].sum() == pytest.approx(names["value"])
+    assert sum(names["receipt"].parts.values()) == pytest.approx(result.similarity)
+    assert names["difference"].caption.startswith("a red − blue boat")
+    assert names["boxes"].shape[1] == 4
+    assert len(names["axes"].images) == 2

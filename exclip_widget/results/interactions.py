@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas
     import shapiq
     import xarray
+    from matplotlib.axes import Axes
 
 
 class OwnTerms(NamedTuple):
@@ -725,6 +726,95 @@ class Interactions:
         from .tables import to_shapiq
 
         return to_shapiq(self)
+
+    # ------------------------------------------------------------------------------------------ figures
+
+    def plot(
+        self,
+        image: Any = None,
+        words: Words = None,
+        region: Region = None,
+        *,
+        kind: str = "heat",
+        axes: Axes | None = None,
+        scale: float | None = None,
+        palette: str = "blue–orange",
+    ) -> Axes:
+        """Draw this result on matplotlib axes, in the widget's colours. Needs matplotlib.
+
+        A foil difference is drawn in the same way: ``(a - b).plot(image)``.
+
+        Parameters
+        ----------
+        image : PIL image or array, optional
+            The image that was explained, in its own size. By default the patches are drawn alone.
+        words, region : optional
+            As `__getitem__` and `patches` take them. `words` are those of the heat map, `region` is that of
+            the tints, and a receipt is of both.
+        kind : {"heat", "both", "caption", "receipt"}
+            The heat map over the image; that with the tinted caption in an inset above; the caption alone,
+            each word on its tint; or the receipt as a waterfall.
+        axes : matplotlib.axes.Axes, optional
+            Where to draw. By default in a new figure.
+        scale : float, optional
+            The value of the strongest colour, of the heat map or of a caption alone. By default the largest
+            magnitude. Figures that are compared need the same.
+        palette : {"blue–orange", "purple–green", "teal–ochre"}
+            The hues.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes. Those of a heat map are in pixels of the image.
+
+        Raises
+        ------
+        MissingLibraryError
+            If matplotlib is not installed.
+        ImageError
+            If the image is of another size, or the result is of preprocessed pixels.
+        ParameterError
+            If anything else cannot be used.
+
+        Examples
+        --------
+        >>> import matplotlib
+        >>> matplotlib.use("agg")
+        >>> from exclip_widget import demo
+        >>> axes = demo.example().plot(demo.load().pages[0].image, "red boat")
+        >>> axes.get_title()
+        'red boat'
+        """
+        from .figures import plot
+
+        return plot(self, image, words, region, kind=kind, axes=axes, scale=scale, palette=palette)
+
+    def latex(
+        self, region: Region = None, *, scale: float | None = None, palette: str = "blue–orange"
+    ) -> str:
+        r"""Return the caption in LaTeX, with each word on a ground of its tint. LaTeX needs xcolor for it.
+
+        Parameters
+        ----------
+        region : region, optional
+            As `patches` takes it. By default all patches.
+        scale, palette
+            As `plot` takes them.
+
+        Raises
+        ------
+        ParameterError
+            If anything cannot be used.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> print(demo.example().latex())
+        {\setlength{\fboxsep}{1pt}\colorbox[RGB]{...}{\strut\textcolor{black}{a}} ...
+        """
+        from .figures import latex
+
+        return latex(self, region, scale=scale, palette=palette)
 
     def __sub__(self, foil: Interactions) -> Interactions:
         """Return the difference to a foil: another caption of the same image, explained in the same way.

@@ -1,5 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { colormap, heatColor, opacity, palettes, type Rgb } from "../view/colormap.ts";
+import examples from "../../tests/algebra/colors.json";
+import {
+  colormap,
+  heatColor,
+  opacity,
+  type Palette,
+  palettes,
+  type Rgb,
+} from "../view/colormap.ts";
+import type { Theme } from "../view/theme.ts";
 
 type Triple = [number, number, number];
 
@@ -126,4 +135,19 @@ it("shows one sign alone, and as strongly as wished", () => {
   expect(heatColor(ink, 0.8)).toEqual([map.at(0.8), 0.5 * opacity(0.8)]);
   expect(heatColor({ ...ink, sign: "negative" }, 0.8)[1]).toBe(0);
   expect(heatColor({ ...ink, sign: "negative" }, -0.8)[1]).toBeGreaterThan(0);
+});
+
+describe("the figures of Python", () => {
+  it("have examples of every palette on either ground", () => {
+    expect(new Set(examples.map(({ palette }) => palette))).toEqual(new Set(palettes));
+    expect(examples).toHaveLength(2 * palettes.length);
+  });
+
+  it.each(examples)("have the same colours: $palette, $theme", (example) => {
+    const map = colormap(example.palette as Palette, example.theme as Theme);
+    expect(example.at.map((x) => map.at(x))).toEqual(example.colors);
+    example.at.forEach((x, i) => {
+      expect(opacity(x)).toBeCloseTo(example.opacity[i] ?? Number.NaN, 10);
+    });
+  });
 });

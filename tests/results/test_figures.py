@@ -1,0 +1,267 @@
+"""Figures on matplotlib axes: what is drawn, where, and in which colours."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from PIL import Image
+from support.results import result_of
+
+from exclip_widget import ImageError, MissingLibraryError, ParameterError
+from exclip_widget.results import Interactions, View
+from exclip_widget.results.colormap import PALETTES, colormap, colors_at, is_dark, opacity
+from exclip_widget.results.figures import register_colormaps
+from exclip_widget.results.latex import escape
+
+mpl.use("agg")
+import matplotlib.pyplot as plt
+
+COLORS = json.loads((Path(__file__).parents[1] / "algebra" / "colors.json").read_text())
+MARKUP = r"50% $x_1$ <b>&amp; \rm{a} ~ ^ # | -- `` ''"
+RESULT = result_of("a red boat")
+IMAGE = Image.new("RGB", (80, 60), (200, 100, 50))
+
+
+@pytest.fixture(autouse=True)
+def _close() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def texts_in(axes: Any) -> list[Any]:
+    return list(axes.texts)
+
+
+# ---------------------------------------------------------------------------------------------- colours
+
+
+@pytest.mark.parametrize("example", COLORS, ids=lambda example: f"{example['palette']} {example['theme']}")
+def test_colours_are_those_of_the_widget(example: dict[str, Any]) -> None:
+    """`js/test/colormap.test.ts` holds the widget's to the same ones."""
+    at = np.array(example["at"])
+    colors = colormap(example["palette"], example["theme"])
+    np.testing.assert_array_equal(colors_at(at, colors), example["colors"])
+    np.testing.assert_allclose(opacity(at), example["opacity"], atol=1e-12)
+
+
+def test_there_are_examples_of_all_colours() -> None:
+    known = {(example["palette"], example["theme"]) for example in COLORS}
+    assert known == {(palette, theme) for palette in PALETTES for theme in ("light", "dark")}
+
+
+def test_colours_beyond_the_ends_are_those_of_the_ends() -> None:
+    colors = colormap("blue-orange")
+    np.testing.assert_array_equal(colors_at(np.array([-9.0, 9.0]), colors), colors[[0, -1]])
+    np.testing.assert_array_equal(colors, colormap("blue–orange"))
+
+
+@pytest.mark.parametrize("options", [("jet",), (3,), ("blue–orange", "grey")])
+def test_colours_that_are_not_there(options: tuple[Any, ...]) -> None:
+    with pytest.raises(ParameterError, match=r"(palette|theme)=.* is not one of"):
+        colormap(*options)
+
+
+def test_the_colour_maps_are_registered_with_matplotlib() -> None:
+    register_colormaps()
+    register_colormaps()
+    found = mpl.colormaps["exclip_teal_ochre_dark"]
+    np.testing.assert_allclose(found(0)[:3], colormap("teal–ochre", "dark")[0] / 255)
+    np.testing.assert_allclose(found(1.0)[:3], colormap("teal–ochre", "dark")[-1] / 255)
+
+
+# ------------------------------------------------------------------------------------------- the heat map
+
+
+@pytest.mark.parametrize("image", [IMAGE, np.asarray(IMAGE), np.asarray(IMAGE.convert("L"))])
+def test_the_heat_map_lies_on_the_patches(image: Any) -> None:
+    result = result_of("a red boat", view=View((80, 60), (0.125, 0, 0.75, 1)))
+    axes = result.plot(image, "red boat")
+    below, above = axes.images
+    assert tuple(below.get_extent()) == (0, 80, 60, 0)
+    assert tuple(above.get_extent()) == (10, 70, 60, 0)
+    assert axes.get_xlim() == (0, 80)
+    assert axes.get_ylim() == (60, 0)
+    heat = result.heat("red boat")
+    drawn = np.asarray(above.get_array())
+    fractions = heat / np.abs(heat).max()
+    np.testing.assert_allclose(drawn[..., :3], colors_at(fractions, colormap()) / 255)
+    np.testing.assert_allclose(drawn[..., 3], opacity(fractions))
+    assert axes.get_title() == "red boat"
+
+
+def test_a_scale_is_kept_and_figures_can_be_compared() -> None:
+    drawn = np.asarray(RESULT.plot(IMAGE, "red", scale=1000).images[1].get_array())
+    assert drawn[..., 3].max() < 0.01
+
+
+def test_without_an_image_the_patches_are_drawn_alone() -> None:
+    (only,) = RESULT.plot().images
+    assert (np.asarray(only.get_array())[..., 3] == 1).all()
+    bare = result_of("a red boat", view=None)
+    assert bare.plot().get_xlim() == (0, 4)
+
+
+def test_axes_that_are_given_are_drawn_on_and_returned() -> None:
+    figure, (left, right) = plt.subplots(1, 2)
+    assert RESULT.plot(IMAGE, "boat", axes=left) is left
+    assert len(left.images) == 2
+    assert not right.images
+    assert plt.get_fignums() == [figure.number]
+
+
+# -------------------------------------------------------------------------------- the caption, the receipt
+
+
+def test_words_stand_on_their_tints() -> None:
+    axes = RESULT.plot(kind="caption", region=(0, 0, 40, 40))
+    texts = texts_in(axes)
+    assert [text.get_text() for text in texts] == ["a", "red", "boat"]
+    tint = RESULT.tint((0, 0, 40, 40))[1:4]
+    expected = colors_at(tint / np.abs(tint).max(), colormap())
+    for text, color in zip(texts, expected, strict=True):
+        np.testing.assert_allclose(text.get_bbox_patch().get_facecolor()[:3], color / 255)
+        assert text.get_color() == ("white" if is_dark(color) else "black")
+
+
+def test_long_captions_are_broken_into_lines_that_fit() -> None:
+    axes = result_of(" ".join(f"word{n}" for n in range(30))).plot(kind="caption")
+    axes.figure.draw_without_rendering()
+    inside = axes.get_window_extent()
+    places = [text.get_window_extent() for text in texts_in(axes)]
+    assert len({round(place.y1) for place in places}) > 2
+    assert all(place.x1 <= inside.x1 + 1 for place in places)
+    for one, other in pairwise(places):
+        assert other.x0 > one.x1 or other.y1 < one.y1  # in reading order, beside or below
+
+
+def test_both() -> None:
+    axes = RESULT.plot(IMAGE, "boat", (0, 0, 40, 40), kind="both")
+    (above,) = axes.child_axes
+    assert [text.get_text() for text in texts_in(above)] == ["a", "red", "boat"]
+    assert len(axes.images) == 2
+
+
+@pytest.mark.parametrize("total", [0.1, float("nan")])
+def test_the_bars_of_a_receipt_follow_each_other_to_the_similarity(total: float) -> None:
+    result = result_of("a red boat", total=total)
+    receipt = result.receipt("boat")
+    axes = result.plot(words="boat", kind="receipt")
+    bars = axes.patches
+    at = 0.0
+    for bar, value in zip(bars, receipt.parts.values(), strict=False):
+        assert bar.get_x() == pytest.approx(at)
+        assert bar.get_width() == pytest.approx(value)
+        at += value
+    assert (bars[-1].get_x(), bars[-1].get_width()) == (0, pytest.approx(result.similarity))
+    assert at == pytest.approx(result.similarity)
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == [label for label, _ in receipt.lines] + ["similarity"]
+
+
+def test_a_foil_difference_is_drawn_alike() -> None:
+    difference = RESULT - result_of("a blue boat", seed=1)
+    assert difference.plot(IMAGE, "red − blue").get_title() == "red − blue"
+    labels = difference.plot(kind="receipt").get_yticklabels()
+    assert labels[-1].get_text() == "difference of similarities"
+
+
+@pytest.mark.parametrize("kind", ["heat", "both", "caption", "receipt"])
+def test_captions_are_text(kind: str) -> None:
+    """Neither a formula nor markup: in SVG every letter is there as it was written, escaped."""
+    result = result_of(MARKUP)
+    words = None if kind == "caption" else slice(1, -1)
+    image = IMAGE if kind in ("heat", "both") else None
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        axes = result.plot(image, words, kind=kind)
+        file = io.StringIO()
+        axes.figure.savefig(file, format="svg")
+    written = re.sub(r"<!--.*?-->", "", file.getvalue(), flags=re.DOTALL)
+    assert "&lt;b&gt;&amp;amp;" in written
+    assert "<b>" not in written
+    assert "$x_1$" in written
+
+
+# ------------------------------------------------------------------------------------------ LaTeX
+
+
+def test_everything_is_escaped() -> None:
+    assert escape(MARKUP) == (
+        r"50\% \$x\_1\$ \textless{}b\textgreater{}\&amp; \textbackslash{}rm\{a\} \textasciitilde{} "
+        r"\textasciicircum{} \# \textbar{} {-}{-} {`}{`} {'}{'}"
+    )
+    assert escape("a\nb\x00c\u2028d") == "a b c d"
+    assert escape("é 狗") == "é 狗"
+
+
+def test_a_caption_in_latex() -> None:
+    found = result_of("red $b").latex((0, 0, 40, 40), palette="teal-ochre")
+    boxes = re.findall(
+        r"\\colorbox\[RGB\]\{(\d+),(\d+),(\d+)\}\{\\strut\\textcolor\{(black|white)\}\{(.*?)\}\}", found
+    )
+    assert [box[-1] for box in boxes] == ["red", r"\$b"]
+    tint = result_of("red $b").tint((0, 0, 40, 40))[1:3]
+    expected = colors_at(tint / np.abs(tint).max(), colormap("teal–ochre"))
+    assert [list(map(int, box[:3])) for box in boxes] == expected.tolist()
+    assert found.count("{") - found.count(r"\{") == found.count("}") - found.count(r"\}")
+
+
+def test_latex_needs_no_library() -> None:
+    code = (
+        "import sys, numpy as np; from exclip_widget.results import *; "
+        "t = Tokens('a', ('a',), ((0, 1),), (0,)); "
+        "r = Interactions(t, Grid(1, 1, 0), np.ones((1, 1, 1), np.float32), np.zeros(1, np.float32), "
+        "1.0, 1.0, 'exclip', 'x', 'y', 1, 1, None); print(r.latex()); "
+        "assert not {'torch', 'matplotlib', 'pandas'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert r"\colorbox" in done.stdout
+
+
+# ------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("result", "arguments", "error", "message"),
+    [
+        (RESULT, {"kind": "pie"}, ParameterError, "kind='pie' is not one of 'heat', 'both', 'caption', 'rec"),
+        (RESULT, {"image": IMAGE, "kind": "receipt"}, ParameterError, "shows no image"),
+        (RESULT, {"image": IMAGE.resize((40, 30))}, ImageError, "40 x 30 pixels; expected 80 x 60"),
+        (RESULT, {"image": "boat.png"}, ImageError, r"image is a str of shape \(\)"),
+        (RESULT, {"image": np.zeros((60, 80, 2))}, ImageError, r"of shape \(60, 80, 2\)"),
+        (result_of(view=None), {"image": IMAGE}, ImageError, "of preprocessed pixels"),
+        (RESULT, {"scale": 0}, ParameterError, "scale=0 is not a positive number"),
+        (RESULT, {"palette": "jet"}, ParameterError, "palette='jet'"),
+        (RESULT, {"words": "cat"}, ParameterError, "'cat' is not in the caption"),
+        (RESULT, {"region": (0, 0, 900, 9)}, ParameterError, "reaches beyond the image"),
+    ],
+)
+def test_what_cannot_be_drawn(
+    result: Interactions, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        result.plot(**arguments)
+    assert not plt.get_fignums()  # no empty figure is left
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Missing:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name.partition(".")[0] == "matplotlib":
+                raise ModuleNotFoundError(f"No module named {name!r}", name="matplotlib")
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    with pytest.raises(MissingLibraryError, match=r"pip install 'exclip-widget\[plot\]'"):
+        RESULT.plot()
