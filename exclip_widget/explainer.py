@@ -224,8 +224,7 @@ class Explainer:
             "memory": self._memory,
         }
         functions: dict[str, Callable[..., Any]] = {
-            "preprocess": self.preprocess,
-            "tokenizer": self._tokenizer,
+            name: options[name] for name in ("preprocess", "tokenizer")
         }
         if isinstance(self._towers.source, DualEncoder):
             functions |= self._towers.source.functions

@@ -13,7 +13,9 @@ python=$root/.venv/bin/python
 # because pip splits these at spaces.
 export PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK=1
-export UV_CONSTRAINT=constraints.txt UV_BUILD_CONSTRAINT=constraints.txt UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1
+export UV_CONSTRAINT=constraints.txt UV_BUILD_CONSTRAINT=constraints.txt
+# The system's certificates, by the name of newer and of older versions of uv.
+export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1
 # The tests drive the system's Chromium; npm need not bring one.
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1
 

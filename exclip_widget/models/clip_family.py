@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..inputs.preprocessing import Preprocess
-from ..paths.cut import FAULTS, Layer, embedding_of, is_out_of_memory, read_activations
+from ..paths.cut import FAULTS, Layer, Order, embedding_of, is_out_of_memory, read_activations
 from ..paths.evaluation_mode import evaluation_mode
 from ..paths.last_block import LastBlock
 from .as_written import are_as_written, is_as_written
@@ -72,18 +72,12 @@ def _image_tower(model: Any) -> ImageTower:
     first = next((part for part in visual.modules() if isinstance(part, nn.Conv2d)), None)
     dtype = next(visual.parameters()).dtype if first is None else first.weight.dtype
     orders = _orders(visual, len(blocks))
-    layers = [
-        replace(layer, order=order)
-        for layer, order in zip(
-            layers_at(model, blocks, channels_last=channels_last), orders[:-1], strict=True
-        )
-    ]
     grid_of, extra_tokens = _patches(visual, first)
     return ImageTower(
         side="image",
         root=visual,
         encode=lambda pixels: model.encode_image(pixels.to(_device(visual), dtype), **options),
-        layers=tuple(layers),
+        layers=layers_at(model, blocks, channels_last=channels_last, orders=orders[:-1]),
         output_order=orders[-1],
         last_block=_image_last_block(model, visual),
         encoder_code=type(model).encode_image if is_as_written(model, "encode_image") else None,
@@ -114,7 +108,7 @@ def _patches(
     return grid_of, int(before)
 
 
-def _orders(visual: Any, count: int) -> list[tuple[tuple[int, ...], ...] | None]:
+def _orders(visual: Any, count: int) -> list[Order | None]:
     """Return the order of tokens at the input of each block, and at the output of the last.
 
     Hiera keeps the tokens of a unit that it masks together; timm's `reroll` brings them back into rows.
@@ -122,7 +116,7 @@ def _orders(visual: Any, count: int) -> list[tuple[tuple[int, ...], ...] | None]
     reroll = getattr(getattr(visual, "trunk", visual), "reroll", None)
     if reroll is None:
         return [None] * (count + 1)
-    orders: list[tuple[tuple[int, ...], ...] | None] = []
+    orders: list[Order | None] = []
     for block in (0, *range(count)):
         _, size = reroll.schedule[block]
         places = reroll(torch.arange(math.prod(size)).reshape(1, -1, 1), block)

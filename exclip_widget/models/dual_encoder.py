@@ -88,14 +88,9 @@ class DualEncoder:
         """The two functions that it was given, by their names."""
         return {"encode_text": self._encode_text, "encode_image": self._encode_image}
 
-    def _grid_of(self, height: int, width: int) -> tuple[int, int]:
-        del height, width
-        assert self._grid is not None
-        return self._grid
-
     def towers(self) -> tuple[TextTower, ImageTower]:
         """Return the text and the image tower."""
-        example = next(self.model.parameters())
+        example, grid = next(self.model.parameters()), self._grid
         vocabulary = next(
             (part.num_embeddings for part in self.model.modules() if isinstance(part, nn.Embedding)), 2**31
         )
@@ -117,7 +112,7 @@ class DualEncoder:
                 layers=self._image_layers,
                 encoder_code=_code_of(self._encode_image, self.model),
                 size=None,
-                grid_of=None if self._grid is None else self._grid_of,
+                grid_of=None if grid is None else lambda *_: grid,
                 extra_tokens=self._extra_tokens,
             ),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import index
 from typing import Any, SupportsIndex
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..errors import ModelError, ParameterError
-from ..paths.cut import Layer, TokenLayout, infer_grid, read_activations
+from ..paths.cut import Layer, Order, TokenLayout, infer_grid, read_activations
 from ..paths.last_block import LastBlock
 from .fingerprint import Fingerprint
 
@@ -68,7 +68,7 @@ class Tower:
     last_block: LastBlockSpec | None = None
     own_encode: Callable[[Tensor], object] | None = None
     state: Fingerprint | None = None
-    output_order: tuple[tuple[int, ...], ...] | None = None
+    output_order: Order | None = None
     encoder_code: object = None
 
     def layer(self, which: object) -> Layer:
@@ -248,10 +248,19 @@ def find_blocks(module: nn.Module) -> list[nn.Module]:
     return max(chains, key=len, default=[])
 
 
-def layers_at(model: nn.Module, modules: Any, *, channels_last: bool = False) -> tuple[Layer, ...]:
-    """Return layers at the inputs of `modules`, named by their paths in the model."""
+def layers_at(
+    model: nn.Module,
+    modules: Sequence[nn.Module],
+    *,
+    channels_last: bool = False,
+    orders: Sequence[Order | None] | None = None,
+) -> tuple[Layer, ...]:
+    """Return layers at the inputs of `modules`, named by their paths in the model; see `Layer`."""
     names = {id(module): name for name, module in model.named_modules()}
-    return tuple(Layer(names[id(module)], module, channels_last=channels_last) for module in modules)
+    return tuple(
+        Layer(names[id(module)], module, channels_last=channels_last, order=order)
+        for module, order in zip(modules, orders or [None] * len(modules), strict=True)
+    )
 
 
 def is_plain(module: nn.Module) -> bool:

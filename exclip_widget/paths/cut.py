@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,9 @@ from torch import Tensor, nn
 
 from ..errors import ExclipError, ModelError
 from .onednn import fast_products
+
+Order: TypeAlias = tuple[tuple[int, ...], ...]
+"""Index of the token of each patch, by rows and columns."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,15 @@ class Layer:
         Whether the cut is at the module's output.
     channels_last : bool
         Whether a feature map here is (batch, rows, columns, width) and not (batch, width, rows, columns).
-    order : tuple of tuples of int, or None
-        Index of the token of each patch, by rows and columns, if a sequence here is in another order.
+    order : Order or None
+        Which token is which patch, if a sequence here is not in the order of the image.
     """
 
     name: str
     module: nn.Module
     after: bool = False
     channels_last: bool = False
-    order: tuple[tuple[int, ...], ...] | None = None
+    order: Order | None = None
 
 
 @dataclass(frozen=True)

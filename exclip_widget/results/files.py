@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import FileError, ParameterError
-from .interactions import Interactions
+from .interactions import Interactions, shapes_of
 from .origin import Origin, View
 from .rows import Grid, Tokens
 
@@ -223,10 +223,7 @@ def _result(given: Any, tensors: Mapping[str, np.ndarray]) -> Interactions:
 
 
 def _require_shapes(arrays: Mapping[str, np.ndarray], tokens: Tokens, grid: Grid) -> None:
-    shape = len(tokens), grid.rows, grid.columns
-    expected = {"values": shape, "cls": shape[:1], "error": shape}
-    expected |= {"token_terms": shape[:1], "patch_terms": shape[1:]}
-    for name, wanted in expected.items():
+    for name, wanted in shapes_of(tokens, grid).items():
         if name in arrays and arrays[name].shape != wanted:
             raise ParameterError(f"{name} is {arrays[name].shape}, not {wanted}")
 

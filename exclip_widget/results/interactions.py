@@ -16,8 +16,8 @@ from .alignment import align_rows
 from .difference import aligned, difference_of
 from .factors import Factors
 from .origin import Crop, Origin, View
-from .pairs import strongest_pairs
-from .places import HALF, Boxes, Mask, Points, boxes_of, mask_of, points_of
+from .pairs import HALF, strongest_pairs
+from .places import Boxes, Mask, Points, boxes_of, mask_of, points_of
 from .receipt import Receipt, parts_of
 from .regions import Region, patch_boxes, require_view, select_patches
 from .rows import Grid, Span, Tokens
@@ -199,15 +199,7 @@ class Interactions:
     __iter__ = None  # nothing that `__getitem__` takes is counted from 0 on
 
     def __post_init__(self) -> None:
-        shape = len(self.rows), self.grid.rows, self.grid.columns
-        expected = {
-            "values": shape,
-            "cls": shape[:1],
-            "error": shape,
-            "token_terms": shape[:1],
-            "patch_terms": shape[1:],
-        }
-        for name, wanted in expected.items():
+        for name, wanted in shapes_of(self.rows, self.grid).items():
             array = getattr(self, name)
             if array is None:
                 continue
@@ -868,6 +860,18 @@ class Interactions:
             origin=self.origin,
             foil=foil.caption,
         )
+
+
+def shapes_of(tokens: Tokens, grid: Grid) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array of a result, by its name."""
+    shape = len(tokens), grid.rows, grid.columns
+    return {
+        "values": shape,
+        "cls": shape[:1],
+        "error": shape,
+        "token_terms": shape[:1],
+        "patch_terms": shape[1:],
+    }
 
 
 def _same(one: object, other: object) -> bool:

@@ -21,7 +21,10 @@ from .regions import Size, grow
 from .selection import Rows
 
 HALF = 0.5
+"""Share of the strongest value from which a patch belongs to a region, and a word to a phrase."""
+
 LEAST = 0.1
+"""Share of the strongest pair below which a pair is left out."""
 
 MOST = 4
 """Regions looked for per word and sign."""

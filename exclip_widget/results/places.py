@@ -18,9 +18,6 @@ from ..errors import ParameterError
 from .origin import View
 from .regions import grow, patch_boxes
 
-HALF = 0.5
-"""Share of the strongest patch's value by default."""
-
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
