@@ -4,6 +4,7 @@ python scripts/screenshots.py            # the README's pictures and animation, 
 python scripts/screenshots.py FOLDER     # every state in both themes, wide and narrow
 """
 
+import argparse
 import io
 import sys
 import tempfile
@@ -184,6 +185,11 @@ def animation(stage: Stage, path: Path) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", nargs="?", type=Path, help="where pictures of every state go")
+    folder: Path | None = parser.parse_args().folder
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
         browser = launch_chromium(playwright)
         width, height = WIDE
@@ -194,8 +200,8 @@ def main() -> None:
             notebook.close_side_bar()
             notebook.run_all()
             stage = Stage(notebook, notebook.wait_for("[data-testid=exclip][data-phase=done]"))
-            if len(sys.argv) > 1:
-                gallery(stage, Path(sys.argv[1]))
+            if folder:
+                gallery(stage, folder)
             else:
                 readme(stage)
             notebook.check_console()

@@ -112,6 +112,8 @@ report(
   refined.map(({ presented }) => presented),
 );
 
+report("a stream of 64 MB, between frames", await page.evaluate("bench.stream()"));
+
 const overWords = words.flatMap((box) => (box ? [[box.x + box.width / 2, box.y + 8]] : []));
 const overPicture = Array.from({ length: 150 }, (_, i) => [
   picture.x + picture.width * (0.5 + 0.45 * Math.sin(i / 9)),

@@ -7,6 +7,7 @@ import type { MockModel as Model } from "../testing/mock.ts";
 import { MockModel, payload, png, tokensOf, wholeImage } from "../testing/mock.ts";
 
 const [TOKENS, SIDE] = [77, 32];
+const CHUNK = 256 * 1024;
 
 /** Made before the clock starts: a host has it too before it loads the module. */
 async function example(): Promise<Model> {
@@ -75,20 +76,53 @@ addEventListener("pointermove", () => {
 
 /** The same matrix again and again, as estimates that come from the kernel: how long each takes. */
 async function refine(times: number): Promise<Sample[]> {
-  const bytes = model.get("_result") as DataView;
   const taken: Sample[] = [];
   model.begin(1);
   for (let frame = 0; frame < times; frame++) {
     const start = performance.now();
     const place = { kind: "estimate", id: 1, part: "caption", frame, offset: 0 };
-    model.receive({ ...place, bytes: bytes.byteLength }, bytes);
+    model.receive({ ...place, bytes: matrix.byteLength }, matrix);
     const drawn = performance.now() - start;
     taken.push({ drawn, presented: (await presented()) - start });
   }
   return taken;
 }
 
+/** Estimates of 64 MB together, in the kernel's chunks: the time between the browser's frames. */
+async function stream(): Promise<number[]> {
+  const bytes = matrix.byteLength;
+  const gaps: number[] = [];
+  let last = performance.now();
+  let running = true;
+  const watch = () => {
+    const now = performance.now();
+    gaps.push(now - last);
+    last = now;
+    if (running) requestAnimationFrame(watch);
+  };
+  requestAnimationFrame(watch);
+  model.begin(2);
+  for (let frame = 0; frame < 64e6 / bytes; frame++) {
+    for (let offset = 0; offset < bytes; offset += CHUNK) {
+      const size = Math.min(CHUNK, bytes - offset);
+      const piece = new DataView(matrix.buffer, matrix.byteOffset + offset, size);
+      const place = { kind: "estimate", id: 2, part: "caption", frame, offset, bytes };
+      model.receive(place, piece);
+      // A websocket hands over each message in a task of its own.
+      await new Promise<void>((resolve) => {
+        const { port1, port2 } = new MessageChannel();
+        port1.onmessage = () => resolve();
+        port2.postMessage(null);
+      });
+    }
+  }
+  running = false;
+  return gaps;
+}
+
 const model = await example();
+/** Kept: a new request empties the trait. */
+const matrix = model.get("_result") as DataView;
 const host = document.querySelector<HTMLElement>("#widget");
 const start = performance.now();
 const address = "./widget.js"; // not bundled: it is loaded as hosts load it
@@ -105,5 +139,6 @@ Object.assign(window, {
     firstPaint: first - loaded,
     take: () => samples.splice(0),
     refine,
+    stream,
   },
 });

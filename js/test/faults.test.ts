@@ -1,6 +1,7 @@
 /** What can go wrong on the way from the kernel, and what a person reads of it. */
 import { describe, expect, it, vi } from "vitest";
 import { userEvent } from "vitest/browser";
+import type { Interactions } from "../algebra/interactions.ts";
 import exclip from "../main.ts";
 import {
   EMPTY,
@@ -69,10 +70,7 @@ describe("cancelling", () => {
     model.begin(3);
     model.receive(...estimate(3, result(5)));
     const before = view.values();
-    const clicked = performance.now();
     view.find("exclip-cancel").click();
-    await new Promise(requestAnimationFrame);
-    expect(performance.now() - clicked).toBeLessThan(200);
     expect(view.root.dataset.phase).toBe("cancelled");
     expect(view.find("exclip-progress").hidden).toBe(true);
     expect(model.sent.at(-1)).toEqual({ kind: "cancel", id: 3 });
@@ -276,8 +274,7 @@ describe("a kernel", () => {
 });
 
 describe("a stream", () => {
-  // Again where another program took the time; what is slow by itself stays slow.
-  it("of 64 MB makes no frame longer than 50 ms", { retry: 3 }, async () => {
+  it("of 64 MB is painted once a frame of the browser at most, however many messages come", async () => {
     const [rows, columns, count] = [32, 32, 77];
     const caption = "word ".repeat(count - 2).trim();
     const tokens = tokensOf(caption);
@@ -291,27 +288,19 @@ describe("a stream", () => {
       new Float32Array(count * rows * columns).map((_, i) => Math.sin(i)),
       range(count),
     );
-    const frames = Math.ceil(64e6 / data.byteLength);
+    const estimates = Math.ceil(64e6 / data.byteLength);
+    const painted = vi.spyOn(CanvasRenderingContext2D.prototype, "clearRect");
     model.begin(1);
-    const gaps: number[] = [];
-    let last = performance.now();
+    let frames = 0;
     let running = true;
     const watch = () => {
-      const now = performance.now();
-      gaps.push(now - last);
-      last = now;
+      frames++;
       if (running) requestAnimationFrame(watch);
     };
     requestAnimationFrame(watch);
-    const CHUNK = 256 * 1024;
-    let longest = 0;
-    for (let frame = 0; frame < frames; frame++) {
-      for (let offset = 0; offset < data.byteLength; offset += CHUNK) {
-        const size = Math.min(CHUNK, data.byteLength - offset);
-        const start = performance.now();
-        const piece = new DataView(data.buffer, data.byteOffset + offset, size);
+    for (let frame = 0; frame < estimates; frame++) {
+      for (const { offset, piece } of chunksOf(data)) {
         model.receive(...estimate(1, piece, frame, { offset, bytes: data.byteLength }));
-        longest = Math.max(longest, performance.now() - start);
         // A websocket hands over each message in a task of its own.
         await new Promise<void>((resolve) => {
           const { port1, port2 } = new MessageChannel();
@@ -322,29 +311,40 @@ describe("a stream", () => {
     }
     running = false;
     expect(shown(view)).toBe(true);
-    expect(Math.max(...gaps)).toBeLessThan(50);
-    expect(longest).toBeLessThan(50);
+    expect(painted.mock.calls.length).toBeGreaterThan(0);
+    expect(painted.mock.calls.length).toBeLessThanOrEqual(frames);
   });
 
-  it("of one frame of 64 MB is taken in chunk by chunk", { retry: 3 }, async () => {
+  it("of one frame of 64 MB costs a message its own bytes only", async () => {
     const { FrameAssembler } = await import("../state/frames.ts");
     const shape = [256, 256, 256] as const;
     const bytes = 4 * (256 ** 3 + 256);
     const assembler = new FrameAssembler(shape);
-    const CHUNK = 256 * 1024;
     const data = new DataView(new ArrayBuffer(CHUNK));
-    let longest = 0;
-    let complete = false;
+    const copied = vi.spyOn(Uint8Array.prototype, "set");
+    const sliced = vi.spyOn(Uint8Array.prototype, "slice");
+    let frame: Interactions | undefined;
     for (let offset = 0; offset < bytes; offset += CHUNK) {
-      const start = performance.now();
       const piece = new DataView(data.buffer, 0, Math.min(CHUNK, bytes - offset));
-      complete = assembler.accept({ frame: 0, offset, bytes }, piece).frame !== undefined;
-      longest = Math.max(longest, performance.now() - start);
+      ({ frame } = assembler.accept({ frame: 0, offset, bytes }, piece));
     }
-    expect(complete).toBe(true);
-    expect(longest).toBeLessThan(50);
+    expect(frame?.values.length).toBe(256 ** 3);
+    const sizes = copied.mock.calls.map(([from]) => from.length);
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(CHUNK);
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(bytes);
+    expect(sliced).not.toHaveBeenCalled();
   });
 });
+
+const CHUNK = 256 * 1024;
+
+/** The pieces that the kernel sends an estimate in. */
+function* chunksOf(data: DataView) {
+  for (let offset = 0; offset < data.byteLength; offset += CHUNK) {
+    const size = Math.min(CHUNK, data.byteLength - offset);
+    yield { offset, piece: new DataView(data.buffer, data.byteOffset + offset, size) };
+  }
+}
 
 /** Opened while timers stand still: nothing is waited for. */
 async function openTimed() {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -310,16 +309,12 @@ def test_slow_preprocessing_holds_nothing_up() -> None:
 
     widget = make(preprocess=preprocess)
     result = widget.wait(60)
-    start = time.perf_counter()
-    upload(widget, 1, file_of(Image.new("RGB", (333, 200), "teal")))
-    assert time.perf_counter() - start < 0.2
+    upload(widget, 1, file_of(Image.new("RGB", (333, 200), "teal")))  # returns while the gate is shut
     assert slow.wait(60)
     assert widget.wait(0) is result
     widget.caption = "a blue boat"  # accepted while the picture is being read
-    start = time.perf_counter()
     widget.cancel()
     assert widget._request["phase"] == "cancelled"
-    assert time.perf_counter() - start < 0.2
     go_on.set()
     assert answer(widget, 1)["kind"] == "accepted"
     assert widget.wait(60).caption == "a blue boat"

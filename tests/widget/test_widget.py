@@ -8,7 +8,6 @@ import gc
 import json
 import signal
 import threading
-import time
 import weakref
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -324,11 +323,9 @@ def test_cancel_acts_at_once() -> None:
     with gate.shut():
         widget.caption = "a blue boat"
         assert gate.reached.wait(60)
-        start = time.perf_counter()
-        line(widget).says({"kind": "cancel", "id": 2})
+        line(widget).says({"kind": "cancel", "id": 2})  # returns while the pass stands still
         assert widget._request["phase"] == "cancelled"
         assert line(widget).updates()[-1]["_request"]["phase"] == "cancelled"
-        assert time.perf_counter() - start < 0.2
     until(lambda: not working())
     assert line(widget).updates()[-1]["_request"]["phase"] == "cancelled"
     assert widget.caption == "a blue boat"
