@@ -8,12 +8,13 @@ and products are three quarters of the cost of an explanation. Both compute in f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -26,7 +27,7 @@ def fast_products() -> Iterator[None]:
     if not _onednn_is_faster():
         yield
         return
-    with _Unfused(), _ThroughOneDNN():  # type: ignore[no-untyped-call]
+    with nullcontext() if _are_patched() else _Unfused(), _ThroughOneDNN():  # type: ignore[no-untyped-call]
         yield
 
 
@@ -65,8 +66,27 @@ class _ThroughOneDNN(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     supports_higher_order_operators = True  # such as torch.cond and flex_attention, which run as they are
 
+    @classmethod
+    def is_infra_mode(cls) -> bool:
+        """Let torch trace the branches of its higher-order operators, which it does not under other modes."""
+        return True
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _REPLACEMENTS.get(func, func)(*args, **(kwargs or {}))
+
+
+_FUSED = {
+    name: getattr(functional, name)
+    for name in ("multi_head_attention_forward", "scaled_dot_product_attention", "linear", "softmax")
+}
+
+
+def _are_patched() -> bool:
+    """Return whether somebody replaced a function that attention runs unless it is fused.
+
+    The model itself, if it fuses, does not run the replacement.
+    """
+    return any(getattr(functional, name) is not function for name, function in _FUSED.items())
 
 
 class _Unfused(TorchFunctionMode):

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from exclip_widget import Explainer, explain
+from exclip_widget.paths import onednn
 
 CAPTION = "a red boat and two dogs"
 IMAGE = Image.fromarray(scene(0))
@@ -200,8 +201,10 @@ PATCHES = {
 }
 
 
+@pytest.mark.parametrize("by_onednn", [False, True])
 @pytest.mark.parametrize("patch", PATCHES)
-def test_a_patch_anywhere(patch: str) -> None:
+def test_a_patch_anywhere(patch: str, by_onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onednn, "_onednn_is_faster", lambda: by_onednn)
     model = build("plain")
     plain = explain(model, IMAGE, CAPTION, rule="right", steps=3, **inputs_of(model))
     with replaced(*PATCHES[patch]):

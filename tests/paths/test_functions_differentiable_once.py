@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from exclip_widget import Interactions, ModelError, explain
+from exclip_widget.paths import onednn
 
 IMAGE = Image.fromarray(scene(0))
 
@@ -94,7 +95,10 @@ def test_as_by_the_function_that_can_be_differentiated_twice(
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_branch_of_torchs_own_operators() -> None:
+@pytest.mark.parametrize("by_onednn", [False, True])
+def test_a_branch_of_torchs_own_operators(by_onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On any processor: products go through oneDNN on some only, by a mode torch did not trace under."""
+    monkeypatch.setattr(onednn, "_onednn_is_faster", lambda: by_onednn)
     found, expected = _explained(_with(_Branches), 0), _explained(_with(nn.Tanh), 0)
     assert relative_error(found.values, expected.values) < 1e-4
 
