@@ -159,3 +159,57 @@ def test_sizes_that_patches_do_not_divide(size: tuple[int, int], patch: int, gri
         embed_dim=32,
     )
     assert_found(this.model, grid, image_layer=0, **this.options)
+
+
+def map_tower(name: str, size: tuple[int, int], layers: tuple[str, ...], grids: Any, **named: Any) -> Family:
+    """A tower of timm whose blocks take feature maps."""
+    return of_open_clip(
+        39,
+        size=size,
+        vision={"timm_model_name": name, "timm_pool": "", "timm_proj": "linear"},
+        named={"img_size": size, **named},
+        image_layers=layers,
+        grids=grids,
+    )
+
+
+def sam(side: int = 64, width: int = 32) -> Family:
+    """Blocks take maps with their width last, which the tower does not say."""
+    size, grid = (side, side), (side // 16,) * 2
+    named = {"embed_dim": width, "depth": 2, "num_heads": 2, "neck_chans": 16, "global_attn_indexes": (1,)}
+    layers = tuple(f"visual.trunk.blocks.{n}" for n in range(2))
+    return map_tower("samvit_base_patch16", size, layers, (grid,) * 2, **named)
+
+
+def pyramid() -> Family:
+    """Only the first stage takes a map with its width last; the others put it first."""
+    named = {"embed_dims": (16, 24, 32, 40), "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)}
+    named |= {"img_size": None}
+    layers = tuple(f"visual.trunk.stages.{n}" for n in range(4))
+    grids = ((24, 32), (24, 32), (12, 16), (6, 8))
+    return map_tower("pvt_v2_b0", (96, 128), layers, grids, **named)
+
+
+@pytest.mark.parametrize("tower", [sam, pyramid])
+@pytest.mark.parametrize("number", [0, 1])
+def test_maps_are_read_as_their_modules_hold_them(tower: Any, number: int) -> None:
+    this = tower()
+    layer, grid = this.image_layers[number], this.grids[number]
+    found = explain(this.model, picture(), "a red boat", image_layer=layer, steps=2, **this.options)
+    assert found.values.shape[1:] == grid
+    if number == 0:
+        assert_found(this.model, grid, image_layer=layer, **this.options)
+
+
+def test_a_map_as_wide_as_it_is_high() -> None:
+    """Its shape is the same whichever way it is read. An image twice as wide tells, or there is an error."""
+    this = map_tower(
+        *("convnext_atto", (64, 64), ("visual.trunk.stages.0",), ((16, 16),)),
+        **{"img_size": None, "dims": (16, 16, 16, 16), "depths": (1, 1, 1, 1)},
+    )
+    assert_found(this.model, (16, 16), image_layer=0, **this.options)
+    last = sam(64, 4)
+    assert_found(last.model, (4, 4), image_layer=0, **last.options)
+    last.model.visual.trunk.patch_embed.strict_img_size = True
+    with pytest.raises(ModelError, match=r"shape \(1, 4, 4, 4\).*say channels_last"):
+        explain(last.model, picture(), "a red boat", image_layer=0, **last.options)

@@ -68,7 +68,9 @@ def _image_tower(model: Any) -> ImageTower:
     visual = model.visual
     # CoCa normalises by default. The path is that of the embedding itself, as in any other model.
     options = {"normalize": False} if "normalize" in signature(model.encode_image).parameters else {}
-    blocks, channels_last = _image_layers(visual)
+    blocks = _image_layers(visual)
+    # timm says it of some towers. If it does not, what the blocks take may be either.
+    channels_last = getattr(getattr(visual, "trunk", visual), "output_fmt", "") == "NHWC" or None
     first = next((part for part in visual.modules() if isinstance(part, nn.Conv2d)), None)
     dtype = next(visual.parameters()).dtype if first is None else first.weight.dtype
     orders = _orders(visual, len(blocks))
@@ -141,16 +143,16 @@ def _patch_embedding(visual: Any) -> Any:
     return None if takes_any else found
 
 
-def _image_layers(visual: Any) -> tuple[list[nn.Module], bool]:
-    """Return a transformer's blocks or a convolutional network's stages, and whether widths come last."""
+def _image_layers(visual: Any) -> list[nn.Module]:
+    """Return a transformer's blocks or a convolutional network's stages."""
     if hasattr(visual, "layer1"):
-        return [visual.layer1, visual.layer2, visual.layer3, visual.layer4], False
+        return [visual.layer1, visual.layer2, visual.layer3, visual.layer4]
     if hasattr(visual, "transformer"):
-        return list(visual.transformer.resblocks), False
+        return list(visual.transformer.resblocks)
     trunk = getattr(visual, "trunk", visual)
     for name in ("blocks", "stages", "layers"):
         if isinstance(found := getattr(trunk, name, None), (nn.ModuleList, nn.Sequential)) and len(found):
-            return list(found), getattr(trunk, "output_fmt", "NCHW") == "NHWC"
+            return list(found)
     kind = f"{type(visual).__module__}.{type(visual).__qualname__}"
     raise ModelError(f"no layers were found in the image tower, a {kind}; wrap the model in DualEncoder")
 

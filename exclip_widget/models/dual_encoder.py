@@ -39,8 +39,9 @@ class DualEncoder:
         Rows and columns of patches, if a sequence is not a grid of the image's own shape.
     extra_tokens : int, optional
         Number of tokens before the patches, such as a class token. By default it is inferred.
-    channels_last : bool
-        Whether feature maps are (batch, rows, columns, width).
+    channels_last : bool, optional
+        Whether feature maps are (batch, rows, columns, width) and not (batch, width, rows, columns). By
+        default their shape tells, beside that of the image.
 
     Raises
     ------
@@ -62,7 +63,7 @@ class DualEncoder:
         padded: bool = False,
         grid: tuple[int, int] | None = None,
         extra_tokens: int | None = None,
-        channels_last: bool = False,
+        channels_last: bool | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise ModelError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
@@ -72,7 +73,7 @@ class DualEncoder:
         self.model = model
         self._encode_text = encode_text
         self._encode_image = encode_image
-        self._text_layers = _layers(model, "text_layers", text_layers, False)
+        self._text_layers = _layers(model, "text_layers", text_layers, None)
         self._image_layers = _layers(model, "image_layers", image_layers, channels_last)
         self._context_length = context_length
         self._padded = padded
@@ -139,7 +140,9 @@ def _code_of(encode: Encode, model: nn.Module) -> object:
     return encode if own else None
 
 
-def _layers(model: nn.Module, name: str, paths: Sequence[str], channels_last: bool) -> tuple[Layer, ...]:
+def _layers(
+    model: nn.Module, name: str, paths: Sequence[str], channels_last: bool | None
+) -> tuple[Layer, ...]:
     modules = dict(model.named_modules())
     if isinstance(paths, str) or not paths:
         raise ParameterError(f"{name}={paths!r} is no list of module paths")

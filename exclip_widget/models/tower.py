@@ -252,7 +252,7 @@ def layers_at(
     model: nn.Module,
     modules: Sequence[nn.Module],
     *,
-    channels_last: bool = False,
+    channels_last: bool | None = None,
     orders: Sequence[Order | None] | None = None,
 ) -> tuple[Layer, ...]:
     """Return layers at the inputs of `modules`, named by their paths in the model; see `Layer`."""

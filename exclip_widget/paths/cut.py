@@ -37,8 +37,9 @@ class Layer:
         The module.
     after : bool
         Whether the cut is at the module's output.
-    channels_last : bool
+    channels_last : bool, optional
         Whether a feature map here is (batch, rows, columns, width) and not (batch, width, rows, columns).
+        By default its shape tells, beside that of the image.
     order : Order or None
         Which token is which patch, if a sequence here is not in the order of the image.
     """
@@ -46,7 +47,7 @@ class Layer:
     name: str
     module: nn.Module
     after: bool = False
-    channels_last: bool = False
+    channels_last: bool | None = None
     order: Order | None = None
 
 
@@ -69,24 +70,11 @@ class TokenLayout:
     order: tuple[int, ...] | None = None
 
     @classmethod
-    def of(cls, layer: Layer, native: Tensor, batch: int) -> TokenLayout:
-        """Return the layout of a tensor that was found at `layer` with `batch` inputs.
-
-        Raises
-        ------
-        ModelError
-            If it is neither a sequence of tokens nor a feature map.
-        """
-        if native.ndim == 4 and len(native) == batch:
-            axes = (0, 1, 2, 3) if layer.channels_last else (0, 2, 3, 1)
+    def of(cls, layer: Layer, native: Tensor, axes: tuple[int, ...]) -> TokenLayout:
+        """Return the layout of a tensor at `layer` whose axes are in this order."""
+        if native.ndim == 4:
             return cls(axes, (native.shape[axes[1]], native.shape[axes[2]]))
-        if native.ndim == 3 and batch in native.shape[:2]:
-            order = None if layer.order is None else tuple(chain.from_iterable(layer.order))
-            return cls((0, 1, 2) if len(native) == batch else (1, 0, 2), None, order)
-        raise ModelError(
-            f"layer {layer.name!r} takes a tensor of shape {tuple(native.shape)} for {batch} input"
-            f"{'s' * (batch > 1)}; expected (batch, tokens, width) or (batch, width, rows, columns)"
-        )
+        return cls(axes, None, None if layer.order is None else tuple(chain.from_iterable(layer.order)))
 
     def tokens(self, native: Tensor) -> Float[Tensor, "batch tokens width"]:
         """Return the tokens of a tensor in the module's own layout."""
@@ -123,6 +111,19 @@ def read_activations(
     ModelError
         If a layer is not reached, or holds anything else than tokens or a feature map.
     """
+    found, embedding = _find(layers, encode, inputs, to_end)
+    axes = _find_axes(found, encode, inputs)
+    ended = embedding if isinstance(embedding, Tensor) and to_end else None
+    return [
+        _activation(layer, found[layer], TokenLayout.of(layer, found[layer], axes[layer]), ended)
+        for layer in layers
+    ]
+
+
+def _find(
+    layers: Sequence[Layer], encode: Callable[[Tensor], object], inputs: Tensor, to_end: bool = False
+) -> tuple[dict[Layer, Tensor], object]:
+    """Return the tensors at `layers` while `encode` runs on `inputs`, and its embeddings if it went on."""
     found: dict[Layer, Tensor] = {}
     embedding: object = None
 
@@ -144,16 +145,95 @@ def read_activations(
     for layer in layers:
         if layer not in found:
             raise ModelError(f"layer {layer.name!r} is never run by the model's encoder")
-    layouts = {layer: TokenLayout.of(layer, native, len(inputs)) for layer, native in found.items()}
-    unclear = [layer for layer in layouts if found[layer].shape[:2] == (len(inputs), len(inputs))]
-    unclear = [layer for layer in unclear if found[layer].ndim == 3]
-    if unclear:
-        # As many tokens as inputs: one more input tells which axis is which.
-        with suppress(ModelError):
-            for at in read_activations(unclear, encode, torch.cat([inputs, inputs[:1]])):
-                layouts[at.layer] = at.layout
-    ended = embedding if isinstance(embedding, Tensor) and to_end else None
-    return [_activation(layer, found[layer], layouts[layer], ended) for layer in layers]
+    return found, embedding
+
+
+Axes: TypeAlias = tuple[int, ...]
+
+BATCH_FIRST: Axes = (0, 1, 2)
+BATCH_SECOND: Axes = (1, 0, 2)
+CHANNELS_FIRST: Axes = (0, 2, 3, 1)
+CHANNELS_LAST: Axes = (0, 1, 2, 3)
+
+
+def _find_axes(
+    found: dict[Layer, Tensor], encode: Callable[[Tensor], object], inputs: Tensor
+) -> dict[Layer, Axes]:
+    """Return the order of axes of what was found at layers, by runs on other inputs if shapes leave it open.
+
+    Raises
+    ------
+    ModelError
+        If it stays open for a feature map.
+    """
+    axes = {layer: _axes_of(layer, native, inputs) for layer, native in found.items()}
+    sequences = [layer for layer in axes if axes[layer] is None and found[layer].ndim == 3]
+    maps = [layer for layer in axes if axes[layer] is None and found[layer].ndim == 4]
+    if sequences:  # as many tokens as inputs
+        axes |= _axes_by(sequences, encode, torch.cat([inputs, inputs[:1]]))
+    if maps:  # as wide as they have rows or columns
+        axes |= _axes_by(maps, encode, torch.cat([inputs, inputs], -1))
+    for layer in maps:
+        if axes[layer] is None:
+            raise ModelError(
+                f"layer {layer.name!r} takes a feature map of shape {tuple(found[layer].shape)}, of which "
+                "rows, columns and width cannot be told apart; wrap the model in DualEncoder and say "
+                "channels_last"
+            )
+    return {layer: order or BATCH_FIRST for layer, order in axes.items()}
+
+
+def _axes_by(
+    layers: Sequence[Layer], encode: Callable[[Tensor], object], inputs: Tensor
+) -> dict[Layer, Axes | None]:
+    """Return the order of axes at layers while `encode` runs on `inputs`; None if it cannot, or is open."""
+    try:
+        found, _ = _find(layers, encode, inputs)
+    except FAULTS as error:
+        if is_out_of_memory(error):
+            raise
+        return dict.fromkeys(layers)
+    return {layer: _axes_of(layer, native, inputs) for layer, native in found.items()}
+
+
+def _axes_of(layer: Layer, native: Tensor, inputs: Tensor) -> Axes | None:
+    """Return the axes of a tensor in the order batch, tokens (or rows, columns), width; None if it is open.
+
+    Raises
+    ------
+    ModelError
+        If it is neither a sequence of tokens nor a feature map.
+    """
+    batch = len(inputs)
+    if native.ndim == 4 and len(native) == batch:
+        is_last = layer.channels_last
+        if is_last is None:
+            is_last = _are_channels_last(native.shape[1:], inputs)
+        return None if is_last is None else CHANNELS_LAST if is_last else CHANNELS_FIRST
+    if native.ndim == 3 and batch in native.shape[:2]:
+        if native.shape[0] == native.shape[1]:
+            return None
+        return BATCH_FIRST if len(native) == batch else BATCH_SECOND
+    raise ModelError(
+        f"layer {layer.name!r} takes a tensor of shape {tuple(native.shape)} for {batch} input"
+        f"{'s' * (batch > 1)}; expected (batch, tokens, width) or (batch, width, rows, columns)"
+    )
+
+
+def _are_channels_last(shape: Sequence[int], inputs: Tensor) -> bool | None:
+    """Return whether the last of a feature map's three axes is its width; None if the first may be, too.
+
+    The other two are rows and columns, in the proportion of the image's, up to rounding.
+    """
+    if inputs.ndim != 4:
+        return False
+    height, width = inputs.shape[2:]
+
+    def is_grid(rows: int, columns: int) -> bool:
+        return abs(rows * width - columns * height) <= max(height, width)
+
+    first, last = is_grid(shape[1], shape[2]), is_grid(shape[0], shape[1])
+    return None if first == last else last
 
 
 def _activation(layer: Layer, native: Tensor, layout: TokenLayout, embedding: Tensor | None) -> Activation:
