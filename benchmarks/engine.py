@@ -26,7 +26,15 @@ import open_clip
 import torch
 from PIL import Image
 
-from exclip_widget import Explainer, Interactions, demo, explain, explain_layers, interactions_of
+from exclip_widget import (
+    Explainer,
+    FrozenGates,
+    Interactions,
+    demo,
+    explain,
+    explain_layers,
+    interactions_of,
+)
 from exclip_widget.demo.captions import describe
 from exclip_widget.demo.retrieval import held_out_scenes
 from exclip_widget.paths.autograd import CutPath
@@ -127,13 +135,18 @@ def frozen(name: str, runs: int) -> None:
         layers = {"text_layer": text_layer, "image_layer": image_layer}
         return explain(model, next(images), CAPTION, method="frozen", **layers)
 
+    def all_layers(text_layers: list[int] | None, **options: Any) -> object:
+        method = FrozenGates(**options)
+        return explain_layers(model, next(images), CAPTION, text_layers=text_layers, method=method)
+
     forward()
     before = megabytes()
     work: dict[str, Callable[[], object]] = {
         "forward": forward,
-        "all image layers": lambda: explain_layers(
-            model, next(images), CAPTION, text_layers=[0], method="frozen"
-        ),
+        "all image layers": lambda: all_layers([0]),
+        "the same, rank 5": lambda: all_layers([0], rank=5),
+        "the same, rank 2": lambda: all_layers([0], rank=2),
+        "all layers of both towers, 2 %": lambda: all_layers(None, tolerance=0.02),
         "text block 0, image block 1": lambda: pair(0, 1),
         "last block of both": lambda: pair(-1, -1),
     }

@@ -59,6 +59,7 @@ class MethodOptions(TypedDict, total=False):
     steps: int
     rule: str
     tolerance: float
+    rank: int
     samples: int
 
 

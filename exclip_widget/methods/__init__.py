@@ -31,7 +31,7 @@ def as_method(given: object, **options: Any) -> Method:
     Examples
     --------
     >>> as_method("exclip", steps=20)
-    IntegratedJacobians(steps=20, rule='arc-length', tolerance=None)
+    IntegratedJacobians(steps=20, rule='arc-length', tolerance=None, rank=None)
     """
     if isinstance(given, Method):
         if options:

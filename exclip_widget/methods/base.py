@@ -87,10 +87,11 @@ def stack_factors(texts: Sequence[Factors], like: Tensor) -> Float[Tensor, "rows
 
     The reference of each follows its factors, if it is known: it gives the image's own terms.
     """
-    return torch.from_numpy(np.concatenate([part for text in texts for part in _cotangents(text)])).to(like)
+    return torch.from_numpy(np.concatenate([part for text in texts for part in cotangents_of(text)])).to(like)
 
 
-def _cotangents(text: Factors) -> list[Float[np.ndarray, "rows embed"]]:
+def cotangents_of(text: Factors) -> list[Float[np.ndarray, "rows embed"]]:
+    """Return a caption's factors, and its reference if it is known."""
     return [text.values] if text.reference is None else [text.values, text.reference[None]]
 
 
@@ -99,6 +100,7 @@ def split_by_caption(
     interactions: Float[Tensor, "rows tokens"],
     embedding: Float[Tensor, " embed"],
     reference: Float[Tensor, " embed"] | None = None,
+    error: Float[np.ndarray, "rows tokens"] | None = None,
 ) -> list[Estimate]:
     """Return the interactions of each of `texts` among those of all of them.
 
@@ -113,13 +115,17 @@ def split_by_caption(
     reference : Tensor, optional
         That of the image's reference, in the same units. If the captions' references are known and this is
         not, it is what the interactions leave of the embedding.
+    error : np.ndarray, optional
+        How far off the interactions may be.
     """
     norm = norm_of(embedding, "image")
     unit = as_array(embedding / norm)
     start = None if reference is None else as_array(reference / norm)
-    sizes = [sum(map(len, _cotangents(text))) for text in texts]
+    ends = np.cumsum([sum(map(len, cotangents_of(text))) for text in texts])[:-1]
+    parts = np.split(as_array(interactions), ends)
+    errors = [None] * len(texts) if error is None else np.split(error, ends)
     found = []
-    for part, text in zip(np.split(as_array(interactions), np.cumsum(sizes)[:-1]), texts, strict=True):
+    for part, off, text in zip(parts, errors, texts, strict=True):
         matrix, own = part, None
         if text.reference is not None:
             matrix, of_image = part[:-1], part[-1]
@@ -129,7 +135,8 @@ def split_by_caption(
                 if start is None
                 else OwnTerms(text.values @ start, of_image, float(text.reference @ start))
             )
-        found.append(Estimate(matrix, None, float(text.embedding @ unit), None, done=1, steps=1, own=own))
+        of_rows = None if off is None else off[: len(matrix)]
+        found.append(Estimate(matrix, of_rows, float(text.embedding @ unit), None, done=1, steps=1, own=own))
     return found
 
 

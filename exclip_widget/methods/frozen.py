@@ -11,16 +11,23 @@ interactions are ``A = T P^T / (|f| |g|)``, as for the other methods. See `excli
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from ..paths.frozen import FrozenPath, integrate_at_layers
+from ..checks import positive_number, whole_number
+from ..errors import ParameterError
+from ..paths.frozen import FrozenPath, HeldPass, NotOnTheWayError
 from ..results.factors import Factors
 from ..results.interactions import Estimate
-from .base import Method, as_factors, interactions_at_input, norm_of, split_by_caption, stack_factors
+from .base import Method, as_array, as_factors, norm_of, split_by_caption
+from .directions import Directions
 from .side import Side
 
 
@@ -28,15 +35,46 @@ from .side import Side
 class FrozenGates(Method):
     """Interactions of the affine maps that both towers are with their gates held.
 
+    Parameters
+    ----------
+    rank : int, optional
+        Number of pull-backs through the image's tower: directions of the captions' factors, their sums and
+        references first, which are always among them. By default as many as the factors have.
+    tolerance : float, optional
+        Pull back until interactions are about as exact as this, as a part of their norm.
+
+    Raises
+    ------
+    ParameterError
+        If an option is out of its range, or both are given.
+
+    Notes
+    -----
+    With fewer directions than there are the heat map of a whole caption is still exact, and those of its
+    words are off by about `Interactions.error`. Factors, of either side, are always exact.
+
     Examples
     --------
-    >>> FrozenGates()
-    FrozenGates()
+    >>> FrozenGates(rank=5)
+    FrozenGates(rank=5, tolerance=None)
     """
 
     name: ClassVar = "frozen"
     default_layers: ClassVar = (0, 1)
     needs_gradients: ClassVar = True
+
+    rank: int | None = None
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.rank is not None and self.tolerance is not None:
+            raise ParameterError(
+                f"rank={self.rank!r} and tolerance={self.tolerance!r} were both given; give one of them"
+            )
+        if self.rank is not None:
+            object.__setattr__(self, "rank", whole_number("rank", self.rank))
+        if self.tolerance is not None:
+            object.__setattr__(self, "tolerance", positive_number("tolerance", self.tolerance))
 
     def factors(self, side: Side, memory: int) -> Factors:
         """Return ``T[s] = J_s (x_s - r_s)``, which sum to what the held pass gains over the reference."""
@@ -48,29 +86,75 @@ class FrozenGates(Method):
     def refine(
         self, texts: Sequence[Factors], image: Side, estimates: int, memory: int
     ) -> Iterator[list[Estimate]]:
-        """Yield interactions without computing the image's factors, as `IntegratedJacobians` does."""
-        del estimates, memory
-        yield _with_totals(interactions_at_input(texts, self._path(image), image))
+        """Yield interactions without the image's factors, better with each direction pulled back."""
+        del memory
+        for (found,) in self._pull_back(texts, [image], estimates):
+            yield found
 
     def refine_layers(
         self, texts: Sequence[Factors], images: Sequence[Side], memory: int
     ) -> list[list[Estimate]]:
         """Return the interactions at several layers of the image's tower, from one pass through it."""
-        cuts = [image.differentiable() for image in images]
-        references, tokens = [image.reference for image in images], [image.tokens for image in images]
-        cotangents = stack_factors(texts, tokens[0])
-        found = integrate_at_layers(cuts, references, tokens, cotangents)
-        if found is None:
+        try:
+            *_, found = self._pull_back(texts, images, 1)
+        except NotOnTheWayError:
             return super().refine_layers(texts, images, memory)
-        end, by_layer = found
-        norm = norm_of(end, "image")
-        return [_with_totals(split_by_caption(texts, one / norm, end)) for one in by_layer]
+        return found
+
+    def _pull_back(
+        self, texts: Sequence[Factors], images: Sequence[Side], estimates: int
+    ) -> Iterator[list[list[Estimate]]]:
+        """Yield estimates by layer and caption."""
+        directions = Directions.of(texts)
+        cuts = [image.differentiable() for image in images]
+        held = HeldPass(cuts, [image.reference for image in images], [image.tokens for image in images])
+        norm = norm_of(held.embedding, "image")
+        first = directions.first(self.rank)
+        most = len(first)
+        due = {math.ceil(most * (turn / estimates) ** 2) for turn in range(1, estimates + 1)}
+        pulled: list[list[np.ndarray]] = [[] for _ in images]
+        for done, direction in enumerate(torch.from_numpy(first).to(held.embedding), 1):
+            for at_layer, part in zip(pulled, held.pull_back(direction), strict=True):
+                at_layer.append(as_array(part / norm).astype(np.float64))
+            is_last = done == most or self._is_enough(directions, pulled, done)
+            if is_last or done in due:
+                yield [
+                    _estimates(
+                        texts, directions, np.array(at_layer), held.embedding, done if is_last else most
+                    )
+                    for at_layer in pulled
+                ]
+            if is_last:
+                return
+
+    def _is_enough(self, directions: Directions, pulled: Sequence[Sequence[np.ndarray]], done: int) -> bool:
+        """Return whether interactions at every layer are as exact as asked for."""
+        if self.tolerance is None or done < directions.needed:
+            return False
+        for at_layer in map(np.array, pulled):
+            error = directions.error(at_layer)
+            if error is not None:
+                size = np.linalg.norm(directions.interactions(at_layer))
+                if np.linalg.norm(error) > self.tolerance * size:
+                    return False
+        return True
 
     def _path(self, side: Side) -> FrozenPath:
         cut = side.differentiable()
         return FrozenPath(cut, side.reference, side.tokens, side.row_index, cut.held)
 
 
-def _with_totals(estimates: list[Estimate]) -> list[Estimate]:
-    """Return estimates with their sums as totals: nothing is left over."""
-    return [one._replace(total=float(one.matrix.sum(dtype=np.float64))) for one in estimates]
+def _estimates(
+    texts: Sequence[Factors],
+    directions: Directions,
+    pulled: Float[np.ndarray, "some tokens"],
+    embedding: Float[Tensor, " embed"],
+    steps: int,
+) -> list[Estimate]:
+    """Return what some directions give at a layer. Interactions sum to their total: nothing is left over."""
+    interactions = torch.from_numpy(directions.interactions(pulled)).to(embedding)
+    found = split_by_caption(texts, interactions, embedding, error=directions.error(pulled))
+    return [
+        one._replace(total=float(one.matrix.sum(dtype=np.float64)), done=len(pulled), steps=steps)
+        for one in found
+    ]

@@ -151,11 +151,7 @@ class CutPath:
         with torch.enable_grad():
             x = self._at(nodes).requires_grad_()
             embedded = self.run(x)
-        if not embedded.requires_grad:
-            raise ModelError(
-                "no gradient reaches the layer: the model is quantised, or detaches on the way; "
-                "methods 'similarity' and 'banzhaf' do without"
-            )
+        require_gradient(embedded)
         self._width = embedded.shape[1]
         return x, embedded
 
@@ -168,6 +164,15 @@ class CutPath:
     def _by_row(self, of_tokens: Float[Tensor, " tokens"]) -> Float[Tensor, " rows"]:
         row_index = self.row_index.to(of_tokens.device)
         return of_tokens.new_zeros(self._row_count()).index_add(0, row_index, of_tokens)
+
+
+def require_gradient(embedded: Tensor) -> None:
+    """Raise `ModelError` if autograd knows no way from an embedding back to the layer."""
+    if not embedded.requires_grad:
+        raise ModelError(
+            "no gradient reaches the layer: the model is quantised, or detaches on the way; "
+            "methods 'similarity' and 'banzhaf' do without"
+        )
 
 
 @contextmanager

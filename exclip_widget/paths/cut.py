@@ -330,10 +330,13 @@ class Cut:
         return tokens if self._padding is None else tokens[:, : -len(self._padding)]
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Run a block in which the last tokens stay at the layer: checkpointed blocks run again backwards."""
+    def held(self, tokens: Float[Tensor, "batch tokens width"] | None = None) -> Iterator[None]:
+        """Run a block in which tokens stay at the layer: checkpointed blocks run again backwards.
+
+        They are the given ones, and later those of the last run.
+        """
         with _hooked({self._layer: self._replace}):
-            self._is_held = True
+            self._is_held, self._tokens = True, tokens
             try:
                 yield
             finally:

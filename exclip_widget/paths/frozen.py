@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .autograd import CutPath, Nodes, differentiating
+from .autograd import CutPath, Nodes, differentiating, require_gradient
 from .cut import Cut
 from .gates import WatchedPass, hold_gates
 from .onednn import fast_products
@@ -29,13 +29,8 @@ class FrozenPath(CutPath):
         return x, embedded
 
 
-def integrate_at_layers(
-    cuts: Sequence[Cut],
-    references: Sequence[Float[Tensor, "_ _"]],
-    tokens: Sequence[Float[Tensor, "_ _"]],
-    cotangents: Float[Tensor, "cotangents embed"],
-) -> tuple[Float[Tensor, " embed"], list[Float[Tensor, "cotangents _"]]] | None:
-    """Return the embedding, and products of `cotangents` with the factors at several layers, from one pass.
+class HeldPass:
+    """One pass through a tower with its gates held, to pull cotangents back through.
 
     A pull-back passes all layers on its way to the first one.
 
@@ -45,35 +40,58 @@ def integrate_at_layers(
         Cuts of one tower, from the first layer to the last.
     references, tokens : sequence of Tensor
         Where the path at each layer starts and ends, (tokens, width).
-    cotangents : Tensor
-        What to pull back.
 
-    Returns
-    -------
+    Attributes
+    ----------
     embedding : Tensor
         What the pass gave, (embed,).
-    products : list of Tensor
-        For each layer, (cotangents, tokens).
-        None instead of both, if some layer does not lie on the way from the first one.
     """
-    first, *later = cuts
-    with sdpa_kernel(SDPBackend.MATH), WatchedPass() as watched, torch.enable_grad():
-        start = tokens[0][None].clone().requires_grad_()
-        embedded, passed = first.embed_through(start, later)
-    natives = [native for native in passed if native is not None and native.requires_grad]
-    if len(natives) < len(later) or not embedded.requires_grad:
-        return None
-    hold_gates(embedded, start, watched)
-    found: list[list[Tensor]] = [[] for _ in cuts]
-    with fast_products(), differentiating():
-        for one in cotangents:
+
+    def __init__(
+        self,
+        cuts: Sequence[Cut],
+        references: Sequence[Float[Tensor, "_ _"]],
+        tokens: Sequence[Float[Tensor, "_ _"]],
+    ) -> None:
+        self._cuts = cuts
+        self._changes = [end - begin for begin, end in zip(references, tokens, strict=True)]
+        first, *later = cuts
+        # Fused attention hides its weights, which are gates.
+        with sdpa_kernel(SDPBackend.MATH), WatchedPass() as watched, torch.enable_grad():
+            self._start = tokens[0][None].clone().requires_grad_()
+            self._embedded, passed = first.embed_through(self._start, later)
+        require_gradient(self._embedded)
+        self._passed = [native for native in passed if native is not None and native.requires_grad]
+        if len(self._passed) < len(later):
+            raise NotOnTheWayError
+        hold_gates(self._embedded, self._start, watched)
+        self.embedding = self._embedded[0].detach()
+
+    def pull_back(self, cotangent: Float[Tensor, " embed"]) -> list[Float[Tensor, " _"]]:
+        """Return the product of a cotangent with the factors at each layer, (tokens,).
+
+        Raises
+        ------
+        NotOnTheWayError
+            If a layer does not lie on the way from the first one to the embedding.
+        """
+        first, *later = self._cuts
+        with first.held(self._start), fast_products(), differentiating():
             pulled = torch.autograd.grad(
-                embedded, [start, *natives], one[None], retain_graph=True, allow_unused=True
+                self._embedded,
+                [self._start, *self._passed],
+                cotangent[None],
+                retain_graph=True,
+                allow_unused=True,
             )
-            if any(part is None for part in pulled):
-                return None
-            at_later = (cut.tokens_of(part) for cut, part in zip(later, pulled[1:], strict=True))
-            at_all = [pulled[0], *at_later]
-            for rows, part, end, begin in zip(found, at_all, tokens, references, strict=True):
-                rows.append((part[0] * (end - begin)).sum(-1))
-    return embedded[0].detach(), [torch.stack(rows) for rows in found]
+        if any(part is None for part in pulled):
+            raise NotOnTheWayError
+        at_later = (cut.tokens_of(part) for cut, part in zip(later, pulled[1:], strict=True))
+        return [
+            (part[0] * change).sum(-1)
+            for part, change in zip((pulled[0], *at_later), self._changes, strict=True)
+        ]
+
+
+class NotOnTheWayError(Exception):
+    """Raised if one pass does not serve all layers: they are explained one after another."""

@@ -58,7 +58,7 @@ class Estimate(NamedTuple):
     matrix : np.ndarray
         Interactions, (text rows, image tokens).
     error : np.ndarray or None
-        Standard error of each, for methods that sample.
+        Standard error of each, for methods that sample; how far off it may be, if directions are left out.
     similarity : float
         Cosine similarity of the pair.
     total : float or None
@@ -142,13 +142,14 @@ class Interactions:
     text_layer, image_layer : str
         Names of the layers at which the towers were cut.
     steps : int
-        Evaluations of the image's tower: nodes of the quadrature, or masks.
+        Evaluations of the image's tower: nodes of the quadrature, pull-backs, or masks.
     nodes : int
         Those done so far; fewer than `steps` in an estimate.
     rule : str or None
         Name of the quadrature rule, for `"exclip"`.
     error : np.ndarray or None
-        Standard error of each of `values`, for `"banzhaf"`.
+        Standard error of each of `values`, for `"banzhaf"`; about how far off each may be, for methods with
+        a `rank`.
     token_terms : np.ndarray or None
         What each token adds by itself: its product with the reference image, float32, (tokens,). None for
         methods that know no such terms, as for the following three.

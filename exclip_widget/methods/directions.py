@@ -1,0 +1,98 @@
+"""Captions' factors as a few directions of the embedding, to pull back through the image's tower.
+
+The tower meets the factors T of captions only in what they span. With orthonormal rows V of that span,
+
+    T P^T = (T V^T) (V P^T)
+
+so one pull-back for each row of V does instead of one for each token. The sum of each caption's factors comes
+first: its heat map is exact from then on. What captions are multiplied with besides, their references, comes
+next, and then the directions in which the factors are largest, so that few of them leave little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ..results.factors import Factors
+from .base import cotangents_of
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """An orthonormal basis of what captions' factors span.
+
+    Attributes
+    ----------
+    basis : np.ndarray
+        Orthonormal directions, the most important first, (directions, embed), float64.
+    coefficients : np.ndarray
+        The cotangents of `stack_factors` in this basis, (rows, directions), float64.
+    needed : int
+        How many directions at the beginning hold the captions' sums and references.
+
+    Examples
+    --------
+    >>> from exclip_widget import demo, Explainer
+    >>> book = demo.load()
+    >>> factors = Explainer(book.model, tokenizer=book.tokenizer).text_factors("a red boat")
+    >>> directions = Directions.of([factors])
+    >>> directions.basis.shape
+    (6, 128)
+    >>> directions.needed
+    2
+    """
+
+    basis: Float[np.ndarray, "directions embed"]
+    coefficients: Float[np.ndarray, "rows directions"]
+    needed: int
+
+    def first(self, rank: int | None) -> Float[np.ndarray, "some embed"]:
+        """Return the first `rank` directions, or as many as are needed or there are; None for all."""
+        return self.basis if rank is None else self.basis[: max(rank, self.needed)]
+
+    @classmethod
+    def of(cls, texts: Sequence[Factors]) -> Directions:
+        """Return the directions of captions' factors."""
+        cotangents = np.concatenate(
+            [part for text in texts for part in cotangents_of(text)], dtype=np.float64
+        )
+        nothing = 1e-7 * float(np.linalg.norm(cotangents, axis=1).max())
+        known = np.zeros((0, cotangents.shape[1]))
+        sums = [text.values.sum(0, dtype=np.float64) for text in texts]
+        references = [text.reference.astype(np.float64) for text in texts if text.reference is not None]
+        for vector in (*sums, *references):
+            rest = _without(vector, known)
+            if (size := np.linalg.norm(rest)) > nothing:
+                known = np.vstack([known, rest / size])
+        _, sizes, principal = np.linalg.svd(_without(cotangents, known), full_matrices=False)
+        basis = np.vstack([known, principal[sizes > nothing]])
+        return cls(basis, cotangents @ basis.T, len(known))
+
+    def interactions(self, pulled: Float[np.ndarray, "some tokens"]) -> Float[np.ndarray, "rows tokens"]:
+        """Return the interactions that the first directions give: `pulled` is what each gave, pulled back."""
+        result: np.ndarray = self.coefficients[:, : len(pulled)] @ pulled
+        return result
+
+    def error(self, pulled: Float[np.ndarray, "some tokens"]) -> Float[np.ndarray, "rows tokens"] | None:
+        """Return about how far off those interactions are; None once no direction is left out.
+
+        That is ``|T[s] - T[s] V^T V| |P[t]|``, the bound of Cauchy and Schwarz, with twice what was seen of
+        the image's factors, ``V P[t]``, for all of them: an estimate, and no bound.
+        """
+        if len(pulled) == len(self.basis):
+            return None
+        left = np.linalg.norm(self.coefficients[:, len(pulled) :], axis=1)
+        return np.outer(left, 2 * np.linalg.norm(pulled, axis=0))
+
+
+def _without(vectors: Float[np.ndarray, "*rows embed"], basis: Float[np.ndarray, "directions embed"]) -> Any:
+    """Return what is left of vectors beside a basis; twice, because once leaves what was rounded."""
+    rest: Any = vectors
+    for _ in range(2):
+        rest = rest - rest @ basis.T @ basis
+    return rest

@@ -1,0 +1,178 @@
+"""A few directions of captions' factors, pulled back, in place of all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from support.oracle import relative_error
+from support.zoo.families import FAMILIES, family
+from support.zoo.inputs import picture
+from support.zoo.models import build, inputs_of
+
+from exclip_widget import (
+    Explainer,
+    FrozenGates,
+    IntegratedJacobians,
+    Interactions,
+    ParameterError,
+    explain,
+    explain_layers,
+    interactions_of,
+)
+from exclip_widget.methods.directions import Directions
+
+CAPTION, FOIL = "a red boat and two dogs", "a blue boat"
+LAYERS: Any = {"text_layer": 0, "image_layer": 1}
+METHODS = {
+    "frozen": lambda rank: FrozenGates(rank=rank),
+    "exclip": lambda rank: IntegratedJacobians(steps=3, rank=rank),
+}
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return build("plain")
+
+
+def explained(model: Any, method: Any, **options: Any) -> Interactions:
+    return explain(model, picture(), CAPTION, method=method, **(LAYERS | options), **inputs_of(model))
+
+
+def off(found: Interactions, whole: Interactions) -> float:
+    return float(np.linalg.norm(found.values - whole.values) / np.linalg.norm(whole.values))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("rank", [1, 2, 3, 5])
+def test_the_whole_caption_is_exact_whatever_the_rank(model: Any, method: str, rank: int) -> None:
+    whole, found = (explained(model, METHODS[method](r)) for r in (None, rank))
+    assert relative_error(found.values.sum(0), whole.values.sum(0)) < 1e-5
+    assert found.cls.sum() == pytest.approx(whole.cls.sum(), rel=1e-4, abs=1e-7)
+    assert found.total == pytest.approx(whole.total, rel=1e-5, abs=1e-7)
+    np.testing.assert_allclose(found.patch_terms, whole.patch_terms, atol=1e-6)
+    assert found.similarity == pytest.approx(whole.similarity, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_is_off_by_less_than_it_says_and_the_less_the_more_directions(model: Any, method: str) -> None:
+    whole = explained(model, METHODS[method](None))
+    assert whole.error is None
+    last = np.inf
+    for rank in (2, 4, 6):
+        found = explained(model, METHODS[method](rank))
+        assert found.error is not None
+        actual = np.linalg.norm(found.values - whole.values)
+        assert 0 < actual < np.linalg.norm(found.error)
+        assert actual < last
+        last = float(actual)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_rank_above_the_number_of_tokens_is_all_there_is(model: Any, method: str) -> None:
+    whole, found = (explained(model, METHODS[method](rank)) for rank in (None, 1000))
+    assert off(found, whole) < 1e-5
+    assert found.error is None
+
+
+def test_all_directions_are_the_product_of_the_factors(model: Any) -> None:
+    explainer = Explainer(model, method="frozen", **LAYERS, **inputs_of(model))
+    product = interactions_of(explainer.text_factors(CAPTION), explainer.image_factors(picture()))
+    assert off(explainer.explain(picture(), CAPTION), product) < 1e-5
+
+
+@pytest.mark.parametrize("tolerance", [0.3, 0.05, 0.001])
+def test_a_tolerance_is_kept(model: Any, tolerance: float) -> None:
+    whole, found = (explained(model, FrozenGates(tolerance=t)) for t in (None, tolerance))
+    assert off(found, whole) <= tolerance
+    assert found.steps == found.nodes <= whole.steps
+
+
+@pytest.mark.parametrize("name", list(FAMILIES)[::5])
+def test_a_tolerance_is_kept_by_every_family(name: str) -> None:
+    this = family(name)
+    image_layer = this.image_layers[0]
+    whole, found = (
+        explain(
+            this.explained(this.model),
+            picture(),
+            CAPTION,
+            method=FrozenGates(tolerance=tolerance),
+            text_layer=0,
+            image_layer=image_layer,
+            **this.options,
+        )
+        for tolerance in (None, 0.1)
+    )
+    assert off(found, whole) <= 0.1
+
+
+def test_less_is_pulled_back_for_a_larger_tolerance(model: Any) -> None:
+    loose, tight = (explained(model, FrozenGates(tolerance=tolerance)).steps for tolerance in (1, 1e-4))
+    assert loose < tight
+
+
+def test_estimates_begin_with_the_whole_caption_and_end_with_the_result(model: Any) -> None:
+    explainer = Explainer(model, method="frozen", **LAYERS, **inputs_of(model))
+    texts = [explainer.text_factors(CAPTION)]
+    found = [one for (one,) in explainer.refine(texts, picture(), 5)]
+    whole = explainer.explain(picture(), CAPTION)
+    assert len(found) == 5
+    assert found[0].nodes == 1
+    for one in found:
+        assert relative_error(one.values.sum(0), whole.values.sum(0)) < 1e-5
+    errors = [off(one, whole) for one in found]
+    assert errors == sorted(errors, reverse=True)
+    np.testing.assert_array_equal(found[-1].values, whole.values)
+    assert found[-1].error is None
+
+
+def test_a_foil_has_a_whole_too(model: Any) -> None:
+    explainer = Explainer(model, method=FrozenGates(rank=1), **LAYERS, **inputs_of(model))
+    texts = [explainer.text_factors(caption) for caption in (CAPTION, FOIL)]
+    ((caption, foil),) = explainer.refine(texts, picture())
+    exact = Explainer(model, method="frozen", **LAYERS, **inputs_of(model))
+    for found, text in ((caption, CAPTION), (foil, FOIL)):
+        whole = exact.explain(picture(), text)
+        assert relative_error(found.values.sum(0), whole.values.sum(0)) < 1e-5
+        assert found.rows.caption == text
+
+
+def test_layers_share_their_directions(model: Any) -> None:
+    found = explain_layers(model, picture(), CAPTION, method=FrozenGates(tolerance=0.05), **inputs_of(model))
+    whole = explain_layers(model, picture(), CAPTION, method="frozen", **inputs_of(model))
+    assert list(found) == list(whole)
+    for layers, one in found.items():
+        assert off(one, whole[layers]) <= 0.05
+
+
+def test_the_basis_is_orthonormal_and_spans_the_factors(model: Any) -> None:
+    explainer = Explainer(model, method="frozen", **LAYERS, **inputs_of(model))
+    factors = explainer.text_factors(CAPTION)
+    directions = Directions.of([factors])
+    np.testing.assert_allclose(
+        directions.basis @ directions.basis.T, np.eye(len(directions.basis)), atol=1e-9
+    )
+    spanned = directions.coefficients @ directions.basis
+    np.testing.assert_allclose(spanned[:-1], factors.values, atol=1e-6)
+    np.testing.assert_allclose(spanned[-1], factors.reference, atol=1e-6)
+    assert directions.needed == 2
+
+
+@pytest.mark.parametrize("rank", [0, -1, 1.5, True, "3"])
+@pytest.mark.parametrize("method", [FrozenGates, IntegratedJacobians])
+def test_a_rank_that_is_none_is_refused(method: Any, rank: Any) -> None:
+    with pytest.raises(ParameterError, match="rank="):
+        method(rank=rank)
+
+
+@pytest.mark.parametrize("tolerance", [0, -0.1, float("nan"), float("inf"), "loose"])
+def test_a_tolerance_that_is_none_is_refused(tolerance: Any) -> None:
+    with pytest.raises(ParameterError, match="tolerance="):
+        FrozenGates(tolerance=tolerance)
+
+
+def test_a_rank_and_a_tolerance_at_once_are_refused() -> None:
+    with pytest.raises(ParameterError, match=r"rank=3 and tolerance=0\.1"):
+        FrozenGates(rank=3, tolerance=0.1)
