@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..errors import CaptionError, ImageError
 from ..explainer import Explainer, LayerName
+from ..image import open_image
 from ..inputs.caption import Caption
-from ..inputs.image import open_image
 from ..inputs.preprocessing import field_of_view
 from ..methods import METHODS, Method
 from ..models.fingerprint import digest

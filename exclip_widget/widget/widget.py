@@ -16,7 +16,7 @@ from typing import Any, Unpack
 import traitlets
 
 from ..explainer import ExplainerOptions
-from ..inputs.image import ImageLike
+from ..image import ImageLike
 from ..results.interactions import Interactions
 from .protocol import (
     Cancel,
