@@ -112,7 +112,9 @@ def _read_shown(given: Any) -> tuple[Any, Any, Any]:
     return result, image, foil
 
 
-def figure_of(result: Interactions, image: ImageLike, foil: Interactions | None, **more: Any) -> Figure:
+def figure_of(
+    result: Interactions, image: ImageLike, foil: Interactions | None = None, **more: Any
+) -> Figure:
     """Return the figure of a result, with `more` of the widget's traits.
 
     Raises

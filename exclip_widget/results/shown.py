@@ -60,7 +60,8 @@ def _require_whole(name: str, result: Interactions) -> Interactions:
             f"{name} is a difference to the foil {result.foil!r:.80}; expected the result of the caption "
             "and, as foil=..., that of the foil: their difference is shown, too"
         )
-    numbers = np.frombuffer(encode_interactions(result), "<f4")
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
+        numbers = np.frombuffer(encode_interactions(result), "<f4")
     if count := int((~np.isfinite(numbers)).sum()):
         raise ParameterError(
             f"{count} of {numbers.size} interactions of {result.caption!r:.80} are not finite; expected an "
