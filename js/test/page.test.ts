@@ -34,7 +34,7 @@ it("each figure is an instrument of its own, of which nothing asks a kernel", as
   other.querySelector<HTMLElement>('[data-look="difference"]')?.click();
   expect(words(other)[1]?.textContent).toContain("−");
   for (const node of [one, other]) {
-    expect(node.textContent).not.toContain("kernel");
+    expect(node.innerText).not.toContain("kernel");
     const asking = ["exclip-controls", "exclip-choose", "exclip-test", "exclip-cancel"].map(
       (id) => node.querySelector<HTMLElement>(`[data-testid="${id}"]`)?.offsetParent ?? null,
     );
