@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -255,6 +256,16 @@ class Interactions:
             f"Interactions({self.caption!r}: {len(self.rows)} tokens x {rows} x {columns} patches, "
             f"{similarity} {self.similarity:.4f}{residual})"
         )
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Return what a notebook shows: the tinted caption and the heat map, or `repr` if there are none."""
+        del include, exclude
+        from .preview import preview
+
+        shown = {"text/plain": repr(self)}
+        with suppress(ParameterError):  # numbers that are not finite, or no words
+            shown["text/html"] = preview(self)
+        return shown
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Interactions):
