@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .methods import Banzhaf, FrozenGates, GradientActivation, IntegratedJacobians, TokenSimilarity
     from .models.dual_encoder import DualEncoder
     from .results import Factors, Interactions, interactions_of
+    from .results.page import write_page
     from .widget import ExplainWidget
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "interactions_of",
     "methods",
     "results",
+    "write_page",
 ]
 
 # Loaded on first use (PEP 562): results can be read without torch, and models explained without a widget.
@@ -66,6 +68,7 @@ _MODULES = {
     "methods": ("Banzhaf", "FrozenGates", "GradientActivation", "IntegratedJacobians", "TokenSimilarity"),
     "models.dual_encoder": ("DualEncoder",),
     "results": ("Factors", "Interactions", "interactions_of"),
+    "results.page": ("write_page",),
     "widget": ("ExplainWidget",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from .checks import callable_or_none, whole_number
 from .errors import ParameterError
+from .image import ImageLike, open_image
 from .inputs.caption import Caption, read_caption
-from .inputs.image import ImageLike, open_image
 from .inputs.preprocessing import Preprocess, check_pixels, field_of_view, preprocess_image
 from .inputs.references import fit_reference, reference_ids, reference_pixels
 from .inputs.tokenizers import Tokenizer

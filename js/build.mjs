@@ -1,5 +1,6 @@
 // Builds the front end: one ES module and one style sheet, which anywidget
 // loads as strings. Everything is bundled, since hosts have no CDN to rely on.
+// And the same for a page of its own, which Python writes both into.
 //
 //   node js/build.mjs           build once, minified, and check the size
 //   node js/build.mjs --watch   rebuild on every change
@@ -20,6 +21,14 @@ if (process.argv.includes("--dev")) {
   console.log(`${server.resolvedUrls?.local[0]}js/dev/`);
 } else {
   const watch = process.argv.includes("--watch") ? {} : null;
+  // Each by itself, so that neither loads parts of the other.
+  await bundle("widget", { widget: "js/main.ts", style: "js/style.css" }, watch);
+  await bundle("page", { page: "js/page.ts", style: "js/page.css" }, watch);
+  if (!watch) await check();
+}
+
+/** Bundle a script and a style sheet into `name.js` and `name.css`. */
+async function bundle(name, input, watch) {
   await build({
     ...shared,
     build: {
@@ -30,17 +39,16 @@ if (process.argv.includes("--dev")) {
       watch,
       modulePreload: false,
       rolldownOptions: {
-        input: { widget: "js/main.ts", style: "js/style.css" },
+        input,
         // Nothing else imports the module: its export is what it is for.
         preserveEntrySignatures: "strict",
         output: {
           entryFileNames: "[name].js",
-          assetFileNames: "widget[extname]",
+          assetFileNames: `${name}[extname]`,
         },
       },
     },
   });
-  if (!watch) await check();
 }
 
 async function check() {
@@ -53,4 +61,6 @@ async function check() {
   }
   console.log(`together ${sum} of ${MOST_BYTES} bytes`);
   if (sum > MOST_BYTES) throw new Error("The front end is too large; see MOST_BYTES.");
+  const page = `${await readFile(`${STATIC}/page.js`)}${await readFile(`${STATIC}/page.css`)}`;
+  if (/<\/(script|style)|<!--/i.test(page)) throw new Error("The page would end its own elements.");
 }

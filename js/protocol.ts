@@ -68,10 +68,10 @@ export interface MaskingTest {
   label: string;
 }
 
-/** The newest request that the kernel accepted; `id` rises with each. */
+/** The newest request that the kernel accepted; `id` rises with each. Idle: nothing computes here. */
 export interface Request {
   id: number;
-  phase: "computing" | "done" | "error" | "cancelled";
+  phase: "computing" | "done" | "error" | "cancelled" | "idle";
   message: string;
 }
 
@@ -81,7 +81,8 @@ export interface Traits {
   method: string;
   text_layer: Layer;
   image_layer: Layer;
-  _choices: Choices;
+  /** Null without a model, and then nothing can be asked; layers are names then. */
+  _choices: Choices | null;
   _tokens: Token[];
   _foil_tokens: Token[];
   _alignment: AlignedRows[];

@@ -113,7 +113,9 @@ install_npm() {
 build_front_end() {
     local now
     now=$(hash_of js package.json package-lock.json tsconfig.json)
-    [ -f exclip_widget/widget/static/widget.js ] && [ -f exclip_widget/widget/static/widget.css ] && is_stamped front "$now" && return
+    local static=exclip_widget/widget/static
+    [ -f $static/widget.js ] && [ -f $static/widget.css ] && [ -f $static/page.js ] && [ -f $static/page.css ] &&
+        is_stamped front "$now" && return
     install_npm
     say "Front end"
     npm run build

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.pages import states_of
 from support.zoo.inputs import scene
 from support.zoo.tokenizers import SmallTokenizer
 
@@ -82,11 +83,15 @@ def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (tmp_path / "dogs.safetensors").is_file()
 
 
-def test_what_a_result_can_do() -> None:
-    (code,) = snippets("results.md")
+def test_what_a_result_can_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every snippet, one after the other."""
+    code = snippets("results.md")
+    assert len(code) == 3
+    monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     mpl.use("agg")
-    exec(code, names)
+    for snippet in code:
+        exec(snippet, names)
     plt.close("all")
     result = names["result"]
     assert names["heat"].shape == result.values.shape[1:]
@@ -95,3 +100,6 @@ def test_what_a_result_can_do() -> None:
     assert names["difference"].caption.startswith("a red − blue boat")
     assert names["boxes"].shape[1] == 4
     assert len(names["axes"].images) == 2
+    figures = {path.name: len(states_of(path.read_text("utf-8"))) for path in tmp_path.iterdir()}
+    assert figures == {"boat.html": 1, "red-or-blue.html": 1, "gallery.html": 2}
+    assert names["widget"].foil_interactions is names["foil"]

@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from ..errors import ParameterError
-from ..inputs.image import ImageLike, open_image
+from ..image import ImageLike, open_image
 from ..results.rows import Span, Tokens
 
 PixelBox: TypeAlias = tuple[float, float, float, float]

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from ..errors import CaptionError, ImageError, ParameterError
-from .image import open_image
+from ..image import open_image
 from .preprocessing import Preprocess, preprocess_image
 from .tokenizers import TextInput, Tokenizer, token_ids
 

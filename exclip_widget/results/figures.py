@@ -75,7 +75,7 @@ def plot(
     colors = colormap(palette)
     pixels = None if image is None else _pixels_of(image, result)
     # Whatever is refused is refused before a figure is made.
-    heat, (texts, fractions) = result.heat(words), _tinted_words(result, region, limit)
+    heat, (texts, fractions) = result.heat(words), tinted_words(result, region, limit)
     if axes is None:
         register_colormaps()
         pyplot = require_library("matplotlib.pyplot", "plot")
@@ -88,7 +88,7 @@ def plot(
     else:
         _draw_heat(axes, result, heat, pixels, limit, colors)
         if kind == "both":
-            _draw_caption(axes.inset_axes(ABOVE), *_tinted_words(result, region, None), colors)
+            _draw_caption(axes.inset_axes(ABOVE), *tinted_words(result, region, None), colors)
         elif words is not None:
             axes.set_title(text_of(result.rows, result[words]), parse_math=False)
     return axes
@@ -97,7 +97,7 @@ def plot(
 def latex(result: Interactions, region: Region, *, scale: float | None, palette: str) -> str:
     """Return the tinted caption in LaTeX; see `Interactions.latex`."""
     limit = None if scale is None else positive_number("scale", scale)
-    texts, fractions = _tinted_words(result, region, limit)
+    texts, fractions = tinted_words(result, region, limit)
     return tinted(texts, colors_at(fractions, colormap(palette)))
 
 
@@ -148,7 +148,7 @@ def _draw_heat(
     axes.set_yticks([])
 
 
-def _tinted_words(
+def tinted_words(
     result: Interactions, region: Region, scale: float | None
 ) -> tuple[list[str], Float[np.ndarray, " words"]]:
     """Return what each word says, and its tint as a signed fraction of the scale."""

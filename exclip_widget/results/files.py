@@ -51,29 +51,13 @@ T = TypeVar("T")
 
 def save(result: Interactions, path: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Write a result to a file; see `Interactions.save`."""
-    target = _path(path)
-    data = to_bytes(result)
-    try:
-        if overwrite:
-            # Under another name first, so that there is always a whole file.
-            partial = target.with_name(f".{target.name}.{os.getpid()}")
-            _write(partial, data)
-            try:
-                partial.replace(target)
-            except OSError:
-                partial.unlink()
-                raise
-        else:
-            _write(target, data)
-    except FileExistsError:
-        raise FileError(f"{_named(path)} exists already; pass overwrite=True to replace it") from None
-    except (OSError, ValueError) as error:
-        raise FileError(f"{_named(path)} cannot be written: {_reason(error)}") from None
+    target = path_of(path, SUFFIX)
+    write_file(target, to_bytes(result), overwrite=overwrite)
 
 
 def load(path: str | os.PathLike[str]) -> Interactions:
     """Read a result from a file; see `Interactions.load`."""
-    source = _path(path)
+    source = path_of(path, SUFFIX)
     try:
         data = source.read_bytes()
     except (OSError, ValueError) as error:
@@ -82,6 +66,32 @@ def load(path: str | os.PathLike[str]) -> Interactions:
         return from_bytes(data)
     except FileError as error:
         raise FileError(f"{_named(path)} {error}") from None
+
+
+def write_file(path: Path, data: bytes, *, overwrite: bool) -> None:
+    """Write a file such that there is never a part of one.
+
+    Raises
+    ------
+    FileError
+        If it exists already and may not be replaced, or cannot be written.
+    """
+    try:
+        if overwrite:
+            # Under another name first, so that there is always a whole file.
+            partial = path.with_name(f".{path.name}.{os.getpid()}")
+            _write(partial, data)
+            try:
+                partial.replace(path)
+            except OSError:
+                partial.unlink()
+                raise
+        else:
+            _write(path, data)
+    except FileExistsError:
+        raise FileError(f"{_named(path)} exists already; pass overwrite=True to replace it") from None
+    except (OSError, ValueError) as error:
+        raise FileError(f"{_named(path)} cannot be written: {_reason(error)}") from None
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -95,7 +105,14 @@ def _write(path: Path, data: bytes) -> None:
             raise
 
 
-def _path(path: str | os.PathLike[str]) -> Path:
+def path_of(path: str | os.PathLike[str], suffix: str) -> Path:
+    """Return the path of a file of one kind, with `~` as the home directory.
+
+    Raises
+    ------
+    FileError
+        If it is no path, or has another suffix.
+    """
     given: object = path
     if not isinstance(given, (str, os.PathLike)):
         raise FileError(f"path={given!r:.80} is a {type(given).__name__}; expected the path of a file")
@@ -103,8 +120,8 @@ def _path(path: str | os.PathLike[str]) -> Path:
         found = Path(os.fsdecode(given)).expanduser()
     except RuntimeError as error:  # no home directory
         raise FileError(f"{_named(path)} leads nowhere: {error}") from None
-    if found.suffix.lower() != SUFFIX:
-        raise FileError(f"{_named(path)} ends in {found.suffix or 'no suffix'!r}; expected {SUFFIX!r}")
+    if found.suffix.lower() != suffix:
+        raise FileError(f"{_named(path)} ends in {found.suffix or 'no suffix'!r}; expected {suffix!r}")
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import shapiq
     import xarray
     from matplotlib.axes import Axes
+
+    from ..image import ImageLike
 
 
 class OwnTerms(NamedTuple):
@@ -254,6 +257,16 @@ class Interactions:
             f"Interactions({self.caption!r}: {len(self.rows)} tokens x {rows} x {columns} patches, "
             f"{similarity} {self.similarity:.4f}{residual})"
         )
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Return what a notebook shows: the tinted caption and the heat map, or `repr` if there are none."""
+        del include, exclude
+        from .preview import preview
+
+        shown = {"text/plain": repr(self)}
+        with suppress(ParameterError):  # numbers that are not finite, or no words
+            shown["text/html"] = preview(self)
+        return shown
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Interactions):
@@ -639,6 +652,59 @@ class Interactions:
 
         return load(path)
 
+    def to_html(
+        self,
+        path: str | os.PathLike[str],
+        image: ImageLike,
+        *,
+        foil: Interactions | None = None,
+        title: str | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write this result into one HTML file that can be selected in as the widget can.
+
+        The file holds the front end, the image (at most 1024 pixels a side) and the numbers. It needs
+        neither a kernel nor a network, and no model. `exclip_widget.write_page` puts several results into
+        one file.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to write; ends in ``.html``. ``~`` is the home directory.
+        image : PIL image, numpy array, path or binary file
+            The image that was explained.
+        foil : Interactions, optional
+            The result of another caption of the same image, explained in the same way, to compare with.
+        title : str, optional
+            What stands at the top.
+        overwrite : bool
+            Whether a file that is there may be replaced.
+
+        Raises
+        ------
+        FileError
+            If the path has another suffix, exists already, or cannot be written.
+        ImageError
+            If the image cannot be read, or is not of the size of the one that was explained.
+        ParameterError
+            If this result or the foil's cannot be shown: it is a difference, or has numbers that are not
+            finite, or the two are of different images or methods.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from exclip_widget import demo
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "boat.html"
+        ...     demo.example().to_html(path, demo.load().pages[0].image)
+        ...     path.stat().st_size < 200_000
+        True
+        """
+        from .page import write_page
+
+        write_page(path, [(self, image, foil)], title=title, overwrite=overwrite)
+
     # ----------------------------------------------------------------------------------- other libraries
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -834,7 +900,7 @@ class Interactions:
         """
         if not isinstance(foil, Interactions):
             return NotImplemented
-        _require_comparable(self, foil)
+        require_comparable(self, foil)
         pairs = align_rows(self.rows, foil.rows)
         both = self.error is not None and foil.error is not None
         own = self.token_terms is not None and foil.token_terms is not None
@@ -892,8 +958,14 @@ def _count_patches(region: Bool[np.ndarray, "rows columns"]) -> str:
     return f"{count} patch{'' if count == 1 else 'es'}"
 
 
-def _require_comparable(one: Interactions, foil: Interactions) -> None:
-    """Raise an error if two results are not of one image, explained in one way."""
+def require_comparable(one: Interactions, foil: Interactions) -> None:
+    """Raise an error if two results are not of one image, explained in one way.
+
+    Raises
+    ------
+    ParameterError
+        It names the first thing in which they differ.
+    """
     for result, name in ((one, "the first result"), (foil, "the foil")):
         if result.foil is not None:
             raise ParameterError(f"{name} is a difference already; expected the result of a caption")

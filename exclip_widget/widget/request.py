@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +13,12 @@ from torch import Tensor
 
 from ..errors import CaptionError, ImageError
 from ..explainer import Explainer, LayerName
+from ..image import open_image
 from ..inputs.caption import Caption
-from ..inputs.image import open_image
 from ..inputs.preprocessing import field_of_view
 from ..methods import METHODS, Method
 from ..models.fingerprint import digest
+from ..results.shown import encode_image
 from .uploads import UploadedFile, decode
 
 CHANGEABLE = ("image", "caption", "foil", "method", "text_layer", "image_layer")
@@ -26,9 +26,6 @@ CHANGEABLE = ("image", "caption", "foil", "method", "text_layer", "image_layer")
 
 MOST_CHARACTERS = 20_000
 """Longest caption: far more than any model takes, and tokenised in a moment."""
-
-MOST_SHOWN_PIXELS = 1024
-"""Longest side of the image as the browser gets it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +41,7 @@ class ShownImage:
     crop : (float, float, float, float)
         Left, top, width and height of what the model sees, as fractions of the image.
     encoded : (bytes, str)
-        A file of at most `MOST_SHOWN_PIXELS` a side, and its type.
+        What the browser gets; see `encode_image`.
     digest : bytes
         Hash of `pixels`.
     """
@@ -216,16 +213,4 @@ def _read_image(explainer: Explainer, given: Any) -> ShownImage:
     image = decode(given) if isinstance(given, UploadedFile) else open_image(given)
     pixels = explainer.read_image(image)
     crop = field_of_view(explainer.preprocess, image.size)
-    return ShownImage(image, pixels, crop, _encode(image), digest(pixels))
-
-
-def _encode(image: Image.Image) -> tuple[bytes, str]:
-    """Return the image, bounded in size, as the smaller of PNG and high-quality JPEG."""
-    shown = image.copy()
-    shown.thumbnail((MOST_SHOWN_PIXELS, MOST_SHOWN_PIXELS), Image.Resampling.LANCZOS)
-    forms = []
-    for kind, options in (("png", {}), ("jpeg", {"quality": 92, "subsampling": 0})):
-        buffer = io.BytesIO()
-        shown.save(buffer, kind, **options)
-        forms.append((buffer.getvalue(), f"image/{kind}"))
-    return min(forms, key=lambda form: len(form[0]))
+    return ShownImage(image, pixels, crop, encode_image(image), digest(pixels))

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from ..errors import ExclipError, ImageError
 from ..results.interactions import Interactions
+from ..results.shown import encode_interactions, result_traits
 from . import protocol, wire
 from .request import Request
 from .result_cache import Result, ResultCache
@@ -274,14 +275,14 @@ class Session:
         while self._waiting_tests:
             self._refuse_test(self._waiting_tests[0], "what was selected is not shown any more")
         self.request, self.result, self._tests = request, result, []
-        self._host.publish(**wire.request_traits(request), **wire.result_traits(result), _tests=[])
+        self._host.publish(**wire.request_traits(request), **result_traits(result), _tests=[])
 
     def _publish_phase(self, phase: str, message: str = "") -> None:
         self.phase = phase
         self._host.publish(_request={"id": self.id, "phase": phase, "message": message})
 
     def _settle(self, phase: str, message: str = "") -> None:
-        self._host.publish(**wire.result_traits(self.result))
+        self._host.publish(**result_traits(self.result))
         self._publish_phase(phase, message)
         self._host.flush()
         self._wake()
@@ -291,7 +292,7 @@ class Session:
 
     def _send_estimate(self) -> None:
         for part, interactions in zip(("caption", "foil"), self.result, strict=False):
-            data = wire.encode_interactions(interactions)
+            data = encode_interactions(interactions)
             for offset, chunk in wire.split_chunks(data):
                 self._host.send(protocol.estimate(self.id, part, self._frame, offset, len(data)), [chunk])
         main = self.result[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ImageError
-from ..inputs.image import open_image
+from ..image import open_image
 from .protocol import UploadChunk
 
 MOST_BYTES = 32 * 2**20

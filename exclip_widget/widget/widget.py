@@ -7,8 +7,9 @@ and `region`. Python owns all the rest and tells the browser, which asks for cha
 from __future__ import annotations
 
 import asyncio
+import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import resources
 from typing import Any, Unpack
@@ -16,8 +17,10 @@ from typing import Any, Unpack
 import traitlets
 
 from ..explainer import ExplainerOptions
-from ..inputs.image import ImageLike
+from ..image import ImageLike, open_image
 from ..results.interactions import Interactions
+from ..results.page import figure_of, write_figures
+from ..results.shown import finished_traits
 from .protocol import (
     Cancel,
     Change,
@@ -30,9 +33,10 @@ from .protocol import (
     read_selection,
 )
 from .request import CHANGEABLE, Request
-from .session import Session, first_traits
+from .session import FIRST_ID, Host, Session, first_traits
 from .sync import SyncedWidget
 from .traits import InputTrait, SelectionTrait
+from .viewing import NO_MODEL, Viewing
 
 EXIT_TIMEOUT = 20.0
 """Seconds that the interpreter waits at its end for a computation to notice that it was cancelled."""
@@ -72,8 +76,8 @@ class ExplainWidget(SyncedWidget):
         Selected tokens, as indices into `interactions.tokens`. Changes on either side reach the other.
     region : list of int
         Selected patches, ``row * columns + column``. May be set to a boolean mask (rows, columns).
-    session : Session
-        The life of its requests.
+    session : Session or Viewing
+        The life of its requests; without a model there are none.
 
     Raises
     ------
@@ -81,7 +85,7 @@ class ExplainWidget(SyncedWidget):
         If an input cannot be used. The message names it and says what was expected.
     """
 
-    session: Session
+    session: Session | Viewing
 
     caption = InputTrait("").tag(sync=True)
     foil = InputTrait(None).tag(sync=True)
@@ -93,7 +97,7 @@ class ExplainWidget(SyncedWidget):
     region = SelectionTrait().tag(sync=True)
 
     _request = traitlets.Dict().tag(sync=True)
-    _choices = traitlets.Dict().tag(sync=True)
+    _choices = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
     _tokens = traitlets.List(traitlets.Dict()).tag(sync=True)
     _foil_tokens = traitlets.List(traitlets.Dict()).tag(sync=True)
     _alignment = traitlets.List(traitlets.Any()).tag(sync=True)
@@ -113,16 +117,65 @@ class ExplainWidget(SyncedWidget):
         **options: Unpack[ExplainerOptions],
     ) -> None:
         request = Request.read(model, image, caption, options)
+        self._open(first_traits(request), partial(Session, request))
+        assert isinstance(self.session, Session)
+        # Also at the interpreter's end, which must not come in the middle of a computation.
+        weakref.finalize(self, self.session.worker.stop, EXIT_TIMEOUT)
+        self.session.start()
+
+    @classmethod
+    def from_result(
+        cls, result: Interactions, image: ImageLike, foil: Interactions | None = None
+    ) -> ExplainWidget:
+        """Return a widget that shows a result without its model: one that was loaded, or computed elsewhere.
+
+        Everything can be selected and read, in the browser and from Python. What needs the model is refused
+        in words: other inputs, and masking tests.
+
+        Parameters
+        ----------
+        result : Interactions
+            The result.
+        image
+            The image that was explained, as `explain` takes it.
+        foil : Interactions, optional
+            The result of another caption of the same image, explained in the same way, to compare with.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be read, or is not of the size of the one that was explained.
+        ParameterError
+            If a result cannot be shown: it is a difference, or has numbers that are not finite, or the two
+            are of different images or methods.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> widget = ExplainWidget.from_result(demo.example(), demo.load().pages[0].image)
+        >>> widget.tokens = [2, 3]
+        >>> widget.interactions == demo.example()
+        True
+        """
+        opened = open_image(image)
+        traits = finished_traits(result, opened, foil) | {
+            "image": opened,
+            "text_layer": result.text_layer,
+            "image_layer": result.image_layer,
+            "_request": {"id": FIRST_ID, "phase": "idle", "message": NO_MODEL},
+        }
+        widget = cls.__new__(cls)
+        widget._open(traits, partial(Viewing, (result,) if foil is None else (result, foil)))
+        return widget
+
+    def _open(self, traits: Mapping[str, Any], session_of: Callable[[Host], Session | Viewing]) -> None:
+        """Show the first state, and begin a session."""
         # As text: anywidget would watch a file, and the watch would keep every widget alive.
         self._esm = (STATIC / "widget.js").read_text("utf-8")
         self._css = (STATIC / "widget.css").read_text("utf-8")
-        super().__init__(**first_traits(request))
-        session = Session(request, self)
-        self.session = session
+        super().__init__(**traits)
+        self.session = session_of(self)
         self.on_msg(self._receive)
-        # Also at the interpreter's end, which must not come in the middle of a computation.
-        weakref.finalize(self, session.worker.stop, EXIT_TIMEOUT)
-        session.start()
 
     # ------------------------------------------------------------------------------------ for Python code
 
@@ -160,6 +213,37 @@ class ExplainWidget(SyncedWidget):
                 settled = asyncio.Event()
                 self.session.call_when_settled(partial(loop.call_soon_threadsafe, settled.set))
             await settled.wait()
+
+    def to_html(
+        self, path: str | os.PathLike[str], *, title: str | None = None, overwrite: bool = False
+    ) -> None:
+        """Write what is shown into one HTML file that can be selected in, without a kernel and a network.
+
+        It waits for the newest result. The selection and the masking tests are in the file, too. See
+        `Interactions.to_html`.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to write; ends in ``.html``. ``~`` is the home directory.
+        title : str, optional
+            What stands at the top.
+        overwrite : bool
+            Whether a file that is there may be replaced.
+
+        Raises
+        ------
+        FileError
+            If the path has another suffix, exists already, or cannot be written.
+        ExclipError
+            If there is no result: see `wait`.
+        """
+        self.wait()
+        with self.lock:
+            result, *foil = self.session.result or (self.session.outcome(),)
+            chosen = {name: getattr(self, name) for name in ("tokens", "region", "_tests")}
+            figure = figure_of(result, self.image, *foil, **chosen)
+        write_figures(path, [figure], title=title, overwrite=overwrite)
 
     def cancel(self) -> None:
         """End the computation at once, with the newest estimate as its result."""

@@ -1,10 +1,13 @@
 // A visit of the development page in the Firefox that is installed: words, a region, both, a caption
 // edited, a foil, a layer, a hint. Firefox speaks WebDriver BiDi by itself; no build of its own is needed.
 //
-//   npm install --no-save puppeteer-core && node js/dev/firefox.mjs [PICTURE.png]
+// And a visit of a written page (`Interactions.to_html`), opened as a file, if one is named.
+//
+//   npm install --no-save puppeteer-core && node js/dev/firefox.mjs [PICTURE.png [PAGE.html]]
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { pathToFileURL } from "node:url";
 import puppeteer from "puppeteer-core";
 import { build } from "vite";
 
@@ -53,25 +56,27 @@ try {
     });
 
   // A word, a region, both: each has a number of its own, and colours.
-  const whole = await figure();
-  await (await page.waitForSelector(words("boat"))).click();
-  await page.waitForSelector('[data-testid="exclip-word"][aria-pressed="true"]');
-  const word = await figure();
-  assert.notEqual(word, whole);
-  assert.ok((await painted()) > 0);
-  const box = await (await page.$('[data-testid="exclip-heat"]')).boundingBox();
-  await page.mouse.move(box.x + 0.15 * box.width, box.y + 0.4 * box.height);
-  await page.mouse.down();
-  await page.mouse.move(box.x + 0.4 * box.width, box.y + 0.7 * box.height, { steps: 5 });
-  await page.mouse.up();
-  const both = await figure();
-  assert.notEqual(both, word);
-  // Escape takes both away.
-  await page.keyboard.press("Escape");
-  await page.waitForFunction(
-    () => !document.querySelector('[aria-pressed="true"][data-testid="exclip-word"]'),
-  );
-  assert.equal(await figure(), whole);
+  async function select(word) {
+    const whole = await figure();
+    await (await page.waitForSelector(word)).click();
+    await page.waitForSelector('[data-testid="exclip-word"][aria-pressed="true"]');
+    const alone = await figure();
+    assert.notEqual(alone, whole);
+    assert.ok((await painted()) > 0);
+    const box = await (await page.$('[data-testid="exclip-heat"]')).boundingBox();
+    await page.mouse.move(box.x + 0.15 * box.width, box.y + 0.4 * box.height);
+    await page.mouse.down();
+    await page.mouse.move(box.x + 0.4 * box.width, box.y + 0.7 * box.height, { steps: 5 });
+    await page.mouse.up();
+    assert.notEqual(await figure(), alone);
+    // Escape takes both away.
+    await page.keyboard.press("Escape");
+    await page.waitForFunction(
+      () => !document.querySelector('[aria-pressed="true"][data-testid="exclip-word"]'),
+    );
+    assert.equal(await figure(), whole);
+  }
+  await select(words("boat"));
 
   // A hint comes to a pointer that rests, and Escape dismisses it.
   await (await page.waitForSelector(button("Lasso"))).hover();
@@ -100,6 +105,12 @@ try {
   await page.waitForSelector('[data-testid="exclip"][data-phase="done"]');
 
   if (process.argv[2]) await page.screenshot({ path: process.argv[2], fullPage: true });
+
+  if (process.argv[3]) {
+    await page.goto(pathToFileURL(process.argv[3]).href);
+    await page.waitForSelector('[data-testid="exclip"][data-phase="done"]');
+    await select('button[data-testid="exclip-word"]');
+  }
   assert.deepEqual(errors, []);
   console.log(`${await browser.version()}: words, regions, captions, layers and hints work`);
 } finally {

@@ -1,5 +1,4 @@
 /** Another image: dropped anywhere on the widget, pasted, or chosen. */
-import { computed } from "@preact/signals-core";
 import type { WidgetState } from "../state/widget-state.ts";
 import { enable, textButton } from "../ui/buttons.ts";
 import { box, claim, element } from "../ui/dom.ts";
@@ -12,8 +11,7 @@ export function imageUpload(
   state: WidgetState,
   scope: Scope,
 ): { node: HTMLElement; over: HTMLElement } {
-  const { questions } = state;
-  const able = computed(() => state.answering.value && state.choices.value !== null);
+  const { questions, answering: able } = state;
   const file = element("input", "", {
     type: "file",
     accept: "image/*",

@@ -8,7 +8,7 @@ import type { Results } from "./results.ts";
 import type { SyncedTraits } from "./traits.ts";
 
 export interface Status {
-  phase: Request["phase"] | "idle";
+  phase: Request["phase"];
   message: string;
 }
 

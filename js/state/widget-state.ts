@@ -41,10 +41,11 @@ export interface WidgetState extends Looks, Pick<Requests, "status" | "progress"
   readonly selectedRegion: ReadonlySignal<Selection>;
   readonly method: ReadonlySignal<string>;
   readonly layers: Readonly<Record<"text_layer" | "image_layer", ReadonlySignal<Layer>>>;
+  /** Null without a model: then nothing is offered that would need one. */
   readonly choices: ReadonlySignal<Choices | null>;
   readonly tests: ReadonlySignal<readonly MaskingTest[]>;
   readonly questions: Questions;
-  /** Whether somebody will answer questions, as far as is known. */
+  /** Whether somebody will answer questions, as far as is known; nobody without a model. */
   readonly answering: ReadonlySignal<boolean>;
   /** What is shown belongs to an earlier request, until the newest has something to show. */
   readonly stale: ReadonlySignal<boolean>;
@@ -65,7 +66,7 @@ export function createState(model: Model): WidgetState {
     hasQuestions: () => questions.isWaiting(),
     askAgain: () => questions.askAgain(),
   });
-  const { send, silent, answering } = liveness;
+  const { send, silent } = liveness;
   const questions = createQuestions(send);
   const results = createResults(traits);
   const requests = createRequests(traits, results, liveness);
@@ -74,6 +75,7 @@ export function createState(model: Model): WidgetState {
   const looks = createLooks(traits, grid, results, selections);
   const looked = computed(() => looks.texts[looks.look.value]);
   const image = signal<Image | null>(null);
+  const choices = traits.signal("_choices", null);
 
   let revision = 0;
   traits.onChange(({ now, changed }) => {
@@ -122,10 +124,10 @@ export function createState(model: Model): WidgetState {
       text_layer: traits.signal("text_layer", "output"),
       image_layer: traits.signal("image_layer", "output"),
     },
-    choices: traits.signal("_choices", null),
+    choices,
     tests: traits.signal("_tests", []),
     questions,
-    answering,
+    answering: computed(() => choices.value !== null && liveness.answering.value),
     stale: results.stale,
     notice: computed(() => {
       const words = [results.problem.value, silent.value ? SILENT : null];

@@ -53,5 +53,11 @@ describe("without a kernel", () => {
     expect(view.find("exclip-controls").hidden).toBe(true);
     expect(view.el.querySelector<HTMLElement>(".exclip-line-tools")?.hidden).toBe(true);
     expect(center(view.find("exclip-test"))).toEqual([0, 0]);
+    // Neither by a key nor by a double click.
+    const word = view.words[1];
+    word?.focus();
+    word?.dispatchEvent(new MouseEvent("dblclick", { bubbles: true }));
+    await userEvent.keyboard("{F2}");
+    expect(editing(view)).toBe(false);
   });
 });

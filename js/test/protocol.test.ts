@@ -148,9 +148,12 @@ describe("states", () => {
     if (state._summary) expect(view.figure("similarity")).toBe(state._summary.similarity);
     if (phase === "cancelled") {
       expect(view.find("exclip-notice").textContent).toMatch(/^Cancelled\./);
+    } else if (phase === "idle") {
+      expect(view.find("exclip-notice").textContent).toBe(message);
     } else {
       expect(view.find("exclip-notice").hidden).toBe(true);
     }
+    expect(view.find("exclip-controls").hidden).toBe(state._choices === null);
     expect(model.sent).toEqual([{ kind: "join" }]);
   });
 });

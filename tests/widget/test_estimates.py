@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from support.widgets import decoded, line, make, numbers, stopped_after_first_frame, until, working
 
+from exclip_widget.results.shown import encode_interactions
 from exclip_widget.widget.session import ESTIMATES
-from exclip_widget.widget.wire import encode_interactions
 
 
 def test_stream_of_messages() -> None:

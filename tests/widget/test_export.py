@@ -7,6 +7,7 @@ import io
 import json
 import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -14,8 +15,10 @@ import numpy as np
 import pytest
 from ipywidgets.embed import dependency_state, embed_minimal_html
 from PIL import Image
-from support.widgets import make, numbers
+from support.pages import states_of
+from support.widgets import book, line, make, numbers, until
 
+from exclip_widget import ExplainWidget, FileError, demo
 from exclip_widget.widget.widget import STATIC
 
 
@@ -78,3 +81,34 @@ def test_state_is_read_between_transactions() -> None:
         widget.publish(_tests=[])
     reader.join(60)
     assert read[0]["_summary"] is None
+
+
+def test_a_page_of_its_own_has_the_selection_and_the_tests(tmp_path: Path) -> None:
+    widget = make(caption=["a red boat", "a blue boat"])
+    widget.tokens, widget.region = [2], [30, 31]
+    widget.wait(60)
+    line(widget).says({"kind": "test", "question": 1, "tokens": [2], "region": []})
+    until(lambda: widget._tests)
+    widget.to_html(tmp_path / "boat.html", title="Boats")
+    text = (tmp_path / "boat.html").read_text("utf-8")
+    assert "<h1>Boats</h1>" in text
+    (state,) = states_of(text)
+    kept = ("caption", "foil", "tokens", "region", "_tests", "_summary", "_tokens", "_grid", "_alignment")
+    assert {name: state[name] for name in kept} == {name: getattr(widget, name) for name in kept}
+    assert (state["_result"], state["_foil_result"]) == (widget._result, widget._foil_result)
+    assert state["_image"] == widget._image
+    assert state["_request"]["phase"] == "done"
+    assert "_choices" not in state
+    with pytest.raises(FileError, match="exists already; pass overwrite=True"):
+        widget.to_html(tmp_path / "boat.html")
+    widget.to_html(tmp_path / "boat.html", overwrite=True)
+
+
+def test_a_widget_without_a_model_is_written_as_well(tmp_path: Path) -> None:
+    page = book().pages[0]
+    widget = ExplainWidget.from_result(demo.example(), page.image)
+    widget.tokens = [3]
+    widget.to_html(tmp_path / "boat.html")
+    (state,) = states_of((tmp_path / "boat.html").read_text("utf-8"))
+    assert state["tokens"] == [3]
+    assert state["_request"] == {"id": 1, "phase": "done", "message": ""}

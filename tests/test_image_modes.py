@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from exclip_widget.errors import ImageError
-from exclip_widget.inputs.image import open_image
+from exclip_widget.image import open_image
 
 
 def smooth(size: tuple[int, int] = (64, 48)) -> Image.Image:

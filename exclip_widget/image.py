@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeAlias
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import ImageError
+from .errors import ImageError
 
 ImageLike: TypeAlias = Image.Image | np.ndarray | str | os.PathLike[str] | BinaryIO
 """What can be read as an image."""

@@ -1,0 +1,224 @@
+"""Pages: results in one HTML file, with the widget's own front end, that needs neither kernel nor network.
+
+Nothing that comes from a caption, a title or a file's name is ever code in it. Text is escaped. Data is
+JSON in a block that no browser runs, and in which no character can end the block. A Content Security Policy
+names the one script and the one style sheet by their hashes, and forbids everything else, the network too.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from importlib import resources
+from typing import Any, TypeAlias
+
+from ..errors import ParameterError
+from ..image import ImageLike
+from .files import path_of, write_file
+from .interactions import Interactions
+from .origin import Origin
+from .shown import finished_traits
+
+SUFFIX = ".html"
+
+STATIC = resources.files(__package__.partition(".")[0]) / "widget" / "static"
+"""Where the front end is; `js/build.mjs` puts it there."""
+
+TITLES = "Where does this similarity come from?", "Where do these similarities come from?"
+"""Titles of pages with one figure and with several."""
+
+Shown: TypeAlias = tuple[Interactions, ImageLike] | tuple[Interactions, ImageLike, Interactions | None]
+"""A result and its image; its foil's result, too, if there is one."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One instrument of a page.
+
+    Attributes
+    ----------
+    traits : dict
+        What the front end shows, by the names of the widget's traits.
+    note : (str, str)
+        What stands beneath it: what it shows, and how it was made.
+    """
+
+    traits: Mapping[str, Any]
+    note: tuple[str, str]
+
+
+def write_page(
+    path: str | os.PathLike[str],
+    results: Iterable[Shown],
+    *,
+    title: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write results into one HTML file, each in an instrument of its own. Needs neither model nor torch.
+
+    Whoever opens the file can select in it as in a notebook, without a kernel and without a network.
+
+    Parameters
+    ----------
+    path : str or path
+        Where to write; ends in ``.html``. ``~`` is the home directory.
+    results : iterable of tuples
+        Each a result and the image that was explained, as `explain` takes one; and the result of a foil as
+        the third, if there is one.
+    title : str, optional
+        What stands at the top.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+
+    Raises
+    ------
+    FileError
+        If the path has another suffix, exists already, or cannot be written.
+    ImageError
+        If an image cannot be read, or is not of the size of the one that was explained.
+    ParameterError
+        If there are no results, or one of them cannot be shown.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from exclip_widget import demo
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "boats.html"
+    ...     write_page(path, [(demo.example(), demo.load().pages[0].image)])
+    ...     path.read_text("utf-8")[:15]
+    '<!doctype html>'
+    """
+    target = path_of(path, SUFFIX)
+    figures = [figure_of(*_read_shown(one)) for one in results]
+    write_figures(target, figures, title=title, overwrite=overwrite)
+
+
+def _read_shown(given: Any) -> tuple[Any, Any, Any]:
+    if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+        count = f" of {len(given)}" if isinstance(given, (tuple, list)) else ""
+        raise ParameterError(
+            f"results has a {type(given).__name__}{count}; expected tuples of a result, its image and, "
+            "if there is one, the result of a foil"
+        )
+    result, image, foil = (*given, None)[:3]
+    return result, image, foil
+
+
+def figure_of(
+    result: Interactions, image: ImageLike, foil: Interactions | None = None, **more: Any
+) -> Figure:
+    """Return the figure of a result, with `more` of the widget's traits.
+
+    Raises
+    ------
+    ImageError, ParameterError
+        As `finished_traits` does.
+    """
+    traits = finished_traits(result, image, foil) | {"_tests": [], "tokens": [], "region": []} | more
+    return Figure(traits | {"_request": {"id": 1, "phase": "done", "message": ""}}, note_of(result))
+
+
+def write_figures(
+    path: str | os.PathLike[str], figures: Sequence[Figure], *, title: str | None, overwrite: bool
+) -> None:
+    """Write figures into one HTML file; see `write_page`."""
+    target = path_of(path, SUFFIX)
+    if not figures:
+        raise ParameterError("results is empty; expected at least one result with its image")
+    given: object = title
+    if given is not None and not isinstance(given, str):
+        raise ParameterError(f"title={given!r:.80} is a {type(given).__name__}; expected a string")
+    # A half of a character, which UTF-8 cannot hold, becomes a reference that browsers show as a question.
+    data = document(figures, title).encode("utf-8", "xmlcharrefreplace")
+    write_file(target, data, overwrite=overwrite)
+
+
+def note_of(result: Interactions) -> tuple[str, str]:
+    """Return in words what a result is of, and how it was made and by what.
+
+    Examples
+    --------
+    >>> from exclip_widget import demo
+    >>> print(*note_of(demo.example()))
+    What each word and each patch adds to the similarity of caption and image in CLIP. Method exclip ...
+    """
+    origin = result.origin or Origin("this model")
+    chosen = ", ".join(f"{name} {value}" for name, value in origin.options.items() if value is not None)
+    return (
+        f"What each word and each patch adds to the similarity of caption and image in {origin.model}.",
+        f"Method {result.method}{f' ({chosen})' if chosen else ''}, text layer {result.text_layer}, "
+        f"image layer {result.image_layer}. Made with {' '.join(('exclip-widget', origin.version)).strip()}.",
+    )
+
+
+# --------------------------------------------------------------------------------------------- the document
+
+
+@cache
+def _front_end() -> tuple[str, str]:
+    """Return the script and the style sheet of pages."""
+    script, style = ((STATIC / name).read_text("utf-8") for name in ("page.js", "page.css"))
+    # Nothing in either may end its element; `js/build.mjs` sees to it, too.
+    assert "</script" not in script.lower()
+    assert "<!--" not in script
+    assert "</style" not in style.lower()
+    return script, style
+
+
+def document(figures: Sequence[Figure], title: str | None) -> str:
+    """Return a whole HTML document."""
+    script, style = _front_end()
+    heading = escape(TITLES[len(figures) > 1] if title is None else title)
+    policy = (
+        f"default-src 'none'; script-src {_hash_of(script)}; style-src {_hash_of(style)}; "
+        "img-src blob: data:; base-uri 'none'; form-action 'none'"
+    )
+    body = "\n".join(map(_element_of, figures))
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="generator" content="exclip-widget">
+<title>{heading}</title>
+<style>{style}</style>
+</head>
+<body>
+<main>
+<h1>{heading}</h1>
+<noscript><p>To select words and patches, allow this file to run its script. It loads nothing.</p></noscript>
+{body}
+</main>
+<script type="module">{script}</script>
+</body>
+</html>
+"""
+
+
+def _hash_of(code: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode('utf-8')).digest()).decode('ascii')}'"
+
+
+def _element_of(figure: Figure) -> str:
+    # As an escape that JSON has anyway, "<" cannot begin a tag or a comment, so nothing ends the block.
+    data = json.dumps(figure.traits, default=_as_base64, allow_nan=False).replace("<", r"\u003c")
+    what, how = map(escape, figure.note)
+    return (
+        f'<figure>\n<script type="application/json">{data}</script>\n'
+        f"<figcaption><strong>{what}</strong> {how}</figcaption>\n</figure>"
+    )
+
+
+def _as_base64(data: object) -> dict[str, str]:
+    assert isinstance(data, bytes)
+    return {"base64": base64.b64encode(data).decode("ascii")}

@@ -1,0 +1,165 @@
+"""What a browser is shown of a result: plain data, by the names of the widget's traits.
+
+The widget sends it, and pages hold it (`page`). `js/protocol.ts` says what each trait is.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import ImageError, ParameterError
+from ..image import ImageLike, open_image
+from .alignment import align_rows
+from .interactions import Interactions, require_comparable
+from .origin import Crop
+from .rows import Tokens
+
+MOST_SHOWN_PIXELS = 1024
+"""Longest side of an image as a browser gets it."""
+
+
+def finished_traits(
+    result: Interactions, image: ImageLike, foil: Interactions | None = None
+) -> dict[str, Any]:
+    """Return the traits that show a finished result, and its foil's, on the image that was explained.
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be read, is of another size than the one that was explained, or that is unknown.
+    ParameterError
+        If the results are none, are differences, or have numbers that are not finite; or if the foil is of
+        another image, or was explained in another way.
+    """
+    results = [_require_whole("result", result)]
+    if foil is not None:
+        results.append(_require_whole("foil", foil))
+        require_comparable(result, foil)
+    shown, crop = _image_of(result, image)
+    return {
+        **text_traits([one.rows for one in results]),
+        **image_traits(encode_image(shown), (result.grid.rows, result.grid.columns), crop),
+        **result_traits(results),
+        "method": result.method,
+    }
+
+
+def _require_whole(name: str, result: Interactions) -> Interactions:
+    """Return a result of a caption, if all of its numbers are finite as a browser gets them."""
+    given: object = result
+    if not isinstance(given, Interactions):
+        raise ParameterError(f"{name} is a {type(given).__name__}; expected Interactions, as explain returns")
+    if result.foil is not None:
+        raise ParameterError(
+            f"{name} is a difference to the foil {result.foil!r:.80}; expected the result of the caption "
+            "and, as foil=..., that of the foil: their difference is shown, too"
+        )
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
+        numbers = np.frombuffer(encode_interactions(result), "<f4")
+    if count := int((~np.isfinite(numbers)).sum()):
+        raise ParameterError(
+            f"{count} of {numbers.size} interactions of {result.caption!r:.80} are not finite; expected an "
+            "explanation of a model with finite weights"
+        )
+    return result
+
+
+def _image_of(result: Interactions, given: ImageLike) -> tuple[Image.Image, Crop]:
+    image = open_image(given)
+    if result.view is None:
+        raise ImageError(
+            "the result is of preprocessed pixels, so it is not known where in the image its patches lie; "
+            "expected the result of explaining the image itself"
+        )
+    if image.size != result.view.size:
+        width, height = result.view.size
+        raise ImageError(
+            f"image is {image.width} x {image.height} pixels; expected {width} x {height}, those of the "
+            "image that was explained"
+        )
+    return image, result.view.crop
+
+
+def text_traits(captions: Sequence[Tokens]) -> dict[str, Any]:
+    """Return the traits of a caption, and of its foil if there is one."""
+    caption, foil = (*captions, None)[:2]
+    assert caption is not None
+    return {
+        "caption": caption.caption,
+        "foil": None if foil is None else foil.caption,
+        "_tokens": _describe(caption),
+        "_foil_tokens": [] if foil is None else _describe(foil),
+        "_alignment": [] if foil is None else [list(pair) for pair in align_rows(caption, foil)],
+    }
+
+
+def _describe(tokens: Tokens) -> list[dict[str, Any]]:
+    return [
+        {
+            "text": text,
+            "word": word,
+            "special": word < 0,
+            "start": span[0] if span else None,
+            "end": span[1] if span else None,
+        }
+        for text, word, span in zip(tokens.texts, tokens.words, tokens.spans, strict=True)
+    ]
+
+
+def image_traits(encoded: tuple[bytes, str], grid: tuple[int, int], crop: Crop) -> dict[str, Any]:
+    """Return the traits of an image, as `encode_image` gives it, its rows and columns, and its crop."""
+    data, mime_type = encoded
+    names = ("rows", "columns", "left", "top", "width", "height")
+    return {
+        "_image": data,
+        "_image_type": mime_type,
+        "_grid": dict(zip(names, (*grid, *crop), strict=True)),
+    }
+
+
+def encode_image(image: Image.Image) -> tuple[bytes, str]:
+    """Return an image, bounded in size, as the smaller of PNG and high-quality JPEG, and its type."""
+    shown = image.copy()
+    shown.thumbnail((MOST_SHOWN_PIXELS, MOST_SHOWN_PIXELS), Image.Resampling.LANCZOS)
+    forms = []
+    for kind, options in (("png", {}), ("jpeg", {"quality": 92, "subsampling": 0})):
+        buffer = io.BytesIO()
+        shown.save(buffer, kind, **options)
+        forms.append((buffer.getvalue(), f"image/{kind}"))
+    return min(forms, key=lambda form: len(form[0]))
+
+
+def result_traits(result: Sequence[Interactions]) -> dict[str, Any]:
+    """Return the traits of a result for the caption and its foil; empty ones if there is none yet."""
+    caption, foil = (*map(encode_interactions, result), b"", b"")[:2]
+    return {"_result": caption, "_foil_result": foil, "_summary": _summarise(result) if result else None}
+
+
+def _summarise(result: Sequence[Interactions]) -> dict[str, float | None]:
+    main, *foil = result
+    numbers = {
+        "similarity": main.similarity,
+        "total": main.total,
+        "residual": main.residual,
+        "error": None if main.error is None else float(main.error.max()),
+        "foil_similarity": foil[0].similarity if foil else None,
+        "foil_total": foil[0].total if foil else None,
+    }
+    return {name: finite_or_none(number) for name, number in numbers.items()}
+
+
+def finite_or_none(number: float | None) -> float | None:
+    """Return None for what JSON cannot hold: infinities and NaN."""
+    return number if number is not None and math.isfinite(number) else None
+
+
+def encode_interactions(interactions: Interactions) -> bytes:
+    """Return little-endian float32: values, (tokens, rows, columns), row-major, then cls, (tokens,)."""
+    parts = (interactions.values, interactions.cls)
+    return b"".join(np.ascontiguousarray(part, "<f4").tobytes() for part in parts)

@@ -1,0 +1,54 @@
+/**
+ * Pages: the front end in a file of its own, without a kernel and without a
+ * network. Each figure of the page has its state in a block of JSON, from which
+ * it is shown. `exclip_widget/results/page.py` writes such files.
+ */
+import exclip from "./main.ts";
+import type { Model, ToKernel, Traits } from "./protocol.ts";
+
+type Listener = (...given: unknown[]) => void;
+
+/** A model that holds what is selected, and nobody behind it; without choices, nothing is offered to ask. */
+function modelOf(state: Record<string, unknown>): Model {
+  const listeners = new Map<string, Set<Listener>>();
+  const tell = (event: string, ...given: unknown[]) => {
+    for (const listener of listeners.get(event) ?? []) listener(...given);
+  };
+  const model = {
+    get: (name: string) => state[name],
+    set(name: string, value: unknown) {
+      state[name] = value;
+      tell(`change:${name}`);
+    },
+    save_changes() {},
+    send({ kind }: ToKernel) {
+      // Nothing is owed, so nobody is missed.
+      if (kind === "join") queueMicrotask(() => tell("msg:custom", { kind: "alive" }, []));
+    },
+    on(event: string, listener: Listener) {
+      listeners.set(event, (listeners.get(event) ?? new Set()).add(listener));
+    },
+    off(event: string, listener: Listener) {
+      listeners.get(event)?.delete(listener);
+    },
+  };
+  return model as unknown as Model;
+}
+
+/** Read a block of JSON, in which bytes are `{"base64": …}`. */
+function stateOf(text: string): Partial<Traits> {
+  return JSON.parse(text, (_, value) => {
+    if (typeof value?.base64 !== "string") return value;
+    const bytes = Uint8Array.from(atob(value.base64), (char) => char.charCodeAt(0));
+    return new DataView(bytes.buffer);
+  });
+}
+
+for (const block of document.querySelectorAll('figure > script[type="application/json"]')) {
+  const el = document.createElement("div");
+  const model = modelOf(stateOf(block.textContent ?? ""));
+  block.replaceWith(el);
+  const widget = exclip();
+  widget.initialize({ model });
+  widget.render({ model, el });
+}

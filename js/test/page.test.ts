@@ -1,0 +1,44 @@
+/** A file of its own: what `page.ts` makes of the blocks of JSON that Python writes into it. */
+import { afterEach, expect, it, vi } from "vitest";
+import states from "../../tests/protocol/state.json";
+import { box, element } from "../ui/dom.ts";
+
+const valid = new Map(states.valid.map(({ name, state }) => [name, state]));
+const stateOf = (name: string) => ({ ...valid.get(name), _choices: undefined });
+
+function figure(state: object): HTMLElement {
+  const block = element("script", "", { type: "application/json" }, JSON.stringify(state));
+  const node = document.createElement("figure");
+  node.append(block, box("", "beneath"));
+  document.body.append(node);
+  return node;
+}
+
+afterEach(() => document.body.replaceChildren());
+
+it("each figure is an instrument of its own, of which nothing asks a kernel", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const one = figure(stateOf("done, without a foil"));
+  const other = figure(stateOf("done, with a foil"));
+  await import("../page.ts");
+  await vi.advanceTimersByTimeAsync(60_000);
+  vi.useRealTimers();
+  const words = (node: HTMLElement) => [
+    ...node.querySelectorAll<HTMLElement>('button[data-testid="exclip-word"]'),
+  ];
+  expect(words(one).map((word) => word.textContent)).toEqual(["a", "red", "boat"]);
+  expect(one.textContent).toMatch(/beneath$/);
+  words(one)[1]?.click();
+  expect(words(one)[1]?.getAttribute("aria-pressed")).toBe("true");
+  expect(words(other)[1]?.getAttribute("aria-pressed")).toBe("false");
+  other.querySelector<HTMLElement>('[data-look="difference"]')?.click();
+  expect(words(other)[1]?.textContent).toContain("−");
+  for (const node of [one, other]) {
+    expect(node.innerText).not.toContain("kernel");
+    const asking = ["exclip-controls", "exclip-choose", "exclip-test", "exclip-cancel"].map(
+      (id) => node.querySelector<HTMLElement>(`[data-testid="${id}"]`)?.offsetParent ?? null,
+    );
+    expect(asking).toEqual([null, null, null, null]);
+    expect(node.querySelectorAll('[role="alert"]:not([hidden])')).toHaveLength(0);
+  }
+});

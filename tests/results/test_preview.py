@@ -1,0 +1,82 @@
+"""What a notebook shows of a result: its caption tinted, its heat map, and nothing that could run."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from IPython.core.formatters import DisplayFormatter
+from PIL import Image
+from support.pages import Document
+from support.results import result_of, tokens_of
+
+from exclip_widget import Interactions, demo
+from exclip_widget.results import View
+from exclip_widget.results.colormap import colormap, colors_at
+from exclip_widget.results.preview import SIDE
+
+
+def shown(result: Interactions) -> Document:
+    data, _ = DisplayFormatter().format(result, include=["text/html", "text/plain"])
+    assert data["text/plain"] == repr(result)
+    return Document(data["text/html"])
+
+
+def test_words_have_their_tints() -> None:
+    result = demo.example()
+    page = shown(result)
+    assert page.all("span") == result.caption.split()
+    tint = result.tint()
+    values = np.array([tint[list(result[word])].sum() for word in page.all("span")])
+    colors = colors_at(values / np.abs(values).max(), colormap())
+    styles = [str(attributes["style"]) for name, attributes in page.elements if name == "span"]
+    expected = [f"background:rgb({red},{green},{blue});" for red, green, blue in colors.tolist()]
+    assert [style[: len(start)] for style, start in zip(styles, expected, strict=True)] == expected
+
+
+@pytest.mark.parametrize(
+    ("view", "size"),
+    [
+        (None, (SIDE, 144)),
+        (View((80, 60)), (SIDE, 144)),
+        (View((200, 50), (0.25, 0.0, 0.5, 1.0)), (SIDE, 96)),
+    ],
+)
+def test_the_heat_map_has_a_pixel_for_each_patch(view: View | None, size: tuple[int, int]) -> None:
+    result = result_of(view=view)
+    page = shown(result)
+    (image,) = (attributes for name, attributes in page.elements if name == "img")
+    assert (image["width"], image["height"]) == tuple(map(str, size))
+    data = base64.b64decode(str(image["src"]).removeprefix("data:image/png;base64,"))
+    heat = result.heat()
+    with Image.open(io.BytesIO(data)) as picture:
+        np.testing.assert_array_equal(picture, colors_at(heat / np.abs(heat).max(), colormap()))
+
+
+def test_a_difference_says_so() -> None:
+    difference = result_of() - result_of("a blue boat on a blue sea", seed=1)
+    page = shown(difference)
+    assert "red − blue" in page.all("span")
+    assert any(text.startswith("difference of similarities") for text in page.all("div"))
+
+
+def test_markup_stays_text() -> None:
+    text = "<img/src=x/onerror=alert(1)>"
+    page = shown(result_of(tokens=tokens_of(f"a {text} boat", special=False), method=text))
+    assert text in page.all("span")
+    assert [name for name, _ in page.elements].count("img") == 1
+
+
+@pytest.mark.parametrize(
+    "result",
+    [result_of(values=np.full((9, 3, 4), np.nan, np.float32)), result_of(tokens=tokens_of(""))],
+)
+def test_what_has_no_picture_is_shown_in_words(result: Interactions) -> None:
+    assert result._repr_mimebundle_() == {"text/plain": repr(result)}
+
+
+def test_it_is_small() -> None:
+    result = result_of(rows=32, columns=32, tokens=tokens_of("a b " * 30))
+    assert len(result._repr_mimebundle_()["text/html"]) < 30_000
