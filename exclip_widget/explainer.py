@@ -28,7 +28,7 @@ from .masking import (
     patches_as_tokens,
     predicted_change,
 )
-from .methods import METHODS, Method, as_method, options_of
+from .methods import DEFAULT_METHOD, METHODS, Method, as_method, options_of
 from .methods.base import as_array, masked_embeddings
 from .methods.side import Side, image_sides, text_sides
 from .models.dual_encoder import DualEncoder
@@ -97,11 +97,11 @@ class Explainer:
         A Hugging Face processor, which is both.
     method : str or Method
         A method of `exclip_widget.methods` with its options, such as ``Banzhaf(samples=1024)``, or its
-        name for the default options: `"exclip"`, `"frozen"`, `"similarity"`, `"gradient"` or `"banzhaf"`.
+        name for the default options: `"frozen"`, `"exclip"`, `"similarity"`, `"gradient"` or `"banzhaf"`.
     text_layer, image_layer : int or str, optional
         Layer at whose input a tower is cut: its index, negative from the end, or its name; `"output"` is
-        the output of the last one. By default what suits the method: the last block for `"exclip"`, which
-        costs less than a forward pass.
+        the output of the last one. By default what suits the method: the first text block and the second
+        image block for `"frozen"`; the last blocks for `"exclip"`, which cost less than a forward pass.
     text_reference : str, optional
         Caption at which paths start. By default exclip's own, a single padding token.
     image_reference : {"zeros", "mean", "blur", "noise"} or image
@@ -134,7 +134,7 @@ class Explainer:
         preprocess: Preprocess | None = None,
         tokenizer: Tokenizer | None = None,
         processor: Any = None,
-        method: str | Method = "exclip",
+        method: str | Method = DEFAULT_METHOD,
         text_layer: LayerName | None = None,
         image_layer: LayerName | None = None,
         text_reference: str | None = None,

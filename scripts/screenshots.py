@@ -29,7 +29,6 @@ SHOW = """
 page = book.pages[0]
 widget = ExplainWidget(
     book.model, page.image, page.caption, tokenizer=book.tokenizer,
-    text_layer=0, image_layer=2, steps=20,
 )
 widget
 """

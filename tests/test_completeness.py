@@ -25,7 +25,13 @@ def caption_of(name: str) -> str:
 
 def explained(name: str, **options: Any) -> Interactions:
     model = build(name)
-    return explain(model, Image.fromarray(scene(3)), caption_of(name), **options, **inputs_of(model))
+    return explain(
+        model,
+        Image.fromarray(scene(3)),
+        caption_of(name),
+        **({"method": "exclip"} | options),
+        **inputs_of(model),
+    )
 
 
 def left_over(found: Interactions) -> float:
@@ -90,7 +96,7 @@ def test_a_picture_that_is_its_own_reference() -> None:
     """Nothing is gained, so nothing is to be shared out: zeros, not a division by zero."""
     model = build("plain")
     inputs = inputs_of(model) | {"preprocess": lambda _: torch.zeros(3, 32, 32)}
-    found = explain(model, Image.fromarray(scene(0)), "a boat", steps=2, **inputs)
+    found = explain(model, Image.fromarray(scene(0)), "a boat", steps=2, **inputs, method="exclip")
     assert not found.values.any()
     assert not found.cls.any()
     assert found.total == pytest.approx(0, abs=1e-6)
@@ -141,6 +147,7 @@ def test_arc_length_follows_a_trained_tower() -> None:
             image_layer=3,
             rule=rule,
             steps=steps,
+            method="exclip",
         )
         for rule, steps in [("arc-length", 10), ("gauss-legendre", 10), ("gauss-legendre", 40)]
     )
@@ -168,7 +175,7 @@ def test_identity_on_any_model(seed: int, words: list[str], steps: int, rule: st
     """Total, residual and similarity hold together whatever model, caption, rule and steps."""
     model, caption = small_model(seed), " ".join(words)
     image = Image.fromarray(scene(seed))
-    found = explain(model, image, caption, steps=steps, rule=rule, **inputs_of(model))
+    found = explain(model, image, caption, steps=steps, rule=rule, **inputs_of(model), method="exclip")
     truth = explain_slowly(
         model, preprocess_for(model)(image), tokenizer_for(model)(caption), rule="right", steps=1
     )

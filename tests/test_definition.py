@@ -40,7 +40,7 @@ CASES = ((1, 0, "arc-length", 5), (2, 1, "gauss-legendre", 3), (1, 2, "midpoint"
 def test_float32(name: str, caption: int, seed: int, rule: str, steps: int) -> None:
     model, image = build(name), Image.fromarray(scene(seed))
     text = captions_of(name)[caption]
-    found = explain(model, image, text, rule=rule, steps=steps, **inputs_of(model))
+    found = explain(model, image, text, rule=rule, steps=steps, **inputs_of(model), method="exclip")
     assert_agree(found, definition(model, image, text, rule=rule, steps=steps), 1e-4)
 
 
@@ -50,7 +50,7 @@ def test_float64(name: str, caption: int, seed: int, rule: str, steps: int) -> N
     """In float64 only the cast of the result to float32 is left: the formula itself is exact."""
     model, image = build(name).double(), Image.fromarray(scene(seed))
     text = captions_of(name)[caption]
-    found = explain(model, image, text, rule=rule, steps=steps, **inputs_of(model))
+    found = explain(model, image, text, rule=rule, steps=steps, **inputs_of(model), method="exclip")
     assert_agree(found, definition(model, image, text, rule=rule, steps=steps), 1e-6)
 
 
@@ -58,14 +58,14 @@ def test_float64(name: str, caption: int, seed: int, rule: str, steps: int) -> N
 @pytest.mark.parametrize("name", ["plain", "openai"])
 def test_one_step(name: str, rule: str) -> None:
     model, image = build(name), Image.fromarray(scene(1))
-    found = explain(model, image, CAPTIONS[1], rule=rule, steps=1, **inputs_of(model))
+    found = explain(model, image, CAPTIONS[1], rule=rule, steps=1, **inputs_of(model), method="exclip")
     assert_agree(found, definition(model, image, CAPTIONS[1], rule=rule, steps=1), 1e-4)
 
 
 def test_defaults() -> None:
     """Ten steps along the curve of embeddings, at the last block."""
     model, image = build("plain"), Image.fromarray(scene(1))
-    found = explain(model, image, CAPTIONS[1], **inputs_of(model))
+    found = explain(model, image, CAPTIONS[1], **inputs_of(model), method="exclip")
     assert (found.rule, found.steps) == ("arc-length", 10)
     truth = definition(model, image, CAPTIONS[1], rule="arc-length", steps=10)
     assert_agree(found, truth, 1e-4)
@@ -82,7 +82,7 @@ def test_defaults() -> None:
 def test_caption_that_fills_the_context(name: str, caption: str, tokens: int) -> None:
     """The longest caption: nothing follows EOT, so nothing can be cut."""
     model, image = build(name), Image.fromarray(scene(2))
-    found = explain(model, image, caption, rule="right", steps=2, **inputs_of(model))
+    found = explain(model, image, caption, rule="right", steps=2, **inputs_of(model), method="exclip")
     assert found.values.shape[0] == tokens
     assert_agree(found, definition(model, image, caption, rule="right", steps=2), 1e-4)
 
@@ -100,7 +100,7 @@ def test_any_layer(name: str, layers: tuple[int, int]) -> None:
         model, tolerance = model.double(), 1e-6
     image, (text_layer, image_layer) = Image.fromarray(scene(1)), layers
     options = {"text_layer": text_layer, "image_layer": image_layer, "steps": 2}
-    found = explain(model, image, CAPTIONS[1], **options, **inputs_of(model))
+    found = explain(model, image, CAPTIONS[1], method="exclip", **options, **inputs_of(model))
     truth = definition(model, image, CAPTIONS[1], rule="arc-length", steps=2, layers=layers)
     assert_agree(found, truth, tolerance)
 
@@ -192,7 +192,7 @@ def test_a_changed_part_is_explained_rightly_or_refused(
         model.set_submodule(part, changed)
     inputs = {"preprocess": preprocess_for(build(name)), "tokenizer": clip_tokenizer()}
     try:
-        found = explain(model, image, "a red boat", steps=2, **inputs)
+        found = explain(model, image, "a red boat", steps=2, **inputs, method="exclip")
     except ModelError:
         return
     picture, ids = inputs["preprocess"](image), clip_tokenizer()("a red boat")
@@ -205,7 +205,7 @@ def test_an_unusual_tower_is_explained_rightly_or_refused(name: str) -> None:
     """Silent wrong numbers are the one outcome that is not allowed."""
     model, image = UNUSUAL[name](), Image.fromarray(scene(3))
     try:
-        found = explain(model, image, CAPTIONS[1], steps=3, **inputs_of(model))
+        found = explain(model, image, CAPTIONS[1], steps=3, **inputs_of(model), method="exclip")
     except ModelError:
         return
     truth = definition(model, image, CAPTIONS[1], rule="arc-length", steps=3)
@@ -252,6 +252,7 @@ def test_any_configuration(
         model,
         image,
         caption,
+        method="exclip",
         text_layer=text_layer,
         image_layer=image_layer,
         **options,
@@ -270,13 +271,15 @@ def test_row_zero_is_the_top() -> None:
         model.visual.conv1.weight.copy_(model.visual.conv1.weight.mean(dim=2, keepdim=True))
     image = Image.fromarray(scene(1, size=(32, 32)))
     turned = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-    upright = explain(model, image, "a boat", **inputs_of(model)).values
-    below = explain(model, turned, "a boat", **inputs_of(model)).values
+    upright = explain(model, image, "a boat", **inputs_of(model), method="exclip").values
+    below = explain(model, turned, "a boat", **inputs_of(model), method="exclip").values
     assert_close(below[:, ::-1], upright, 1e-4)
     assert relative_error(below, upright) > 0.1
 
 
 def test_same_input_same_numbers() -> None:
     model, image = build("plain"), Image.fromarray(scene(1))
-    first, second = (explain(model, image, CAPTIONS[1], **inputs_of(model)) for _ in range(2))
+    first, second = (
+        explain(model, image, CAPTIONS[1], **inputs_of(model), method="exclip") for _ in range(2)
+    )
     np.testing.assert_array_equal(first.values, second.values)

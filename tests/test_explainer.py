@@ -19,11 +19,21 @@ from exclip_widget import (
     DualEncoder,
     Explainer,
     IntegratedJacobians,
+    ParameterError,
     explain,
     explain_layers,
     interactions_of,
 )
 from exclip_widget.methods import METHODS
+
+
+def test_by_default() -> None:
+    """Gates held, at the first text block and the second image block: see docs/evaluation.md."""
+    model = build("plain")
+    chosen = {"method": "frozen", "text_layer": 0, "image_layer": 1, **inputs_of(model)}
+    assert explain(model, IMAGE, CAPTION, **inputs_of(model)) == explain(model, IMAGE, CAPTION, **chosen)
+    with pytest.raises(ParameterError, match="steps=10 is an option of method 'exclip', not of 'frozen'"):
+        explain(model, IMAGE, CAPTION, steps=10, **inputs_of(model))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -57,7 +67,7 @@ def test_layers_of_a_residual_network_have_grids_of_their_own() -> None:
         vision_layers=(1, 1, 1, 1), vision_width=16, vision_patch_size=None, image_resolution=64
     )
     inputs = inputs_of(model)
-    result = explain_layers(model, IMAGE, "a boat", text_layers=[-1], steps=3, **inputs)
+    result = explain_layers(model, IMAGE, "a boat", text_layers=[-1], steps=3, **inputs, method="exclip")
     assert list(result) == [(-1, 0), (-1, 1), (-1, 2), (-1, 3)]  # all layers, unless some are named
     assert [one.values.shape[1:] for one in result.values()] == [(16, 16), (16, 16), (8, 8), (4, 4)]
     assert not any(one.cls.any() for one in result.values())
@@ -77,7 +87,7 @@ def test_refined_in_steps(frames: int, layers: tuple[int, int], memory: int | No
     model, image = build("openai"), Image.fromarray(scene(1))
     options = {"text_layer": layers[0], "image_layer": layers[1], "steps": 10}
     options |= {"memory": memory} if memory else {}
-    explainer = Explainer(model, **options, **inputs_of(model))
+    explainer = Explainer(model, method="exclip", **options, **inputs_of(model))
     *early, last = (found for (found,) in explainer.refine([explainer.text_factors("a boat")], image, frames))
     assert len(early) < 10
     assert len(early) + 1 == 10 or memory is None
@@ -122,13 +132,13 @@ def test_one_model_many_pictures_and_captions() -> None:
     model = open_clip_model(seed=3)
     for seed, caption in [(0, "a boat"), (1, "a boat"), (1, "a red house"), (0, "a boat")]:
         image = Image.fromarray(scene(seed))
-        found = explain(model, image, caption, steps=2, rule="right", **inputs_of(model))
+        found = explain(model, image, caption, steps=2, rule="right", **inputs_of(model), method="exclip")
         assert_agree(found, definition(model, image, caption, rule="right", steps=2), 1e-4)
 
 
 def test_explaining_again_by_another_method_looks_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
     model = build("openai, deep")
-    explainer = Explainer(model, steps=7, **inputs_of(model))
+    explainer = Explainer(model, steps=7, **inputs_of(model), method="exclip")
     monkeypatch.setattr("exclip_widget.explainer.find_towers", lambda _: pytest.fail("looked up"))
     other = explainer.with_method("gradient", image_layer=0)
     assert (other.method.name, other.layers) == ("gradient", (1, 0))
@@ -142,7 +152,7 @@ def test_explaining_again_by_another_method_looks_nothing_up(monkeypatch: pytest
 
 def test_reprs_are_one_informative_line() -> None:
     model = build("plain")
-    explainer = Explainer(model, **inputs_of(model))
+    explainer = Explainer(model, **inputs_of(model), method="exclip")
     assert repr(explainer) == (
         "Explainer(CLIP: 'exclip' at 'transformer.resblocks.1' and 'visual.transformer.resblocks.1')"
     )

@@ -68,7 +68,7 @@ def test_a_method_with_an_option() -> None:
     with pytest.raises(ParameterError, match="power=0 is not a positive number"):
         explain(*inputs, tokenizer=book().tokenizer, method="norms", power=0)
     with pytest.raises(ParameterError, match="power=2 is an option of method 'norms', not of 'exclip'"):
-        explain(*inputs, tokenizer=book().tokenizer, power=2)
+        explain(*inputs, tokenizer=book().tokenizer, power=2, method="exclip")
 
 
 @pytest.mark.usefixtures("_norms")
@@ -153,7 +153,7 @@ def _toys() -> Iterator[None]:
 def test_a_family() -> None:
     torch.manual_seed(0)
     toy = Toy()
-    found = Explainer(toy).explain(PAGE.image, "a red boat")
+    found = Explainer(toy, method="exclip").explain(PAGE.image, "a red boat")
     assert found.values.shape == (5, 4, 4)
     assert found.residual < 0.01
     pixels = ToyFamily().preprocess(toy)(PAGE.image)[None]
@@ -165,4 +165,4 @@ def test_a_family() -> None:
 @pytest.mark.usefixtures("_toys")
 def test_errors_name_the_family() -> None:
     with pytest.raises(TypeError, match=r"expected a model of open_clip.*, or a Toy; wrap any other"):
-        Explainer(nn.Linear(2, 2))
+        Explainer(nn.Linear(2, 2), method="exclip")

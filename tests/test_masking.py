@@ -101,7 +101,7 @@ def test_predicted_change_is_a_sum_of_terms(tokens: Sequence[int], region: Seque
 def test_all_of_the_picture_masked_is_the_reference_picture() -> None:
     """At a layer with a coarser grid than the first: whatever a patch covers there is masked."""
     model, _ = residual_networks()
-    explainer = Explainer(model, **inputs_of(model))
+    explainer = Explainer(model, **inputs_of(model), method="exclip")
     image = Image.fromarray(scene())
     interactions = explainer.explain(image, "a red boat")
     rows, columns = interactions.values.shape[1:]
@@ -115,7 +115,7 @@ def test_all_of_the_picture_masked_is_the_reference_picture() -> None:
 
 def test_patches_cover_all_cells_of_a_finer_grid_once() -> None:
     model, _ = residual_networks()
-    explainer = Explainer(model, image_layer=3, **inputs_of(model))
+    explainer = Explainer(model, image_layer=3, **inputs_of(model), method="exclip")
     pixels = explainer.read_image(Image.fromarray(scene()))
     (first,) = explainer._image_sides(pixels, explainer._towers.image.layers[:1])
     (last,) = explainer._image_sides(pixels, explainer._towers.image.layers[-1:])
@@ -166,7 +166,7 @@ def test_bad_selections_are_refused(tokens: list[int], region: list[int], messag
 
 def test_model_is_as_it_was() -> None:
     model = build("plain")
-    explainer = Explainer(model, **inputs_of(model))
+    explainer = Explainer(model, **inputs_of(model), method="exclip")
     image = Image.fromarray(scene())
     interactions = explainer.explain(image, "a red boat")
     model.train()

@@ -48,7 +48,7 @@ def test_after_success(name: str, layers: tuple[int, int]) -> None:
     model = prepared(name)
     options = {"text_layer": layers[0], "image_layer": layers[1], "steps": 3}
     with unchanged(model):
-        explain(model, picture(), CAPTION, **options, **inputs_of(model))
+        explain(model, picture(), CAPTION, method="exclip", **options, **inputs_of(model))
     assert model.training
 
 
@@ -56,7 +56,7 @@ def test_after_success(name: str, layers: tuple[int, int]) -> None:
 def test_after_success_in_other_precision(dtype: torch.dtype) -> None:
     model = build("plain").to(dtype)
     with unchanged(model):
-        explain(model, picture(), CAPTION, steps=3, **inputs_of(model))
+        explain(model, picture(), CAPTION, steps=3, **inputs_of(model), method="exclip")
 
 
 @pytest.mark.parametrize("kind", ["math", "flash"])
@@ -70,7 +70,7 @@ def test_flags_the_user_has_set_stay_set(name: str, kind: str) -> None:
         torch.backends.mha.set_fastpath_enabled(not fast_path)
         enable(False)
         with torch.no_grad(), unchanged(model):
-            explain(model, picture(), CAPTION, steps=3, **inputs_of(model))
+            explain(model, picture(), CAPTION, steps=3, **inputs_of(model), method="exclip")
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         enable(True)
@@ -79,8 +79,8 @@ def test_flags_the_user_has_set_stay_set(name: str, kind: str) -> None:
 def test_input_is_left_alone() -> None:
     model, image, array = build("plain"), picture(), scene(0)
     pixels = image.tobytes()
-    explain(model, image, CAPTION, steps=1, **inputs_of(model))
-    explain(model, array, CAPTION, steps=1, **inputs_of(model))
+    explain(model, image, CAPTION, steps=1, **inputs_of(model), method="exclip")
+    explain(model, array, CAPTION, steps=1, **inputs_of(model), method="exclip")
     assert image.tobytes() == pixels
     assert image.mode == "RGB"
     np.testing.assert_array_equal(array, scene(0))
@@ -89,7 +89,7 @@ def test_input_is_left_alone() -> None:
 def test_result_holds_nothing_of_the_graph() -> None:
     """Plain numbers: a result can be kept without keeping the model's gradients alive."""
     model = build("plain")
-    found = explain(model, picture(), CAPTION, steps=2, **inputs_of(model))
+    found = explain(model, picture(), CAPTION, steps=2, **inputs_of(model), method="exclip")
     for name in ("values", "cls"):
         array = getattr(found, name)
         assert type(array) is np.ndarray
@@ -100,7 +100,7 @@ def test_result_holds_nothing_of_the_graph() -> None:
 
 def test_model_can_be_trained_on_afterwards() -> None:
     model = build("plain").train()
-    explain(model, picture(), CAPTION, steps=2, **inputs_of(model))
+    explain(model, picture(), CAPTION, steps=2, **inputs_of(model), method="exclip")
     pixels, ids = preprocess_for(model)(picture())[None], inputs_of(model)["tokenizer"](CAPTION)
     (model.encode_image(pixels) @ model.encode_text(ids).T).sum().backward()
     assert all(p.grad is not None for n, p in model.named_parameters() if n != "logit_scale")
@@ -124,7 +124,7 @@ def test_after_an_error_in_what_the_user_gave(name: str, keyword: str, error: ty
     model = prepared(name)
     inputs = inputs_of(model) | {keyword: _raise(error)}
     with unchanged(model), pytest.raises((error, ValueError)):
-        explain(model, picture(), CAPTION, steps=2, **inputs)
+        explain(model, picture(), CAPTION, steps=2, **inputs, method="exclip")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -132,7 +132,7 @@ def test_after_a_picture_without_numbers(name: str) -> None:
     model = prepared(name)
     inputs = inputs_of(model) | {"preprocess": lambda _: torch.full((3, 32, 32), torch.nan)}
     with unchanged(model), pytest.raises(ValueError, match="preprocess"):
-        explain(model, picture(), CAPTION, steps=2, **inputs)
+        explain(model, picture(), CAPTION, steps=2, **inputs, method="exclip")
 
 
 PLACES = (
@@ -162,7 +162,7 @@ def test_after_an_error_inside_the_model(name: str, place: str, error: type[Base
     model = prepared(name)
     _place(model, place).forward = _raise(error)
     with unchanged(model), pytest.raises((error, ModelError)):
-        explain(model, picture(), CAPTION, steps=2, **inputs_of(model))
+        explain(model, picture(), CAPTION, steps=2, **inputs_of(model), method="exclip")
 
 
 class _Fuse(nn.Module):
@@ -200,7 +200,7 @@ def test_stopped_in_the_middle(
     mlp.gelu = _Fuse(mlp.gelu, calls, error)
     options = {"text_layer": layer, "image_layer": layer, "steps": 2}
     with unchanged(model), contextlib.suppress(error, ModelError):
-        explain(model, picture(), CAPTION, **options, **inputs_of(model))
+        explain(model, picture(), CAPTION, method="exclip", **options, **inputs_of(model))
 
 
 class _Operations(TorchFunctionMode):
@@ -224,15 +224,15 @@ def test_stopped_at_any_operation(name: str, layer: int) -> None:
     """From the first operation to the last; and the next explanation is none the worse for it."""
     model = prepared(name)
     inputs = inputs_of(model) | {"text_layer": layer, "image_layer": layer, "steps": 2}
-    expected = explain(model, picture(), CAPTION, **inputs).values
+    expected = explain(model, picture(), CAPTION, **inputs, method="exclip").values
     with unchecked_arrays(), _Operations() as all_:
-        explain(model, picture(), CAPTION, **inputs)
+        explain(model, picture(), CAPTION, **inputs, method="exclip")
     with unchanged(model), unchecked_arrays():
         for index, last in enumerate(np.linspace(1, all_.count, 16).astype(int)):
             error = KeyboardInterrupt if index % 2 else Stopped
             with pytest.raises(error), _Operations(int(last), error):
-                explain(model, picture(), CAPTION, **inputs)
-            found = explain(model, picture(), CAPTION, **inputs).values
+                explain(model, picture(), CAPTION, **inputs, method="exclip")
+            found = explain(model, picture(), CAPTION, **inputs, method="exclip").values
             np.testing.assert_array_equal(found, expected)
 
 
@@ -240,26 +240,26 @@ def test_stopped_at_any_operation(name: str, layer: int) -> None:
 def test_works_again_after_an_error(name: str) -> None:
     """An error leaves nothing half done to be used next time."""
     model = build(name)
-    expected = explain(build(name), picture(), CAPTION, steps=2, **inputs_of(model)).values
+    expected = explain(build(name), picture(), CAPTION, steps=2, **inputs_of(model), method="exclip").values
     activation = model.visual.transformer.resblocks[1].mlp.gelu
     model.visual.transformer.resblocks[1].mlp.gelu = _Fuse(activation, 0, Stopped)
     with pytest.raises((Stopped, ModelError)):
-        explain(model, picture(), CAPTION, steps=2, **inputs_of(model))
+        explain(model, picture(), CAPTION, steps=2, **inputs_of(model), method="exclip")
     model.visual.transformer.resblocks[1].mlp.gelu = activation
-    found = explain(model, picture(), CAPTION, steps=2, **inputs_of(model))
+    found = explain(model, picture(), CAPTION, steps=2, **inputs_of(model), method="exclip")
     np.testing.assert_array_equal(found.values, expected)
 
 
 def test_two_explanations_at_once() -> None:
     """A widget computes in a worker thread: modes and flags must not be swapped under another."""
     model = open_clip_model(vision={"patch_dropout": 0.5}, seed=1)
-    expected = explain(model, picture(), CAPTION, steps=2, **inputs_of(model)).values
+    expected = explain(model, picture(), CAPTION, steps=2, **inputs_of(model), method="exclip").values
     model.train()
     wrong: list[float] = []
 
     def work() -> None:
         for _ in range(6):
-            values = explain(model, picture(), CAPTION, steps=2, **inputs_of(model)).values
+            values = explain(model, picture(), CAPTION, steps=2, **inputs_of(model), method="exclip").values
             wrong.append(float(np.abs(values - expected).max()))
 
     with unchanged(model):

@@ -74,12 +74,18 @@ def test_parameters_are_checked_before_anything_is_computed() -> None:
     [
         (
             {"method": "lime"},
-            "method='lime' is not one of 'exclip', 'frozen', 'similarity', 'gradient', 'banzhaf'",
+            "method='lime' is not one of 'frozen', 'exclip', 'similarity', 'gradient', 'banzhaf'",
         ),
         ({"method": None}, "method=None"),
         ({"method": "banzhaf", "steps": 10}, "steps=10 is an option of method 'exclip', not of 'banzhaf'"),
-        ({"samples": 10}, "samples=10 is an option of method 'banzhaf'"),
-        ({"method": "similarity", "tolerance": 0.1}, "tolerance=0.1 is an option of method 'exclip'"),
+        ({"samples": 10}, "samples=10 is an option of method 'banzhaf', not of"),
+        ({"method": "frozen", "steps": 10}, "steps=10 is an option of method 'exclip', not of 'frozen'"),
+        ({"method": "banzhaf", "rank": 3}, "rank=3 is an option of method 'frozen' and 'exclip', not"),
+        ({"rank": 0}, "rank=0 is not a whole number from 1 on"),
+        (
+            {"method": "similarity", "tolerance": 0.1},
+            "tolerance=0.1 is an option of method 'frozen' and 'exclip', not",
+        ),
         ({"tolerance": 0}, "tolerance=0 is not a positive number"),
         ({"tolerance": "1%"}, "tolerance='1%' is not a positive number"),
         ({"tolerance": float("nan")}, "tolerance=nan is not a positive number"),

@@ -62,7 +62,7 @@ def test_right_end_points_equal_exclip(name: str, caption: str, seed: int, steps
     model = build(name)
     image = Image.fromarray(scene(seed))
     expected = explain_with_exclip(model, preprocess_for(model)(image), clip_tokenizer()(caption), steps)
-    found = explain(model, image, caption, steps=steps, rule="right", **inputs_of(model))
+    found = explain(model, image, caption, steps=steps, rule="right", **inputs_of(model), method="exclip")
     assert_close(found.values, expected, 1e-4)
 
 
@@ -83,6 +83,7 @@ def test_any_layer_equals_exclip(name: str, layers: tuple[int, int]) -> None:
         text_layer=layers[0],
         image_layer=layers[1],
         **inputs_of(model),
+        method="exclip",
     )
     assert_close(found.values, expected, 1e-4)
 
@@ -118,5 +119,6 @@ def test_residual_network_equals_exclip(layer: int) -> None:
         rule="right",
         image_layer=f"visual.layer{layer}",
         **inputs_of(model),
+        method="exclip",
     )
     assert_close(found.values, expected, 1e-4)

@@ -21,7 +21,7 @@ def test_a_copy_explains_alike() -> None:
     """Model, inputs, method, layers, references and options all travel."""
     model = build("plain")
     options = {"text_layer": 0, "image_layer": 1, "image_reference": "blur", "steps": 3, "seed": 5}
-    explainer = Explainer(model, **options, **inputs_of(model))
+    explainer = Explainer(model, method="exclip", **options, **inputs_of(model))
     copy = pickle.loads(pickle.dumps(explainer))
     expected = explainer.explain(picture(), CAPTIONS[0])
     found = copy.explain(picture(), CAPTIONS[0])
@@ -46,7 +46,7 @@ def test_every_library_can_be_sent(name: str) -> None:
 
 
 def test_the_picture_book_can_be_sent() -> None:
-    explainer = Explainer(book().model, tokenizer=book().tokenizer)
+    explainer = Explainer(book().model, tokenizer=book().tokenizer, method="exclip")
     copy = pickle.loads(pickle.dumps(explainer))
     page = book().pages[0]
     np.testing.assert_array_equal(
@@ -57,7 +57,9 @@ def test_the_picture_book_can_be_sent() -> None:
 def test_what_cannot_be_sent_is_named() -> None:
     model = build("plain")
     inputs = inputs_of(model)
-    explainer = Explainer(model, **inputs | {"preprocess": lambda image: preprocess_for(model)(image)})
+    explainer = Explainer(
+        model, **inputs | {"preprocess": lambda image: preprocess_for(model)(image)}, method="exclip"
+    )
     with pytest.raises(ParameterError, match=r"preprocess cannot be sent.*no lambda"):
         pickle.dumps(explainer)
     own = DualEncoder(
@@ -69,7 +71,7 @@ def test_what_cannot_be_sent_is_named() -> None:
         padded=True,
     )
     with pytest.raises(ParameterError, match="encode_text cannot be sent"):
-        pickle.dumps(Explainer(own, **inputs))
+        pickle.dumps(Explainer(own, **inputs, method="exclip"))
 
 
 FORK = """
@@ -81,12 +83,12 @@ FORK = """
 
     model = build("plain").train()
     options = {"text_layer": 0, "image_layer": 0, **inputs_of(model)}
-    expected = explain(model, picture(), CAPTIONS[0], steps=3, **options).values
+    expected = explain(model, picture(), CAPTIONS[0], method="exclip", steps=3, **options).values
 
     def explain_in_child(queue):
         training = [module.training for module in model.modules()]
         hooks = [len(module._forward_pre_hooks) for module in model.modules()]
-        found = explain(model, picture(), CAPTIONS[0], steps=3, **options).values
+        found = explain(model, picture(), CAPTIONS[0], method="exclip", steps=3, **options).values
         queue.put((bool(np.array_equal(found, expected)), all(training), sum(hooks)))
 
     begun = threading.Event()
@@ -94,7 +96,7 @@ FORK = """
     def work():
         while True:
             begun.set()
-            explain(model, picture(1), CAPTIONS[1], steps=50, **options)
+            explain(model, picture(1), CAPTIONS[1], method="exclip", steps=50, **options)
 
     threading.Thread(target=work, daemon=True).start()
     begun.wait()

@@ -37,6 +37,7 @@ def place_of_the_spot(model: Any, down: float, across: float, **options: Any) ->
         with_spot(image, down, across),
         "a red boat",
         image_reference=image,
+        method="exclip",
         steps=1,
         rule="midpoint",
         **options,
@@ -90,7 +91,7 @@ def test_prompts_are_no_patches(behind: bool) -> None:
 def test_prompts_change_no_place(layer: int) -> None:
     """Where they stand makes no difference to attention, nor to what is explained."""
     before, behind = (
-        explain(model, picture(), "a red boat", image_layer=layer, **inputs_of(model))
+        explain(model, picture(), "a red boat", image_layer=layer, **inputs_of(model), method="exclip")
         for model in (prompted(False), prompted(True))
     )
     np.testing.assert_allclose(before.values, behind.values, atol=1e-6)
@@ -109,7 +110,7 @@ def test_tokens_that_are_no_patches_are_not_guessed() -> None:
 
     model.visual.transformer.register_forward_pre_hook(mix)
     with pytest.raises(ModelError, match="cannot be told which"):
-        explain(model, picture(), "a red boat", image_layer=0, **inputs_of(model))
+        explain(model, picture(), "a red boat", image_layer=0, **inputs_of(model), method="exclip")
 
 
 def hiera() -> Family:
@@ -129,7 +130,9 @@ def hiera() -> Family:
 def test_units_are_in_the_order_of_the_image(number: int) -> None:
     this = hiera()
     layer, grid = this.image_layers[number], this.grids[number]
-    found = explain(this.model, picture(), "a red boat", image_layer=layer, steps=2, **this.options)
+    found = explain(
+        this.model, picture(), "a red boat", image_layer=layer, steps=2, **this.options, method="exclip"
+    )
     assert found.values.shape[1:] == grid
     if number < 2:  # further on, attention has spread it
         assert_found(this.model, grid, image_layer=layer, **this.options)
@@ -195,7 +198,9 @@ def pyramid() -> Family:
 def test_maps_are_read_as_their_modules_hold_them(tower: Any, number: int) -> None:
     this = tower()
     layer, grid = this.image_layers[number], this.grids[number]
-    found = explain(this.model, picture(), "a red boat", image_layer=layer, steps=2, **this.options)
+    found = explain(
+        this.model, picture(), "a red boat", image_layer=layer, steps=2, **this.options, method="exclip"
+    )
     assert found.values.shape[1:] == grid
     if number == 0:
         assert_found(this.model, grid, image_layer=layer, **this.options)
@@ -212,4 +217,4 @@ def test_a_map_as_wide_as_it_is_high() -> None:
     assert_found(last.model, (4, 4), image_layer=0, **last.options)
     last.model.visual.trunk.patch_embed.strict_img_size = True
     with pytest.raises(ModelError, match=r"shape \(1, 4, 4, 4\).*say channels_last"):
-        explain(last.model, picture(), "a red boat", image_layer=0, **last.options)
+        explain(last.model, picture(), "a red boat", image_layer=0, **last.options, method="exclip")

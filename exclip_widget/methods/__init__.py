@@ -13,9 +13,12 @@ from .similarity import TokenSimilarity
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
-    for method in (IntegratedJacobians, FrozenGates, TokenSimilarity, GradientActivation, Banzhaf)
+    for method in (FrozenGates, IntegratedJacobians, TokenSimilarity, GradientActivation, Banzhaf)
 }
 """Every method by its name, the string that is its shorthand."""
+
+DEFAULT_METHOD = FrozenGates.name
+"""The method by default: the best of those that take seconds, by the table in `docs/evaluation.md`."""
 
 
 def as_method(given: object, **options: Any) -> Method:
@@ -66,6 +69,7 @@ def _require_own(name: str, options: dict[str, Any]) -> None:
 
 
 __all__ = [
+    "DEFAULT_METHOD",
     "METHODS",
     "Banzhaf",
     "FrozenGates",

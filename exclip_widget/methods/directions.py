@@ -42,7 +42,7 @@ class Directions:
     >>> factors = Explainer(book.model, tokenizer=book.tokenizer).text_factors("a red boat")
     >>> directions = Directions.of([factors])
     >>> directions.basis.shape
-    (6, 128)
+    (5, 128)
     >>> directions.needed
     2
     """

@@ -176,7 +176,7 @@ class Interactions:
     >>> from exclip_widget import demo
     >>> result = demo.example()
     >>> result["red boat"], result.strongest(1).positive
-    ((2, 3), (Pair('red boat' × ... patches: +...),))
+    ((2, 3), (Pair('red' × ... patches: +...),))
     """
 
     rows: Tokens
@@ -452,7 +452,7 @@ class Interactions:
         --------
         >>> from exclip_widget import demo
         >>> demo.example().strongest(2).positive[0].text
-        'red boat'
+        'red'
         """
         found = strongest_pairs(self._finite(), rows_of_words(self.rows), whole_number("k", k))
         positive, negative = (

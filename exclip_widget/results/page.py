@@ -148,7 +148,7 @@ def note_of(result: Interactions) -> tuple[str, str]:
     --------
     >>> from exclip_widget import demo
     >>> print(*note_of(demo.example()))
-    What each word and each patch adds to the similarity of caption and image in CLIP. Method exclip ...
+    What each word and each patch adds to the similarity of caption and image in CLIP. Method frozen, ...
     """
     origin = result.origin or Origin("this model")
     chosen = ", ".join(f"{name} {value}" for name, value in origin.options.items() if value is not None)

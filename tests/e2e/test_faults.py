@@ -21,7 +21,9 @@ from exclip_widget import ExplainWidget, demo
 
 book = demo.load()
 page = book.pages[0]
-widget = ExplainWidget(book.model, page.image, page.caption, tokenizer=book.tokenizer, steps=500)
+widget = ExplainWidget(
+    book.model, page.image, page.caption, tokenizer=book.tokenizer, method="exclip", steps=500
+)
 display(widget)  # not as the cell's value, which IPython would keep
 """
 

@@ -26,7 +26,7 @@ PAIRS = held_out_pairs(2)
 
 @pytest.fixture(scope="module")
 def explainer() -> Explainer:
-    return Explainer(book().model, tokenizer=book().tokenizer)
+    return Explainer(book().model, tokenizer=book().tokenizer, method="exclip")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from exclip_widget.evaluate.report import Report, Trial, as_figure, as_markdown,
 
 @pytest.fixture(scope="module")
 def explainer() -> Explainer:
-    return Explainer(book().model, tokenizer=book().tokenizer)
+    return Explainer(book().model, tokenizer=book().tokenizer, method="exclip")
 
 
 @pytest.fixture(scope="module")

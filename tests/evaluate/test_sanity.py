@@ -14,7 +14,7 @@ PAIR = held_out_pairs(1)[0]
 
 
 def explain(model: object) -> Explainer:
-    return Explainer(model, tokenizer=book().tokenizer)
+    return Explainer(model, tokenizer=book().tokenizer, method="exclip")
 
 
 def test_randomised_weights_give_another_explanation() -> None:

@@ -38,7 +38,7 @@ def test_references_start_the_path(reference: Any, text_reference: str | None) -
         change = model.encode_image(pixels) - model.encode_image(start)
         image = model.encode_image(pixels)
         text = model.encode_text(tokenizer(CAPTION))
-    explainer = Explainer(model, **options, **inputs_of(model))
+    explainer = Explainer(model, **({"method": "exclip"} | options), **inputs_of(model))
     factors = explainer.image_factors(IMAGE)
     np.testing.assert_allclose(factors.change, (change / image.norm())[0], atol=1e-5)
     assert result.similarity == pytest.approx(float(torch.cosine_similarity(image, text)), abs=1e-5)
@@ -72,4 +72,4 @@ def test_a_reference_picture_of_another_shape() -> None:
     this = FAMILIES["transformers SigLIP 2"]()
     upright = Image.fromarray(scene(3, (64, 32)))
     with pytest.raises(ImageError, match="expected the same height and width"):
-        explain(this.model, IMAGE, "a boat", image_reference=upright, **this.options)
+        explain(this.model, IMAGE, "a boat", image_reference=upright, **this.options, method="exclip")

@@ -46,11 +46,13 @@ def test_nothing_kept_outlives_a_change_of_the_model() -> None:
 
     for change in (by_step, behind_autograd, by_setting, by_hook, by_call):
         model, never_run = build("plain"), build("plain")
-        before = explain(model, IMAGE, CAPTION, **inputs).values
+        before = explain(model, IMAGE, CAPTION, **inputs, method="exclip").values
         change(model)
         change(never_run)
-        after = explain(model, IMAGE, CAPTION, **inputs).values
-        np.testing.assert_array_equal(after, explain(never_run, IMAGE, CAPTION, **inputs).values)
+        after = explain(model, IMAGE, CAPTION, **inputs, method="exclip").values
+        np.testing.assert_array_equal(
+            after, explain(never_run, IMAGE, CAPTION, **inputs, method="exclip").values
+        )
         assert relative_error(after, before) > 1e-4, change.__name__
 
 
@@ -79,7 +81,7 @@ def test_changed_weights_are_seen(change: Callable[[nn.Parameter], None]) -> Non
     for path in (None, "positional_embedding", "visual.transformer.resblocks.0.mlp.c_fc.weight"):
         if path is not None:
             change(model.get_parameter(path))
-        found = explain(model, image, "a red boat", **arguments, **inputs_of(model))
+        found = explain(model, image, "a red boat", method="exclip", **arguments, **inputs_of(model))
         assert_agree(found, definition(model, image, "a red boat", **arguments), 1e-4)
 
 
@@ -114,10 +116,10 @@ def test_a_model_changed_otherwise_is_seen(change: Callable[[nn.Module], None]) 
     """A model is more than its weights."""
     model, image = build("plain"), Image.fromarray(scene(0))
     options = {"steps": 3, "rule": "right"}
-    explain(model, image, "a red boat", **options, **inputs_of(model))
+    explain(model, image, "a red boat", method="exclip", **options, **inputs_of(model))
     change(model)
     try:
-        found = explain(model, image, "a red boat", **options, **inputs_of(model))
+        found = explain(model, image, "a red boat", method="exclip", **options, **inputs_of(model))
     except ModelError:
         return
     assert_agree(found, definition(model, image, "a red boat", **options), 1e-4)
@@ -140,17 +142,17 @@ def test_where_it_was_first_used_leaves_no_trace(
     model, image = build("plain"), Image.fromarray(scene(0))
     options = {"text_layer": layer, "image_layer": layer, "steps": 2} | inputs_of(model)
     with context():
-        explain(model, image, "a red boat", **options)
-    found = explain(model, image, "a red boat", **options)
+        explain(model, image, "a red boat", method="exclip", **options)
+    found = explain(model, image, "a red boat", method="exclip", **options)
     truth = definition(model, image, "a red boat", rule="arc-length", steps=2, layers=(layer, layer))
     assert_agree(found, truth, 1e-4)
 
 
 def test_changed_precision_is_seen() -> None:
     model, image = build("plain"), Image.fromarray(scene(0))
-    explain(model, image, "a red boat", steps=3, **inputs_of(model))
+    explain(model, image, "a red boat", steps=3, **inputs_of(model), method="exclip")
     model.double()
-    found = explain(model, image, "a red boat", steps=3, **inputs_of(model))
+    found = explain(model, image, "a red boat", steps=3, **inputs_of(model), method="exclip")
     truth = definition(model, image, "a red boat", rule="arc-length", steps=3)
     assert_agree(found, truth, 1e-6)
 
@@ -160,7 +162,7 @@ def test_one_model_after_another() -> None:
     image = Image.fromarray(scene(0))
     for seed in range(6):
         model = small_model(seed)
-        found = explain(model, image, "a boat", steps=2, rule="right", **inputs_of(model))
+        found = explain(model, image, "a boat", steps=2, rule="right", **inputs_of(model), method="exclip")
         assert_agree(found, definition(model, image, "a boat", rule="right", steps=2), 1e-4)
         del model
         gc.collect()

@@ -40,12 +40,12 @@ def test_tokens_that_are_no_grid_are_named() -> None:
 
     inputs = {"tokenizer": SmallTokenizer(), "preprocess": preprocess_of(48, 64)}
     with pytest.raises(TypeError, match=r"the 5 tokens at layer 'last' are no grid .* 48 x 64 pixels.*grid="):
-        explain(own(), IMAGE, "a boat", **inputs)
-    result = explain(own(grid=(2, 2), extra_tokens=1), IMAGE, "a boat", **inputs)
+        explain(own(), IMAGE, "a boat", **inputs, method="exclip")
+    result = explain(own(grid=(2, 2), extra_tokens=1), IMAGE, "a boat", **inputs, method="exclip")
     assert result.values.shape[1:] == (2, 2)
     assert result.cls.any()
     with pytest.raises(TypeError, match=r"holds 5 tokens; expected a grid of 3 x 2"):
-        explain(own(grid=(3, 2)), IMAGE, "a boat", **inputs)
+        explain(own(grid=(3, 2)), IMAGE, "a boat", **inputs, method="exclip")
 
 
 def preprocess_of(height: int, width: int) -> Any:

@@ -90,7 +90,7 @@ def test_half_precision(kind: str, options: dict[str, Any]) -> None:
     """As close to the same weights in float32 as half precision lets one hope."""
     model = HALF[kind]()
     found, expected = (
-        explain(m, picture(1), CAPTIONS[1], **options, **inputs_of(MODEL))
+        explain(m, picture(1), CAPTIONS[1], method="exclip", **options, **inputs_of(MODEL))
         for m in (model, copy.deepcopy(model).float())
     )
     assert found.values.dtype == np.float32
@@ -141,14 +141,14 @@ def test_other_precisions(dtype: torch.dtype, method: str, layer: int) -> None:
 def test_data_parallel_and_compiled_models_are_taken_out_of_their_wrapping() -> None:
     model = build("plain")
     inputs = inputs_of(model)
-    expected = explain(model, IMAGE, CAPTION, **inputs, image_layer=0).values
+    expected = explain(model, IMAGE, CAPTION, **inputs, image_layer=0, method="exclip").values
     wrapped = [nn.DataParallel(model), torch.compile(model, backend="eager")]
     inner = build("plain")
     inner.visual = torch.compile(inner.visual, backend="eager")
     in_place = build("plain")
     in_place.visual.transformer.resblocks[0].compile(backend="eager")
     for given_model in (*wrapped, inner, in_place):
-        result = explain(given_model, IMAGE, CAPTION, **inputs, image_layer=0)
+        result = explain(given_model, IMAGE, CAPTION, **inputs, image_layer=0, method="exclip")
         assert_close(result.values, expected, 1e-4)
     assert in_place.visual.transformer.resblocks[0]._compiled_call_impl is not None
 
@@ -160,6 +160,6 @@ def test_a_quantised_model_is_refused_by_name_where_gradients_are_needed() -> No
     inputs = inputs_of(build("openai"))
     for layer in (-1, 0):
         with pytest.raises(TypeError, match=r"'.*c_fc' is quantised.*similarity.*banzhaf"):
-            explain(model, IMAGE, CAPTION, **inputs, text_layer=layer, image_layer=layer)
+            explain(model, IMAGE, CAPTION, **inputs, text_layer=layer, image_layer=layer, method="exclip")
     result = explain(model, IMAGE, CAPTION, **inputs, method="banzhaf", samples=8)
     assert np.isfinite(result.values).all()

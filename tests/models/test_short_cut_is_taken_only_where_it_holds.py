@@ -32,7 +32,7 @@ Block = open_clip.transformer.ResidualAttentionBlock
 
 
 def assert_defined(model: nn.Module) -> None:
-    found = explain(model, IMAGE, CAPTION, rule="right", steps=3, **inputs_of(model))
+    found = explain(model, IMAGE, CAPTION, rule="right", steps=3, **inputs_of(model), method="exclip")
     assert_agree(found, definition(model, IMAGE, CAPTION, rule="right", steps=3), 1e-4)
 
 
@@ -153,7 +153,7 @@ def test_a_part_that_is_not_the_librarys_own(change: Callable[[Any], None]) -> N
 def test_a_pool_that_reads_patches() -> None:
     model = build("plain")
     _global_pool(model)
-    found = explain(model, IMAGE, CAPTION, **inputs_of(model))
+    found = explain(model, IMAGE, CAPTION, **inputs_of(model), method="exclip")
     inputs = inputs_of(model)
     with torch.no_grad():
         text = model.encode_text(inputs["tokenizer"](CAPTION))
@@ -206,10 +206,10 @@ PATCHES = {
 def test_a_patch_anywhere(patch: str, by_onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onednn, "_onednn_is_faster", lambda: by_onednn)
     model = build("plain")
-    plain = explain(model, IMAGE, CAPTION, rule="right", steps=3, **inputs_of(model))
+    plain = explain(model, IMAGE, CAPTION, rule="right", steps=3, **inputs_of(model), method="exclip")
     with replaced(*PATCHES[patch]):
         assert_defined(model)
-    again = explain(model, IMAGE, CAPTION, rule="right", steps=3, **inputs_of(model))
+    again = explain(model, IMAGE, CAPTION, rule="right", steps=3, **inputs_of(model), method="exclip")
     np.testing.assert_array_equal(again.values, plain.values)
 
 
@@ -217,7 +217,7 @@ def test_other_code_in_a_function_of_the_library() -> None:
     """Its value does not change by a no-op, nor can a check of values see what is done to the gradient."""
     model = build("plain")
     with replaced(Block, "attention", torch.no_grad()(Block.attention)):
-        found = explain(model, IMAGE, CAPTION, **inputs_of(model))
+        found = explain(model, IMAGE, CAPTION, **inputs_of(model), method="exclip")
     assert not found.values.any(), "nothing but the pooled row's residual stream is differentiated"
 
 
@@ -237,20 +237,22 @@ def test_hooks_on_every_module() -> None:
 def test_what_comes_after_the_explainer_is_seen() -> None:
     model, changed = build("plain"), build("plain")
     inputs = inputs_of(model)
-    explainer = Explainer(model, steps=3, **inputs)
+    explainer = Explainer(model, steps=3, **inputs, method="exclip")
     before = explainer.explain(IMAGE, CAPTION)
     for one in (model, changed):
         _attention(one)
         _pre_hook(one)
     found = explainer.explain(IMAGE, CAPTION)
-    np.testing.assert_array_equal(found.values, explain(changed, IMAGE, CAPTION, steps=3, **inputs).values)
+    np.testing.assert_array_equal(
+        found.values, explain(changed, IMAGE, CAPTION, steps=3, **inputs, method="exclip").values
+    )
     assert relative_error(found.values, before.values) > 1e-2
 
 
 @pytest.mark.parametrize("change", [_pre_hook, _text_embedding_hook, _text_block_hook])
 def test_padding_that_is_not_read_has_no_row(change: Callable[[Any], None]) -> None:
     model = build("plain")
-    tokens = explain(model, IMAGE, CAPTION, **inputs_of(model)).tokens
+    tokens = explain(model, IMAGE, CAPTION, **inputs_of(model), method="exclip").tokens
     change(model)
     for method in ("exclip", "frozen", "similarity", "gradient", "banzhaf"):
         assert explain(model, IMAGE, CAPTION, method=method, **inputs_of(model)).tokens == tokens
@@ -263,7 +265,7 @@ def test_padding_that_is_read_has_a_row() -> None:
         return output + output.mean(1, keepdim=True)
 
     text_block(model).mlp.register_forward_hook(mix)
-    found = explain(model, IMAGE, CAPTION, steps=3, rule="right", **inputs_of(model))
+    found = explain(model, IMAGE, CAPTION, steps=3, rule="right", **inputs_of(model), method="exclip")
     assert found.tokens[-1] == "<pad>"
     assert_agree(found, definition(model, IMAGE, CAPTION, rule="right", steps=3), 1e-4)
 
@@ -271,7 +273,7 @@ def test_padding_that_is_read_has_a_row() -> None:
 def test_the_librarys_own_pass_runs_once_for_each_state() -> None:
     """The check costs one pass of each tower, and none from then on."""
     model = build("plain")
-    explainer = Explainer(model, steps=3, **inputs_of(model))
+    explainer = Explainer(model, steps=3, **inputs_of(model), method="exclip")
     explainer.explain(IMAGE, CAPTION)
     passes = []
     with pytest.MonkeyPatch.context() as patch:

@@ -23,7 +23,7 @@ def test_grid_is_that_of_the_picture() -> None:
         cuts = oracle.cut_both(this, shown, caption, text_layer=text_layer, image_layer=image_layer)
         expected = oracle.exclip(*cuts, rule="arc-length", steps=STEPS)
         where = {"text_layer": text_layer, "image_layer": image_layer}
-        found = explain(model, shown, caption, steps=STEPS, **where, **this.options)
+        found = explain(model, shown, caption, method="exclip", steps=STEPS, **where, **this.options)
         assert found.values.shape[1:] == grid
         assert_agree(found, this, expected, caption, grid)
 
@@ -42,7 +42,9 @@ def test_a_model_that_pools_at_an_added_token(caption: str, layer: int) -> None:
     embeddings.token_embedding = torch.nn.Embedding.from_pretrained(torch.cat([old, added]))
     model.config.text_config.vocab_size = len(processor.tokenizer)
     model.config.text_config.eos_token_id = model.text_model.eos_token_id = 2
-    found = explain(model, picture(), caption, processor=processor, text_layer=layer, steps=20)
+    found = explain(
+        model, picture(), caption, processor=processor, text_layer=layer, steps=20, method="exclip"
+    )
     inputs = processor(text=caption, images=picture(), return_tensors="pt")
     with torch.no_grad():
         text = embedding_of(model.get_text_features(inputs["input_ids"]))

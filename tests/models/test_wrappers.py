@@ -67,14 +67,16 @@ def test_unwrapped(wrap: Any) -> None:
     model = build("plain")
     wrapped = wrap(model).eval()
     inputs = inputs_of(model) | {"steps": 2}
-    expected = explain(model, IMAGE, "a red boat", **inputs).values
-    np.testing.assert_allclose(explain(wrapped, IMAGE, "a red boat", **inputs).values, expected, atol=1e-6)
+    expected = explain(model, IMAGE, "a red boat", **inputs, method="exclip").values
+    np.testing.assert_allclose(
+        explain(wrapped, IMAGE, "a red boat", **inputs, method="exclip").values, expected, atol=1e-6
+    )
 
 
 def test_a_holder_with_more_in_it_names_the_model() -> None:
     model = build("plain")
     with pytest.raises(ModelError, match=r"Training.*get_submodule\('nets\.clip'\)"):
-        explain(Training(model), IMAGE, "a red boat", **inputs_of(model))
+        explain(Training(model), IMAGE, "a red boat", **inputs_of(model), method="exclip")
 
 
 def test_what_changes_embeddings_is_not_thrown_away() -> None:
@@ -85,21 +87,23 @@ def test_what_changes_embeddings_is_not_thrown_away() -> None:
     pipeline = _Pipeline(_Step(model), Dense())
     assert unwrap(pipeline) is pipeline
     with pytest.raises(ModelError, match="wrap the whole in DualEncoder"):
-        explain(pipeline, IMAGE, "a red boat", **inputs_of(model))
+        explain(pipeline, IMAGE, "a red boat", **inputs_of(model), method="exclip")
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_traced_tower_is_refused_and_a_scripted_part_is_run() -> None:
     model: Any = build("plain")
     inputs = inputs_of(model) | {"steps": 2}
-    expected = explain(model, IMAGE, "a red boat", **inputs).values
+    expected = explain(model, IMAGE, "a red boat", **inputs, method="exclip").values
     block = model.visual.transformer.resblocks[0]
     block.mlp = torch.jit.script(block.mlp)
-    np.testing.assert_allclose(explain(model, IMAGE, "a red boat", **inputs).values, expected, atol=1e-5)
+    np.testing.assert_allclose(
+        explain(model, IMAGE, "a red boat", **inputs, method="exclip").values, expected, atol=1e-5
+    )
     pixels = inputs["preprocess"](IMAGE)[None]
     model.visual = torch.jit.trace(build("plain").visual, pixels, check_trace=False)
     with pytest.raises(ModelError, match="'visual' was scripted or traced"):
-        explain(model, IMAGE, "a red boat", **inputs)
+        explain(model, IMAGE, "a red boat", **inputs, method="exclip")
 
 
 def test_built_otherwise() -> None:
@@ -108,4 +112,4 @@ def test_built_otherwise() -> None:
         encode_image = encode_text = None
 
     with pytest.raises(ModelError, match="DualEncoder"):
-        explain(Otherwise(), IMAGE, "a red boat")
+        explain(Otherwise(), IMAGE, "a red boat", method="exclip")

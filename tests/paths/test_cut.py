@@ -15,7 +15,7 @@ def test_a_model_that_detaches_is_refused() -> None:
     encode = model.encode_image
     model.encode_image = lambda pixels, **options: encode(pixels, **options).detach()
     with pytest.raises(TypeError, match="no gradient reaches the layer"):
-        explain(model, IMAGE, CAPTION, **inputs_of(build("plain")), image_layer=0)
+        explain(model, IMAGE, CAPTION, **inputs_of(build("plain")), image_layer=0, method="exclip")
 
 
 @pytest.mark.parametrize("where", ["visual.transformer.resblocks.1", "transformer.resblocks.1"])
@@ -25,4 +25,4 @@ def test_infinite_activations_are_named(where: str) -> None:
         side = model.get_submodule(where.replace("resblocks.1", "resblocks.0"))
         side.mlp.c_proj.bias[0] = float("nan")
     with pytest.raises(TypeError, match=f"NaN or infinite at layer '{where}'"):
-        explain(model, IMAGE, CAPTION, **inputs_of(model), text_layer=1, image_layer=1)
+        explain(model, IMAGE, CAPTION, **inputs_of(model), text_layer=1, image_layer=1, method="exclip")

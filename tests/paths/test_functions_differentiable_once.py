@@ -79,7 +79,7 @@ def _with(activation: Callable[[], nn.Module]) -> Any:
 
 
 def _explained(model: nn.Module, layer: int, **options: Any) -> Interactions:
-    options = {"text_layer": layer, "image_layer": layer, "steps": 4} | options
+    options = {"method": "exclip", "text_layer": layer, "image_layer": layer, "steps": 4} | options
     return explain(model, IMAGE, "a red boat", **options, **inputs_of(build("plain")))
 
 

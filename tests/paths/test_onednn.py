@@ -111,7 +111,7 @@ def test_explanations_are_the_same_either_way(
     name: str, layer: int, through_onednn: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, image = build(name), Image.fromarray(scene(3))
-    options = {"text_layer": layer, "image_layer": layer, **inputs_of(model)}
+    options = {"method": "exclip", "text_layer": layer, "image_layer": layer, **inputs_of(model)}
     by_onednn = explain(model, image, "a red boat", **options)
     asked = len(through_onednn)
     assert asked > 20

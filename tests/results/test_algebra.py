@@ -225,7 +225,7 @@ def test_what_is_no_foil_is_refused(changes: dict[str, Any], message: str) -> No
 def test_own_terms_and_errors_of_a_difference() -> None:
     """Own terms are differences, too; errors are bounded by their sum."""
     book = demo.load()
-    explainer = Explainer(book.model, tokenizer=book.tokenizer)
+    explainer = Explainer(book.model, tokenizer=book.tokenizer, method="exclip")
     image = book.pages[0].image
     one, other = (explainer.explain(image, caption) for caption in ("a red boat", "a big blue boat"))
     found = one - other

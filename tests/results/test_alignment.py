@@ -11,7 +11,7 @@ from exclip_widget import Explainer
 from exclip_widget.results.alignment import AlignedRows, align_rows
 from exclip_widget.results.rows import Tokens
 
-EXPLAINER = Explainer(book().model, tokenizer=book().tokenizer)
+EXPLAINER = Explainer(book().model, tokenizer=book().tokenizer, method="exclip")
 IMAGE = book().pages[0].image
 
 

@@ -41,7 +41,7 @@ def test_factors_meet_as_the_pair_does(method: str, layer: int) -> None:
 
 def test_factors_that_do_not_match() -> None:
     model = build("plain")
-    explainer = Explainer(model, **inputs_of(model))
+    explainer = Explainer(model, **inputs_of(model), method="exclip")
     text, image = explainer.text_factors("a boat"), explainer.image_factors(IMAGE)
     with pytest.raises(ParameterError, match="texts has image factors"):
         interactions_of(image, text)

@@ -11,7 +11,7 @@ from exclip_widget import explain
 
 def test_fields() -> None:
     model, image = build("plain"), Image.fromarray(scene(1))
-    found = explain(model, image, CAPTIONS[1], steps=3, rule="midpoint", **inputs_of(model))
+    found = explain(model, image, CAPTIONS[1], steps=3, rule="midpoint", **inputs_of(model), method="exclip")
     words = CAPTIONS[1].split()
     assert found.caption == CAPTIONS[1]
     assert (found.steps, found.rule) == (3, "midpoint")

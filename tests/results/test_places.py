@@ -128,7 +128,7 @@ def test_the_boat_of_the_book_is_in_its_box() -> None:
     """With frozen gates at an early layer: the strongest box meets the boat that was drawn."""
     book = demo.load()
     page = book.pages[0]
-    explainer = Explainer(book.model, tokenizer=book.tokenizer, image_layer=1)
+    explainer = Explainer(book.model, tokenizer=book.tokenizer, image_layer=1, method="exclip")
     found = explainer.explain(page.image, page.caption).boxes("red boat").boxes[0]
     centre = 0.27 * page.image.width, 0.40 * page.image.height
     assert found[0] - 60 < centre[0] < found[2] + 60

@@ -164,7 +164,7 @@ def test_growing_follows_sides_and_never_the_edge() -> None:
 def test_the_view_is_that_of_the_preprocessing() -> None:
     """An image that preprocessing crops: what is drawn in a patch's box lights up that patch."""
     book = load()
-    explainer = Explainer(book.model, tokenizer=book.tokenizer)
+    explainer = Explainer(book.model, tokenizer=book.tokenizer, method="exclip")
     image = book.pages[0].image.resize((640, 480))
     result = explainer.explain(image, "a red boat")
     assert result.image_size == (640, 480)
@@ -177,11 +177,11 @@ def test_the_view_is_that_of_the_preprocessing() -> None:
 
 def test_what_explained_is_kept() -> None:
     book = load()
-    explainer = Explainer(book.model, tokenizer=book.tokenizer, steps=7, rule="midpoint")
+    explainer = Explainer(book.model, tokenizer=book.tokenizer, steps=7, rule="midpoint", method="exclip")
     result = explainer.explain(book.pages[0].image, "a red boat")
     assert result.origin is not None
     assert result.origin.model == "CLIP"
-    assert result.origin.options == {"steps": 7, "rule": "midpoint", "tolerance": None}
+    assert result.origin.options == {"steps": 7, "rule": "midpoint", "tolerance": None, "rank": None}
     from exclip_widget import __version__
 
     assert result.origin.version == __version__

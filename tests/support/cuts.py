@@ -107,5 +107,5 @@ def explained(
         text_layer=text,
         image_layer=image,
         **this.options,
-        **more,
+        **({"method": "exclip"} | more),
     )

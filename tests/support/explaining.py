@@ -21,14 +21,14 @@ CAPTION = CAPTIONS[1]
 
 def found(name: str = "plain", image: Any = IMAGE, caption: str = CAPTION, **options: Any) -> Any:
     model = build(name)
-    return explain(model, image, caption, **inputs_of(model), **options)
+    return explain(model, image, caption, **inputs_of(model), **({"method": "exclip"} | options))
 
 
 MODEL = build("plain")
 
 
 def values_of(image: Any, caption: Any = "a red boat", **options: Any) -> np.ndarray:
-    options = {"steps": 2} | inputs_of(MODEL) | options
+    options = {"method": "exclip", "steps": 2} | inputs_of(MODEL) | options
     return explain(options.pop("model", MODEL), image, caption, **options).values
 
 

@@ -105,7 +105,7 @@ def make(
             chosen.image if image is None else image,
             chosen.caption if caption is None else caption,
             tokenizer=book().tokenizer,
-            **options,
+            **({"method": "exclip"} | options),
         )
 
 
@@ -176,7 +176,7 @@ def explained(page: int = 0, caption: str | None = None, **options: Any) -> Any:
         book().pages[page].image,
         caption or book().pages[page].caption,
         tokenizer=book().tokenizer,
-        **options,
+        **({"method": "exclip"} | options),
     )
 
 

@@ -69,7 +69,7 @@ class Notes:
 
 
 def begun(caption: Any = "a red boat", model: Any = None, **options: Any) -> tuple[Session, Notes]:
-    given = {"tokenizer": book().tokenizer, **options}
+    given = {"tokenizer": book().tokenizer, "method": "exclip", **options}
     request = Request.read(book().model if model is None else model, PAGE.image, caption, given)
     host = Notes(request)
     session = Session(request, host)

@@ -29,7 +29,7 @@ def test_the_result_is_shown_as_it_is() -> None:
     result = demo.example()
     assert widget.interactions == widget.wait() == result
     assert widget.foil_interactions is None
-    assert (widget.caption, widget.foil, widget.method) == (result.caption, None, "exclip")
+    assert (widget.caption, widget.foil, widget.method) == (result.caption, None, "frozen")
     assert (widget.text_layer, widget.image_layer) == (result.text_layer, result.image_layer)
     assert np.array_equal(widget.image, IMAGE)
     np.testing.assert_array_equal(decoded(widget)[0], result.values)
@@ -39,7 +39,7 @@ def test_the_result_is_shown_as_it_is() -> None:
 
 
 def test_a_foil_is_shown_beside_it() -> None:
-    foil = explained(caption="a blue boat left of two yellow fish")
+    foil = explained(caption="a blue boat left of two yellow fish", method="frozen")
     widget = viewing(foil)
     assert (widget.foil, widget.foil_interactions) == (foil.caption, foil)
     assert len(line(widget).state()["_alignment"]) == len(foil.tokens)

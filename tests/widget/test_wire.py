@@ -22,7 +22,7 @@ def test_words_and_picture_reach_the_browser() -> None:
     spelled = [widget.caption[t["start"] : t["end"]] for t in widget._tokens if not t["special"]]
     assert spelled[:3] == ["A", "Red", "boat"]
     assert widget._tokens[0]["word"] == widget._tokens[-1]["word"] == -1
-    assert widget._choices["methods"] == ["exclip", "frozen", "similarity", "gradient", "banzhaf"]
+    assert widget._choices["methods"] == ["frozen", "exclip", "similarity", "gradient", "banzhaf"]
     assert [len(widget._choices[side]) for side in ("text_layers", "image_layers")] == [3, 6]
     json.dumps([widget._tokens, widget._choices])
 
