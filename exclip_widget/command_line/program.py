@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..version import __version__
+from .batch import batch
 from .demo import demo
 from .explain import explain
 from .models import models
@@ -25,8 +26,9 @@ Examples:
   exclip-widget explain boat.png "a red boat"
   exclip-widget explain photo.jpg "two dogs on a beach" -o dogs.html \\
       --model ViT-B-16 --pretrained laion2b_s34b_b88k
+  exclip-widget batch pairs.csv -o explained
 
-Exit codes: 0 if all went well, 2 if nothing could be done.
+Exit codes: 0 if all went well, 2 if nothing could be done. Batch ends with 1 if some pairs failed.
 """
 
 
@@ -54,7 +56,7 @@ def program() -> None:
     """Show what a similarity is made of; what users read of it is `HELP`."""
 
 
-for command in (explain, demo, models):
+for command in (explain, batch, demo, models):
     program.add_command(command)
 
 

@@ -23,7 +23,7 @@ from exclip_widget.results import Interactions
 
 ROOT = Path(exclip_widget.__file__).parents[1]
 
-COMMANDS = ("explain", "demo", "models")
+COMMANDS = ("explain", "batch", "demo", "models")
 
 
 def process(*arguments: str, code: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -38,7 +38,7 @@ def process(*arguments: str, code: str | None = None, **variables: str) -> subpr
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["explain", "--help"], ["models"], ["--version"]]
+    "arguments", [["--help"], ["explain", "--help"], ["batch", "-h"], ["models"], ["--version"]]
 )
 def test_help_comes_without_torch(arguments: list[str]) -> None:
     code = (
@@ -49,7 +49,7 @@ def test_help_comes_without_torch(arguments: list[str]) -> None:
     assert done.returncode == 0
     assert done.stdout
     loaded = set(done.stderr.split())
-    assert "exclip_widget.command_line.explain" in loaded
+    assert "exclip_widget.command_line.batch" in loaded
     assert not loaded & {"torch", "open_clip", "transformers", "numpy", "matplotlib", "pandas", "anywidget"}
 
 
@@ -102,7 +102,7 @@ def test_help_names_what_there_is(run: Callable[..., Result]) -> None:
         assert "Examples:" in text
         assert "\b" not in text
         assert f"exclip-widget {name}" in text
-    for name in ("explain",):
+    for name in ("explain", "batch"):
         words = set(re.findall(r"[\w.-]+(?<!\.)", re.sub(r"-\n\s+", "-", run(name, "--help").stdout)))
         assert {*METHODS, *RULES, *FORMATS} <= words, {*METHODS, *RULES, *FORMATS} - words
     assert run().exit_code == 2
