@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from support.pages import states_of
 from support.zoo.inputs import scene
 from support.zoo.tokenizers import SmallTokenizer
+
+from exclip_widget import demo
+from exclip_widget.command_line.outputs import FORMATS, as_json
+from exclip_widget.command_line.program import program
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -81,6 +87,32 @@ def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names["result"].heat("two dogs").shape == (7, 7)
     assert names["table"][1][0].caption == "a red boat"
     assert (tmp_path / "dogs.safetensors").is_file()
+
+
+def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command, one after the other, but for those that name a model to be loaded."""
+    text = (DOCS / "command-line.md").read_text()
+    commands = "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).splitlines()
+    book = demo.load()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("webbrowser.open", lambda _: True)
+    book.pages[0].image.save("boat.png")
+    (tmp_path / "pairs.csv").write_text("image,caption,id\nboat.png,a red boat,boat\n")
+    ran = [
+        command
+        for command in commands
+        if not re.search("--pretrained|--processor|local-dir", command)
+        and CliRunner().invoke(program, shlex.split(command)[1:], catch_exceptions=False).exit_code == 0
+    ]
+    assert len(ran) == len(commands) - 3
+    listed = re.findall(r"^\| `(\.[`., a-z]+)` ", text, re.MULTILINE)
+    assert re.findall(r"\.[a-z]+", "".join(listed)) == list(FORMATS)
+    names = re.findall(
+        r"`(\w+)`", "".join(re.findall(r"^\| (`.*?`) \|", text.split("## JSON")[1], re.MULTILINE))
+    )
+    assert set(names) == set(as_json(demo.example()))
+    made = {"exclip-demo.html", "boat.html", "boat.pdf", "foil.html", "words", "explained", "pages"}
+    assert made <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_what_a_result_can_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,268 @@
+"""`exclip-widget batch`: many pairs, of which a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+from ..errors import ExclipError, FileError
+from .options import explainer_of, explaining
+from .outputs import FORMATS, Explanation, format_of, require_folder, write, write_whole
+from .pairs import BadEntry, Entry, read_pairs
+from .refusals import is_out_of_memory, one_line
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..explainer import Explainer
+    from ..results.factors import Factors
+    from ..results.interactions import Interactions
+
+SETTINGS = ".batch.json"
+"""File in the folder that says by which options its files were made; no pair has a name that begins so."""
+
+MANY = 16
+"""Captions of one image above which its own factors are computed; up to there, theirs are pulled back."""
+
+KEPT = 1024
+"""Captions whose factors are kept."""
+
+
+@dataclass
+class Report:
+    """How many pairs went which way, and what is told of each that failed."""
+
+    pairs: str
+    written: int = 0
+    there: int = 0
+    failed: int = 0
+
+    def fail(self, line: int, message: object) -> None:
+        """Tell why a row failed."""
+        from tqdm import tqdm
+
+        self.failed += 1
+        tqdm.write(f"{self.pairs}:{line}: {one_line(message)}", file=sys.stderr)
+
+    @property
+    def exit_code(self) -> int:
+        """What the program ends with."""
+        if not self.failed:
+            return 0
+        return 1 if self.written or self.there else 2
+
+    def __str__(self) -> str:
+        total = self.written + self.there + self.failed
+        parts = [f"{self.written} written"]
+        parts += [f"{self.there} there already"] if self.there else []
+        parts += [f"{self.failed} failed"] if self.failed else []
+        return f"{total} pair{'' if total == 1 else 's'}: {', '.join(parts)}"
+
+
+@click.command(
+    short_help="Explain many pairs.",
+    epilog="\b\nExamples:\n"
+    "  exclip-widget batch pairs.csv -o explained\n"
+    "  exclip-widget batch pairs.jsonl -o pages --suffix html --suffix csv \\\n"
+    "      --model ViT-B-16 --pretrained laion2b_s34b_b88k\n"
+    "\n"
+    "A file of pairs has the columns image and caption, and may have foil and id. Paths of images start from "
+    "its folder. A pair whose files are there already is skipped, so the same command again goes on where it "
+    "was stopped. A row that cannot be used is told as pairs.csv:17 and skipped.\n"
+    "\n"
+    "Exit codes: 0 if all pairs are explained, 1 if some failed, 2 if nothing could be done.",
+)
+@click.argument("pairs", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where files are written; it is made if it is not there.",
+)
+@click.option(
+    "--suffix",
+    "suffixes",
+    multiple=True,
+    default=("safetensors",),
+    show_default=True,
+    metavar="SUFFIX",
+    help=f"Kinds of files: {', '.join(FORMATS)}. May be given several times.",
+)
+@click.option("--force", is_flag=True, help="Explain all pairs anew and replace their files.")
+@explaining
+def batch(pairs: Path, folder: Path, suffixes: tuple[str, ...], force: bool, **given: Any) -> None:
+    """Explain all PAIRS of a file, .csv or .jsonl, each in files of its own."""
+    endings = list(dict.fromkeys(f".{suffix.lower().lstrip('.')}" for suffix in suffixes))
+    for ending in endings:
+        format_of(ending, ending)
+    entries = read_pairs(pairs)
+    if not entries:
+        raise FileError(f"file {str(pairs)!r:.200} has no pairs")
+    # What is computed is the same on every device.
+    options = {name: value for name, value in given.items() if value is not None and name != "device"}
+    require_folder(folder.parent)
+    if not force:
+        _require_same(folder, options)
+    report = Report(str(pairs))
+    todo = []
+    for entry in entries:
+        if isinstance(entry, BadEntry):
+            report.fail(entry.line, entry.message)
+        elif force or not all(path.exists() for path in _paths(entry, folder, endings)):
+            todo.append(entry)
+        else:
+            report.there += 1
+    if todo:
+        explainer = explainer_of(given)
+        _prepare(folder, options)
+        _explain_all(explainer, todo, folder, endings, report, force=force)
+    click.echo(report)
+    click.get_current_context().exit(report.exit_code)
+
+
+def _paths(entry: Entry, folder: Path, endings: Sequence[str]) -> list[Path]:
+    return [folder / f"{entry.name}{ending}" for ending in endings]
+
+
+def _require_same(folder: Path, options: Mapping[str, Any]) -> None:
+    """Refuse a folder whose files were made by other options.
+
+    Raises
+    ------
+    FileError
+        If it is such.
+    """
+    settings = folder / SETTINGS
+    try:
+        known = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else options
+    except OSError as error:
+        raise FileError(f"file {str(settings)!r:.200} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise FileError(f"file {str(settings)!r:.200} is damaged; remove it, or give --force") from None
+    if known != options:
+        raise FileError(
+            f"folder {str(folder)!r:.200} has files that were made by other options, {_spelled(known)}; give "
+            "another folder, or --force to make all of them anew"
+        )
+
+
+def _prepare(folder: Path, options: Mapping[str, Any]) -> None:
+    """Make the folder, and note by which options its files are made."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise FileError(f"folder {str(folder)!r:.200} cannot be made: {error.strerror}") from None
+    text = json.dumps(options, indent=1)
+
+    def fill(path: Path) -> None:
+        path.write_text(text, encoding="utf-8")
+
+    write_whole(folder / SETTINGS, fill, force=True)
+
+
+def _spelled(options: Any) -> str:
+    if not isinstance(options, dict):
+        return repr(options)
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
+
+
+# ---------------------------------------------------------------------------------------------- explaining
+
+
+def _explain_all(
+    explainer: Explainer,
+    entries: Sequence[Entry],
+    folder: Path,
+    endings: Sequence[str],
+    report: Report,
+    *,
+    force: bool,
+) -> None:
+    from tqdm import tqdm
+
+    by_image: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_image.setdefault(entry.image, []).append(entry)
+    read = lru_cache(KEPT)(explainer.text_factors)
+    # No bar if stderr is no terminal.
+    with tqdm(total=len(entries), unit="pair", file=sys.stderr, disable=None) as bar:
+        for group in by_image.values():
+            for entry, found in _explained(explainer, read, group):
+                bar.update()
+                try:
+                    if isinstance(found, Exception):
+                        raise found
+                    for path in _paths(entry, folder, endings):
+                        if force or not path.exists():
+                            write(found, path, force=True)
+                except Exception as error:
+                    report.fail(entry.line, _of_a_row(error))
+                else:
+                    report.written += 1
+
+
+def _of_a_row(error: Exception) -> Exception:
+    """Return an error that leaves the other rows as they are; any other is raised."""
+    if isinstance(error, ExclipError) or is_out_of_memory(error):
+        return error
+    raise error
+
+
+def _explained(
+    explainer: Explainer, read: Callable[[str], Factors], entries: Sequence[Entry]
+) -> Iterator[tuple[Entry, Explanation | Exception]]:
+    """Yield each pair of one image with its explanation, or with what stands against it."""
+    from ..image import open_image
+
+    try:
+        image = open_image(entries[0].image)
+        explain = _by_factors(explainer, image) if len(entries) > MANY else _by_refining(explainer, image)
+    except Exception as error:
+        yield from ((entry, _of_a_row(error)) for entry in entries)
+        return
+    for some in (entries[at : at + MANY] for at in range(0, len(entries), MANY)):
+        texts: dict[Entry, list[Factors]] = {}
+        for entry in some:
+            try:
+                texts[entry] = [read(text) for text in (entry.caption, entry.foil) if text is not None]
+            except Exception as error:
+                yield entry, _of_a_row(error)
+        try:
+            results = iter(explain([one for both in texts.values() for one in both]) if texts else ())
+        except Exception as error:
+            yield from ((entry, _of_a_row(error)) for entry in texts)
+            continue
+        for entry, both in texts.items():
+            of_entry = [next(results) for _ in both]
+            yield entry, Explanation(of_entry[0], image, of_entry[1] if len(both) > 1 else None)
+
+
+Explain: TypeAlias = "Callable[[Sequence[Factors]], Sequence[Interactions]]"
+"""From the factors of captions to their interactions with one image."""
+
+
+def _by_factors(explainer: Explainer, image: Image) -> Explain:
+    from ..results import interactions_of
+
+    factors = explainer.image_factors(image)
+
+    def explain(texts: Sequence[Factors]) -> list[Interactions]:
+        table = interactions_of(texts, [factors])
+        assert isinstance(table, list)
+        return [row[0] for row in table]
+
+    return explain
+
+
+def _by_refining(explainer: Explainer, image: Image) -> Explain:
+    return lambda texts: list(explainer.refine(texts, image))[-1]

@@ -1,0 +1,99 @@
+"""Options that `explain` and `batch` share: the model, and the method by which it is explained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from .loading import PICTURE_BOOK, load
+
+if TYPE_CHECKING:
+    from ..explainer import Explainer
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+MODEL = (
+    click.option(
+        "--model",
+        metavar="NAME",
+        help="A model of open_clip, or one that it finds as hf-hub:NAME or local-dir:FOLDER. By default "
+        "picture-book, the small model that ships with the package.",
+    ),
+    click.option(
+        "--pretrained", metavar="TAG", help="Weights of an open_clip model: a tag, or a file with them."
+    ),
+    click.option(
+        "--processor",
+        metavar="NAME",
+        help="A model of Hugging Face transformers with its processor: a name on its hub, or a folder. With "
+        "--model, the model is taken from there.",
+    ),
+    click.option("--device", default="cpu", show_default=True, help="Where the model runs, such as cuda."),
+)
+
+METHOD = (
+    click.option(
+        "--method",
+        metavar="NAME",
+        default="exclip",
+        show_default=True,
+        help="exclip, frozen, similarity, gradient or banzhaf.",
+    ),
+    click.option(
+        "--text-layer", metavar="LAYER", help="Layer of the text tower: an index, a name or output."
+    ),
+    click.option("--image-layer", metavar="LAYER", help="Layer of the image tower, in the same way."),
+    click.option("--steps", type=int, metavar="N", help="Nodes of the quadrature of exclip; 10 by default."),
+    click.option(
+        "--rule", metavar="NAME", help="Quadrature of exclip: arc-length, gauss-legendre, midpoint or right."
+    ),
+    click.option("--tolerance", type=float, help="Residual to reach by exclip, instead of --steps."),
+    click.option("--samples", type=int, metavar="N", help="Masks of banzhaf."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is random."),
+    click.option("--text-reference", metavar="CAPTION", help="Caption that paths start at."),
+    click.option(
+        "--image-reference",
+        metavar="IMAGE",
+        default="zeros",
+        show_default=True,
+        help="Image that paths start at: zeros, mean, blur, noise or a file.",
+    ),
+)
+
+LAYERS = ("text_layer", "image_layer")
+
+
+def explaining(command: Command) -> Command:
+    """Give a command the options of the model and of the method."""
+    for option in reversed(MODEL + METHOD):
+        command = option(command)
+    return command
+
+
+def name_of(given: Mapping[str, Any]) -> str:
+    """Return what the model that the options ask for is called."""
+    return str(given.get("model") or given.get("processor") or PICTURE_BOOK)
+
+
+def explainer_of(given: Mapping[str, Any]) -> Explainer:
+    """Return the explainer that the options ask for.
+
+    Raises
+    ------
+    ExclipError
+        If one of them cannot be used.
+    """
+    from ..explainer import Explainer
+
+    if name_of(given) == PICTURE_BOOK and given.get("model") is None:
+        click.echo(f"no --model was given: explaining {PICTURE_BOOK}, the small model that ships", err=True)
+    options = {name: value for name, value in given.items() if value is not None}
+    names = ("model", "pretrained", "processor", "device")
+    model, inputs = load(**{name: options.pop(name, None) for name in names})
+    for layer in LAYERS:
+        if re.fullmatch(r"[+-]?\d{1,9}", options.get(layer, "")):
+            options[layer] = int(options[layer])
+    return Explainer(model, **inputs, **options)

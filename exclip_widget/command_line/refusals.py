@@ -1,0 +1,72 @@
+"""How the command line says what it refuses: one line, and an exit code that scripts can use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from ..errors import ExclipError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the number of its signal, as shells have it."""
+
+
+class Refusal(click.ClickException):
+    """What ends a command with one line on stderr and exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: object = None) -> None:
+        """Print the line."""
+        del file
+        click.echo(f"error: {self.message}", err=True)
+
+
+def one_line(message: object) -> str:
+    r"""Return a message as one line without anything that a terminal would obey.
+
+    Examples
+    --------
+    >>> one_line("no such\nfile \x1b[31m")
+    'no such file \\x1b[31m'
+    """
+    return visible(" ".join(str(message).split()))
+
+
+def visible(text: str) -> str:
+    r"""Return a text with all that cannot be printed as an escape.
+
+    Examples
+    --------
+    >>> visible("a\tb")
+    'a\\tb'
+    """
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory has run out, of the machine or of a device."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+@contextmanager
+def refusals(path: str) -> Iterator[None]:
+    """Turn what users can do something about into a `Refusal`; `path` is how the command is called."""
+    try:
+        yield
+    except ExclipError as error:
+        raise Refusal(one_line(error)) from None
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else path
+        raise Refusal(f"{one_line(error.format_message())} Try: {where} --help") from None
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise Refusal(f"out of memory: {one_line(error):.200}") from None

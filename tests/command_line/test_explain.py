@@ -1,0 +1,379 @@
+"""`exclip-widget explain`: each kind of file is read back, and what cannot be done is one line."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import Result
+from PIL import Image
+from support.pages import states_of
+from support.results import result_of
+
+from exclip_widget import Explainer, demo
+from exclip_widget.command_line import outputs
+from exclip_widget.results import Interactions
+
+CAPTION = "a red boat left of two yellow fish"
+
+Run = Callable[..., Result]
+Refusal = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def expected(explainer: Explainer, book: demo.PictureBook) -> Interactions:
+    return explainer.explain(book.pages[0].image, CAPTION)
+
+
+def close(one: Interactions, other: Interactions) -> bool:
+    """Whether two results are of the same words and patches, and have the same numbers but for rounding."""
+    same = (one.rows, one.grid, one.view, one.origin) == (other.rows, other.grid, other.view, other.origin)
+    return same and np.allclose(one.values, other.values, atol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------- files
+
+
+def test_a_result_is_saved(folder: Path, run: Run, expected: Interactions) -> None:
+    done = run("explain", "boat.png", CAPTION, "-o", "r.safetensors")
+    assert done.stdout == "wrote r.safetensors\n"
+    assert done.exit_code == 0
+    assert close(Interactions.load(folder / "r.safetensors"), expected)
+    assert sorted(one.name for one in folder.iterdir()) == ["boat.png", "house.png", "r.safetensors"]
+
+
+def test_several_files_of_one_explanation(folder: Path, run: Run, expected: Interactions) -> None:
+    names = ["a.png", "a.svg", "a.pdf", "a.csv", "a.JSON", "a.tex"]
+    options = [part for name in names for part in ("-o", name)]
+    assert run("explain", "boat.png", CAPTION, *options).exit_code == 0
+    with Image.open("a.png") as picture:
+        # The heat map's square, and the caption above it.
+        assert 600 < picture.width < 800
+        assert picture.height > picture.width
+        # Blue-grey sky, red boat: it is no blank page.
+        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 100
+    assert "<svg" in (folder / "a.svg").read_text()
+    assert (folder / "a.pdf").read_bytes().startswith(b"%PDF")
+    table = pd.read_csv("a.csv")
+    assert len(table) == expected.values.size
+    assert table.value.sum() == pytest.approx(expected.values.sum(dtype=float), abs=1e-5)
+    assert table.groupby("token").text.first().tolist() == list(expected.tokens)
+    assert (folder / "a.tex").read_text().count("colorbox") == 8
+    found = json.loads((folder / "a.JSON").read_text())
+    np.testing.assert_allclose(found["values"], expected.values, atol=1e-6)
+    np.testing.assert_allclose(found["sums"], expected.values.sum((1, 2)), atol=1e-5)
+    assert found["tokens"] == list(expected.tokens)
+    assert found["spans"][1] == [0, 1]
+    assert found["similarity"] == pytest.approx(expected.similarity)
+    assert found["residual"] == pytest.approx(expected.residual, abs=1e-4)
+    assert (found["image_size"], found["crop"]) == ([480, 480], [0, 0, 1, 1])
+    assert found["origin"]["options"]["steps"] == 10
+    assert (found["format"], found["version"], found["foil"]) == ("exclip_widget.explanation", 1, None)
+
+
+def test_a_page(folder: Path, run: Run) -> None:
+    options = ["--words", "red boat", "-o", "a.html"]
+    assert run("explain", "boat.png", CAPTION, *options).exit_code == 0
+    (state,) = states_of((folder / "a.html").read_text(encoding="utf-8"))
+    assert (state["caption"], state["tokens"]) == (CAPTION, [2, 3])
+    # With a foil, both are in it.
+    assert run("explain", "boat.png", CAPTION, "--foil", "a blue boat", "-o", "b.html").exit_code == 0
+    (state,) = states_of((folder / "b.html").read_text(encoding="utf-8"))
+    assert (state["caption"], state["foil"]) == (CAPTION, "a blue boat")
+
+
+def test_json_has_every_attribute_and_no_number_that_is_none() -> None:
+    result = result_of(total=math.nan, similarity=math.inf)
+    found = json.loads(json.dumps(outputs.as_json(result), allow_nan=False))
+    assert found["total"] is None
+    assert found["similarity"] is None
+    assert found["residual"] is None
+    absent = {"rows", "view"}  # in parts, by the names of those
+    assert {name for name in vars(result) if name not in absent} <= set(found)
+
+
+def test_words_choose_the_heat_map_and_the_receipt(folder: Path, run: Run) -> None:
+    heats = {}
+    for name, options in {
+        "one": ["--words", "boat"],
+        "both": ["--words", "red", "--words", "BOAT"],
+        "phrase": ["--words", "red boat"],
+        "tokens": ["--token", 2, "--token", -7],
+    }.items():
+        assert run("explain", "boat.png", CAPTION, *options, "-o", f"{name}.png").exit_code == 0
+        heats[name] = (folder / f"{name}.png").read_bytes()
+        assert (
+            f"{'boat' if name == 'one' else 'red boat'} × image"
+            in run("explain", "boat.png", CAPTION, *options).stdout
+        )
+    assert heats["both"] == heats["phrase"] == heats["tokens"] != heats["one"]
+
+
+@pytest.mark.parametrize("kind", outputs.KINDS)
+def test_every_kind_of_picture(kind: str, folder: Path, run: Run) -> None:
+    assert run("explain", "house.png", "a blue house", "--kind", kind, "-o", "a.png").exit_code == 0
+    with Image.open(folder / "a.png") as picture:
+        assert min(picture.size) > 50
+
+
+def test_a_foil(run: Run, explainer: Explainer, book: demo.PictureBook) -> None:
+    foil = "a blue boat left of two yellow fish"
+    done = run("explain", "boat.png", CAPTION, "--foil", foil, "-o", "d.safetensors", "-o", "d.csv")
+    assert done.exit_code == 0
+    image = book.pages[0].image
+    expected = explainer.explain(image, CAPTION) - explainer.explain(image, foil)
+    found = Interactions.load("d.safetensors")
+    assert close(found, expected)
+    assert found.foil == foil
+    assert pd.read_csv("d.csv").value.sum() == pytest.approx(expected.values.sum(dtype=float), abs=1e-5)
+    printed = run("explain", "boat.png", CAPTION, "--foil", foil).stdout
+    assert f"difference   {expected.similarity:+.4f}" in printed
+    assert "red − blue" in printed
+
+
+def test_a_picture_for_each_word(folder: Path, run: Run) -> None:
+    done = run("explain", "boat.png", "a red boat / ../.. a boat", "--per-word", "words")
+    assert done.exit_code == 0
+    names = ["1-a.png", "2-red.png", "3-boat.png", "4.png", "5.png", "6-a.png", "7-boat.png"]
+    assert sorted(one.name for one in (folder / "words").iterdir()) == names
+    assert done.stdout.count("wrote") == 7
+    for name in names:
+        with Image.open(folder / "words" / name) as picture:
+            assert 600 < picture.width < 800
+    # They are replaced only if asked.
+    assert run("explain", "boat.png", "a red boat", "--per-word", "words").exit_code == 2
+    assert run("explain", "boat.png", "a red boat", "--per-word", "words", "--force").exit_code == 0
+
+
+def test_one_scale_for_all_words(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    scales = []
+    monkeypatch.setattr(
+        "exclip_widget.command_line.explain.write", lambda found, *_, **__: scales.append(found.scale)
+    )
+    run("explain", "boat.png", CAPTION, "--per-word", "words")
+    assert len(scales) == 8
+    assert len(set(scales)) == 1
+    assert scales[0] > 0
+
+
+def test_options_of_the_method_arrive(run: Run) -> None:
+    options = ["--method", "banzhaf", "--samples", 64, "--seed", 3, "--text-layer", 0, "--image-layer", "0"]
+    assert run("explain", "boat.png", "a red boat", *options, "-o", "r.safetensors").exit_code == 0
+    found = Interactions.load("r.safetensors")
+    assert found.method == "banzhaf"
+    assert dict(found.origin.options) == {"samples": 64, "seed": 3}
+    assert found.error is not None
+    options = ["--rule", "right", "--steps", 3, "--text-layer", "transformer.resblocks.1"]
+    options += ["--image-layer", "-2", "--image-reference", "house.png", "--text-reference", "a house"]
+    assert run("explain", "boat.png", "a red boat", *options, "-o", "s.safetensors").exit_code == 0
+    found = Interactions.load("s.safetensors")
+    assert (found.rule, found.steps, found.text_layer) == ("right", 3, "transformer.resblocks.1")
+    assert found.image_layer == "visual.transformer.resblocks.4"
+
+
+# ----------------------------------------------------------------------------------------------- summary
+
+
+def test_the_summary(folder: Path, run: Run, expected: Interactions) -> None:
+    done = run("explain", "boat.png", CAPTION, "--model", "picture-book")
+    assert not done.stderr
+    text = done.stdout
+    assert text.startswith(
+        f"{CAPTION} × boat.png\npicture-book, exclip at transformer.resblocks.2 and visual"
+    )
+    assert f"similarity   {expected.similarity:+.4f}" in text
+    assert "residual     0." in text
+    listed = text[text.index("words, each") : text.index("strongest")].splitlines()[1:-1]
+    words = dict(line.split()[:2] for line in listed)
+    assert list(words) == CAPTION.split()
+    for word in words:
+        assert float(words[word]) == pytest.approx(expected.between(word), abs=6e-5)
+    pair = expected.strongest(1).positive[0]
+    edges = expected.patch_boxes[pair.region].astype(int)
+    left, top, right, bottom = *edges[:, :2].min(0), *edges[:, 2:].max(0)
+    place = f"{int(pair.region.sum())} patches in x {left}–{right}, y {top}–{bottom}"
+    assert f"{pair.text}  {pair.value:+.4f}  {place}" in text
+    receipt = text[text.index("receipt") :].splitlines()[1:]
+    *parts, total = [float(line.split()[-1]) for line in receipt]
+    assert sum(parts) == pytest.approx(total, abs=4e-4)
+    assert not list(folder.glob("*.html"))
+
+
+def test_the_default_model_is_named(run: Run) -> None:
+    done = run("explain", "boat.png", "a red boat")
+    assert done.stderr == "no --model was given: explaining picture-book, the small model that ships\n"
+
+
+@pytest.mark.parametrize("method", ["frozen", "similarity", "gradient", "banzhaf"])
+def test_the_summary_by_every_method(method: str, run: Run) -> None:
+    done = run("explain", "boat.png", "a red boat", "--method", method)
+    assert done.exit_code == 0
+    assert ("residual   " in done.stdout) == (method in ("frozen",))
+
+
+HOSTILE = [
+    "a $x_1$ \\frac{red} boat",
+    "<script>alert(1)</script> boat",
+    "boat\x1b[31m\x07 red",
+    "a \"red\" boat, 'yes'; =1+1",
+    "boat\nred\r\nfish\tblue",
+    "café 日本語 हिन्दी boat",
+    "-rf /",
+    "%s {0} {boat}",
+]
+
+
+@pytest.mark.parametrize("caption", HOSTILE)
+@pytest.mark.filterwarnings("ignore:Glyph")  # the font of figures has no such letters
+def test_hostile_captions(caption: str, folder: Path, run: Run) -> None:
+    options = [
+        "-o",
+        "a.html",
+        "-o",
+        "a.png",
+        "-o",
+        "a.csv",
+        "-o",
+        "a.json",
+        "-o",
+        "a.tex",
+        "-o",
+        "a.safetensors",
+    ]
+    done = run("explain", *options, "--per-word", "words", "--", "boat.png", caption)
+    assert done.exit_code == 0, done.output
+    found = Interactions.load("a.safetensors")
+    assert found.caption == caption
+    assert json.loads((folder / "a.json").read_text())["caption"] == caption
+    (state,) = states_of((folder / "a.html").read_text(encoding="utf-8"))
+    assert state["caption"] == caption
+    assert pd.read_csv("a.csv", keep_default_na=False).value.sum() == pytest.approx(
+        found.values.sum(dtype=float), abs=1e-5
+    )
+    for path in (folder / "words").iterdir():
+        assert all(char.isalnum() or char in "-." or ord(char) > 127 for char in path.name)
+    printed = run("explain", "--", "boat.png", caption)
+    assert all(line.isprintable() for line in printed.stdout.split("\n"))
+
+
+# ---------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["boat.png", "a red boat", "-o", "a.gif"], "'a.gif' ends in '.gif'; expected one of .html, .png"),
+        (["boat.png", "a red boat", "-o", "a"], "ends in 'no suffix'; expected one of"),
+        (["boat.png", "a red boat", "-o", "boat.png"], "file 'boat.png' exists already; pass --force to"),
+        (
+            ["boat.png", "a red boat", "-o", "no/such/a.csv"],
+            "there is no folder 'no/such' to write to",
+        ),
+        (["boat.png", "a red boat", "-o", "boat.png/a.csv"], "there is no folder 'boat.png'"),
+        (["boat.png", "a red boat", "-o", "d.csv"], "file 'd.csv' is a folder"),
+        (["boat.png", "a red boat", "-o", "a.csv", "-o", "a.csv"], "file 'a.csv' is given twice"),
+        (["boat.png", "a red boat", "-o", f"{'x' * 300}.csv"], "cannot be written: file name too long"),
+        (["boat.png", "a red boat", "--per-word", "no/such"], "there is no folder 'no'"),
+        (["boat.png", "a red boat", "--per-word", "boat.png"], "folder 'boat.png' cannot be made"),
+        (["none.png", "a red boat"], "there is no image 'none.png'"),
+        (["d.csv", "a red boat"], "image 'd.csv' cannot be read"),
+        (["https://host/a.png", "a red boat"], "is a URL, and URLs are not fetched"),
+        (["boat.png", " "], "caption ' ' has no words"),
+        (["boat.png", "boat " * 60], "context"),
+        (["boat.png", "a \udcff boat"], "is no valid text; expected UTF-8"),
+        (["boat.png", "a boat", "--foil", ""], "caption '' has no words"),
+        (["boat.png", "a boat", "--foil", "a \udcff"], "foil 'a \\udcff' is no valid text"),
+        (["boat.png", "a red boat", "--words", ""], "is an empty phrase"),
+        (["boat.png", "a red boat", "--words", "fish"], "is not in the caption"),
+        (["boat.png", "a boat a boat", "--words", "boat"], "choose one by a longer phrase or by its rows"),
+        (["boat.png", "a red boat", "--token", 9], "is not a token"),
+        (["boat.png", "a red boat", "--method", "magic"], "method='magic' is not one of 'exclip'"),
+        (["boat.png", "a red boat", "--steps", 0], "steps=0 is not a whole number from 1 on"),
+        (["boat.png", "a red boat", "--steps", "many"], "'many' is not a valid integer. Try: "),
+        (["boat.png", "a red boat", "--samples", 5], "samples=5 is an option of method 'banzhaf'"),
+        (["boat.png", "a red boat", "--rule", "magic"], "magic"),
+        (["boat.png", "a red boat", "--text-layer", 3], "text_layer=3 is not a layer"),
+        (["boat.png", "a red boat", "--image-layer", "none"], "image_layer='none' is not a layer"),
+        (["boat.png", "a red boat", "--image-reference", "none"], "image_reference='none' is not one of"),
+        (["boat.png", "a red boat", "--seed", -1], "seed=-1 is not a whole number from 0 on"),
+        (["boat.png", "a red boat", "--kind", "pie"], "'pie' is not one of 'heat', 'both'"),
+        (["boat.png"], "Missing argument 'CAPTION'. Try: "),
+        (["boat.png", "a", "b"], "unexpected extra argument"),
+    ],
+)
+def test_what_cannot_be_done(arguments: list[Any], message: str, folder: Path, refusal: Refusal) -> None:
+    (folder / "d.csv").mkdir()
+    before = sorted(folder.rglob("*"))
+    assert message in refusal("explain", *arguments)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_files_are_replaced_only_if_asked(folder: Path, run: Run, refusal: Refusal) -> None:
+    (folder / "a.json").write_text("mine")
+    assert "exists already" in refusal("explain", "boat.png", "a red boat", "-o", "b.csv", "-o", "a.json")
+    assert (folder / "a.json").read_text() == "mine"
+    assert not (folder / "b.csv").exists()
+    assert run("explain", "boat.png", "a red boat", "-o", "a.json", "--force").exit_code == 0
+    assert json.loads((folder / "a.json").read_text())["caption"] == "a red boat"
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    (tmp_path / "empty").mkdir()
+    return tmp_path / "empty"
+
+
+def test_a_file_that_appears_meanwhile_is_kept(empty: Path) -> None:
+    path = empty / "a.tex"
+
+    def fill(partial: Path) -> None:
+        partial.write_text("ours")
+        path.write_text("theirs")
+
+    with pytest.raises(outputs.FileError, match="exists already"):
+        outputs.write_whole(path, fill, force=False)
+    assert [(one.name, one.read_text()) for one in empty.iterdir()] == [("a.tex", "theirs")]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError()])
+def test_there_is_never_a_part_of_a_file(error: BaseException, empty: Path) -> None:
+    path = empty / "a.tex"
+    path.write_text("before")
+
+    def fill(partial: Path) -> None:
+        partial.write_text("half")
+        raise error
+
+    kind = outputs.FileError if isinstance(error, OSError) else type(error)
+    with pytest.raises(kind) as refusal:
+        outputs.write_whole(path, fill, force=True)
+    if kind is outputs.FileError:
+        assert str(refusal.value) == f"file '{path}' cannot be written: no space left on device"
+    assert [(one.name, one.read_text()) for one in empty.iterdir()] == [("a.tex", "before")]
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written(folder: Path, refusal: Refusal) -> None:
+    (folder / "locked").mkdir(mode=0o500)
+    assert "permission denied" in refusal("explain", "boat.png", "a red boat", "-o", "locked/a.csv")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "library", "extra"), [("png", "matplotlib", "plot"), ("csv", "pandas", "tables")]
+)
+def test_a_library_that_is_missing(
+    suffix: str, library: str, extra: str, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> Any:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr("exclip_widget.results.tables.import_module", missing)
+    message = refusal("explain", "boat.png", "a red boat", "-o", f"a.{suffix}")
+    assert message == f"{library} is not installed; run: pip install 'exclip-widget[{extra}]'"
