@@ -38,9 +38,9 @@ METHOD = (
     click.option(
         "--method",
         metavar="NAME",
-        default="exclip",
+        default="frozen",  # methods.DEFAULT_METHOD, without loading torch
         show_default=True,
-        help="exclip, frozen, similarity, gradient or banzhaf.",
+        help="frozen, exclip, similarity, gradient or banzhaf.",
     ),
     click.option(
         "--text-layer", metavar="LAYER", help="Layer of the text tower: an index, a name or output."
@@ -50,7 +50,17 @@ METHOD = (
     click.option(
         "--rule", metavar="NAME", help="Quadrature of exclip: arc-length, gauss-legendre, midpoint or right."
     ),
-    click.option("--tolerance", type=float, help="Residual to reach by exclip, instead of --steps."),
+    click.option(
+        "--rank",
+        type=int,
+        metavar="N",
+        help="Directions of the caption's factors to pull back; all by default.",
+    ),
+    click.option(
+        "--tolerance",
+        type=float,
+        help="How exact to be: by frozen instead of --rank, by exclip instead of --steps.",
+    ),
     click.option("--samples", type=int, metavar="N", help="Masks of banzhaf."),
     click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is random."),
     click.option("--text-reference", metavar="CAPTION", help="Caption that paths start at."),

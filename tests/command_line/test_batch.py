@@ -190,14 +190,14 @@ def test_a_folder_has_files_of_one_set_of_options(folder: Path, run: Run, refusa
     name = table(("boat.png", "a boat", "", "a"))
     run("batch", name, "-o", "out")
     before = (folder / "out" / "a.safetensors").read_bytes()
-    message = refusal("batch", name, "-o", "out", "--method", "frozen")
-    assert "has files that were made by other options, --method exclip" in message
+    message = refusal("batch", name, "-o", "out", "--method", "exclip")
+    assert "has files that were made by other options, --method frozen" in message
     assert (folder / "out" / "a.safetensors").read_bytes() == before
-    assert run("batch", name, "-o", "out", "--method", "frozen", "--force").stdout == "1 pair: 1 written\n"
-    assert Interactions.load(folder / "out" / "a.safetensors").method == "frozen"
+    assert run("batch", name, "-o", "out", "--method", "exclip", "--force").stdout == "1 pair: 1 written\n"
+    assert Interactions.load(folder / "out" / "a.safetensors").method == "exclip"
     # Options that cannot be used leave no trace.
-    assert "steps=0" in refusal("batch", name, "-o", "other", "--steps", 0)
-    assert run("batch", name, "-o", "other", "--steps", 3).exit_code == 0
+    assert "steps=0" in refusal("batch", name, "-o", "other", "--method", "exclip", "--steps", 0)
+    assert run("batch", name, "-o", "other", "--method", "exclip", "--steps", 3).exit_code == 0
     (folder / "out" / module.SETTINGS).write_text("{")
     assert "is damaged" in refusal("batch", name, "-o", "out")
 
@@ -282,7 +282,11 @@ def test_running_out_of_memory_costs_one_image(
         (b"image,caption\na,b\n", ["pairs.csv", "--suffix", "gif"], "'.gif' ends in '.gif'; expected one of"),
         (b"image,caption\na,b\n", ["pairs.csv", "-o", "boat.png"], "folder 'boat.png' cannot be made"),
         (b"image,caption\na,b\n", ["pairs.csv", "-o", "no/such"], "there is no folder 'no' to write to"),
-        (b"image,caption\na,b\n", ["pairs.csv", "--steps", "0"], "steps=0 is not a whole number"),
+        (
+            b"image,caption\na,b\n",
+            ["pairs.csv", "--method", "exclip", "--steps", "0"],
+            "steps=0 is not a whole number",
+        ),
         (
             b"image,caption\na,b\n",
             ["pairs.csv", "--model", "none"],

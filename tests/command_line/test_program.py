@@ -9,15 +9,18 @@ import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 from click.testing import Result
 
 import exclip_widget
 from exclip_widget.command_line import main
+from exclip_widget.command_line.options import METHOD
 from exclip_widget.command_line.outputs import FORMATS
 from exclip_widget.command_line.texts import slug
-from exclip_widget.methods import METHODS
+from exclip_widget.methods import DEFAULT_METHOD, METHODS
 from exclip_widget.paths.quadrature import RULES
 from exclip_widget.results import Interactions
 
@@ -35,6 +38,20 @@ def process(*arguments: str, code: str | None = None, **variables: str) -> subpr
         env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,  # from this tree, whatever is installed
         timeout=300,
     )
+
+
+def test_the_default_method_is_that_of_python() -> None:
+    (method,) = (option for option in map(_option, METHOD) if option.name == "method")
+    assert method.default == DEFAULT_METHOD
+
+
+def _option(decorate: Any) -> click.Option:
+    """The option that a decorator adds."""
+
+    @decorate
+    def command() -> None: ...
+
+    return command.__click_params__[0]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
