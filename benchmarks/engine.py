@@ -79,7 +79,7 @@ def fresh(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
 def default_layer(name: str, runs: int) -> None:
     model, image, pixels, ids = inputs(name)
     images = fresh(pixels)
-    explainer = Explainer(model)
+    explainer = Explainer(model, method="exclip")
 
     @torch.inference_mode()
     def forward() -> None:
@@ -92,16 +92,18 @@ def default_layer(name: str, runs: int) -> None:
 
     forward()
     before = megabytes()
-    explain(model, next(images), CAPTION)
+    explain(model, next(images), CAPTION, method="exclip")
     extra = megabytes() - before
     image_factors = explainer.image_factors(pixels)
     work: dict[str, Callable[[], object]] = {
         "forward": forward,
         **{
-            f"explain, N = {steps}": lambda steps=steps: explain(model, next(images), CAPTION, steps=steps)
+            f"explain, N = {steps}": lambda steps=steps: explain(
+                model, next(images), CAPTION, method="exclip", steps=steps
+            )
             for steps in (5, STEPS, 20)
         },
-        "explain, N = 10, a photo": lambda: explain(model, image, CAPTION),
+        "explain, N = 10, a photo": lambda: explain(model, image, CAPTION, method="exclip"),
         "factors of both sides, N = 10": lambda: (
             explainer.text_factors(CAPTION),
             explainer.image_factors(next(images)),
@@ -147,7 +149,7 @@ def frozen(name: str, runs: int) -> None:
         "the same, rank 5": lambda: all_layers([0], rank=5),
         "the same, rank 2": lambda: all_layers([0], rank=2),
         "all layers of both towers, 2 %": lambda: all_layers(None, tolerance=0.02),
-        "text block 0, image block 1": lambda: pair(0, 1),
+        "text block 0, image block 1 (the default)": lambda: pair(0, 1),
         "last block of both": lambda: pair(-1, -1),
     }
     seconds = medians(runs, work)
@@ -160,7 +162,7 @@ def frozen(name: str, runs: int) -> None:
 def many(name: str, count: int = 64) -> None:
     """`count` captions and images against each other."""
     model, _, pixels, _ = inputs(name)
-    explainer = Explainer(model)
+    explainer = Explainer(model, method="exclip")
     images = fresh(pixels)
     start = time.perf_counter()
     texts = [explainer.text_factors(f"{CAPTION} {number}") for number in range(count)]
@@ -174,7 +176,7 @@ def many(name: str, count: int = 64) -> None:
 def earlier_layer(name: str, layer: int, of: int = 4) -> None:
     """One pair at an earlier block, beside a reverse pass for every dimension of the embedding."""
     model, _, pixels, _ = inputs(name)
-    explainer = Explainer(model, text_layer=layer, image_layer=layer)
+    explainer = Explainer(model, method="exclip", text_layer=layer, image_layer=layer)
     seconds = medians(3, {"pair": lambda: explainer.explain(pixels, CAPTION)})["pair"]
     caption = explainer.read_caption(CAPTION)
     nodes, weights = (torch.from_numpy(part).float() for part in quadrature("gauss-legendre", STEPS))
@@ -207,7 +209,9 @@ def rules(scenes: int = 10) -> None:
 
     def explained(rule: str, steps: int, layer: int) -> list[Interactions]:
         where = {"text_layer": layer, "image_layer": layer}
-        explainer = Explainer(book.model, tokenizer=book.tokenizer, rule=rule, steps=steps, **where)
+        explainer = Explainer(
+            book.model, tokenizer=book.tokenizer, method="exclip", rule=rule, steps=steps, **where
+        )
         return [explainer.explain(*pair) for pair in pairs]
 
     def error(found: Interactions, exact: Interactions) -> float:

@@ -326,6 +326,9 @@ class Explainer:
     def image_factors(self, image: ImageLike | Tensor) -> Factors:
         """Return the factors of an image, (tokens of its tower, embed).
 
+        By `"exclip"` at the last block they cost about one pass through the tower. By `"frozen"`, and at
+        earlier layers, they cost one for each patch; `explain` does with one for each direction of a caption.
+
         Raises
         ------
         ImageError

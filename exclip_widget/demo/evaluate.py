@@ -40,18 +40,24 @@ class Row:
     most: int | None = None
 
 
+EXCLIP = {"method": "exclip"}
+
 ROWS = (
     Row("chance, of both signs", {"method": "similarity"}, baselines.chance()),
     Row("blob in the middle", {"method": "similarity"}, baselines.blob),
     Row("the truth", {"method": "similarity"}, baselines.oracle),
-    Row("exclip, text 0, image 2, N = 20", {"text_layer": 0, "image_layer": 2, "steps": 20}, most=16),
-    Row("exclip, text 0, image 0, N = 20", {"text_layer": 0, "image_layer": 0, "steps": 20}, most=16),
+    Row(
+        "exclip, text 0, image 2, N = 20", EXCLIP | {"text_layer": 0, "image_layer": 2, "steps": 20}, most=16
+    ),
+    Row(
+        "exclip, text 0, image 0, N = 20", EXCLIP | {"text_layer": 0, "image_layer": 0, "steps": 20}, most=16
+    ),
     Row("banzhaf, 512 masks", {"method": "banzhaf"}, most=8),
     Row("frozen, text 0, image 0", {"method": "frozen", "text_layer": 0, "image_layer": 0}, most=150),
     Row("frozen, text 0, image 1", {"method": "frozen"}, most=150),
     Row("frozen, text 0, image 2", {"method": "frozen", "text_layer": 0, "image_layer": 2}, most=150),
-    Row("exclip, last block of both", {}),
-    Row("exclip, text 0, image last", {"text_layer": 0, "image_layer": -1}),
+    Row("exclip, last block of both", EXCLIP),
+    Row("exclip, text 0, image last", EXCLIP | {"text_layer": 0, "image_layer": -1}),
     Row("gradient, last block but one", {"method": "gradient"}),
     Row("similarity", {"method": "similarity"}),
 )
