@@ -111,10 +111,10 @@ def test_layers_by_keyboard(view: Instrument) -> None:
     at = view.python("w.image_layer")
     slider.focus()
     for _ in range(3):
-        page.keyboard.press("ArrowLeft")
-    view.wait_for("w.image_layer", at - 3)
-    expect(slider).to_have_value(str(at - 3))
-    expect(slider).to_have_attribute("aria-valuetext", f"visual.transformer.resblocks.{at - 3}")
+        page.keyboard.press("ArrowRight")
+    view.wait_for("w.image_layer", at + 3)
+    expect(slider).to_have_value(str(at + 3))
+    expect(slider).to_have_attribute("aria-valuetext", f"visual.transformer.resblocks.{at + 3}")
     view.check()
     page.keyboard.press("Home")
     view.wait_for("w.image_layer", 0)
@@ -130,11 +130,11 @@ def test_a_layer_by_dragging(view: Instrument) -> None:
     slider = image_layer(view)
     at = view.python("w.image_layer")
     slider.scroll_into_view_if_needed()
-    view.notebook.drag(slider, (at / 6, 0.5), (1 / 6, 0.5))
-    view.wait_for("w.image_layer", 1)
-    expect(slider).to_have_value("1")
+    view.notebook.drag(slider, (at / 6, 0.5), (5 / 6, 0.5))
+    view.wait_for("w.image_layer", 5)
+    expect(slider).to_have_value("5")
     view.check()
-    assert view.python("w.interactions.image_layer") == "visual.transformer.resblocks.1"
+    assert view.python("w.interactions.image_layer") == "visual.transformer.resblocks.5"
 
 
 def test_a_layer_that_fails_is_reported_and_the_last_result_stays(view: Instrument) -> None:
@@ -171,7 +171,7 @@ hook = book.model.visual.transformer.resblocks[2].register_forward_pre_hook(fail
 def test_methods(view: Instrument) -> None:
     view.leave()
     heat = view.pixels()
-    for method in ("similarity", "gradient", "exclip"):
+    for method in ("similarity", "gradient", "frozen"):
         button = view.button(method)
         button.click()
         view.wait_for("w.method", method)
@@ -179,4 +179,4 @@ def test_methods(view: Instrument) -> None:
         view.check()
         assert view.python("w.interactions.method") == method
         view.leave()
-        assert (view.pixels() == heat) == (method == "exclip")
+        assert (view.pixels() == heat) == (method == "frozen")
