@@ -83,11 +83,11 @@ install() {
     "$python" -m pip install --progress-bar off -q "$@"
 }
 
-# install_python lab, or install_python test, which contains it.
+# install_python lab, install_python docs, or install_python test, which contains both.
 install_python() {
-    local want=$1 extras=lab now
+    local want=$1 extras=$1 now
     [ -f .venv/.stamp-test ] && want=test
-    [ "$want" = test ] && extras=lab,test
+    [ "$want" = test ] && extras=lab,docs,test
     now=$({ echo "$root"; hash_of pyproject.toml constraints.txt; } | sha256sum | cut -d' ' -f1)
     is_stamped "$want" "$now" && return
     say "Python packages: exclip-widget[$extras] (PyTorch among them: minutes and several GB, once)"

@@ -6,6 +6,8 @@ import ast
 import asyncio
 import re
 import shlex
+import textwrap
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,14 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg, set_model_preprocess_cfg
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from support.pages import states_of
 from support.zoo.inputs import scene
 from support.zoo.tokenizers import SmallTokenizer
 
-from exclip_widget import demo
+from exclip_widget import ExplainWidget, demo
 from exclip_widget.command_line.outputs import FORMATS, as_json
 from exclip_widget.command_line.program import program
 
@@ -28,7 +32,22 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def snippets(page: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    return [code for code, _ in printing_snippets(page)]
+
+
+def printing_snippets(page: str) -> list[tuple[str, str | None]]:
+    """Each snippet of a page, and what the page says that it prints, if it says so."""
+    found = re.findall(
+        r"^( *)```python\n(.*?)^ *```(?:\n\n *```text\n(.*?)^ *```)?",
+        (DOCS / page).read_text("utf-8"),
+        re.DOTALL | re.MULTILINE,
+    )
+    return [(textwrap.dedent(code), printed or None) for _, code, printed in found]
+
+
+NUMBER = re.compile(r"[+-]?\d+\.\d+")
+GUIDES = sorted(str(page.relative_to(DOCS)) for page in (DOCS / "guides").glob("*.md"))
+RUN_ELSEWHERE = {"models.md", "evaluation.md", "results.md", "from-exclip.md"}
 
 
 def test_a_model_of_ones_own() -> None:
@@ -64,6 +83,11 @@ def test_the_yardstick() -> None:
     assert eval(gap, names).mean > 0
 
 
+def offline(snippet: str) -> str:
+    """A snippet with a model without its trained weights."""
+    return snippet.replace("ViT-B-16", "ViT-B-32").replace(', pretrained="laion2b_s34b_b88k"', "")
+
+
 def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every snippet, one after the other, on a model without its trained weights."""
     text = (DOCS.parent / "README.md").read_text()
@@ -79,8 +103,7 @@ def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "mask": np.arange(49).reshape(7, 7) < 7,
     }
     for snippet in code:
-        offline = snippet.replace("ViT-B-16", "ViT-B-32").replace(', pretrained="laion2b_s34b_b88k"', "")
-        awaiting = compile(offline, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        awaiting = compile(offline(snippet), "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         pending = eval(awaiting, names)
         if pending is not None:
             asyncio.run(pending)
@@ -135,3 +158,54 @@ def test_what_a_result_can_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     figures = {path.name: len(states_of(path.read_text("utf-8"))) for path in tmp_path.iterdir()}
     assert figures == {"boat.html": 1, "red-or-blue.html": 1, "gallery.html": 2}
     assert names["widget"].foil_interactions is names["foil"]
+
+
+def test_every_snippet_is_run() -> None:
+    with_snippets = {
+        str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if "```python" in page.read_text()
+    }
+    assert with_snippets == {"index.md", *GUIDES} | RUN_ELSEWHERE
+
+
+@pytest.mark.parametrize("page", ["index.md", *GUIDES])
+def test_guides(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every snippet of a page, one after the other; what the page says it prints is what it prints."""
+    monkeypatch.chdir(tmp_path)
+    mpl.use("agg")
+    demo.load().pages[0].image.save("photo.jpg")
+    names: dict[str, Any] = {}
+    for code, printed in printing_snippets(page):
+        capsys.readouterr()
+        exec(offline(code), names)
+        if printed is not None:
+            shown = capsys.readouterr().out
+            assert NUMBER.sub("", shown) == NUMBER.sub("", printed)
+            numbers, expected = ([float(one) for one in NUMBER.findall(text)] for text in (shown, printed))
+            assert numbers == pytest.approx(expected, abs=2e-3)
+    plt.close("all")
+    if isinstance(widget := names.get("widget"), ExplainWidget):
+        widget.wait(120)
+        widget.close()
+
+
+def test_exclips_numbers() -> None:
+    """The page's two snippets give the same, on a small model of the real classes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # exclip imports OpenAI's package, which imports pkg_resources
+        pytest.importorskip("exclip.tokenization", reason="pip install --no-deps exclip==1.1 clip-anytorch")
+    image_config = CLIPVisionCfg(image_size=224, patch_size=56, width=64, layers=12, head_width=32)
+    text_config = CLIPTextCfg(width=32, heads=2, layers=12)
+    torch.manual_seed(0)
+    model = CLIP(16, image_config, text_config).eval()
+    set_model_preprocess_cfg(model, vars(PreprocessCfg(size=224)))
+    names: dict[str, Any] = {
+        "model": model,
+        "image": demo.load().pages[0].image,
+        "caption": "a red boat left of two yellow fish",
+        "preprocess": image_transform_v2(PreprocessCfg(size=224), is_train=False),
+    }
+    for code in snippets("from-exclip.md"):
+        exec(code, names)
+    np.testing.assert_allclose(names["after"], names["before"].numpy(), rtol=1e-3, atol=1e-6)
