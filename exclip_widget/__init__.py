@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from . import demo, methods, results
+    from . import datasets, demo, methods, results
     from .errors import (
         CaptionError,
         ExclipError,
@@ -43,6 +43,7 @@ __all__ = [
     "ModelError",
     "ParameterError",
     "TokenSimilarity",
+    "datasets",
     "demo",
     "explain",
     "explain_layers",
