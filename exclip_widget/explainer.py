@@ -22,7 +22,7 @@ from .errors import ParameterError
 from .image import ImageLike, open_image
 from .inputs.caption import Caption, read_caption
 from .inputs.preprocessing import Preprocess, check_pixels, field_of_view, preprocess_image
-from .inputs.references import fit_reference, reference_ids, reference_pixels
+from .inputs.references import KINDS, fit_reference, reference_ids, reference_pixels
 from .inputs.tokenizers import Tokenizer
 from .masking import (
     MaskingTest,
@@ -37,7 +37,7 @@ from .methods.base import as_array, masked_embeddings
 from .methods.batches import MOST_TOGETHER, naming, sides_together
 from .methods.side import Side, image_sides, text_sides
 from .models.dual_encoder import DualEncoder
-from .models.fingerprint import fingerprint
+from .models.fingerprint import digest, fingerprint, weights_fingerprint
 from .models.tower import Tower
 from .models.towers import find_towers
 from .models.transformers_family import from_processor
@@ -45,7 +45,7 @@ from .paths.cut import Layer
 from .paths.evaluation_mode import evaluation_mode
 from .results.factors import Factors
 from .results.interactions import Estimate, Interactions, label_estimate
-from .results.origin import Origin, View
+from .results.origin import Option, Origin, View
 from .results.rows import Grid
 from .version import __version__
 
@@ -622,6 +622,40 @@ class Explainer:
             tuple(layer.name for layer in tower.layers) for tower in (self._towers.text, self._towers.image)
         )
         return text, image
+
+    def recipe(self) -> dict[str, Option]:
+        """Return all that factors depend on besides their inputs, as a store keeps it.
+
+        These are the class of the model and a hash of its weights, the method and its options
+        (``"method.steps"``), the layers, the references and the version of the package. Not among them are
+        the code of preprocessing and tokenizer, and that of hooks.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> book = demo.load()
+        >>> recipe = Explainer(book.model, tokenizer=book.tokenizer).recipe()
+        >>> recipe["method"], recipe["method.steps"], recipe["image_layer"]
+        ('exclip', 10, 'visual.transformer.resblocks.5')
+        """
+        self._look_again()
+        options = asdict(self.method)  # type: ignore[call-overload]  # every method is a dataclass
+        origin = Origin.of(_name_of(self._towers.model), options, __version__)
+        reference = self._image_reference
+        if not isinstance(reference, str) or reference not in KINDS:
+            reference = f"image {digest(torch.from_numpy(np.array(open_image(reference)))).hex()}"
+        return {
+            "model": origin.model,
+            "weights": weights_fingerprint(self._towers.model),
+            "method": self.method.name,
+            **{f"method.{name}": value for name, value in origin.options.items()},
+            "text_layer": self._text_layer.name,
+            "image_layer": self._image_layer.name,
+            "text_reference": self._text_reference,
+            "image_reference": reference,
+            "seed": self._seed,
+            "package": origin.version,
+        }
 
     def fingerprint(self) -> object | None:
         """Return a fingerprint of the model's weights and settings; None if changes cannot be detected."""
