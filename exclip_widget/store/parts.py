@@ -256,16 +256,15 @@ class Part:
         """Yield some columns of rows that are read together, in their order."""
         pa = require_pyarrow()
         with self.errors(), pa.parquet.ParquetFile(self.path) as file:
-            count = file.num_row_groups
-        for group in range(count):
-            yield self.group(group, names)
+            for group in range(file.num_row_groups):
+                (batch,) = file.read_row_group(group, list(names)).combine_chunks().to_batches()
+                yield batch
 
-    def group(self, number: int, names: Sequence[str] | None = None) -> pyarrow.RecordBatch:
-        """Return rows that are read together; all columns by default."""
+    def group(self, number: int) -> pyarrow.RecordBatch:
+        """Return rows that are read together, with all columns."""
         pa = require_pyarrow()
         with self.errors(), pa.parquet.ParquetFile(self.path) as file:
-            table = file.read_row_group(number, columns=None if names is None else list(names))
-            (batch,) = table.combine_chunks().to_batches()
+            (batch,) = file.read_row_group(number).combine_chunks().to_batches()
         return batch
 
     @property
