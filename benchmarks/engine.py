@@ -181,8 +181,8 @@ def earlier_layer(name: str, layer: int, of: int = 4) -> None:
     caption = explainer.read_caption(CAPTION)
     nodes, weights = (torch.from_numpy(part).float() for part in quadrature("gauss-legendre", STEPS))
     with evaluation_mode(model):
-        (text,) = explainer._text_sides(caption, [explainer._text_layer])
-        (image,) = explainer._image_sides(pixels, [explainer._image_layer])
+        ((text,),) = explainer._text_sides([caption], [explainer._text_layer])
+        ((image,),) = explainer._image_sides([pixels], [explainer._image_layer])
         width = text.path().embeddings(nodes[:1]).shape[1]
         some = torch.eye(width)[:of]
 

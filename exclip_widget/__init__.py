@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from . import demo, methods, results
+    from . import datasets, demo, methods, results, store
     from .errors import (
         CaptionError,
         ExclipError,
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
         ParameterError,
     )
     from .explainer import Explainer, explain, explain_layers
+    from .filling import write_store
     from .masking import MaskingTest
     from .methods import Banzhaf, FrozenGates, GradientActivation, IntegratedJacobians, TokenSimilarity
     from .models.dual_encoder import DualEncoder
     from .results import Factors, Interactions, interactions_of
     from .results.page import write_page
+    from .store import Store
     from .widget import ExplainWidget
 
 __all__ = [
@@ -42,14 +44,18 @@ __all__ = [
     "MissingLibraryError",
     "ModelError",
     "ParameterError",
+    "Store",
     "TokenSimilarity",
+    "datasets",
     "demo",
     "explain",
     "explain_layers",
     "interactions_of",
     "methods",
     "results",
+    "store",
     "write_page",
+    "write_store",
 ]
 
 # Loaded on first use (PEP 562): results can be read without torch, and models explained without a widget.
@@ -64,11 +70,13 @@ _MODULES = {
         "ParameterError",
     ),
     "explainer": ("Explainer", "explain", "explain_layers"),
+    "filling": ("write_store",),
     "masking": ("MaskingTest",),
     "methods": ("Banzhaf", "FrozenGates", "GradientActivation", "IntegratedJacobians", "TokenSimilarity"),
     "models.dual_encoder": ("DualEncoder",),
     "results": ("Factors", "Interactions", "interactions_of"),
     "results.page": ("write_page",),
+    "store": ("Store",),
     "widget": ("ExplainWidget",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

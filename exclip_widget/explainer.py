@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack
+from operator import itemgetter
+from typing import Any, TypeAlias, TypedDict, TypeGuard, TypeVar, Unpack, overload
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from PIL import Image
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from .checks import callable_or_none, whole_number
 from .errors import ParameterError
 from .image import ImageLike, open_image
 from .inputs.caption import Caption, read_caption
 from .inputs.preprocessing import Preprocess, check_pixels, field_of_view, preprocess_image
-from .inputs.references import fit_reference, reference_ids, reference_pixels
+from .inputs.references import KINDS, fit_reference, reference_ids, reference_pixels
 from .inputs.tokenizers import Tokenizer
 from .masking import (
     MaskingTest,
@@ -30,9 +34,10 @@ from .masking import (
 )
 from .methods import DEFAULT_METHOD, METHODS, Method, as_method, options_of
 from .methods.base import as_array, masked_embeddings
+from .methods.batches import MOST_TOGETHER, naming, sides_together
 from .methods.side import Side, image_sides, text_sides
 from .models.dual_encoder import DualEncoder
-from .models.fingerprint import fingerprint
+from .models.fingerprint import digest, fingerprint, weights_fingerprint
 from .models.tower import Tower
 from .models.towers import find_towers
 from .models.transformers_family import from_processor
@@ -40,12 +45,15 @@ from .paths.cut import Layer
 from .paths.evaluation_mode import evaluation_mode
 from .results.factors import Factors
 from .results.interactions import Estimate, Interactions, label_estimate
-from .results.origin import Origin, View
+from .results.origin import Option, Origin, View
 from .results.rows import Grid
 from .version import __version__
 
 LayerName: TypeAlias = int | str
 """Index of a layer, negative from the end, or its name; `"output"` is the output of the last one."""
+
+_Seen: TypeAlias = tuple[Tensor, View | None]
+"""What the model sees of an image, and which part of the image that is, if it is known."""
 
 T = TypeVar("T")
 
@@ -292,39 +300,94 @@ class Explainer:
         if known is not None:
             return known
         with evaluation_mode(self._towers.model):
-            (side,) = self._image_sides(pixels, [self._image_layer])
+            ((side,),) = self._image_sides([pixels], [self._image_layer])
         grid = _grid_of(side)
         return grid.rows, grid.columns
 
     # --------------------------------------------------------------------------------------- explaining
 
-    def text_factors(self, caption: str | Caption) -> Factors:
-        """Return the factors of a caption, (tokens, embed).
+    @overload
+    def text_factors(self, captions: str | Caption) -> Factors: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def text_factors(self, captions: Iterable[str | Caption], *, progress: bool = False) -> list[Factors]: ...
+
+    def text_factors(
+        self, captions: str | Caption | Iterable[str | Caption], *, progress: bool = False
+    ) -> Factors | list[Factors]:
+        """Return the factors of a caption, (tokens, embed), or of each of several.
 
         Their products with those of images are interactions; see `interactions_of`.
+
+        Parameters
+        ----------
+        captions : str, or iterable of str
+            A caption, or several. Those of one length go through the tower together, as many at a time as
+            `memory` allows, and give the same numbers as one by one, up to rounding.
+        progress : bool
+            Whether several show a progress bar.
 
         Raises
         ------
         CaptionError
-            If the caption cannot be read.
+            If a caption cannot be read. Among several it is named by its index, and nothing is computed.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> book = demo.load()
+        >>> explainer = Explainer(book.model, tokenizer=book.tokenizer)
+        >>> explainer.text_factors(["a red boat", "two fish"])
+        [Factors('a red boat': 5 tokens x ...), Factors('two fish': 4 tokens x ...)]
         """
-        if not isinstance(caption, Caption):
-            return self._text_factors(self.read_caption(caption))
         self._look_again()
         self._towers = self._towers.settled()
+        if not _are_several(captions, (str, Caption)):
+            return self._text_factors(self._read_again(captions))
+        read = []
+        for index, caption in enumerate(captions):
+            with naming("captions", index):
+                read.append((index, self._read_again(caption)))
+        read.sort(key=lambda one: len(one[1].ids))  # those of one length follow each other
+
+        def sides_of(batch: Sequence[Caption]) -> list[Side]:
+            return [side for (side,) in self._text_sides(batch, [self._text_layer])]
+
+        with tqdm(total=len(read), unit="caption", disable=not progress, dynamic_ncols=True) as bar:
+            found = self._factors_of(read, sides_of, lambda one: len(one.ids), "captions", bar)
+            return [factors for _, _, factors in sorted(found, key=itemgetter(0))]
+
+    def _read_again(self, caption: object) -> Caption:
+        """Return a caption as the tower takes it now."""
         tower = self._towers.text
+        if not isinstance(caption, Caption):
+            return read_caption(caption, self._tokenizer, tower)
         if tower.padded and len(caption.ids) < tower.context_length:
             # Read before something was put into the model that may count the padding.
-            caption = read_caption(caption.rows.caption, self._tokenizer, tower)
-        return self._text_factors(caption)
+            return read_caption(caption.rows.caption, self._tokenizer, tower)
+        return caption
 
-    def _text_factors(self, read: Caption) -> Factors:
-        with evaluation_mode(self._towers.model):
-            (side,) = self._text_sides(read, [self._text_layer])
-            return self._with_origin(self.method.factors(side, self._memory))
+    @overload
+    def image_factors(self, images: ImageLike | Tensor) -> Factors: ...  # type: ignore[overload-overlap]
 
-    def image_factors(self, image: ImageLike | Tensor) -> Factors:
-        """Return the factors of an image, (tokens of its tower, embed).
+    @overload
+    def image_factors(
+        self, images: Iterable[ImageLike | Tensor], *, progress: bool = False
+    ) -> list[Factors]: ...
+
+    def image_factors(
+        self, images: ImageLike | Tensor | Iterable[ImageLike | Tensor], *, progress: bool = False
+    ) -> Factors | list[Factors]:
+        """Return the factors of an image, (tokens of its tower, embed), or of each of several.
+
+        Parameters
+        ----------
+        images : image or tensor, or iterable of them
+            An image, as `explain` takes it, or several, which are read as they are needed. They go through
+            the tower together, as many at a time as `memory` allows, and give the same numbers as one by
+            one, up to rounding.
+        progress : bool
+            Whether several show a progress bar.
 
         By `"exclip"` at the last block they cost about one pass through the tower. By `"frozen"`, and at
         earlier layers, they cost one for each patch; `explain` does with one for each direction of a caption.
@@ -332,13 +395,58 @@ class Explainer:
         Raises
         ------
         ImageError
-            If the image cannot be read.
+            If an image cannot be read. Among several it is named by its index.
         """
         self._look_again()
-        pixels, view = self._read_image(image)
-        with evaluation_mode(self._towers.model):
-            (side,) = self._image_sides(pixels, [self._image_layer])
-            return replace(self._with_origin(self.method.factors(side, self._memory)), view=view)
+        if not _are_several(images, (Tensor, np.ndarray, Image.Image, str, os.PathLike)):
+            pixels, view = self._read_image(images)  # type: ignore[arg-type]
+            with evaluation_mode(self._towers.model):
+                ((side,),) = self._image_sides([pixels], [self._image_layer])
+                return replace(self._with_origin(self.method.factors(side, self._memory)), view=view)
+
+        def read() -> Iterator[tuple[int, _Seen]]:
+            for index, image in enumerate(images):
+                with naming("images", index):
+                    seen = self._read_image(image)
+                yield index, seen
+
+        def sides_of(batch: Sequence[_Seen]) -> list[Side]:
+            sides = self._image_sides([pixels for pixels, _ in batch], [self._image_layer])
+            return [side for (side,) in sides]
+
+        total = len(images) if isinstance(images, Sized) else None
+        with tqdm(total=total, unit="image", disable=not progress, dynamic_ncols=True) as bar:
+            found = self._factors_of(read(), sides_of, lambda one: one[0].shape, "images", bar)
+            return [replace(factors, view=view) for _, (_, view), factors in found]
+
+    def _factors_of(
+        self,
+        inputs: Iterable[tuple[int, T]],
+        sides_of: Callable[[Sequence[T]], Sequence[Side]],
+        like: Callable[[T], Hashable],
+        name: str,
+        bar: Any,
+    ) -> list[tuple[int, T, Factors]]:
+        """Return the factors of inputs, of which those that are alike go through the tower together.
+
+        `inputs`, `sides_of`, `like` and `name` are as `sides_together` takes them.
+        """
+
+        def sides_in_mode(batch: Sequence[T]) -> Sequence[Side]:
+            with evaluation_mode(self._towers.model):  # and not while the caller's images are read
+                return sides_of(batch)
+
+        # A library's own code alone is known to treat an input alike, whatever stands beside it.
+        is_known = self._towers.state is not None and self._towers.source is self._towers.model
+        most = MOST_TOGETHER if is_known else 1
+        found = []
+        for batch in sides_together(inputs, sides_in_mode, like, name=name, memory=self._memory, most=most):
+            for index, one, side in batch:
+                with naming(name, index), evaluation_mode(self._towers.model):
+                    factors = self._with_origin(self.method.factors(side, self._memory))
+                found.append((index, one, factors))
+                bar.update()
+        return found
 
     def refine(
         self,
@@ -380,7 +488,7 @@ class Explainer:
         estimates: int,
     ) -> Iterator[list[Interactions]]:
         def work() -> Iterator[list[Interactions]]:
-            (side,) = self._image_sides(pixels, [self._image_layer])
+            ((side,),) = self._image_sides([pixels], [self._image_layer])
             yield from self._refine_side(texts, side, view, estimates)
 
         return self._in_evaluation_mode(work())
@@ -410,12 +518,10 @@ class Explainer:
         read, (pixels, view) = self._read_caption(caption), self._read_image(image)
         found: dict[tuple[LayerName, LayerName], Interactions] = {}
         with evaluation_mode(self._towers.model):
-            texts = [
-                self._with_origin(self.method.factors(side, self._memory))
-                for side in self._text_sides(read, list(by_text.values()))
-            ]
+            (text_sides,) = self._text_sides([read], list(by_text.values()))
+            texts = [self._with_origin(self.method.factors(side, self._memory)) for side in text_sides]
             in_order = sorted(by_image, key=lambda which: self._place(by_image[which]))
-            sides = self._image_sides(pixels, [by_image[which] for which in in_order])
+            (sides,) = self._image_sides([pixels], [by_image[which] for which in in_order])
             by_layer = self.method.refine_layers(texts, sides, self._memory)
             for image_layer, side, estimates in zip(in_order, sides, by_layer, strict=True):
                 result = _labelled(estimates, texts, side, view)
@@ -520,6 +626,40 @@ class Explainer:
         )
         return text, image
 
+    def recipe(self) -> dict[str, Option]:
+        """Return all that factors depend on besides their inputs, as a store keeps it.
+
+        These are the class of the model and a hash of its weights, the method and its options
+        (``"method.steps"``), the layers, the references and the version of the package. Not among them are
+        the code of preprocessing and tokenizer, and that of hooks.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> book = demo.load()
+        >>> recipe = Explainer(book.model, tokenizer=book.tokenizer).recipe()
+        >>> recipe["method"], recipe["method.steps"], recipe["image_layer"]
+        ('exclip', 10, 'visual.transformer.resblocks.5')
+        """
+        self._look_again()
+        options = asdict(self.method)  # type: ignore[call-overload]  # every method is a dataclass
+        origin = Origin.of(_name_of(self._towers.model), options, __version__)
+        reference = self._image_reference
+        if not isinstance(reference, str) or reference not in KINDS:
+            reference = f"image {digest(torch.from_numpy(np.array(open_image(reference)))).hex()}"
+        return {
+            "model": origin.model,
+            "weights": weights_fingerprint(self._towers.model),
+            "method": self.method.name,
+            **{f"method.{name}": value for name, value in origin.options.items()},
+            "text_layer": self._text_layer.name,
+            "image_layer": self._image_layer.name,
+            "text_reference": self._text_reference,
+            "image_reference": reference,
+            "seed": self._seed,
+            "package": origin.version,
+        }
+
     def fingerprint(self) -> object | None:
         """Return a fingerprint of the model's weights and settings; None if changes cannot be detected."""
         with evaluation_mode(self._towers.model):
@@ -559,21 +699,41 @@ class Explainer:
 
     def _first_sides(self, caption: Caption, pixels: Float[Tensor, "1 3 height width"]) -> tuple[Side, Side]:
         """Return both sides at the first layers of their towers, where tokens are masked."""
-        (text,) = self._text_sides(caption, self._towers.text.layers[:1])
-        (image,) = self._image_sides(pixels, self._towers.image.layers[:1])
+        ((text,),) = self._text_sides([caption], self._towers.text.layers[:1])
+        ((image,),) = self._image_sides([pixels], self._towers.image.layers[:1])
         return text, image
 
-    def _text_sides(self, caption: Caption, layers: Sequence[Layer]) -> list[Side]:
+    def _text_factors(self, read: Caption) -> Factors:
+        with evaluation_mode(self._towers.model):
+            ((side,),) = self._text_sides([read], [self._text_layer])
+            return self._with_origin(self.method.factors(side, self._memory))
+
+    def _text_sides(self, captions: Sequence[Caption], layers: Sequence[Layer]) -> list[list[Side]]:
+        """Return each caption at each of `layers`; captions have one length."""
         tower = self._towers.text
         if self._reference_ids is None:
             self._reference_ids = reference_ids(self._text_reference, self._tokenizer, tower)
-        reference = fit_reference(self._reference_ids, tower, len(caption.ids))
-        return text_sides(self._towers, layers, caption, reference)
+        reference = fit_reference(self._reference_ids, tower, len(captions[0].ids))
+        return text_sides(self._towers, layers, captions, reference)
 
-    def _image_sides(self, pixels: Float[Tensor, "1 3 height width"], layers: Sequence[Layer]) -> list[Side]:
-        pixels = pixels.clone()  # made in a mode of the caller's, which autograd may not take
-        reference = reference_pixels(self._image_reference, pixels, self.preprocess, self._seed)
-        return image_sides(self._towers, layers, pixels, reference)
+    def _image_sides(
+        self, batch: Sequence[Float[Tensor, "1 3 height width"]], layers: Sequence[Layer]
+    ) -> list[list[Side]]:
+        """Return each image at each of `layers`; images are of one size."""
+        batch = [
+            pixels.clone() for pixels in batch
+        ]  # made in a mode of the caller's, which autograd may not take
+        references = [
+            reference_pixels(self._image_reference, pixels, self.preprocess, self._seed) for pixels in batch
+        ]
+        return image_sides(self._towers, layers, batch, references)
+
+
+def _are_several(given: object, single: tuple[type, ...]) -> TypeGuard[Iterable[Any]]:
+    """Return whether captions or images are several: an iterable, and none of what one of them may be."""
+    if isinstance(given, (*single, bytes, bytearray, Mapping)) or hasattr(given, "read"):
+        return False
+    return isinstance(given, Iterable)
 
 
 def _layer_of(tower: Tower, given: LayerName | None, default: LayerName) -> Layer:

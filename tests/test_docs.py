@@ -138,6 +138,17 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert made <= {path.name for path in tmp_path.iterdir()}
 
 
+def test_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = snippets("data-sets.md")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["result"].caption == "a red boat left of two yellow fish"
+    assert len(names["matches"]) == len(names["shares"]) == 3
+    assert names["matches"][0].box is not None
+    assert len(names["store"].pairs) == len(names["book"].pages)
+
+
 def test_what_a_result_can_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every snippet, one after the other."""
     code = snippets("results.md")

@@ -54,7 +54,7 @@ def test_a_list_of_layers_is_each_of_them(method: str) -> None:
         del passes[:]
         explainer = Explainer(model, **options)
         layers = [explainer._towers.image.layer(which) for which in image_layers]
-        explainer._image_sides(explainer.read_image(IMAGE), layers)
+        explainer._image_sides([explainer.read_image(IMAGE)], layers)
         assert passes == ["visual.transformer.resblocks.0"] * 2  # the image, and its reference
     for (text_layer, image_layer), result in together.items():
         alone = explain(model, IMAGE, CAPTION, text_layer=text_layer, image_layer=image_layer, **options)

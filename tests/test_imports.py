@@ -25,6 +25,18 @@ def test_results_are_read_without_torch() -> None:
     assert not loaded & {"torch", "open_clip", "anywidget", "exclip_widget.demo"}
 
 
+def test_data_sets_are_read_without_torch() -> None:
+    loaded = loaded_by("import exclip_widget.datasets")
+    assert "exclip_widget.datasets.coco" in loaded
+    assert not loaded & {"torch", "open_clip", "anywidget", "datasets", "pyarrow"}
+
+
+def test_stores_are_asked_without_torch() -> None:
+    loaded = loaded_by("import exclip_widget.store")
+    assert "exclip_widget.store.asking" in loaded
+    assert not loaded & {"torch", "open_clip", "anywidget", "pyarrow"}  # pyarrow when one is opened
+
+
 @pytest.mark.parametrize("name", ["torch", "open_clip", "anywidget", "exclip_widget.demo"])
 def test_the_package_loads_nothing_until_it_is_used(name: str) -> None:
     assert name not in loaded_by("import exclip_widget")

@@ -117,8 +117,8 @@ def test_patches_cover_all_cells_of_a_finer_grid_once() -> None:
     model, _ = residual_networks()
     explainer = Explainer(model, image_layer=3, **inputs_of(model), method="exclip")
     pixels = explainer.read_image(Image.fromarray(scene()))
-    (first,) = explainer._image_sides(pixels, explainer._towers.image.layers[:1])
-    (last,) = explainer._image_sides(pixels, explainer._towers.image.layers[-1:])
+    ((first,),) = explainer._image_sides([pixels], explainer._towers.image.layers[:1])
+    ((last,),) = explainer._image_sides([pixels], explainer._towers.image.layers[-1:])
     grid = last.rows.rows, last.rows.columns
     assert (first.rows.rows, first.rows.columns) > grid
     masks = patches_as_tokens(first, np.eye(grid[0] * grid[1], dtype=bool).reshape(-1, *grid))

@@ -14,7 +14,7 @@ from __future__ import annotations
 from ..results.regions import cover
 from . import baselines, metrics
 from .faithfulness import Curves, Faithfulness, MaskedPair, deletion_curves, faithfulness, mask_pair
-from .pairs import LabelledPair, Mention, labelled_pair
+from .pairs import LabelledPair, Mention, labelled, labelled_pair
 from .plausibility import Plausibility, Score, plausibility
 from .sanity import randomisation, stability
 
@@ -30,6 +30,7 @@ __all__ = [
     "cover",
     "deletion_curves",
     "faithfulness",
+    "labelled",
     "labelled_pair",
     "mask_pair",
     "metrics",

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
+from ..datasets.pairs import Box, Pair
 from ..errors import ParameterError
 from ..image import ImageLike, open_image
 from ..results.rows import Span, Tokens
@@ -90,6 +91,46 @@ def labelled_pair(image: ImageLike, caption: str, places: Mapping[str, Place]) -
         for phrase, place in places.items()
     ]
     return LabelledPair(opened, caption, tuple(mentions))
+
+
+def labelled(pair: Pair) -> LabelledPair:
+    """Return a pair of a data set with what its phrases' boxes say, decoded.
+
+    Boxes end where the image ends. Of a phrase with several boxes each pixel of them counts; a phrase whose
+    boxes lie outside the image is left out.
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be read.
+    ParameterError
+        If no phrase has a box in the image.
+
+    Examples
+    --------
+    >>> from exclip_widget.datasets import Phrase
+    >>> boat = Phrase("boat", (2, 6), ((-4, 10, 30, 40),))
+    >>> pair = labelled(Pair("1", "1", Image.new("RGB", (64, 48)), "a boat", (boat,)))
+    >>> pair.mentions[0].span, int(pair.mentions[0].mask.sum())
+    ((2, 6), 900)
+    """
+    opened = open_image(pair.image)
+    masks = [(phrase.span, _mask_of_boxes(phrase.boxes, opened.size)) for phrase in pair.phrases]
+    mentions = tuple(Mention(span, mask) for span, mask in masks if mask.any())
+    if not mentions:
+        raise ParameterError(
+            f"no phrase of {pair.caption!r:.200} has a box in the image ({pair.source or pair.id}); expected "
+            "at least one"
+        )
+    return LabelledPair(opened, pair.caption, mentions)
+
+
+def _mask_of_boxes(boxes: tuple[Box, ...], size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+    mask = np.zeros((size[1], size[0]), bool)
+    for left, top, right, bottom in boxes:
+        down = slice(max(0, int(np.floor(top))), max(0, int(np.ceil(bottom))))
+        mask[down, max(0, int(np.floor(left))) : max(0, int(np.ceil(right)))] = True
+    return mask
 
 
 def _span_of(phrase: str, caption: str) -> Span:

@@ -71,44 +71,49 @@ class Side:
 
 
 def text_sides(
-    towers: Towers, layers: Sequence[Layer], caption: Caption, reference: Int[Tensor, " ids"]
-) -> list[Side]:
-    """Return the caption at each of `layers`, from one pass; `reference` is ids of its length."""
+    towers: Towers, layers: Sequence[Layer], captions: Sequence[Caption], reference: Int[Tensor, " ids"]
+) -> list[list[Side]]:
+    """Return each caption at each of `layers`, from one pass; captions and `reference` have one length."""
     # Clones: what was made in a mode of the caller's may be of no use to autograd.
-    ids = caption.ids.clone()
+    batch = [caption.ids.clone() for caption in captions]
     tower = towers.text
-    sides = []
-    for at in read_activations(layers, tower.encode, torch.stack([ids, reference])):
-        tokens, start = at.tokens
-        if tower.trimmed and len(tokens) == tower.context_length:
-            kept, read = len(ids), caption
-            inputs = F.pad(ids, (0, tower.context_length - len(ids)))
-        else:
-            # An own model may append tokens that its DualEncoder does not tell of.
-            inputs, kept, read = ids, len(tokens), caption.with_appended(len(tokens) - len(caption.row_index))
-        rows, row_index = read.rows, read.row_index.clone()
-        sides.append(
-            _side(towers, "text", tower.state, inputs[None], at, tokens, start[:kept], row_index, rows)
-        )
+    sides: list[list[Side]] = [[] for _ in captions]
+    for at in read_activations(layers, tower.encode, torch.stack([*batch, reference])):
+        *each, start = at.tokens
+        for caption, ids, tokens, of_caption in zip(captions, batch, each, sides, strict=True):
+            if tower.trimmed and len(tokens) == tower.context_length:
+                kept, read = len(ids), caption
+                inputs = F.pad(ids, (0, tower.context_length - len(ids)))
+            else:
+                # An own model may append tokens that its DualEncoder does not tell of.
+                inputs, kept = ids, len(tokens)
+                read = caption.with_appended(len(tokens) - len(caption.row_index))
+            rows, row_index = read.rows, read.row_index.clone()
+            of_caption.append(
+                _side(towers, "text", tower.state, inputs[None], at, tokens, start[:kept], row_index, rows)
+            )
     return sides
 
 
 def image_sides(
     towers: Towers,
     layers: Sequence[Layer],
-    pixels: Float[Tensor, "1 3 height width"],
-    reference: Float[Tensor, "1 3 height width"],
-) -> list[Side]:
-    """Return the image at each of `layers`, from one pass or the cache."""
+    batch: Sequence[Float[Tensor, "1 3 height width"]],
+    references: Sequence[Float[Tensor, "1 3 height width"]],
+) -> list[list[Side]]:
+    """Return each image at each of `layers`, from one pass or the cache; all are of one size."""
     tower = towers.image
+    (images, starts), state = cached_activations(tower, layers, batch, references)
     sides = []
-    activations, state = cached_activations(tower, layers, pixels, reference)
-    for at, start in zip(*activations, strict=True):
-        (tokens,), count = at.tokens, at.tokens.shape[1]
-        grid = Grid(*tower.locate_patches(at.layer, at.layout, count, pixels))
-        sides.append(
-            _side(towers, "image", state, pixels, at, tokens, start.tokens[0], torch.arange(count), grid)
-        )
+    for pixels, found, reference in zip(batch, images, starts, strict=True):
+        of_image = []
+        for at, start in zip(found, reference, strict=True):
+            (tokens,), count = at.tokens, at.tokens.shape[1]
+            grid = Grid(*tower.locate_patches(at.layer, at.layout, count, pixels))
+            of_image.append(
+                _side(towers, "image", state, pixels, at, tokens, start.tokens[0], torch.arange(count), grid)
+            )
+        sides.append(of_image)
     return sides
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 
 from ..paths.cut import Activation, Layer, read_activations
@@ -24,9 +26,12 @@ _caches: WeakKeyDictionary[nn.Module, tuple[object, OrderedDict[_Key, Activation
 
 
 def cached_activations(
-    tower: Tower, layers: Sequence[Layer], *inputs: Tensor
-) -> tuple[list[list[Activation]], Fingerprint | None]:
-    """Return the activations at `layers` for each of `inputs`, (1, ...), from the cache if possible.
+    tower: Tower, layers: Sequence[Layer], *batches: Sequence[Tensor]
+) -> tuple[list[list[list[Activation]]], Fingerprint | None]:
+    """Return the activations at `layers` for each input, (1, ...), of each batch, from the cache if possible.
+
+    What is missing of a batch takes one pass, or one for each input if changes of the tower cannot be
+    detected: then it is not the library's own code alone that runs, and may not treat inputs alike.
 
     The second value is the fingerprint of the tower; None if changes of it cannot be detected.
     """
@@ -34,26 +39,36 @@ def cached_activations(
     if state is None:
         # What a short cut through the last block is compared with comes from the same pass.
         to_end = tower.last_block is not None and tower.layers[-1] in layers
-        return [read_activations(layers, tower.encode, one, to_end=to_end) for one in inputs], None
+        return [
+            [read_activations(layers, tower.encode, one, to_end=to_end) for one in batch] for batch in batches
+        ], None
     model = tower.encoder_code, state
     known, cache = _caches.get(tower.root, (None, OrderedDict()))
     if known != model:
         cache = OrderedDict()
         _caches[tower.root] = model, cache
-    result = [_look_up(cache, tower, layers, one) for one in inputs]
+    result = [_look_up(cache, tower, layers, batch) for batch in batches]
     while len(cache) > len(layers) and sum(at.tokens.nbytes for at in cache.values()) > MOST_BYTES:
         cache.popitem(last=False)
     return result, state
 
 
 def _look_up(
-    cache: OrderedDict[_Key, Activation], tower: Tower, layers: Sequence[Layer], inputs: Tensor
-) -> list[Activation]:
-    """Return the activations at `layers`, and put those that are missing into `cache`."""
-    key = digest(inputs)
-    missing = [layer for layer in dict.fromkeys(layers) if (key, layer) not in cache]
-    for at in read_activations(missing, tower.encode, inputs) if missing else ():
-        cache[key, at.layer] = at
-    for layer in layers:
-        cache.move_to_end((key, layer))
-    return [cache[key, layer] for layer in layers]
+    cache: OrderedDict[_Key, Activation], tower: Tower, layers: Sequence[Layer], batch: Sequence[Tensor]
+) -> list[list[Activation]]:
+    """Return the activations at `layers` of each input, and put those that are missing into `cache`."""
+    keys = [digest(one) for one in batch]
+    missing = [layer for layer in dict.fromkeys(layers) if any((key, layer) not in cache for key in keys)]
+    new = {
+        key: one
+        for key, one in zip(keys, batch, strict=True)
+        if any((key, layer) not in cache for layer in missing)
+    }
+    for at in read_activations(missing, tower.encode, torch.cat([*new.values()])) if missing else ():
+        for key, tokens in zip(new, torch.split(at.tokens, 1), strict=True):
+            # A part of a batch would keep all of it.
+            cache[key, at.layer] = at if len(new) == 1 else replace(at, tokens=tokens.clone())
+    for key in keys:
+        for layer in layers:
+            cache.move_to_end((key, layer))
+    return [[cache[key, layer] for layer in layers] for key in keys]

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from exclip_widget import ParameterError
-from exclip_widget.evaluate import cover, labelled_pair
+from exclip_widget.datasets import Pair, Phrase
+from exclip_widget.evaluate import cover, labelled, labelled_pair
 from exclip_widget.results.rows import Tokens
 
 IMAGE = Image.new("RGB", (40, 30))
@@ -77,3 +78,20 @@ def test_cover_is_the_mean_of_a_fine_raster(
     shown = mask[np.clip(y.astype(int), 0, 6)[:, None], np.clip(x.astype(int), 0, 4)] & inside
     expected = shown.reshape(rows, fine, columns, fine).mean((1, 3))
     np.testing.assert_allclose(found, expected, atol=0.06)
+
+
+def test_a_pair_of_a_data_set_is_labelled_by_its_boxes() -> None:
+    image = Image.new("RGB", (20, 10))
+    phrases = (
+        Phrase("boat", (2, 6), ((0, 0, 2, 2), (1.5, 1, 4, 3.5))),
+        Phrase("sea", (10, 13), ((18, 8, 40, 40),)),
+        Phrase("a", (0, 1), ((30, 30, 40, 40), (-5, -5, -1, -1))),
+    )
+    found = labelled(Pair("1", "1", image, "a boat at sea", phrases))
+    boat, sea = found.mentions  # what lies outside is left out
+    expected = np.zeros((10, 20), bool)
+    expected[:2, :2] = expected[1:4, 1:4] = True
+    np.testing.assert_array_equal(boat.mask, expected)
+    assert (sea.span, int(sea.mask.sum())) == ((10, 13), 4)
+    with pytest.raises(ParameterError, match="no phrase of 'a boat'"):
+        labelled(Pair("1", "1", image, "a boat"))

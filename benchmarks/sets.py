@@ -1,0 +1,155 @@
+"""What explaining a data set costs, beside embedding it, and what a question to a store costs.
+
+    python benchmarks/sets.py [--model ViT-B-32] [--images 32] [--stored 500 1000 2000]
+
+Everything is timed in one process, in turns, as medians; ratios are what counts. Weights and factors are
+random: cost does not depend on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+
+from exclip_widget import Explainer, Factors, Store
+from exclip_widget.results import Grid, Tokens
+from exclip_widget.store import Head, StoreWriter
+
+CAPTION = "two dogs chase a yellow ball on a beach"
+WORDS = "in the morning light of a long summer day".split()
+BATCH = 32
+EMBED, ROWS, COLUMNS = 512, 14, 14
+"""Those of a ViT-B-16."""
+
+
+def medians(runs: int, work: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Seconds of each piece of work, run in turns so that a slow moment slows all of them."""
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for run in range(runs + 1):
+        for name, piece in work.items():
+            start = time.perf_counter()
+            piece()
+            if run:  # the first turn warms up
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def explaining(name: str, count: int, runs: int) -> None:
+    """Factors of images and captions beside their embeddings, both in batches."""
+    torch.manual_seed(0)
+    model = open_clip.create_model(name, pretrained=None).eval()
+    tokenizer = open_clip.get_tokenizer(name)
+    size = model.visual.image_size[0]
+    pixels = torch.randn(count, 3, size, size)
+    captions = [f"{CAPTION} {' '.join(WORDS[: number % 8])}" for number in range(count)]
+    explainer = Explainer(model, method="exclip")
+    turn = [0]
+
+    def fresh() -> list[torch.Tensor]:
+        """Images that nothing is cached of."""
+        turn[0] += 1
+        return list(pixels + 1e-4 * turn[0])
+
+    @torch.inference_mode()
+    def embed_images() -> None:
+        for some in pixels.split(BATCH):
+            model.encode_image(some)
+
+    @torch.inference_mode()
+    def embed_captions() -> None:
+        for first in range(0, count, BATCH):
+            model.encode_text(tokenizer(captions[first : first + BATCH]))
+
+    seconds = medians(
+        runs,
+        {
+            "embed images": embed_images,
+            "explain images": lambda: explainer.image_factors(fresh()),
+            "the same one by one": lambda: [explainer.image_factors(one) for one in fresh()],
+            "embed captions": embed_captions,
+            "explain captions": lambda: explainer.text_factors(captions),
+            "captions one by one": lambda: [explainer.text_factors(one) for one in captions],
+        },
+    )
+    print(f"\n{name}, {count} images and {count} captions, {torch.get_num_threads()} threads\n")
+    print("| | ms each | throughput beside embedding |\n|---|---|---|")
+    for label, value in seconds.items():
+        plain = seconds["embed captions" if "captions" in label else "embed images"]
+        print(f"| {label} | {1e3 * value / count:.1f} | {plain / value:.2f} |")
+    plain = seconds["embed images"] + seconds["embed captions"]
+    both = seconds["explain images"] + seconds["explain captions"]
+    print(f"| **both sides** | {1e3 * both / count:.1f} | **{plain / both:.2f}** |")
+
+
+def asking(count: int, runs: int) -> None:
+    """A phrase over a store of random factors, beside the product of matrices in memory."""
+    generator = np.random.default_rng(0)
+    recipe = {"model": "none", "weights": "none", "method": "exclip", "package": "none"}
+    head = Head(recipe | {"text_layer": "a", "image_layer": "b"})
+    values = generator.normal(0, 0.01, (1 + ROWS * COLUMNS, EMBED)).astype(np.float32)
+    embedding = np.ones(EMBED, np.float32) / EMBED**0.5
+    grid = Grid(ROWS, COLUMNS, 1)
+    tokens = Tokens("a boat", ("a", "boat"), ((0, 1), (2, 6)), (0, 1))
+    phrase = Factors(values[:2], embedding, None, None, tokens, "exclip", "a", 10)
+    with tempfile.TemporaryDirectory() as folder:
+        with StoreWriter(folder, head) as writer:
+            for number in range(count):
+                some = Factors(np.roll(values, number), embedding, None, None, grid, "exclip", "b", 10)
+                writer.add_image(str(number), some)
+        size = sum(path.stat().st_size for path in Path(folder).rglob("*.parquet"))
+        store = Store(folder)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        store.find(phrase)
+        extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+        # The same amount of numbers, in float32 and in memory, a part at a time as a store reads it.
+        block = np.concatenate([values] * 64)
+        query = values[0].copy()
+
+        def product() -> None:
+            for _ in range(-(-count // 64)):
+                block @ query
+
+        half = block.astype(np.float16)
+
+        def widened() -> None:
+            for _ in range(-(-count // 64)):
+                half.astype(np.float32) @ query
+
+        seconds = medians(runs, {"find": lambda: store.find(phrase), "product": product, "widened": widened})
+    found = seconds["find"]
+    print(
+        f"| {count} | {size / 2**20:.0f} | {1e3 * found:.0f} | {found / seconds['product']:.1f} | "
+        f"{found / seconds['widened']:.1f} | {extra:.0f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", nargs="*", default=["ViT-B-32", "ViT-B-16"], help="open_clip ViTs")
+    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--stored", type=int, nargs="*", default=[1000, 2500, 5000, 10_000])
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}")
+    for name in options.model:
+        explaining(name, options.images, options.runs)
+    if options.stored:
+        print("\nA phrase over stored images of 14 x 14 patches, 512 dimensions, float16\n")
+        print("| images | MB | ms | x product in float32 | x widened, then product | extra memory, MB |")
+        print("|---|---|---|---|---|---|")
+    for count in options.stored:
+        asking(count, options.runs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""Pairs of an image and a caption, as every reader of data sets yields them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..image import ImageLike
+from .reports import MalformedError
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""Left, top, right and bottom in pixels of the image; right and bottom excluded."""
+
+MOST_CAPTION = 10_000
+"""Largest number of characters of a caption: no model takes a tenth of it."""
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """Words of a caption, and the boxes in the image around what they name.
+
+    Attributes
+    ----------
+    text : str
+        The words, as the caption has them.
+    span : (int, int)
+        They are ``caption[start:end]``.
+    boxes : tuple of (float, float, float, float)
+        Left, top, right and bottom of each, in pixels of the image; right and bottom excluded. They may
+        reach beyond the image, as those of people do.
+    """
+
+    text: str
+    span: tuple[int, int]
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """An image and a caption of a data set.
+
+    Attributes
+    ----------
+    id : str
+        The caption's, unique in the data set.
+    image_id : str
+        The image's. Pairs of one image share it, and follow each other.
+    image : path, PIL image, array or binary file
+        The image, as `explain` takes it. It has not been decoded, unless the data set held it so.
+    caption : str
+        The caption.
+    phrases : tuple of Phrase
+        What is known of where in the image the caption's words are.
+    foil : str or None
+        A caption that is wrong, and as near to this one as the data set has it.
+    source : str
+        Where the record is, ``"file:line"``.
+    """
+
+    id: str
+    image_id: str
+    image: ImageLike
+    caption: str
+    phrases: tuple[Phrase, ...] = ()
+    foil: str | None = None
+    source: str = ""
+
+
+def as_caption(given: object, name: str = "caption") -> str:
+    """Return a caption as it is given.
+
+    Raises
+    ------
+    MalformedError
+        If it is no text, has no words, or more characters than captions have.
+
+    Examples
+    --------
+    >>> as_caption(" a boat")
+    ' a boat'
+    """
+    if not isinstance(given, str):
+        raise MalformedError(f"{name} is {_kind(given)}; expected text")
+    if not given.strip():
+        raise MalformedError(f"{name} {given!r:.40} has no words")
+    if len(given) > MOST_CAPTION:
+        raise MalformedError(f"{name} has {len(given)} characters; expected at most {MOST_CAPTION}")
+    if any("\ud800" <= one <= "\udfff" for one in given):
+        raise MalformedError(f"{name} {given!r:.80} is not UTF-8")
+    return given
+
+
+def as_id(given: object, name: str) -> str:
+    """Return an id, which is text or a whole number, as text.
+
+    Raises
+    ------
+    MalformedError
+        If it is anything else.
+
+    Examples
+    --------
+    >>> as_id(17, "id")
+    '17'
+    """
+    if isinstance(given, bool) or not isinstance(given, (int, str)) or given == "":
+        raise MalformedError(f"{name} is {_kind(given)}; expected text or a whole number")
+    return str(given)
+
+
+def as_box(given: object) -> Box:
+    """Return a box of four numbers: left, top, right and bottom.
+
+    Raises
+    ------
+    MalformedError
+        If it is anything else, or without an area.
+
+    Examples
+    --------
+    >>> as_box([1, 2, 3.5, 4])
+    (1.0, 2.0, 3.5, 4.0)
+    """
+    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 4:
+        raise MalformedError(f"box {given!r:.80} is not four numbers: left, top, right and bottom")
+    left, top, right, bottom = (_number(edge, given) for edge in given)
+    if not (left < right and top < bottom):
+        raise MalformedError(f"box {given!r:.80} has no area; expected left < right and top < bottom")
+    return left, top, right, bottom
+
+
+def as_box_of_size(given: object) -> Box:
+    """Return a box that is given as left, top, width and height.
+
+    Raises
+    ------
+    MalformedError
+        If it is anything else, or without an area.
+
+    Examples
+    --------
+    >>> as_box_of_size([1, 2, 10, 20])
+    (1.0, 2.0, 11.0, 22.0)
+    """
+    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 4:
+        raise MalformedError(f"box {given!r:.80} is not four numbers: left, top, width and height")
+    left, top, width, height = (_number(edge, given) for edge in given)
+    if not (width > 0 and height > 0):
+        raise MalformedError(f"box {given!r:.80} has no area; expected a width and a height")
+    return left, top, left + width, top + height
+
+
+def _number(given: object, box: object) -> float:
+    try:
+        number = math.nan if isinstance(given, (bool, str)) else float(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise MalformedError(f"box {box!r:.80} has {given!r:.40}, which is no finite number")
+    return number
+
+
+def _kind(given: object) -> str:
+    return "missing" if given is None or given == "" else f"a {type(given).__name__} ({given!r:.40})"
+
+
+def phrase_in(caption: str, text: str, boxes: Iterable[Box]) -> Phrase:
+    """Return a phrase that stands in a caption once.
+
+    Raises
+    ------
+    MalformedError
+        If it is not there, or twice: then it is open which one is meant.
+
+    Examples
+    --------
+    >>> phrase_in("a red boat", "red boat", [(0, 0, 8, 8)])
+    Phrase(text='red boat', span=(2, 10), boxes=((0, 0, 8, 8),))
+    """
+    found = caption.count(text) if text.strip() else 0
+    if found != 1:
+        said = f"{found} times" if found else "not at all"
+        raise MalformedError(f"phrase {text!r:.80} is in the caption {caption!r:.200} {said}; expected once")
+    start = caption.index(text)
+    return Phrase(text, (start, start + len(text)), tuple(boxes))
+
+
+def named_phrases(caption: str, boxes: Iterable[tuple[str, Box]]) -> tuple[Phrase, ...]:
+    """Return phrases for the things that a caption calls by their names, in reading order.
+
+    A name counts as whole words, in the singular or with s or es, whatever its case. A longer name goes
+    before one that it holds: *hot dog* is no dog. A name that is there twice is left out, because it is
+    open which thing is meant.
+
+    Parameters
+    ----------
+    caption : str
+        The caption.
+    boxes : iterable of (str, box)
+        Name and box of each thing.
+
+    Examples
+    --------
+    >>> things = [("dog", (0, 0, 9, 9)), ("dog", (9, 0, 18, 9)), ("hot dog", (4, 4, 6, 6))]
+    >>> for phrase in named_phrases("Two dogs eat a hot dog.", things):
+    ...     print(phrase.text, phrase.span, len(phrase.boxes))
+    dogs (4, 8) 2
+    hot dog (15, 22) 1
+    """
+    by_name: dict[str, list[Box]] = {}
+    for name, box in boxes:
+        by_name.setdefault(name, []).append(box)
+    taken: list[tuple[int, int]] = []
+    phrases = []
+    for name in sorted(by_name, key=len, reverse=True):
+        pattern = rf"(?<!\w){re.escape(name)}(?:s|es)?(?!\w)" if name.strip() else r"(?!)"
+        spans = [one.span() for one in re.finditer(pattern, caption, re.IGNORECASE)]
+        free = [one for one in spans if not any(one[0] < end and start < one[1] for start, end in taken)]
+        taken += free
+        if len(free) == 1:
+            ((start, end),) = free
+            phrases.append(Phrase(caption[start:end], (start, end), tuple(by_name[name])))
+    return tuple(sorted(phrases, key=lambda one: one.span))

@@ -1,0 +1,198 @@
+"""Tables of one's own, as CSV or as a JSON object in each line: image, caption, phrase and box.
+
+Rows that follow each other and have the same image, caption, foil and id are one pair with several phrases.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import FileError, ParameterError
+from .pairs import Box, Pair, as_box, as_caption, as_id, phrase_in
+from .reading import PathLike, file_of, folder_of, image_in, lines_of
+from .reports import Fault, MalformedError, OnError, warn
+
+COLUMNS = ("image", "caption", "phrase", "box", "foil", "id")
+"""What a column may hold, under these names if no others are given."""
+
+
+def read_table(
+    path: PathLike,
+    images: PathLike | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    on_error: OnError = warn,
+) -> Iterator[Pair]:
+    """Yield the rows of a table.
+
+    Parameters
+    ----------
+    path : path
+        A file that ends in ``.csv``, ``.tsv`` or ``.jsonl``. The columns `image`, a file's name, and
+        `caption` must be there; `phrase` with `box`, `foil` and `id` may be. A box is left, top, right and
+        bottom in pixels: in CSV four numbers between spaces or commas, or a JSON list. A phrase is in its
+        caption once.
+    images : path, optional
+        Folder of the images. By default the table's own.
+    columns : mapping, optional
+        Names of columns that are called otherwise, such as ``{"caption": "text"}``.
+    on_error : callable, optional
+        Is told each `Fault`; a warning by default.
+
+    Raises
+    ------
+    FileError
+        If the file or the folder is missing, of another kind, or lacks a column.
+    ParameterError
+        If `columns` names what no column may hold.
+    """
+    found = file_of(path)
+    folder = folder_of(found.parent if images is None else images)
+    names = names_of_columns(columns, COLUMNS)
+    reader = _READERS.get(found.suffix.lower())
+    if reader is None:
+        raise FileError(f"table {str(found)!r:.200} is of no known kind; expected {', '.join(_READERS)}")
+    return _pairs(found, folder, reader(found, names, on_error), on_error)
+
+
+def names_of_columns(columns: Mapping[str, str] | None, known: tuple[str, ...]) -> dict[str, str]:
+    """Return the name of each column.
+
+    Raises
+    ------
+    ParameterError
+        If a column is given that nothing is known of.
+    """
+    given = dict(columns or {})
+    if unknown := set(given) - set(known):
+        raise ParameterError(f"columns names {sorted(unknown)[0]!r}; expected some of {', '.join(known)}")
+    return {name: given.get(name, name) for name in known}
+
+
+class _Row(NamedTuple):
+    source: str
+    image: str
+    caption: str
+    foil: str | None
+    id: str | None
+    phrase: str | None
+    box: Box | None
+
+
+_Reader = Callable[[Path, Mapping[str, str], OnError], Iterator[_Row]]
+
+
+def _pairs(path: Path, folder: Path, rows: Iterator[_Row], on_error: OnError) -> Iterator[Pair]:
+    for (name, caption, foil, number), of_pair in groupby(
+        rows, lambda row: (row.image, row.caption, row.foil, row.id)
+    ):
+        first, *others = of_pair
+        try:
+            image = image_in(folder, name)
+        except MalformedError as error:
+            on_error(Fault(first.source, str(error)))
+            continue
+        boxes: dict[str, list[Box]] = {}
+        for row in (first, *others):
+            if row.phrase is not None and row.box is not None:
+                boxes.setdefault(row.phrase, []).append(row.box)
+        line = first.source.rpartition(":")[2]
+        yield Pair(
+            id=number or f"{path.name}:{line}",
+            image_id=name,
+            image=image,
+            caption=caption,
+            phrases=tuple(phrase_in(caption, *one) for one in boxes.items()),
+            foil=foil,
+            source=first.source,
+        )
+
+
+def _as_row(record: Mapping[str, object], names: Mapping[str, str], source: str) -> _Row:
+    """Return a row as it is given, with all that can be known of it without its image."""
+    given = {name: record.get(names[name]) for name in COLUMNS}
+    given = {name: None if value == "" else value for name, value in given.items()}
+    caption = as_caption(given["caption"])
+    phrase, box = given["phrase"], given["box"]
+    if (phrase is None) != (box is None):
+        raise MalformedError("a phrase comes with a box, and a box with a phrase; one of them is missing")
+    if phrase is not None:
+        phrase_in(caption, as_caption(phrase, "phrase"), ())
+    return _Row(
+        source=source,
+        image=as_caption(given["image"], "image"),
+        caption=caption,
+        foil=None if given["foil"] is None else as_caption(given["foil"], "foil"),
+        id=None if given["id"] is None else as_id(given["id"], "id"),
+        phrase=None if phrase is None else str(phrase),
+        box=None if box is None else as_box(_numbers(box) if isinstance(box, str) else box),
+    )
+
+
+def _numbers(text: str) -> object:
+    """Return the numbers in a cell: a JSON list, or numbers between spaces or commas."""
+    try:
+        return (
+            json.loads(text)
+            if text.lstrip().startswith("[")
+            else [*map(float, text.replace(",", " ").split())]
+        )
+    except (ValueError, RecursionError):
+        raise MalformedError(f"box {text!r:.80} is not four numbers") from None
+
+
+def _from_csv(path: Path, names: Mapping[str, str], on_error: OnError) -> Iterator[_Row]:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    reader = csv.reader((line for _, line in lines_of(path, on_error)), delimiter=delimiter, strict=True)
+    try:
+        header = next(reader, [])
+    except csv.Error as error:
+        raise FileError(f"table {str(path)!r:.200} has no line of names: {error}") from None
+    for name in ("image", "caption"):
+        if names[name] not in header:
+            raise FileError(
+                f"table {str(path)!r:.200} has no column {names[name]!r}; its columns are {header!r:.200}"
+            )
+    while True:
+        before = reader.line_num
+        source = f"{path}:{before + 1}"
+        try:
+            cells = next(reader)
+            if cells:
+                yield _as_row(_record(header, cells), names, source)
+        except StopIteration:
+            return
+        except (csv.Error, MalformedError) as error:
+            on_error(Fault(source, str(error)))
+            if reader.line_num == before:
+                return  # the end, within quotes
+
+
+def _record(header: list[str], cells: list[str]) -> dict[str, object]:
+    if len(cells) != len(header):
+        raise MalformedError(f"the row has {len(cells)} cells; expected {len(header)}")
+    return dict(zip(header, cells, strict=True))
+
+
+def _from_json_lines(path: Path, names: Mapping[str, str], on_error: OnError) -> Iterator[_Row]:
+    for number, line in lines_of(path, on_error):
+        if not line.strip():
+            continue
+        source = f"{path}:{number}"
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise MalformedError(f"the line is a {type(record).__name__}; expected a JSON object")
+            yield _as_row(record, names, source)
+        except (MalformedError, RecursionError) as error:
+            on_error(Fault(source, str(error)))
+        except ValueError as error:
+            on_error(Fault(source, f"the line is no JSON: {error!s:.120}"))
+
+
+_READERS: dict[str, _Reader] = {".csv": _from_csv, ".tsv": _from_csv, ".jsonl": _from_json_lines}

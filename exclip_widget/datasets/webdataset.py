@@ -1,0 +1,160 @@
+"""WebDataset: tar archives in which files of one sample follow each other and share the name.
+
+The format is described at https://github.com/webdataset/webdataset. Shards are streamed; nothing is unpacked
+onto the disk.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import FileError
+from .pairs import Pair, as_caption
+from .reading import PathLike, file_of, path_of, refuse
+from .reports import Fault, MalformedError, OnError, warn
+
+IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm")
+"""Suffixes of images."""
+
+MOST_IMAGE = 2**26
+"""Largest number of bytes of an image."""
+
+MOST_TEXT = 2**20
+"""Largest number of bytes of a caption's file."""
+
+
+def read_webdataset(shards: PathLike | Iterable[PathLike], *, on_error: OnError = warn) -> Iterator[Pair]:
+    """Yield the pairs of samples that have an image and a caption.
+
+    A caption is in a file ``.txt``, or in a ``.json`` under ``caption`` or ``text``, where a list is several
+    captions; a foil may be beside it, under ``foil``.
+
+    Parameters
+    ----------
+    shards : path, or iterable of paths
+        Uncompressed tar archives. ``{000..012}`` in a path stands for all shards from the one number to the
+        other.
+    on_error : callable, optional
+        Is told each `Fault`; a warning by default.
+
+    Raises
+    ------
+    FileError
+        If a shard is missing, or is no tar archive or a damaged one.
+    """
+    given = [shards] if not isinstance(shards, Iterable) or isinstance(shards, (str, bytes)) else shards
+    return _pairs([file_of(one) for shard in given for one in _expanded(shard)], on_error)
+
+
+def _expanded(shard: PathLike) -> list[str]:
+    path = str(path_of(shard))
+    found = re.search(r"\{(\d+)\.\.(\d+)\}", path)
+    if found is None:
+        return [path]
+    first, last = int(found[1]), int(found[2])
+    if not first <= last < first + 1_000_000:
+        raise FileError(f"{path!r:.200} names no shards; expected {{first..last}}")
+    return [
+        f"{path[: found.start()]}{number:0{len(found[1])}}{path[found.end() :]}"
+        for number in range(first, last + 1)
+    ]
+
+
+class _File(NamedTuple):
+    """A file of a sample, and the key that all files of the sample share."""
+
+    key: str
+    suffix: str
+    data: bytes
+
+
+def _pairs(shards: list[Path], on_error: OnError) -> Iterator[Pair]:
+    for shard in shards:
+        sample: dict[str, bytes] = {}
+        key = ""
+        for file in _files(shard, on_error):
+            if file.key != key:
+                yield from _of_sample(shard, key, sample, on_error)
+                sample, key = {}, file.key
+            sample.setdefault(file.suffix, file.data)
+        yield from _of_sample(shard, key, sample, on_error)
+
+
+def _files(shard: Path, on_error: OnError) -> Iterator[_File]:
+    """Yield the files of a shard that are of use, one at a time."""
+    try:
+        with tarfile.open(shard, "r|") as archive:
+            for member in archive:
+                archive.members = []  # type: ignore[attr-defined]  # or it would keep a record of each
+                folder, _, name = member.name.rpartition("/")
+                stem, _, suffix = name.partition(".")
+                suffix = suffix.lower()
+                if not member.isfile() or suffix not in (*IMAGES, "txt", "json"):
+                    continue
+                key = f"{folder}/{stem}".lstrip("/")
+                most = MOST_IMAGE if suffix in IMAGES else MOST_TEXT
+                if member.size > most:
+                    on_error(Fault(f"{shard}:{member.name}", f"the file has more than {most} bytes"))
+                    yield _File(key, "", b"")
+                    continue
+                content = archive.extractfile(member)
+                assert content is not None
+                data = content.read(most)
+                if len(data) < member.size:
+                    raise FileError(f"file {str(shard)!r:.200} ends in the middle of {member.name!r:.80}")
+                yield _File(key, suffix, data)
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        if isinstance(error, FileError):
+            raise
+        refuse(shard, error)
+
+
+def _of_sample(shard: Path, key: str, sample: dict[str, bytes], on_error: OnError) -> list[Pair]:
+    if not key or "" in sample:
+        return []
+    source = f"{shard}:{key}"
+    try:
+        data = next((sample[suffix] for suffix in IMAGES if suffix in sample), None)
+        if data is None:
+            raise MalformedError("the sample has no image")
+        captions, foil = _captions(sample)
+        return [
+            Pair(
+                id=f"{shard.stem}/{key}#{place}" if len(captions) > 1 else f"{shard.stem}/{key}",
+                image_id=f"{shard.stem}/{key}",
+                image=io.BytesIO(data),
+                caption=as_caption(caption),
+                foil=foil,
+                source=source,
+            )
+            for place, caption in enumerate(captions)
+        ]
+    except MalformedError as error:
+        on_error(Fault(source, str(error)))
+        return []
+
+
+def _captions(sample: dict[str, bytes]) -> tuple[list[object], str | None]:
+    """Return the captions of a sample, and the foil if there is one."""
+    try:
+        record = json.loads(sample["json"]) if "json" in sample else {}
+        if "txt" in sample:
+            text: object = sample["txt"].decode("utf-8-sig").strip()
+        elif isinstance(record, dict):
+            text = record.get("caption", record.get("text"))
+        else:
+            raise MalformedError(f"the JSON is a {type(record).__name__}; expected an object")
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, MalformedError):
+            raise
+        raise MalformedError(f"the caption cannot be read: {error!s:.120}") from None
+    foil = record.get("foil") if isinstance(record, dict) else None
+    if text is None or text == []:
+        raise MalformedError("the sample has no caption")
+    return text if isinstance(text, list) else [text], None if foil is None else as_caption(foil, "foil")

@@ -1,0 +1,98 @@
+"""Batches: many captions or images through a tower together, as many at a time as memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from ..errors import ExclipError
+from .side import Side
+
+T = TypeVar("T")
+
+MOST_TOGETHER = 32
+"""Largest number of inputs that go through a tower together. More gain nothing."""
+
+BYTES_OF_A_PASS = 8
+"""About how many times the tokens at a layer a pass up to it takes: queries, keys, values, and an MLP's."""
+
+
+def sides_together(
+    inputs: Iterable[tuple[int, T]],
+    sides_of: Callable[[Sequence[T]], Sequence[Side]],
+    like: Callable[[T], Hashable],
+    *,
+    name: str,
+    memory: int,
+    most: int,
+) -> Iterator[list[tuple[int, T, Side]]]:
+    """Yield inputs with their sides, in batches of neighbours that are alike.
+
+    A batch that cannot go through the tower together goes one by one, so that an error is of one input.
+
+    Parameters
+    ----------
+    inputs : iterable of (int, input)
+        Inputs, each with its index. They are taken as they are needed.
+    sides_of : callable
+        From inputs that are alike to their sides.
+    like : callable
+        From an input to what it must have in common with others in its batch: its shape.
+    name : str
+        What errors call the inputs.
+    memory : int
+        About how many bytes a pass may take.
+    most : int
+        Largest number of inputs in a batch.
+    """
+    fits, batch = 1, list[tuple[int, T]]()
+
+    def finish() -> list[tuple[int, T, Side]]:
+        return [(*one, side) for one, side in zip(batch, _sides(batch, sides_of, name), strict=True)]
+
+    for index, one in inputs:
+        if batch and (len(batch) == fits or like(batch[0][1]) != like(one)):
+            done = finish()
+            yield done
+            # The first one alone shows what one takes.
+            each = max(side.tokens.nbytes for _, _, side in done)
+            fits = max(1, min(most, memory // (BYTES_OF_A_PASS * each)))
+            batch = []
+        batch.append((index, one))
+    if batch:
+        yield finish()
+
+
+def _sides(
+    batch: Sequence[tuple[int, T]], sides_of: Callable[[Sequence[T]], Sequence[Side]], name: str
+) -> Sequence[Side]:
+    if len(batch) > 1:
+        try:
+            return sides_of([one for _, one in batch])
+        except Exception:  # whatever a model's own code raises; one of them alone raises it again
+            pass
+    sides: list[Side] = []
+    for index, one in batch:
+        with naming(name, index):
+            sides += sides_of([one])
+    return sides
+
+
+@contextmanager
+def naming(name: str, index: int) -> Iterator[None]:
+    """Run a block whose errors name one of several inputs by its index.
+
+    Examples
+    --------
+    >>> from exclip_widget import CaptionError
+    >>> with naming("captions", 3):
+    ...     raise CaptionError("caption '' has no words")
+    Traceback (most recent call last):
+    ...
+    exclip_widget.errors.CaptionError: captions[3]: caption '' has no words
+    """
+    try:
+        yield
+    except ExclipError as error:
+        raise type(error)(f"{name}[{index}]: {error}") from error

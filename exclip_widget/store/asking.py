@@ -1,0 +1,292 @@
+"""Questions to a whole store, answered while its factors stream through products of matrices."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from ..results.origin import View
+from ..results.pairs import HALF
+from ..results.regions import cover, grow, patch_boxes
+from ..results.rows import Grid
+from .parts import Part
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """An image and the region of it that speaks most to a phrase.
+
+    Attributes
+    ----------
+    image_id : str
+        The image.
+    value : float
+        What the image was ranked by: the interaction of the phrase with its strongest patch, or with all of
+        its patches.
+    heat : np.ndarray
+        The phrase's interaction with each patch, float32, (rows, columns).
+    region : np.ndarray
+        The patches around the strongest one, connected with it, that have at least half its value, bool,
+        (rows, columns).
+    box : (float, float, float, float) or None
+        Left, top, right and bottom around the region, in pixels of the image; None if the image was given as
+        preprocessed pixels.
+    """
+
+    image_id: str
+    value: float
+    heat: Float[np.ndarray, "rows columns"]
+    region: Bool[np.ndarray, "rows columns"]
+    box: tuple[float, float, float, float] | None
+
+    def __repr__(self) -> str:
+        return f"Match({self.image_id!r}: {self.value:+.4f})"
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A pair, and the value by which it was ranked.
+
+    Attributes
+    ----------
+    caption_id, image_id : str
+        The pair.
+    value : float
+        What it was ranked by.
+    words : str
+        The words in question; empty if they are all.
+    """
+
+    caption_id: str
+    image_id: str
+    value: float
+    words: str = ""
+
+
+COLUMNS = ("id", "values", "embedding", "rows", "columns", "first", "size", "crop")
+"""What of an image is read to answer questions."""
+
+
+class Images(NamedTuple):
+    """Images that were read together, with their factors below each other.
+
+    Attributes
+    ----------
+    part, start : int
+        Number of the part that they are from, and of their first row in it.
+    values : np.ndarray
+        Factors as they are kept, (factors of all images, embed).
+    starts : np.ndarray
+        Where the factors of each image begin, and where the last ones end, (images + 1,).
+    grids : list of Grid
+        The patches of each image.
+    columns : mapping
+        All else, by column.
+    """
+
+    part: int
+    start: int
+    values: Float[np.ndarray, "all embed"]
+    starts: Int[np.ndarray, " images+1"]
+    grids: list[Grid]
+    columns: dict[str, list[Any]]
+
+    def view(self, row: int) -> View | None:
+        """Return the view of an image."""
+        size = self.columns["size"][row]
+        return None if size is None else View(tuple(size), tuple(self.columns["crop"][row]))
+
+    def patches(self, row: int) -> slice:
+        """Return where the patches of an image are."""
+        first = int(self.starts[row]) + self.grids[row].first
+        return slice(first, first + len(self.grids[row]))
+
+
+def stream_images(parts: list[Part]) -> Iterator[Images]:
+    """Yield the images of parts, as many at a time as are read together.
+
+    Raises
+    ------
+    FileError
+        If a part is damaged.
+    """
+    for number, part in enumerate(parts):
+        start = 0
+        for batch in part.groups(COLUMNS):
+            values, starts = part.values(batch)
+            rest = batch.drop_columns(["values"]).to_pydict()
+            with part.errors():
+                grids = [Grid(*one) for one in zip(rest["rows"], rest["columns"], rest["first"], strict=True)]
+                for grid, count in zip(grids, np.diff(starts), strict=True):
+                    if grid.first < 0 or len(grid) < 1 or grid.first + len(grid) > count:
+                        raise ValueError(f"an image has {count} factors of {len(grid)} patches")
+            yield Images(number, start, values, starts, grids, rest)
+            start += len(grids)
+
+
+def strongest(
+    images: Iterator[Images], query: Float[np.ndarray, " embed"], top: int, by: str, known: Any
+) -> list[Match]:
+    """Return the images that speak most to a phrase, the strongest first; see `Store.find`.
+
+    Parameters
+    ----------
+    images : iterator of Images
+        All of them.
+    query : np.ndarray
+        The phrase's factors, summed.
+    top : int
+        How many to return at most.
+    by : {"patch", "image"}
+        Whether the strongest patch counts or the sum of all patches.
+    known : callable
+        From part, row and id to whether it is the row that counts of this id.
+    """
+    best: list[tuple[float, int, Match]] = []
+    seen = 0
+    for some in images:
+        heats = products(some.values, query)
+        values = _by_image(heats, some, np.maximum if by == "patch" else np.add)
+        # Only those that may still be among the best are looked at.
+        least = best[0][0] if len(best) == top else -np.inf
+        for row in np.flatnonzero(values > least):
+            value, key = float(values[row]), some.columns["id"][row]
+            if (len(best) == top and value <= best[0][0]) or not known(some.part, some.start + row, key):
+                continue
+            found = _match(some, int(row), value, heats)
+            heapq.heappush(best, (value, -seen - int(row), found))
+            if len(best) > top:
+                heapq.heappop(best)
+        seen += len(values)
+    return [match for _, _, match in sorted(best, key=lambda one: one[:2], reverse=True)]
+
+
+HALF_TO_SINGLE = 2.0**112
+"""Ratio of the smallest normal numbers of float16 and float32."""
+
+ROWS_A_BLOCK = 2048
+"""Rows that are widened at a time: 4 MB of 512 dimensions, which stay in the processor's cache."""
+
+
+def products(
+    values: Float[np.ndarray, "all embed"], query: Float[np.ndarray, " embed"]
+) -> Float[np.ndarray, " all"]:
+    """Return the products of factors with a phrase's, in float32.
+
+    The bits of a float16, at their places in a float32, are the same number but for a power of two, which
+    the query takes. That is exact, and several times faster than NumPy's own conversion.
+
+    Examples
+    --------
+    >>> products(np.array([[0.5, -2.0]], np.float16), np.array([1, 3], np.float32))
+    array([-5.5], dtype=float32)
+    """
+    if values.dtype != np.float16:
+        found: np.ndarray = values.astype(np.float32, copy=False) @ query
+        return found
+    bits = values.view(np.int16)
+    scaled = query * np.float32(HALF_TO_SINGLE)
+    found = np.empty(len(values), np.float32)
+    block = np.empty((min(ROWS_A_BLOCK, len(values)), values.shape[1]), np.int32)
+    for start in range(0, len(values), ROWS_A_BLOCK):
+        some = bits[start : start + ROWS_A_BLOCK]
+        wide = block[: len(some)]
+        np.copyto(wide, some)  # the sign fills the upper half,
+        np.left_shift(wide, 13, out=wide)
+        np.bitwise_and(wide, np.int32(-0x70002000), out=wide)  # of which one bit is left
+        found[start : start + ROWS_A_BLOCK] = wide.view(np.float32) @ scaled
+    return found
+
+
+def _by_image(
+    of_rows: Float[np.ndarray, "all ..."], images: Images, function: np.ufunc
+) -> Float[np.ndarray, "images ..."]:
+    """Return a value of each image: a function over those of its patches."""
+    ends = [images.patches(row) for row in range(len(images.grids))]
+    edges = np.array([(one.start, one.stop) for one in ends]).ravel()
+    padded = np.concatenate([of_rows, np.zeros_like(of_rows[:1])])  # the last patch may be the last of all
+    found: np.ndarray = function.reduceat(padded, edges)[::2]
+    return found
+
+
+def _match(images: Images, row: int, value: float, heats: Float[np.ndarray, " all"]) -> Match:
+    grid = images.grids[row]
+    flat = heats[images.patches(row)]
+    size = grid.rows, grid.columns
+    peak = int(flat.argmax())
+    region = np.zeros(len(flat), bool)
+    region[peak] = True
+    region[grow(peak, size, lambda patch: bool(flat[patch] >= HALF * flat[peak] > 0))] = True
+    view, box = images.view(row), None
+    if view is not None:
+        edges = patch_boxes(view, size)[region.reshape(size)]
+        (left, top), (right, bottom) = edges[:, :2].min(0).tolist(), edges[:, 2:].max(0).tolist()
+        box = (left, top, right, bottom)
+    return Match(images.columns["id"][row], value, flat.reshape(size).copy(), region.reshape(size), box)
+
+
+class Sums(NamedTuple):
+    """Sums of the factors of an image: over its patches, and over its tokens that are none."""
+
+    patches: Float[np.ndarray, "images embed"]
+    others: Float[np.ndarray, "images embed"]
+
+
+def sums_of(images: Images) -> Sums:
+    """Return the sums of the factors of each image."""
+    values = images.values.astype(np.float32)
+    everything: np.ndarray = np.add.reduceat(values, images.starts[:-1])
+    of_patches = _by_image(values, images, np.add)
+    return Sums(of_patches, everything - of_patches)
+
+
+def special_share(
+    text: Float[np.ndarray, "rows embed"],
+    is_word: Bool[np.ndarray, " rows"],
+    patches: Float[np.ndarray, " embed"],
+    others: Float[np.ndarray, " embed"],
+) -> float:
+    """Return which share of the interactions special tokens carry, of the caption or of the image.
+
+    Both shares are of magnitudes: the sum over all words and patches, and the sum over all other pairs.
+
+    Examples
+    --------
+    >>> one = np.ones(1)
+    >>> special_share(np.array([[1.0], [2.0]]), np.array([False, True]), 2 * one, one)
+    0.555...
+    """
+    words = text[is_word].sum(0)
+    of_words = float(words @ patches)
+    of_specials = float((text.sum(0) - words) @ patches + text.sum(0) @ others)
+    whole = abs(of_words) + abs(of_specials)
+    return abs(of_specials) / whole if whole else 0.0
+
+
+def off_box(
+    heat: Float[np.ndarray, "rows columns"], boxes: list[tuple[float, ...]], view: View
+) -> float | None:
+    """Return which share of a heat map's positive part lies off boxes; None if the model saw none of them.
+
+    Examples
+    --------
+    >>> off_box(np.array([[3.0, 1.0]]), [(0, 0, 4, 4)], View((8, 4)))
+    0.25
+    """
+    width, height = view.size
+    mask = np.zeros((height, width), bool)
+    for left, top, right, bottom in boxes:
+        down = slice(max(0, int(np.floor(top))), max(0, int(np.ceil(bottom))))
+        mask[down, max(0, int(np.floor(left))) : max(0, int(np.ceil(right)))] = True
+    rows, columns = heat.shape
+    inside = cover(mask, view.crop, (rows, columns))
+    positive = heat.clip(min=0).astype(np.float64)
+    total = positive.sum()
+    if not inside.any():
+        return None
+    return float(1 - (positive * inside).sum() / total) if total else 1.0

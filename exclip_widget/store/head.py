@@ -1,0 +1,142 @@
+"""The head of a store: what made all of its factors. They belong together only if it is the same.
+
+A store is a folder. ``store.json`` is a JSON object of `format`, `version`, `dtype` and `recipe`; the folders
+``captions`` and ``images`` hold the parts, which `exclip_widget.store.parts` describes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import FileError, ParameterError
+from ..results.files import write_file
+from ..results.origin import Option
+
+FORMAT = "exclip_widget.Store"
+VERSION = 1
+NAME = "store.json"
+
+DTYPES = ("float16", "float32")
+"""How factors may be kept. Embeddings are float32 in either case."""
+
+NEEDED = ("model", "weights", "method", "text_layer", "image_layer", "package")
+"""What a recipe has in any case."""
+
+FREE = ("package",)
+"""What may differ if a store is continued: a later version of the package computes the same."""
+
+MOST_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Head:
+    """What made the factors of a store, and how they are kept.
+
+    Attributes
+    ----------
+    recipe : mapping
+        All that factors depend on besides their inputs, as `Explainer.recipe` returns it: the model's class
+        and the fingerprint of its weights, the method with its options, layers and references.
+    dtype : {"float16", "float32"}
+        How factors are kept.
+
+    Raises
+    ------
+    ParameterError
+        If `dtype` is another, or the recipe lacks something.
+    """
+
+    recipe: Mapping[str, Option] = field(hash=False)
+    dtype: str = "float16"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ParameterError(f"dtype={self.dtype!r:.40}; expected one of {', '.join(map(repr, DTYPES))}")
+        for name in NEEDED:
+            if not isinstance(self.recipe.get(name), str):
+                raise ParameterError(f"the recipe has no {name!r}; expected what Explainer.recipe returns")
+
+    @property
+    def options(self) -> dict[str, Option]:
+        """The method's own options."""
+        return {
+            name.removeprefix("method."): value
+            for name, value in self.recipe.items()
+            if name.startswith("method.")
+        }
+
+    def text(self) -> str:
+        """Return the head as it is written."""
+        head = {"format": FORMAT, "version": VERSION, "dtype": self.dtype, "recipe": dict(self.recipe)}
+        return json.dumps(head, indent=1, sort_keys=True)
+
+    def require_same(self, other: Head, where: str) -> None:
+        """Refuse another head, such as of an explainer that is to go on with a store.
+
+        Raises
+        ------
+        ParameterError
+            If the two differ. It names the first thing in which they do.
+        """
+        names = ("dtype", *dict.fromkeys((*other.recipe, *self.recipe)))
+        ours = {"dtype": self.dtype, **self.recipe}
+        theirs = {"dtype": other.dtype, **other.recipe}
+        for name in names:
+            if name not in FREE and ours.get(name) != theirs.get(name):
+                raise ParameterError(
+                    f"{where} was made with {name}={ours.get(name)!r:.80}, and not with "
+                    f"{theirs.get(name)!r:.80}; go on in the same way, or write another store"
+                )
+
+
+def read_head(folder: Path) -> Head:
+    """Return the head of a store.
+
+    Raises
+    ------
+    FileError
+        If there is no store, or it is damaged, foreign, or of a later version.
+    """
+    path = folder / NAME
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise FileError(f"there is no store in {str(folder)!r:.200}: {reason.lower()} ({NAME})") from None
+    try:
+        return _head_of(json.loads(data))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise FileError(f"file {str(path)!r:.200} is no head of a store: {error!s:.200}") from None
+
+
+def _head_of(given: Any) -> Head:
+    if given["format"] != FORMAT:
+        raise ValueError(f"it names format {given['format']!r:.60}; expected {FORMAT!r}")
+    if given["version"] != VERSION:
+        raise ValueError(
+            f"it has version {given['version']!r:.60}, and this version of the package reads {VERSION}; "
+            "update exclip-widget, if the store is of a later one"
+        )
+    recipe = given["recipe"]
+    for name, value in recipe.items():
+        is_number = isinstance(value, (int, float)) and math.isfinite(value)
+        if not (value is None or isinstance(value, str) or is_number):
+            raise TypeError(f"{name!r:.60} of the recipe is a {type(value).__name__}")
+    return Head(recipe, given["dtype"])
+
+
+def write_head(folder: Path, head: Head) -> None:
+    """Write the head of a new store.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written.
+    """
+    write_file(folder / NAME, head.text().encode(), overwrite=True)

@@ -1,0 +1,330 @@
+"""Parts of a store: Parquet files in which a row is one caption or one image.
+
+Factors are a column of bytes: numbers in the dtype of the store's head, little-endian, row after row of
+``(rows, embed)``. As lists of numbers they would be readable by more tools, but Parquet keeps the length of
+each list beside every number and takes ten times as long to read them; bytes are read as fast as memory is
+copied. ``np.frombuffer(bytes, dtype).reshape(-1, embed)`` reads them. `embedding` and `change` are float32.
+
+A part is written under another name and then renamed, so there is never half of one. All parts carry the
+store's head, by which a part of another store is told apart.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ..errors import FileError, ParameterError
+from ..results.factors import Factors
+from ..results.origin import Origin, View
+from ..results.rows import Grid, Tokens
+from ..results.tables import require_library
+from .head import Head
+
+if TYPE_CHECKING:
+    import pyarrow
+    import pyarrow.parquet
+
+HEAD = b"exclip_widget.store"
+"""Where in a part's metadata the store's head is."""
+
+SUFFIX = ".parquet"
+
+IMAGES_A_GROUP, CAPTIONS_A_GROUP = 64, 256
+"""Rows that are read together: about 13 MB of a ViT-B-16's images in float16."""
+
+DAMAGE = (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError, NotImplementedError)
+"""What reading something unexpected raises; errors of pyarrow are among them."""
+
+
+def require_pyarrow() -> Any:
+    """Return pyarrow and its module for Parquet.
+
+    Raises
+    ------
+    MissingLibraryError
+        If it is not installed.
+    """
+    require_library("pyarrow.parquet", "store")
+    return require_library("pyarrow", "store")
+
+
+def schema_of(kind: str, head: Head) -> pyarrow.Schema:
+    """Return the columns of the parts of one kind, `"captions"` or `"images"`."""
+    pa = require_pyarrow()
+    text, number, bytes_, real = pa.string(), pa.int32(), pa.binary(), pa.float64()
+    common = [
+        pa.field("id", text, nullable=False),
+        pa.field("steps", number, nullable=False),
+        pa.field("values", bytes_, nullable=False),
+        pa.field("embedding", bytes_, nullable=False),
+        pa.field("change", bytes_),
+        pa.field("rule", text),
+    ]
+    span = pa.struct([("start", number), ("end", number)])
+    phrase = pa.struct([("start", number), ("end", number), ("boxes", pa.list_(real))])
+    own = {
+        "captions": [
+            pa.field("caption", text, nullable=False),
+            pa.field("texts", pa.list_(text), nullable=False),
+            pa.field("spans", pa.list_(span), nullable=False),
+            pa.field("words", pa.list_(number), nullable=False),
+            pa.field("image_id", text),
+            pa.field("foil_of", text),
+            pa.field("phrases", pa.list_(phrase), nullable=False),
+            pa.field("source", text, nullable=False),
+        ],
+        "images": [
+            pa.field("rows", number, nullable=False),
+            pa.field("columns", number, nullable=False),
+            pa.field("first", number, nullable=False),
+            pa.field("size", pa.list_(number)),
+            pa.field("crop", pa.list_(real)),
+        ],
+    }
+    return pa.schema(common + own[kind], metadata={HEAD: head.text().encode()})
+
+
+def row_of(key: str, factors: Factors, head: Head, more: Mapping[str, object]) -> dict[str, object]:
+    """Return the row of a caption's or an image's factors.
+
+    Raises
+    ------
+    ParameterError
+        If a number is not finite, or too large for the dtype.
+    """
+    values = factors.values.astype(f"<{_CODES[head.dtype]}")
+    if not np.isfinite(values).all():
+        raise ParameterError(f"factors of {key!r:.80} are not finite in {head.dtype}; they cannot be stored")
+    row: dict[str, object] = {
+        "id": key,
+        "steps": factors.steps,
+        "values": values.tobytes(),
+        "embedding": factors.embedding.astype("<f4").tobytes(),
+        "change": None if factors.change is None else factors.change.astype("<f4").tobytes(),
+        "rule": factors.rule,
+    }
+    if isinstance(factors.rows, Tokens):
+        tokens = factors.rows
+        row |= {
+            "caption": tokens.caption,
+            "texts": list(tokens.texts),
+            "spans": [None if one is None else {"start": one[0], "end": one[1]} for one in tokens.spans],
+            "words": list(tokens.words),
+        }
+    else:
+        grid, view = factors.rows, factors.view
+        row |= {
+            "rows": grid.rows,
+            "columns": grid.columns,
+            "first": grid.first,
+            "size": None if view is None else list(view.size),
+            "crop": None if view is None else list(view.crop),
+        }
+    return row | dict(more)
+
+
+_CODES = {"float16": "f2", "float32": "f4"}
+
+
+def numbers_of(data: bytes | memoryview, head: Head, width: int) -> Float[np.ndarray, "rows embed"]:
+    """Return factors as they are kept, in their own dtype."""
+    return np.frombuffer(data, f"<{_CODES[head.dtype]}").reshape(-1, width)
+
+
+def factors_of(row: Mapping[str, Any], head: Head) -> Factors:
+    """Return the factors in a row, in float32.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        If they are damaged.
+    """
+    embedding = np.frombuffer(row["embedding"], "<f4").astype(np.float32)
+    change = row["change"]
+    values = numbers_of(row["values"], head, len(embedding)).astype(np.float32)
+    rows: Tokens | Grid
+    if "caption" in row:
+        spans = tuple(None if one is None else (one["start"], one["end"]) for one in row["spans"])
+        rows = Tokens(row["caption"], tuple(row["texts"]), spans, tuple(row["words"]))
+        if not len(rows.texts) == len(rows.spans) == len(rows.words) == len(values):
+            raise ValueError(f"row {row['id']!r:.80} has {len(values)} factors of {len(rows.texts)} tokens")
+        view = None
+    else:
+        rows = Grid(row["rows"], row["columns"], row["first"])
+        if not 0 <= rows.first <= rows.first + len(rows) <= len(values):
+            raise ValueError(f"row {row['id']!r:.80} has {len(values)} factors of {len(rows)} patches")
+        view = None if row["size"] is None else View(tuple(row["size"]), tuple(row["crop"]))
+    recipe = head.recipe
+    return Factors(
+        values=values,
+        embedding=embedding,
+        change=None if change is None else np.frombuffer(change, "<f4").astype(np.float32),
+        samples=None,
+        rows=rows,
+        method=str(recipe["method"]),
+        layer=str(recipe["text_layer" if isinstance(rows, Tokens) else "image_layer"]),
+        steps=row["steps"],
+        rule=row["rule"],
+        view=view,
+        origin=Origin(str(recipe["model"]), head.options, str(recipe["package"])),
+    )
+
+
+def write_part(folder: Path, kind: str, head: Head, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write a part, such that there is never half of one.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written.
+    """
+    pa = require_pyarrow()
+    table = pa.Table.from_pylist(list(rows), schema_of(kind, head))
+    bytes_ = ["values", "embedding", "change"]
+    target = folder / kind / f"part-{_next_number(folder / kind):06d}-{secrets.token_hex(4)}{SUFFIX}"
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with partial.open("xb") as file:
+            pa.parquet.write_table(
+                table,
+                file,
+                row_group_size=IMAGES_A_GROUP if kind == "images" else CAPTIONS_A_GROUP,
+                compression={name: "none" if name in bytes_ else "zstd" for name in table.schema.names},
+                use_dictionary=False,
+                write_statistics=False,
+                store_schema=True,
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except (OSError, pa.ArrowException) as error:
+        partial.unlink(missing_ok=True)
+        raise FileError(f"file {str(target)!r:.200} cannot be written: {error!s:.200}") from None
+
+
+def _next_number(folder: Path) -> int:
+    return len([*folder.glob(f"part-*{SUFFIX}")])
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A part of a store that can be read.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    kind : {"captions", "images"}
+        What its rows are.
+    head : Head
+        The store's.
+    """
+
+    path: Path
+    kind: str
+    head: Head
+
+    def __post_init__(self) -> None:
+        pa = require_pyarrow()
+        with self.errors():
+            schema = pa.parquet.read_schema(self.path)
+            if (schema.metadata or {}).get(HEAD) != self.head.text().encode():
+                raise ValueError("it is no part of this store")
+            if not schema.remove_metadata().equals(schema_of(self.kind, self.head).remove_metadata()):
+                raise ValueError("it has other columns")
+
+    def errors(self) -> _Errors:
+        """Return a context that says of errors which part they are of."""
+        return _Errors(self.path)
+
+    def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
+        """Return some columns of all rows."""
+        pa = require_pyarrow()
+        with self.errors():
+            found: dict[str, list[Any]] = pa.parquet.read_table(self.path, columns=list(names)).to_pydict()
+        return found
+
+    def groups(self, names: Sequence[str]) -> Iterator[pyarrow.RecordBatch]:
+        """Yield some columns of rows that are read together, in their order."""
+        pa = require_pyarrow()
+        with self.errors(), pa.parquet.ParquetFile(self.path) as file:
+            for group in range(file.num_row_groups):
+                (batch,) = file.read_row_group(group, list(names)).combine_chunks().to_batches()
+                yield batch
+
+    def group(self, number: int) -> pyarrow.RecordBatch:
+        """Return rows that are read together, with all columns."""
+        pa = require_pyarrow()
+        with self.errors(), pa.parquet.ParquetFile(self.path) as file:
+            (batch,) = file.read_row_group(number).combine_chunks().to_batches()
+        return batch
+
+    @property
+    def rows_a_group(self) -> int:
+        """How many rows each group has, but the last."""
+        return IMAGES_A_GROUP if self.kind == "images" else CAPTIONS_A_GROUP
+
+    def row(self, number: int) -> dict[str, Any]:
+        """Return a row."""
+        with self.errors():
+            batch = self.group(number // self.rows_a_group)
+            (row,) = batch.slice(number % self.rows_a_group, 1).to_pylist()
+        found: dict[str, Any] = row
+        return found
+
+    def factors(self, row: Mapping[str, Any]) -> Factors:
+        """Return the factors in one of its rows."""
+        with self.errors():
+            return factors_of(row, self.head)
+
+    def values(self, batch: pyarrow.RecordBatch) -> tuple[Float[np.ndarray, "all embed"], np.ndarray]:
+        """Return the factors of rows that were read together below each other, and where each begins.
+
+        Nothing is copied.
+        """
+        with self.errors():
+            column = batch.column("values")
+            width = len(batch.column("embedding")[0].as_py()) // 4
+            _, ends, data = column.buffers()
+            offsets = np.frombuffer(ends, "<i4")[column.offset : column.offset + len(column) + 1]
+            each = width * np.dtype(_CODES[self.head.dtype]).itemsize
+            if (offsets % each).any() or column.null_count:
+                raise ValueError(f"factors are no rows of {width} numbers")
+            whole = numbers_of(memoryview(data)[offsets[0] : offsets[-1]], self.head, width)
+        return whole, (offsets - offsets[0]) // each
+
+
+class _Errors:
+    """Says of errors in a block which part they are of."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DAMAGE) and not isinstance(error, FileError):
+            raise FileError(
+                f"part {str(self._path)!r:.200} cannot be read: {error!s:.200}; delete it, and write the "
+                "store again to compute what it had"
+            ) from None
+
+
+def parts_of(folder: Path, kind: str, head: Head) -> list[Part]:
+    """Return the parts of one kind, in the order in which they were written.
+
+    Raises
+    ------
+    FileError
+        If one is damaged, or of another store.
+    """
+    return [Part(path, kind, head) for path in sorted((folder / kind).glob(f"part-*{SUFFIX}"))]

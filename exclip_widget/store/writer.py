@@ -1,0 +1,212 @@
+"""Writing a store: each input once, whatever is stopped in between."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import TracebackType
+
+from ..datasets.pairs import Phrase
+from ..datasets.reading import path_of
+from ..errors import FileError, ParameterError
+from ..results.factors import Factors
+from ..results.rows import Tokens
+from .head import NAME, Head, read_head, write_head
+from .parts import Part, parts_of, require_pyarrow, row_of, write_part
+
+PART_BYTES = 2**26
+"""Bytes of factors of a part: what is computed again, at the most, if the writer is stopped."""
+
+
+class StoreWriter:
+    """Writes a store, or goes on with one.
+
+    Inputs are written in parts, each at once or not at all. What was in no part when a writer was stopped is
+    not in the store, and `has_caption` and `has_image` say so.
+
+    Parameters
+    ----------
+    path : path
+        The folder. It is made if it is not there.
+    head : Head
+        What makes the factors, and how they are kept.
+    part_bytes : int
+        About how many bytes of factors a part holds.
+
+    Raises
+    ------
+    FileError
+        If the folder holds something else, a part is damaged, or it cannot be written to.
+    ParameterError
+        If the store was made in another way.
+    MissingLibraryError
+        If pyarrow is not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], head: Head, *, part_bytes: int = PART_BYTES) -> None:
+        require_pyarrow()
+        self.folder = path_of(path)
+        self.head = head
+        self._part_bytes = part_bytes
+        self._open()
+        self._rows: dict[str, list[Mapping[str, object]]] = {"captions": [], "images": []}
+        self._bytes = {"captions": 0, "images": 0}
+        self._captions: dict[str, int] = {}
+        self._images: set[str] = set()
+        for part in self._parts("captions"):
+            found = part.columns(["id", "caption"])
+            self._captions |= {
+                key: hash(text) for key, text in zip(found["id"], found["caption"], strict=True)
+            }
+        for part in self._parts("images"):
+            self._images |= set(part.columns(["id"])["id"])
+
+    def _open(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            is_new = not (self.folder / NAME).exists()
+            if is_new and any(self.folder.iterdir()):
+                raise FileError(f"{str(self.folder)!r:.200} is no store, and not empty; give another folder")
+            for kind in ("captions", "images"):
+                (self.folder / kind).mkdir(exist_ok=True)
+        except (OSError, ValueError) as error:
+            if isinstance(error, FileError):
+                raise
+            reason = getattr(error, "strerror", None) or str(error)
+            raise FileError(f"{str(self.folder)!r:.200} cannot be a store: {reason.lower()}") from None
+        if is_new:
+            write_head(self.folder, self.head)
+        there = read_head(self.folder)
+        there.require_same(self.head, f"store {str(self.folder)!r:.200}")
+        self.head = there
+
+    def _parts(self, kind: str) -> list[Part]:
+        return parts_of(self.folder, kind, self.head)
+
+    def has_caption(self, key: str, caption: str) -> bool:
+        """Return whether a caption is in the store, or waits to be written.
+
+        Raises
+        ------
+        ParameterError
+            If another caption has its id.
+        """
+        if key not in self._captions:
+            return False
+        if self._captions[key] != hash(caption):
+            raise ParameterError(
+                f"id {key!r:.80} has another caption in store {str(self.folder)!r:.200} than "
+                f"{caption!r:.80}; expected one caption for an id"
+            )
+        return True
+
+    def has_image(self, key: str) -> bool:
+        """Return whether an image is in the store, or waits to be written."""
+        return key in self._images
+
+    def add_caption(
+        self,
+        key: str,
+        factors: Factors,
+        *,
+        image_id: str | None = None,
+        foil_of: str | None = None,
+        phrases: tuple[Phrase, ...] = (),
+        source: str = "",
+    ) -> None:
+        """Add the factors of a caption, unless it is there.
+
+        Parameters
+        ----------
+        key : str
+            Its id.
+        factors : Factors
+            Its factors.
+        image_id : str, optional
+            The image that it is a pair with.
+        foil_of : str, optional
+            The caption that it is a foil of.
+        phrases : tuple of Phrase
+            Where in the image its words are.
+        source : str
+            Where the data set has it.
+
+        Raises
+        ------
+        ParameterError
+            If they are no factors of a caption by the store's method, or cannot be kept in its dtype.
+        FileError
+            If a part is full and cannot be written.
+        """
+        if not isinstance(factors.rows, Tokens):
+            raise ParameterError(f"factors of {key!r:.80} are an image's; expected a caption's")
+        if self.has_caption(key, factors.rows.caption):
+            return
+        more = {
+            "image_id": image_id,
+            "foil_of": foil_of,
+            "phrases": [
+                {
+                    "start": one.span[0],
+                    "end": one.span[1],
+                    "boxes": [edge for box in one.boxes for edge in box],
+                }
+                for one in phrases
+            ],
+            "source": source,
+        }
+        self._add("captions", key, factors, more)
+        self._captions[key] = hash(factors.rows.caption)
+
+    def add_image(self, key: str, factors: Factors) -> None:
+        """Add the factors of an image, unless it is there.
+
+        Raises
+        ------
+        ParameterError
+            If they are no factors of an image by the store's method, or cannot be kept in its dtype.
+        FileError
+            If a part is full and cannot be written.
+        """
+        if isinstance(factors.rows, Tokens):
+            raise ParameterError(f"factors of {key!r:.80} are a caption's; expected an image's")
+        if not self.has_image(key):
+            self._add("images", key, factors, {})
+            self._images.add(key)
+
+    def _add(self, kind: str, key: str, factors: Factors, more: Mapping[str, object]) -> None:
+        layer = "text_layer" if kind == "captions" else "image_layer"
+        for name, given in (("method", factors.method), (layer, factors.layer)):
+            if given != self.head.recipe[name]:
+                raise ParameterError(
+                    f"factors of {key!r:.80} have {name}={given!r}; expected {self.head.recipe[name]!r}"
+                )
+        row = row_of(key, factors, self.head, more)
+        self._rows[kind].append(row)
+        self._bytes[kind] += len(row["values"])  # type: ignore[arg-type]
+        if self._bytes[kind] >= self._part_bytes:
+            self._write(kind)
+
+    def _write(self, kind: str) -> None:
+        if self._rows[kind]:
+            write_part(self.folder, kind, self.head, self._rows[kind])
+        self._rows[kind], self._bytes[kind] = [], 0
+
+    def flush(self) -> None:
+        """Write what waits.
+
+        Raises
+        ------
+        FileError
+            If it cannot be written.
+        """
+        for kind in self._rows:
+            self._write(kind)
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.flush()
