@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from ..datasets.pairs import Box, Pair
+from ..datasets.pairs import Pair
 from ..errors import ParameterError
 from ..image import ImageLike, open_image
+from ..results.regions import mask_of_boxes
 from ..results.rows import Span, Tokens
 
 PixelBox: TypeAlias = tuple[float, float, float, float]
@@ -115,7 +116,7 @@ def labelled(pair: Pair) -> LabelledPair:
     ((2, 6), 900)
     """
     opened = open_image(pair.image)
-    masks = [(phrase.span, _mask_of_boxes(phrase.boxes, opened.size)) for phrase in pair.phrases]
+    masks = [(phrase.span, mask_of_boxes(phrase.boxes, opened.size)) for phrase in pair.phrases]
     mentions = tuple(Mention(span, mask) for span, mask in masks if mask.any())
     if not mentions:
         raise ParameterError(
@@ -123,14 +124,6 @@ def labelled(pair: Pair) -> LabelledPair:
             "at least one"
         )
     return LabelledPair(opened, pair.caption, mentions)
-
-
-def _mask_of_boxes(boxes: tuple[Box, ...], size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
-    mask = np.zeros((size[1], size[0]), bool)
-    for left, top, right, bottom in boxes:
-        down = slice(max(0, int(np.floor(top))), max(0, int(np.ceil(bottom))))
-        mask[down, max(0, int(np.floor(left))) : max(0, int(np.ceil(right)))] = True
-    return mask
 
 
 def _span_of(phrase: str, caption: str) -> Span:

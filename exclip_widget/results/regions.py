@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -238,6 +238,30 @@ def patch_boxes(view: View, size: Size) -> Float[np.ndarray, "rows columns 4"]:
     boxes[..., 0], boxes[..., 2] = across[:-1], across[1:]
     boxes[..., 1], boxes[..., 3] = down[:-1, None], down[1:, None]
     return boxes
+
+
+def mask_of_boxes(
+    boxes: Iterable[Sequence[float]], size: tuple[int, int]
+) -> Bool[np.ndarray, "height width"]:
+    """Return which pixels of an image boxes touch. What lies beyond the image is left out.
+
+    Parameters
+    ----------
+    boxes : iterable of (float, float, float, float)
+        Left, top, right and bottom, in pixels; right and bottom excluded.
+    size : (int, int)
+        Width and height of the image.
+
+    Examples
+    --------
+    >>> mask_of_boxes([(-1, 0, 1.5, 1)], (3, 2)).astype(int).tolist()
+    [[1, 1, 0], [0, 0, 0]]
+    """
+    mask = np.zeros((size[1], size[0]), bool)
+    for left, top, right, bottom in boxes:
+        down = slice(max(0, int(np.floor(top))), max(0, int(np.ceil(bottom))))
+        mask[down, max(0, int(np.floor(left))) : max(0, int(np.ceil(right)))] = True
+    return mask
 
 
 def cover(

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from ..results.origin import View
 from ..results.pairs import HALF
-from ..results.regions import cover, grow, patch_boxes
+from ..results.regions import cover, grow, mask_of_boxes, patch_boxes
 from ..results.rows import Grid
 from .parts import Part
 
@@ -278,13 +278,8 @@ def off_box(
     >>> off_box(np.array([[3.0, 1.0]]), [(0, 0, 4, 4)], View((8, 4)))
     0.25
     """
-    width, height = view.size
-    mask = np.zeros((height, width), bool)
-    for left, top, right, bottom in boxes:
-        down = slice(max(0, int(np.floor(top))), max(0, int(np.ceil(bottom))))
-        mask[down, max(0, int(np.floor(left))) : max(0, int(np.ceil(right)))] = True
     rows, columns = heat.shape
-    inside = cover(mask, view.crop, (rows, columns))
+    inside = cover(mask_of_boxes(boxes, view.size), view.crop, (rows, columns))
     positive = heat.clip(min=0).astype(np.float64)
     total = positive.sum()
     if not inside.any():
