@@ -47,7 +47,7 @@ def printing_snippets(page: str) -> list[tuple[str, str | None]]:
 
 NUMBER = re.compile(r"[+-]?\d+\.\d+")
 GUIDES = sorted(str(page.relative_to(DOCS)) for page in (DOCS / "guides").glob("*.md"))
-RUN_ELSEWHERE = {"models.md", "evaluation.md", "results.md", "from-exclip.md"}
+RUN_ELSEWHERE = {"models.md", "data-sets.md", "evaluation.md", "results.md", "from-exclip.md"}
 
 
 def test_a_model_of_ones_own() -> None:
