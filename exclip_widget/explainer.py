@@ -389,13 +389,15 @@ class Explainer:
         progress : bool
             Whether several show a progress bar.
 
-        By `"exclip"` at the last block they cost about one pass through the tower. By `"frozen"`, and at
-        earlier layers, they cost one for each patch; `explain` does with one for each direction of a caption.
-
         Raises
         ------
         ImageError
             If an image cannot be read. Among several it is named by its index.
+
+        Notes
+        -----
+        By `"exclip"` at the last block they cost about one pass through the tower. By `"frozen"`, and at
+        earlier layers, they cost one for each patch; `explain` does with one for each direction of a caption.
         """
         self._look_again()
         if not _are_several(images, (Tensor, np.ndarray, Image.Image, str, os.PathLike)):
@@ -637,7 +639,7 @@ class Explainer:
         --------
         >>> from exclip_widget import demo
         >>> book = demo.load()
-        >>> recipe = Explainer(book.model, tokenizer=book.tokenizer).recipe()
+        >>> recipe = Explainer(book.model, tokenizer=book.tokenizer, method="exclip").recipe()
         >>> recipe["method"], recipe["method.steps"], recipe["image_layer"]
         ('exclip', 10, 'visual.transformer.resblocks.5')
         """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import asyncio
 import re
 import shlex
 import textwrap
@@ -21,6 +20,7 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg, set_model_preproce
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from support.pages import states_of
+from support.widgets import run_in_a_loop
 from support.zoo.inputs import scene
 from support.zoo.tokenizers import SmallTokenizer
 
@@ -106,7 +106,7 @@ def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         awaiting = compile(offline(snippet), "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         pending = eval(awaiting, names)
         if pending is not None:
-            asyncio.run(pending)
+            run_in_a_loop(pending)
     assert names["result"].heat("two dogs").shape == (7, 7)
     assert names["table"][1][0].caption == "a red boat"
     assert (tmp_path / "dogs.safetensors").is_file()

@@ -249,13 +249,23 @@ class Notebook:
         """Saves the notebook with the state of its widgets, ends its kernel, and opens it in a new page.
 
         It has a kernel again, but one that has run nothing. Without any, Lab's widget manager fails before it
-        reads the state (jupyter-widgets/ipywidgets#3773).
+        reads the state (jupyter-widgets/ipywidgets#3773). On a busy machine it may also draw an output before
+        it has read the state, and says so; then the page is loaded again, as a person would.
         """
         self.save()
         self.shut_down()
         workspace, _, path = self.page.url.partition("/tree/")
-        self.page.goto(f"{workspace}-again/tree/{path}")
-        self.wait_until_idle()
+        for _ in range(3):
+            self.page.goto(f"{workspace}-again/tree/{path}")
+            self.wait_until_idle()
+            try:
+                self.wait_for("[data-testid=exclip]", 30_000)
+                return
+            except Error:
+                others = [error for error in self.errors if "widget model not found" not in error]
+                if len(others) == len(self.errors):
+                    raise
+                self.errors = others
 
     def shut_down(self) -> None:
         """Ends the kernel, whose model would stay in memory otherwise."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import functools
 import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -229,3 +231,9 @@ def stopped_after_first_frame(**options: Any) -> tuple[Gate, ExplainWidget]:
     made.append(make(model=gate.model, **options))
     assert gate.reached.wait(60)
     return gate, made[0]
+
+
+def run_in_a_loop(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run `work` in an event loop of a new thread: tests of the browser may have left one in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 from unittest import mock
 
@@ -11,7 +10,7 @@ import pytest
 from ipywidgets.widgets import widget as ipywidgets_widget
 from PIL import Image
 from support.results import result_of
-from support.widgets import Line, ask, book, decoded, explained, line, state_of
+from support.widgets import Line, ask, book, decoded, explained, line, run_in_a_loop, state_of
 
 from exclip_widget import ExplainWidget, ImageError, ModelError, ParameterError, demo
 from exclip_widget.widget.viewing import NO_MODEL
@@ -54,7 +53,7 @@ def test_selecting_works_both_ways() -> None:
 
 
 def test_it_is_ready() -> None:
-    assert asyncio.run(viewing().ready()) == demo.example()
+    assert run_in_a_loop(viewing().ready()) == demo.example()
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ import json
 import signal
 import threading
 import weakref
-from collections.abc import Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import Any
 
 import ipywidgets
@@ -28,6 +27,7 @@ from support.widgets import (
     line,
     make,
     numbers,
+    run_in_a_loop,
     state_of,
     until,
     working,
@@ -156,12 +156,6 @@ def test_two_widgets_never_mix() -> None:
         expected = explained(page, image_layer=2 + page)
         np.testing.assert_allclose(widget.wait(60).values, expected.values, rtol=1e-3, atol=1e-6)
         assert {content["id"] for content in line(widget).of_kind("estimate", "progress")} <= {1, 2}
-
-
-def run_in_a_loop(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run `work` in an event loop of a new thread: tests of the browser may have left one in this one."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()
 
 
 def test_ready_in_an_event_loop() -> None:
