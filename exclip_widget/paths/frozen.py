@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -21,11 +22,20 @@ class FrozenPath(CutPath):
     Its only node is 1, the input itself, so `nodes` and `weights` are ones.
     """
 
+    def integrate_cotangents(
+        self, nodes: Nodes, weights: Nodes, cotangents: Float[Tensor, "cotangents embed"]
+    ) -> Float[Tensor, "cotangents rows"]:
+        """Return the product of `cotangents` with the factors, by a pull-back for each."""
+        # Also while checkpointed blocks run again, backwards.
+        with sdpa_kernel(SDPBackend.MATH):
+            return super().integrate_cotangents(nodes, weights, cotangents)
+
     def _record(self, nodes: Nodes) -> tuple[Tensor, Tensor]:
         # Fused attention hides its weights, which are gates.
-        with sdpa_kernel(SDPBackend.MATH), WatchedPass() as watched:
-            x, embedded = super()._record(nodes)
-        hold_gates(embedded, x, watched)
+        with sdpa_kernel(SDPBackend.MATH):
+            with WatchedPass() as watched:
+                x, embedded = super()._record(nodes)
+            hold_gates(embedded, x, watched)
         return x, embedded
 
 
@@ -56,16 +66,23 @@ class HeldPass:
         self._cuts = cuts
         self._changes = [end - begin for begin, end in zip(references, tokens, strict=True)]
         first, *later = cuts
-        # Fused attention hides its weights, which are gates.
-        with sdpa_kernel(SDPBackend.MATH), WatchedPass() as watched, torch.enable_grad():
-            self._start = tokens[0][None].clone().requires_grad_()
-            self._embedded, passed = first.embed_through(self._start, later)
-        require_gradient(self._embedded)
-        self._passed = [native for native in passed if native is not None and native.requires_grad]
-        if len(self._passed) < len(later):
-            raise NotOnTheWayError
-        hold_gates(self._embedded, self._start, watched)
+        self._start = tokens[0][None].clone().requires_grad_()
+        with self._held():
+            with WatchedPass() as watched, torch.enable_grad():
+                self._embedded, passed = first.embed_through(self._start, later)
+            require_gradient(self._embedded)
+            self._passed = [native for native in passed if native is not None and native.requires_grad]
+            if len(self._passed) < len(later):
+                raise NotOnTheWayError
+            hold_gates(self._embedded, self._start, watched)
         self.embedding = self._embedded[0].detach()
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Run a block in which checkpointed blocks that run again do as they did in the pass."""
+        # Fused attention hides its weights, which are gates.
+        with sdpa_kernel(SDPBackend.MATH), self._cuts[0].held(self._start):
+            yield
 
     def pull_back(self, cotangent: Float[Tensor, " embed"]) -> list[Float[Tensor, " _"]]:
         """Return the product of a cotangent with the factors at each layer, (tokens,).
@@ -75,14 +92,14 @@ class HeldPass:
         NotOnTheWayError
             If a layer does not lie on the way from the first one to the embedding.
         """
-        first, *later = self._cuts
-        with first.held(self._start), fast_products(), differentiating():
+        _, *later = self._cuts
+        with self._held(), fast_products(), differentiating():
             pulled = torch.autograd.grad(
                 self._embedded,
                 [self._start, *self._passed],
                 cotangent[None],
                 retain_graph=True,
-                allow_unused=True,
+                allow_unused=bool(later),  # by itself, a layer that nothing comes back to is an error
             )
         if any(part is None for part in pulled):
             raise NotOnTheWayError

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from exclip_widget import Interactions, ModelError, explain
+from exclip_widget import Interactions, ModelError, explain, explain_layers
 from exclip_widget.paths import onednn
 
 IMAGE = Image.fromarray(scene(0))
@@ -131,6 +131,33 @@ def test_blocks_that_run_again_backwards(layer: int, steps: int) -> None:
     found = _explained(_checkpointed(False), layer, steps=steps)
     expected = _explained(build("plain"), layer, steps=steps)
     assert relative_error(found.values, expected.values) < 1e-4
+
+
+@pytest.mark.parametrize("layer", [-1, 0])
+def test_blocks_that_run_again_backwards_with_gates_held(layer: int) -> None:
+    """They attend as they did in the pass, whose attention is not fused: its weights are gates."""
+    frozen = {"method": "frozen", "steps": None}
+    found, expected = (_explained(model, layer, **frozen) for model in (_checkpointed(False), build("plain")))
+    assert relative_error(found.values, expected.values) < 1e-4
+    layers = {"text_layers": [layer], "image_layers": [0, -1], "method": "frozen"}
+    together = explain_layers(
+        _checkpointed(False), IMAGE, "a red boat", **layers, **inputs_of(build("plain"))
+    )
+    for (_, image_layer), one in together.items():
+        alone = _explained(build("plain"), layer, image_layer=image_layer, **frozen)
+        assert relative_error(one.values, alone.values) < 1e-4
+
+
+@pytest.mark.parametrize("method", ["exclip", "frozen"])
+def test_a_block_that_detaches_is_one_error(method: str) -> None:
+    model: Any = build("plain")
+    block = model.visual.transformer.resblocks[1]
+    forward = block.forward
+    block.forward = lambda x, attn_mask=None: forward(x.detach(), attn_mask)
+    with pytest.raises(ModelError, match="cannot be differentiated"):
+        _explained(model, 0, method=method, steps=None)
+    with pytest.raises(ModelError, match="cannot be differentiated"):
+        explain_layers(model, IMAGE, "a red boat", method=method, **inputs_of(build("plain")))
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs")
