@@ -11,15 +11,13 @@ from __future__ import annotations
 import argparse
 import platform
 import resource
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import open_clip
 import torch
+from engine import medians
 
 from exclip_widget import Explainer, Factors, Store
 from exclip_widget.results import Grid, Tokens
@@ -30,18 +28,6 @@ WORDS = "in the morning light of a long summer day".split()
 BATCH = 32
 EMBED, ROWS, COLUMNS = 512, 14, 14
 """Those of a ViT-B-16."""
-
-
-def medians(runs: int, work: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Seconds of each piece of work, run in turns so that a slow moment slows all of them."""
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for run in range(runs + 1):
-        for name, piece in work.items():
-            start = time.perf_counter()
-            piece()
-            if run:  # the first turn warms up
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def explaining(name: str, count: int, runs: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -124,9 +124,7 @@ def as_box(given: object) -> Box:
     >>> as_box([1, 2, 3.5, 4])
     (1.0, 2.0, 3.5, 4.0)
     """
-    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 4:
-        raise MalformedError(f"box {given!r:.80} is not four numbers: left, top, right and bottom")
-    left, top, right, bottom = (_number(edge, given) for edge in given)
+    left, top, right, bottom = _four_numbers(given, "left, top, right and bottom")
     if not (left < right and top < bottom):
         raise MalformedError(f"box {given!r:.80} has no area; expected left < right and top < bottom")
     return left, top, right, bottom
@@ -145,12 +143,16 @@ def as_box_of_size(given: object) -> Box:
     >>> as_box_of_size([1, 2, 10, 20])
     (1.0, 2.0, 11.0, 22.0)
     """
-    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 4:
-        raise MalformedError(f"box {given!r:.80} is not four numbers: left, top, width and height")
-    left, top, width, height = (_number(edge, given) for edge in given)
+    left, top, width, height = _four_numbers(given, "left, top, width and height")
     if not (width > 0 and height > 0):
         raise MalformedError(f"box {given!r:.80} has no area; expected a width and a height")
     return left, top, left + width, top + height
+
+
+def _four_numbers(given: object, names: str) -> Iterator[float]:
+    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 4:
+        raise MalformedError(f"box {given!r:.80} is not four numbers: {names}")
+    return (_number(edge, given) for edge in given)
 
 
 def _number(given: object, box: object) -> float:

@@ -51,11 +51,7 @@ def file_of(path: PathLike) -> Path:
     FileError
         If there is none.
     """
-    found = path_of(path)
-    if not _is(found.is_file):
-        what = "is a folder; expected a file" if _is(found.is_dir) else "does not exist"
-        raise FileError(f"file {os.fspath(found)!r:.200} {what}")
-    return found
+    return _there(path_of(path), "file", "folder")
 
 
 def folder_of(path: PathLike) -> Path:
@@ -66,11 +62,15 @@ def folder_of(path: PathLike) -> Path:
     FileError
         If there is none.
     """
-    found = path_of(path)
-    if not _is(found.is_dir):
-        what = "is a file; expected a folder" if _is(found.is_file) else "does not exist"
-        raise FileError(f"folder {os.fspath(found)!r:.200} {what}")
-    return found
+    return _there(path_of(path), "folder", "file")
+
+
+def _there(path: Path, expected: str, other: str) -> Path:
+    is_one = {"file": path.is_file, "folder": path.is_dir}
+    if not _is(is_one[expected]):
+        what = f"is a {other}; expected a {expected}" if _is(is_one[other]) else "does not exist"
+        raise FileError(f"{expected} {os.fspath(path)!r:.200} {what}")
+    return path
 
 
 def _is(test: Callable[[], bool]) -> bool:

@@ -112,9 +112,10 @@ class IntegratedJacobians(Method):
         """
         path = image.path()
         directions = None if self.rank is None else Directions.of(texts)
-        cotangents = stack_factors(texts, image.tokens)
-        if directions is not None:
-            cotangents = torch.from_numpy(directions.first(self.rank)).to(cotangents)
+        if directions is None:
+            cotangents = stack_factors(texts, image.tokens)
+        else:
+            cotangents = torch.from_numpy(directions.first(self.rank)).to(image.tokens)
         fits = max(1, memory // path.bytes_per_node(len(cotangents)))
         curve = self._curve(image, path, fits)
         start, end = curve[0], curve[-1]
