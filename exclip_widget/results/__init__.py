@@ -4,5 +4,17 @@ from .factors import Factors, Samples
 from .interactions import Interactions, interactions_of
 from .origin import Origin, View
 from .rows import Grid, Tokens
+from .second_order import SecondOrder, second_order_of
 
-__all__ = ["Factors", "Grid", "Interactions", "Origin", "Samples", "Tokens", "View", "interactions_of"]
+__all__ = [
+    "Factors",
+    "Grid",
+    "Interactions",
+    "Origin",
+    "Samples",
+    "SecondOrder",
+    "Tokens",
+    "View",
+    "interactions_of",
+    "second_order_of",
+]
