@@ -70,6 +70,7 @@ class MethodOptions(TypedDict, total=False):
     rank: int
     samples: int
     p: float
+    length: bool
 
 
 class CommonOptions(MethodOptions, total=False):

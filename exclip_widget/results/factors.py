@@ -80,6 +80,9 @@ class Factors:
     reference : np.ndarray or None
         What is left if all rows are taken away, (embed,): the embedding without `change`, unless the method
         gives another. None if the method knows no such vector.
+    along : np.ndarray or None
+        What each row adds along the side's own embedding, (rows,), if `values` leave that out: it makes the
+        embedding longer, and cosine similarity does not see lengths. It is a part of the own terms.
     """
 
     values: Float[np.ndarray, "rows embed"]
@@ -94,6 +97,7 @@ class Factors:
     view: View | None = None
     origin: Origin | None = None
     reference: Float[np.ndarray, " embed"] | None = None
+    along: Float[np.ndarray, " rows"] | None = None
 
     def __post_init__(self) -> None:
         if self.reference is None and self.change is not None:
