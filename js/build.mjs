@@ -23,6 +23,7 @@ if (process.argv.includes("--dev")) {
   const watch = process.argv.includes("--watch") ? {} : null;
   // Each by itself, so that neither loads parts of the other.
   await bundle("widget", { widget: "js/main.ts", style: "js/style.css" }, watch);
+  await bundle("captions", { captions: "js/captions.ts", style: "js/captions.css" }, watch);
   await bundle("page", { page: "js/page.ts", style: "js/page.css" }, watch);
   if (!watch) await check();
 }
