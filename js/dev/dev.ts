@@ -74,9 +74,7 @@ const empty = new DataView(new ArrayBuffer(0));
 const model = new MockKernel({
   captions,
   caption:
-    query.get("caption") ??
-    captions[0] ??
-    "a red boat left of two yellow fish under the small sun",
+    query.get("caption") ?? captions[0] ?? "a red boat left of two yellow fish under the small sun",
   foil,
   method: "exclip",
   text_layer: 2,

@@ -24,8 +24,11 @@ const RULES = {
 interface Row {
   node: HTMLElement;
   rank: HTMLElement;
-  role: HTMLElement;
+  /** Whether it is the caption or the foil, if there are both. */
+  part: HTMLElement;
   similarity: HTMLElement;
+  /** What the probability is, for who hears it. */
+  rule: HTMLElement;
   probability: HTMLElement;
 }
 
@@ -51,11 +54,11 @@ export function captionList(state: WidgetState, listed: Listed, scope: Scope): H
   const compare = textButton("compare", "exclip-compare", scope, () => {
     comparing.value = !comparing.peek();
   });
+  compare.classList.add("exclip-button");
   const rule = element("span", "exclip-listed-number");
   const head = box(
     "exclip-listed-head",
-    element("span", "", "captions"),
-    compare,
+    box("exclip-listed-title", "captions", compare),
     element("span", "exclip-listed-number", "similarity"),
     rule,
   );
@@ -139,29 +142,31 @@ export function captionList(state: WidgetState, listed: Listed, scope: Scope): H
 
   scope.effect(() => {
     rows = listed.captions.value.map((caption) => {
-      const span = (name: string) => element("span", name);
-      const [rank, role] = [span("exclip-listed-rank"), span("exclip-listed-role")];
-      const [similarity, probability] = range(2).map(() => span("exclip-listed-number")) as [
-        HTMLElement,
-        HTMLElement,
-      ];
-      const text = element("span", "exclip-listed-text", { dir: "auto" }, caption);
+      const span = (name: string, ...text: string[]) => element("span", name, ...text);
+      const row = {
+        rank: span("exclip-listed-rank"),
+        part: span("exclip-listed-part"),
+        similarity: span("exclip-listed-number"),
+        rule: span("exclip-heard"),
+        probability: span("exclip-listed-number"),
+      };
       const node = element(
         "div",
         "exclip-listed-row",
         { role: "option" },
-        rank,
-        text,
-        role,
-        similarity,
-        probability,
+        row.rank,
+        element("span", "exclip-listed-text", { dir: "auto" }, caption),
+        row.part,
+        span("exclip-heard", ", similarity "),
+        row.similarity,
+        row.rule,
+        row.probability,
       );
-      return { node, rank, role, similarity, probability };
+      return { node, ...row };
     });
     list.replaceChildren(...rows.map(({ node }) => node));
   });
   scope.effect(() => {
-    const captions = listed.captions.value;
     const scores = listed.scores.value;
     give(list, { "aria-busy": !scores });
     // What was known stays, dimmed, until it is known anew.
@@ -169,23 +174,17 @@ export function captionList(state: WidgetState, listed: Listed, scope: Scope): H
     const { similarities, probabilities } = scores;
     rule.textContent = scores.rule;
     rule.dataset.hint = scores.rule ? RULES[scores.rule] : "";
-    node.classList.toggle("exclip-unsure", !probabilities);
+    node.classList.toggle("exclip-without-chance", !probabilities);
     const focused = rows.find(({ node }) => node === node.ownerDocument.activeElement);
     for (const [rank, index] of order.value.entries()) {
       const row = rows[index];
       if (!row) continue;
-      const similarity = (similarities[index] ?? 0).toFixed(3).replace("-", "−");
       const probability = probabilities?.[index];
-      const chance = probability === undefined ? "" : percent(probability);
       write(row.rank, String(rank + 1));
-      write(row.similarity, similarity);
-      write(row.probability, chance);
+      write(row.similarity, (similarities[index] ?? 0).toFixed(3).replace("-", "−"));
+      write(row.rule, scores.rule ? `, ${scores.rule} probability ` : "");
+      write(row.probability, probability === undefined ? "" : percent(probability));
       row.node.style.setProperty("--exclip-share", String(probability ?? 0));
-      const said = chance && `, ${scores.rule} probability ${chance}`;
-      const place = `${rank + 1} of ${captions.length}`;
-      give(row.node, {
-        "aria-label": `${captions[index]}, ${place}, similarity ${similarity}${said}`,
-      });
     }
     list.replaceChildren(...order.value.flatMap((index) => rows[index]?.node ?? []));
     focused?.node.focus();
@@ -194,11 +193,11 @@ export function captionList(state: WidgetState, listed: Listed, scope: Scope): H
     void listed.scores.value;
     const captions = listed.captions.value;
     const { caption, foil } = chosen.value;
-    for (const [index, { node, role }] of rows.entries()) {
+    for (const [index, { node, part }] of rows.entries()) {
       const text = captions[index];
-      const part = text === caption ? "caption" : text === foil ? "foil" : "";
-      give(node, { "aria-selected": part !== "" });
-      write(role, foil === null ? "" : part);
+      const is = text === caption ? "caption" : text === foil ? "foil" : "";
+      give(node, { "aria-selected": is !== "" });
+      write(part, foil === null ? "" : is);
     }
     const at = captions.indexOf(caption ?? "");
     stop(Math.max(0, at));

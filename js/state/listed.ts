@@ -1,5 +1,5 @@
 /** The captions that are ranked, with what the kernel has computed of each. */
-import { type ReadonlySignal, signal } from "@preact/signals-core";
+import { batch, type ReadonlySignal, signal } from "@preact/signals-core";
 import type { Model, Scores } from "../protocol.ts";
 
 export interface Listed {
@@ -22,8 +22,10 @@ export function createListed(model: Model, scope: Lifetime): Listed {
   function read(): void {
     const texts = model.get("captions") ?? [];
     const found = model.get("_scores") ?? null;
-    captions.value = texts;
-    scores.value = found?.similarities.length === texts.length ? found : null;
+    batch(() => {
+      captions.value = texts;
+      scores.value = found?.similarities.length === texts.length ? found : null;
+    });
   }
 
   const names = ["captions", "_scores"] as const;
