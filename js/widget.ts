@@ -20,9 +20,8 @@ export const widgetOf =
 
     function initialize({ model, signal }: Start): () => void {
       const scope = new Scope(signal);
-      const started = createState(model);
-      state = started;
-      scope.onEnd(started.dispose);
+      state = createState(model);
+      scope.onEnd(state.dispose);
       return () => scope.end();
     }
 

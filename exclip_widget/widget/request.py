@@ -97,13 +97,7 @@ class Request:
             If one of them cannot be used. The message says which, and why.
         """
         explainer = Explainer(model, **options)
-        listed: tuple[Caption, ...] = ()
-        if isinstance(caption, (list, tuple)) and not (len(caption) == 2 and caption[1] is None):
-            listed = _read_listed(explainer, caption)
-            captions = listed[: 2 if len(listed) == 2 else 1]
-        else:
-            text = caption[0] if isinstance(caption, (list, tuple)) else caption
-            captions = (_read_caption(explainer, text, "caption"),)
+        captions, listed = _read_given(explainer, caption)
         shown = _read_image(explainer, image)
         return cls(
             explainer=explainer,
@@ -163,15 +157,12 @@ class Request:
             new = _read_caption(self.explainer, changes["caption"], "caption", listed)
             listed = _put(new, listed, None if caption is foil else caption)
             caption = new
-        if "foil" in changes:
-            new_foil = (
-                None
-                if changes["foil"] is None
-                else _read_caption(self.explainer, changes["foil"], "foil", listed)
-            )
-            if new_foil is not None:
-                listed = _put(new_foil, listed, None if caption is foil else foil)
-            foil = new_foil
+        if "foil" in changes and changes["foil"] is None:
+            foil = None
+        elif "foil" in changes:
+            new = _read_caption(self.explainer, changes["foil"], "foil", listed)
+            listed = _put(new, listed, None if caption is foil else foil)
+            foil = new
         return (caption,) if foil is None else (caption, foil), listed
 
     @property
@@ -222,11 +213,22 @@ def _with_method(methods: Mapping[str, Method], given: Any) -> Mapping[str, Meth
     return {**methods, given.name: given} if isinstance(given, Method) else methods
 
 
+def _read_given(explainer: Explainer, given: Any) -> tuple[tuple[Caption, ...], tuple[Caption, ...]]:
+    """Return the captions that are shown first, and those that are listed: all of a list."""
+    if isinstance(given, (list, tuple)) and len(given) == 2 and given[1] is None:
+        given = given[0]  # a caption without a foil
+    if not isinstance(given, (list, tuple)):
+        return (_read_caption(explainer, given, "caption"),), ()
+    listed = _read_listed(explainer, given)
+    return listed if len(listed) == 2 else listed[:1], listed
+
+
 def _read_caption(explainer: Explainer, text: Any, name: str, listed: Sequence[Caption] = ()) -> Caption:
     """Return the listed caption of this text, or else read it."""
-    found = next((one for one in listed if one.rows.caption == text), None)
-    if found is not None:
-        return found
+    if isinstance(text, str):
+        for one in listed:
+            if one.rows.caption == text:
+                return one
     try:
         return explainer.read_caption(_require_short(text))
     except CaptionError as error:
@@ -252,7 +254,7 @@ def _read_listed(explainer: Explainer, given: Any, known: Sequence[Caption] = ()
         raise CaptionError(f"captions is a {type(given).__name__} ({shown:.80}); expected a list of strings")
     if len(given) > MOST_LISTED:
         raise CaptionError(f"captions has {len(given)} entries; expected at most {MOST_LISTED}")
-    by_text = {one.rows.caption: one for one in known}
+    by_text = {one.rows.caption: one for one in reversed(known)}  # the first, as `_read_caption` finds
     texts = []
     for index, text in enumerate(given):
         with naming("captions", index):
