@@ -175,7 +175,7 @@ export function captionList(state: WidgetState, listed: Listed, scope: Scope): H
     rule.textContent = scores.rule;
     rule.dataset.hint = scores.rule ? RULES[scores.rule] : "";
     node.classList.toggle("exclip-without-chance", !probabilities);
-    const focused = rows.find(({ node }) => node === node.ownerDocument.activeElement);
+    const focused = list.querySelector<HTMLElement>(":focus"); // in a shadow root, too
     for (const [rank, index] of order.value.entries()) {
       const row = rows[index];
       if (!row) continue;
@@ -187,7 +187,7 @@ export function captionList(state: WidgetState, listed: Listed, scope: Scope): H
       row.node.style.setProperty("--exclip-share", String(probability ?? 0));
     }
     list.replaceChildren(...order.value.flatMap((index) => rows[index]?.node ?? []));
-    focused?.node.focus();
+    focused?.focus();
   });
   scope.effect(() => {
     void listed.scores.value;
