@@ -651,6 +651,16 @@ class Explainer:
             If there are none, or one of them cannot be read. It is named by its index.
         ModelError
             If an embedding is zero or not finite.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> book = demo.load()
+        >>> explainer = Explainer(book.model, tokenizer=book.tokenizer)
+        >>> texts = explainer.text_embeddings(["a red boat", "two fish"])
+        >>> similarities = texts @ explainer.image_embedding(book.pages[0].image)
+        >>> similarities.shape
+        (2,)
         """
         read = sorted(enumerate(self.read_captions(captions)), key=lambda one: len(one[1].ids))
         found: dict[int, np.ndarray] = {}
@@ -688,6 +698,8 @@ class Explainer:
         ------
         ImageError
             If the image cannot be read.
+        ModelError
+            If the embedding is zero or not finite.
         """
         self._look_again()
         pixels = self.read_image(image)
