@@ -70,6 +70,7 @@ class MethodOptions(TypedDict, total=False):
     tolerance: float
     rank: int
     samples: int
+    p: float
 
 
 class CommonOptions(MethodOptions, total=False):

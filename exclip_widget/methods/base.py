@@ -165,6 +165,7 @@ def as_factors(
     embedding: Float[Tensor, " embed"],
     *,
     change: Float[Tensor, " embed"] | None = None,
+    reference: Float[Tensor, " embed"] | None = None,
     samples: Samples | None = None,
     steps: int = 1,
     rule: str | None = None,
@@ -173,9 +174,10 @@ def as_factors(
 
     Parameters
     ----------
-    values, embedding, change : Tensor
-        The factors, the side's embedding, and the change of the embedding that the factors explain, all in
-        the embedding's own units. The result has them in units of the unit embedding.
+    values, embedding, change, reference : Tensor
+        The factors, the side's embedding, the change of the embedding that the factors explain, and what is
+        left without them if that is not the rest, all in the embedding's own units. The result has them in
+        units of the unit embedding.
     """
     norm = norm_of(embedding, side.name)
     return Factors(
@@ -188,6 +190,7 @@ def as_factors(
         layer=side.layer.name,
         steps=steps,
         rule=rule,
+        reference=None if reference is None else as_array(reference / norm),
     )
 
 

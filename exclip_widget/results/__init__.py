@@ -5,6 +5,7 @@ from .factors import Factors, Samples
 from .interactions import Interactions, interactions_of
 from .origin import Origin, View
 from .rows import Grid, Tokens
+from .second_order import SecondOrder, second_order_of
 
 __all__ = [
     "Classification",
@@ -14,7 +15,9 @@ __all__ = [
     "Logits",
     "Origin",
     "Samples",
+    "SecondOrder",
     "Tokens",
     "View",
     "interactions_of",
+    "second_order_of",
 ]
