@@ -1,5 +1,6 @@
 """Results: what an explanation consists of, as plain numbers. Importable without torch."""
 
+from .classification import Classification, Logits
 from .factors import Factors, Samples
 from .interactions import Interactions, interactions_of
 from .origin import Origin, View
@@ -7,9 +8,11 @@ from .rows import Grid, Tokens
 from .second_order import SecondOrder, second_order_of
 
 __all__ = [
+    "Classification",
     "Factors",
     "Grid",
     "Interactions",
+    "Logits",
     "Origin",
     "Samples",
     "SecondOrder",
