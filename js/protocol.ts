@@ -35,6 +35,8 @@ export interface Summary {
   similarity: number;
   total: number | null;
   residual: number | null;
+  /** What the words and what the patches add by themselves, if the method tells. */
+  own?: readonly [words: number, patches: number] | null | undefined;
   /** The largest standard error of an entry, for sampled methods. */
   error: number | null;
 }
@@ -43,6 +45,7 @@ export interface Summary {
 export interface SentSummary extends Summary {
   foil_similarity?: number | null;
   foil_total?: number | null;
+  foil_own?: Summary["own"];
 }
 
 /** The number of a layer, or the output of the last one. */

@@ -240,6 +240,14 @@ class Interactions:
         return relative_residual(found, None if np.isnan(self.total) else self.total)
 
     @property
+    def own(self) -> tuple[float, float] | None:
+        """What all tokens, and what all of the image's tokens, add by themselves; None if unknown."""
+        if self.token_terms is None or self.patch_terms is None:
+            return None
+        of_patches = float(self.patch_terms.sum(dtype=np.float64)) + self.cls_term
+        return float(self.token_terms.sum(dtype=np.float64)), of_patches
+
+    @property
     def image_size(self) -> tuple[int, int] | None:
         """Width and height of the image in pixels; None if it was given as preprocessed pixels."""
         return None if self.view is None else self.view.size
@@ -498,6 +506,7 @@ class Interactions:
             patches=patches,
             similarity=self.similarity,
             total=self.total,
+            own=self.own,
         )
         left = "caption" if words is None else text_of(self.rows, rows)
         right = "image" if region is None else _count_patches(patches)

@@ -15,6 +15,8 @@ LABELS = {
     "rest": "other words × patches",
     "special": "special tokens",
     "class": "class token",
+    "words": "words alone",
+    "patches": "patches alone",
     "reference": "reference terms",
     "residual": "quadrature residual",
     "unexplained": "not accounted for",
@@ -37,10 +39,13 @@ class Receipt:
         - ``"rest"``: all other pairs of a word and a patch;
         - ``"special"``: special tokens, unless they are selected, with all patches;
         - ``"class"``: all tokens with the image's tokens that are no patches;
+        - ``"words"``: own terms of all tokens, their products with the reference image;
+        - ``"patches"``: own terms of all of the image's tokens, their products with the reference caption;
         - ``"reference"``: what the references of caption and image already share;
         - ``"residual"``: what the steps of the quadrature leave over.
 
-        For a method that knows no sum of its interactions, ``"unexplained"`` stands for the last two.
+        ``"words"`` and ``"patches"`` are left out by a method that knows no own terms: its references share
+        them. For one that knows no sum of its interactions, ``"unexplained"`` stands for the last two.
     similarity : float
         Cosine similarity; of a foil difference, the difference of both.
     """
@@ -71,6 +76,7 @@ def parts_of(
     patches: Bool[np.ndarray, "rows columns"],
     similarity: float,
     total: float,
+    own: tuple[float, float] | None = None,
 ) -> dict[str, float]:
     """Return the parts of a receipt, which add up to `similarity`.
 
@@ -86,6 +92,8 @@ def parts_of(
         Selected patches.
     similarity, total : float
         Cosine similarity, and what all interactions sum to in the limit; NaN if unknown.
+    own : (float, float), optional
+        What all tokens, and what all of the image's tokens, add by themselves.
     """
     everywhere = values.sum((1, 2), dtype=np.float64)
     there = np.where(patches, values, 0).sum((1, 2), dtype=np.float64)
@@ -101,8 +109,11 @@ def parts_of(
         "class": of_class,
     }
     covered = every_word + every_special + of_class
+    if own is not None:
+        parts |= {"words": own[0], "patches": own[1]}
+    rest = similarity - sum(own or ())
     if np.isnan(total):
-        parts["unexplained"] = similarity - covered
+        parts["unexplained"] = rest - covered
     else:
-        parts |= {"reference": similarity - total, "residual": total - covered}
+        parts |= {"reference": rest - total, "residual": total - covered}
     return {name: float(value) for name, value in parts.items()}

@@ -142,7 +142,7 @@ def result_traits(result: Sequence[Interactions]) -> dict[str, Any]:
     return {"_result": caption, "_foil_result": foil, "_summary": _summarise(result) if result else None}
 
 
-def _summarise(result: Sequence[Interactions]) -> dict[str, float | None]:
+def _summarise(result: Sequence[Interactions]) -> dict[str, float | list[float] | None]:
     main, *foil = result
     numbers = {
         "similarity": main.similarity,
@@ -152,7 +152,11 @@ def _summarise(result: Sequence[Interactions]) -> dict[str, float | None]:
         "foil_similarity": foil[0].similarity if foil else None,
         "foil_total": foil[0].total if foil else None,
     }
-    return {name: finite_or_none(number) for name, number in numbers.items()}
+    own = {"own": main.own, "foil_own": foil[0].own if foil else None}
+    return {
+        **{name: finite_or_none(number) for name, number in numbers.items()},
+        **{name: list(both) if both and np.isfinite(both).all() else None for name, both in own.items()},
+    }
 
 
 def scores_traits(found: Classification | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
  * selection. Every part is a sum of entries of the matrix or a difference to a
  * number that the kernel gave, so that they add up to the similarity.
  */
+import type { Summary } from "../protocol.ts";
 import { type Interactions, interactionOf } from "./interactions.ts";
 import { range } from "./numbers.ts";
 import { invert, type Selection } from "./selection.ts";
@@ -12,6 +13,8 @@ export type PartName =
   | "rest"
   | "special"
   | "class"
+  | "words"
+  | "patches"
   | "reference"
   | "residual"
   | "unexplained";
@@ -27,11 +30,8 @@ export interface Account {
   similarity: number | null;
 }
 
-/** What the kernel says of the whole; `total` where the method's paths are known to cover it. */
-interface Whole {
-  similarity: number;
-  total: number | null;
-}
+/** What the kernel says of the whole; `total` if the method's paths are known to cover it. */
+type Whole = Pick<Summary, "similarity" | "total" | "own">;
 
 /** `rows` and `patches` are what is selected, or everything where that is nothing. */
 export function accountOf(
@@ -57,13 +57,14 @@ export function accountOf(
     { name: "class", value: cls },
   ];
   const covered = everyWord + everySpecial + cls;
-  if (whole && whole.total !== null) {
-    parts.push(
-      { name: "reference", value: whole.similarity - whole.total },
-      { name: "residual", value: whole.total - covered },
-    );
-  } else if (whole) {
-    parts.push({ name: "unexplained", value: whole.similarity - covered });
+  if (whole) {
+    const { similarity, total, own } = whole;
+    const [words, patches] = own ?? [0, 0];
+    if (own) parts.push({ name: "words", value: words }, { name: "patches", value: patches });
+    const known = total ?? covered;
+    const name = total === null ? "unexplained" : "reference";
+    parts.push({ name, value: similarity - words - patches - known });
+    if (total !== null) parts.push({ name: "residual", value: total - covered });
   }
   return { parts, similarity: whole?.similarity ?? null };
 }

@@ -20,7 +20,7 @@ export function appearance(view: ViewState, settings: Settings, scope: Scope): H
     type: "range",
     min: "0",
     max: "100",
-    "aria-label": "Strength of the colours over the image",
+    "aria-label": "Strength of the colours",
   });
   scope.on(strength, "input", () => {
     settings.strength.value = Number(strength.value) / 100;

@@ -6,7 +6,7 @@ import { message } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 
 const HINT =
-  "Click or drag over words, or over the image; or use arrow keys and Enter. Shift adds, Alt subtracts, I inverts, Esc clears.";
+  "Click or drag over words or image, or use arrow keys and Enter. Shift adds, Alt subtracts, I inverts, Esc clears.";
 
 export interface ProgressView {
   line: HTMLElement;

@@ -14,14 +14,16 @@ import { patchCount, percent, rounded, signed } from "../view/number-format.ts";
 import type { ViewState } from "../view/view-state.ts";
 
 const TEXTS: Record<PartName | "similarity", [label: string, note: string]> = {
-  selection: ["", "The interactions of what is selected"],
-  rest: ["other words × patches", "All other pairs of word and patch"],
+  selection: ["", "What is selected"],
+  rest: ["other words × patches", "All other words and patches"],
   special: ["special tokens", "Start, end and padding, with all patches"],
   class: ["class token", "All tokens with the class token"],
-  reference: ["reference terms", "What both references already share"],
+  words: ["words alone", "All tokens with the reference image"],
+  patches: ["patches alone", "All patches with the reference caption"],
+  reference: ["reference terms", "What both references share"],
   residual: ["quadrature residual", "What the quadrature leaves over"],
-  unexplained: ["not accounted for", "This method does not add up to the similarity"],
-  similarity: ["similarity", "Cosine similarity of caption and image, the sum of all parts"],
+  unexplained: ["not accounted for", "What this method leaves over"],
+  similarity: ["similarity", "The sum of all parts"],
 };
 
 const SUMS: Record<Look, string> = {

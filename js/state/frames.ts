@@ -74,40 +74,32 @@ export class FrameAssembler {
     const { frame, offset } = chunk;
     let missed: string | undefined;
     if (frame > this.#frame) {
-      if (this.#state === "filling") missed = this.#drop(INCOMPLETE);
+      if (this.#state === "filling") missed = this.#drop(INCOMPLETE).problem;
       this.#frame = frame;
       this.#filled = 0;
       this.#state = "filling";
-    } else if (frame < this.#frame || this.#state === "complete") {
-      return { problem: `Estimate ${frame + 1} came late. Keeping the newer one.` };
-    } else if (this.#state === "dropped") {
-      return {};
+    } else if (frame < this.#frame || this.#state !== "filling") {
+      return {}; // a newer one is here, or what was wrong with this one is said
     }
 
     const bytes = bytesOf(data);
     const size = payloadBytes(this.#shape);
-    if (chunk.bytes !== size) {
-      return { problem: this.#drop(misfit(chunk.bytes, this.#shape)) };
-    }
-    if (offset !== this.#filled || offset + bytes.length > size) {
-      return { problem: this.#drop(INCOMPLETE) };
-    }
+    if (chunk.bytes !== size) return this.#drop(misfit(chunk.bytes, this.#shape));
+    if (offset !== this.#filled || offset + bytes.length > size) return this.#drop(INCOMPLETE);
 
     if (offset === 0) this.#floats = new Float32Array(size / 4);
     new Uint8Array(this.#floats.buffer).set(bytes, offset);
     // Checked as it comes, so that the last chunk costs no more than any other.
     const start = offset >> 2;
     this.#filled += bytes.length;
-    if (!finite(this.#floats, start, this.#filled >> 2)) {
-      return { problem: this.#drop(NOT_FINITE) };
-    }
+    if (!finite(this.#floats, start, this.#filled >> 2)) return this.#drop(NOT_FINITE);
     if (this.#filled < size) return { problem: missed };
     this.#state = "complete";
     return { problem: missed, frame: interactionsOf(this.#floats, this.#shape) };
   }
 
-  #drop(why: string): string {
+  #drop(why: string): { problem: string } {
     this.#state = "dropped";
-    return `Estimate ${this.#frame + 1} was dropped: ${why}.`;
+    return { problem: `Estimate ${this.#frame + 1} was dropped: ${why}.` };
   }
 }

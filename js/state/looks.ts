@@ -129,15 +129,15 @@ export function createLooks(
 }
 
 function summaryOf(sent: SentSummary, look: Look): Summary | null {
-  const { similarity, total, residual, error } = sent;
-  const { foil_similarity: foil = null, foil_total: foilTotal = null } = sent;
-  if (look === "caption") return { similarity, total, residual, error };
-  if (foil === null) return null;
-  const both = total !== null && foilTotal !== null;
+  const { foil_similarity: similarity = null, foil_total: total = null, foil_own: own } = sent;
+  if (look === "caption") return sent;
+  if (similarity === null) return null;
+  const foil = { similarity, total, residual: null, own, error: sent.error };
+  if (look === "foil") return foil;
   return {
-    similarity: look === "foil" ? foil : similarity - foil,
-    total: look === "foil" ? foilTotal : both ? total - foilTotal : null,
-    residual: null,
-    error,
+    ...foil,
+    similarity: sent.similarity - similarity,
+    total: sent.total !== null && total !== null ? sent.total - total : null,
+    own: sent.own && own && [sent.own[0] - own[0], sent.own[1] - own[1]],
   };
 }

@@ -40,13 +40,17 @@ const cases = examples.pairs.flatMap((example, number) =>
 describe("the same as in Python", () => {
   it.each(cases)("sums and receipts: $label", ({ example, name }) => {
     const a = interactionsIn(example, name);
-    const { tokens, similarity, total, selections } = example.texts[name];
+    const { tokens, similarity, total, own, selections } = example.texts[name];
     const content = tokens.flatMap(({ special }, row) => (special ? [] : [row]));
     for (const { tokens: rows, region, heat, tint, between, receipt } of selections) {
       close(heatOf(a, rows), heat);
       close(tintOf(a, region), tint);
       expect(interactionOf(a, rows, region)).toBeCloseTo(between, 10);
-      const { parts } = accountOf(a, content, rows, region, { similarity, total });
+      const { parts } = accountOf(a, content, rows, region, {
+        similarity,
+        total,
+        own: own && [own[0] ?? 0, own[1] ?? 0],
+      });
       expect(parts.map((part) => part.name)).toEqual(Object.keys(receipt));
       close(
         parts.map(({ value }) => value),

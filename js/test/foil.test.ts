@@ -53,6 +53,8 @@ const FOILED = {
     error: null,
     foil_similarity: 0.3,
     foil_total: 0.28,
+    own: [0.05, -0.02],
+    foil_own: [0.04, 0.01],
   },
 };
 
@@ -185,8 +187,11 @@ describe("what is looked at", () => {
     expect(view.figure("similarity")).toBe(0.41);
     await userEvent.click(look(view, "foil"));
     expect(view.figure("similarity")).toBe(0.3);
+    expect(view.figure("words")).toBeCloseTo(0.04, 10);
     await userEvent.click(look(view, "difference"));
     expect(view.figure("similarity")).toBeCloseTo(0.11, 10);
+    expect(view.figure("words")).toBeCloseTo(0.01, 10);
+    expect(view.figure("patches")).toBeCloseTo(-0.03, 10);
   });
 });
 

@@ -130,12 +130,28 @@ describe("the receipt", () => {
       "similarity",
     ]);
     expect(view.figure("unexplained")).toBeCloseTo(0.412 - sum(range(5), ALL), 8);
-    expect(view.find("exclip-readout").textContent).toContain("does not add up");
+    expect(view.find("exclip-readout").textContent).toContain("leaves over");
+  });
+
+  it("gives what words and patches add by themselves a line each", async () => {
+    const { view } = await open({
+      _summary: { similarity: 0.412, total: 0.4, residual: 0.01, own: [0.05, -0.02], error: null },
+    });
+    expect(visible(view)).toContain("words");
+    expect(view.figure("words")).toBeCloseTo(0.05, 8);
+    expect(view.figure("patches")).toBeCloseTo(-0.02, 8);
+    expect(view.figure("reference")).toBeCloseTo(0.412 - 0.4 - 0.05 + 0.02, 8);
   });
 
   it("keeps its places while the kernel has not said its numbers", async () => {
     const { view } = await open({ _summary: null });
-    expect(visible(view)).toEqual([...PARTS, "similarity"]);
+    expect(visible(view)).toEqual([
+      ...PARTS.slice(0, 4),
+      "words",
+      "patches",
+      ...PARTS.slice(4),
+      "similarity",
+    ]);
     expect(part(view, "similarity").textContent).toContain("–");
     expect(view.figure("selection")).toBeCloseTo(sum(WORDS, ALL), 8);
   });
@@ -145,7 +161,7 @@ describe("the receipt", () => {
     const note = view.el.querySelector(".exclip-explain");
     expect(note?.textContent).toContain("sum of all parts");
     await userEvent.hover(part(view, "reference"));
-    expect(note?.textContent).toContain("already share: 2.9 % of the similarity");
+    expect(note?.textContent).toContain("references share: 2.9 % of the similarity");
     await userEvent.unhover(part(view, "reference"));
     expect(note?.textContent).toContain("sum of all parts");
     part(view, "selection").focus();

@@ -44,7 +44,20 @@ def result_in(example: dict[str, Any], name: str) -> Interactions:
         similarity=text["similarity"],
         total=float("nan") if text["total"] is None else text["total"],
         tokens=tokens,
+        **own_terms(text["own"], len(tokens), (rows, columns)),
     )
+
+
+def own_terms(sums: list[float] | None, tokens: int, grid: tuple[int, int]) -> dict[str, Any]:
+    """Own terms with these sums over all tokens, and over all of the image's tokens; none without them."""
+    if sums is None:
+        return {}
+    of_tokens, of_patches = sums
+    return {
+        "token_terms": np.full(tokens, of_tokens / tokens),
+        "patch_terms": np.full(grid, of_patches / np.prod(grid) / 2),
+        "cls_term": of_patches / 2,
+    }
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES["pairs"])))

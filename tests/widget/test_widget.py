@@ -61,6 +61,8 @@ def test_result_is_that_of_explain() -> None:
         "error": None,
         "foil_similarity": None,
         "foil_total": None,
+        "own": list(result.own),
+        "foil_own": None,
     }
 
 
@@ -81,6 +83,11 @@ def test_foil_is_explained_as_if_it_were_alone(method: str) -> None:
     assert widget._alignment == [[row, row] for row in range(10)]
     assert [token["text"] for token in widget._foil_tokens][-3:-1] == ["purple", "fish"]
     assert widget._summary["foil_similarity"] == widget.foil_interactions.similarity
+    owns = [widget._summary[name] for name in ("own", "foil_own")]
+    if method in ("similarity", "gradient"):
+        assert owns == [None, None]
+    else:
+        assert owns == [list(one.own) for one in (result, widget.foil_interactions)]
     if method in ("exclip", "frozen"):
         assert widget._summary["foil_total"] == widget.foil_interactions.total
     else:
