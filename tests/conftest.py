@@ -5,8 +5,7 @@ import os
 
 import hypothesis
 import pytest
-from jaxtyping import install_import_hook
-from support.shapes import check_arrays
+from support.shapes import install_checks
 from support.support_table import SupportTable
 
 # The models are tiny: more threads would only wait for each other. Before torch is imported.
@@ -29,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
         # What is imported while the hook is there takes twice as long; this imports most of what is.
         importlib.import_module("open_clip")
     # Shapes and dtypes in signatures are checked at every call that a test makes.
-    install_import_hook("exclip_widget", f"{check_arrays.__module__}.{check_arrays.__qualname__}")
+    install_checks("exclip_widget")
     config.pluginmanager.register(SupportTable(config), "support table")
 
 
