@@ -36,9 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put tests that share something expensive in one worker's hands, and the long ones first.
 
-    All end-to-end tests share one JupyterLab and one browser: one worker begins with them while the others
-    do the rest, and they are the last to run without workers. The tests of a family share its model, and what
-    the oracle says of it.
+    All end-to-end tests in JupyterLab share one server and one browser, and those without it a browser: two
+    workers begin with them, which wait for servers and browsers, while the others do the rest; they are the
+    last to run without workers. The tests of a family share its model, and what the oracle says of it.
     """
     with_workers = hasattr(config, "workerinput")
     for item in items:
@@ -50,14 +50,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _group_of(item: pytest.Item) -> str | None:
     if item.get_closest_marker("e2e"):
-        return "browser"
+        return "JupyterLab" if "lab" in getattr(item, "fixturenames", ()) else "browser"
     if item.path.name in ("test_families.py", "test_oracle.py"):
         return str(item.callspec.params.get("name")) if hasattr(item, "callspec") else None
     return None
 
 
 def _order(item: pytest.Item, with_workers: bool) -> int:
-    """The one long group first, then whatever takes long, so that no worker ends with it alone."""
+    """The long groups first, then whatever takes long, so that no worker ends with it alone."""
     if item.get_closest_marker("e2e"):
         return 0 if with_workers else 3
     if not with_workers:
