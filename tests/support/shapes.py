@@ -42,14 +42,14 @@ def _checked_if_of_arrays(typechecker: Callable[..., Any], written: Any) -> Any:
         found.append(checked is not function)
         return checked
 
-    constructor = written.__init__ if inspect.isclass(written) else None
+    constructor = getattr(written, "__init__", None)
     checked = _jaxtyped(written, typechecker=check)
     if any(found):
         return checked
-    if constructor is not None:
-        written.__init__ = constructor
-    elif code is not None:
+    if code is not None:
         _without_arrays.add(code)
+    elif written.__init__ is not constructor:  # of a data class, which is changed in its place
+        written.__init__ = constructor
     return written
 
 
