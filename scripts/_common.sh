@@ -16,6 +16,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 export UV_CONSTRAINT=constraints.txt UV_BUILD_CONSTRAINT=constraints.txt
 # The system's certificates, by the name of newer and of older versions of uv.
 export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1
+# Some systems keep nothing that Python has compiled; uv compiles nothing either, and then each of the many
+# processes that the tests start would compile PyTorch again.
+unset PYTHONDONTWRITEBYTECODE
 # The tests drive the system's Chromium; npm need not bring one.
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1
 

@@ -5,8 +5,7 @@ import os
 
 import hypothesis
 import pytest
-from jaxtyping import install_import_hook
-from support.shapes import check_arrays
+from support.shapes import install_checks
 from support.support_table import SupportTable
 
 # The models are tiny: more threads would only wait for each other. Before torch is imported.
@@ -29,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
         # What is imported while the hook is there takes twice as long; this imports most of what is.
         importlib.import_module("open_clip")
     # Shapes and dtypes in signatures are checked at every call that a test makes.
-    install_import_hook("exclip_widget", f"{check_arrays.__module__}.{check_arrays.__qualname__}")
+    install_checks("exclip_widget")
     config.pluginmanager.register(SupportTable(config), "support table")
 
 
@@ -37,9 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put tests that share something expensive in one worker's hands, and the long ones first.
 
-    All end-to-end tests share one JupyterLab and one browser: one worker begins with them while the others
-    do the rest, and they are the last to run without workers. The tests of a family share its model, and what
-    the oracle says of it.
+    All end-to-end tests in JupyterLab share one server and one browser, and those without it a browser: two
+    workers begin with them, which wait for servers and browsers, while the others do the rest; they are the
+    last to run without workers. The tests of a family share its model, and what the oracle says of it.
     """
     with_workers = hasattr(config, "workerinput")
     for item in items:
@@ -51,14 +50,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _group_of(item: pytest.Item) -> str | None:
     if item.get_closest_marker("e2e"):
-        return "browser"
+        return "JupyterLab" if "lab" in getattr(item, "fixturenames", ()) else "browser"
     if item.path.name in ("test_families.py", "test_oracle.py"):
         return str(item.callspec.params.get("name")) if hasattr(item, "callspec") else None
     return None
 
 
 def _order(item: pytest.Item, with_workers: bool) -> int:
-    """The one long group first, then whatever takes long, so that no worker ends with it alone."""
+    """The long groups first, then whatever takes long, so that no worker ends with it alone."""
     if item.get_closest_marker("e2e"):
         return 0 if with_workers else 3
     if not with_workers:

@@ -22,10 +22,9 @@ from support.zoo.models import (
     build,
     inputs_of,
     open_clip_model,
-    preprocess_for,
     small_model,
 )
-from support.zoo.tokenizers import SMALL_CONTEXT, clip_tokenizer
+from support.zoo.tokenizers import SMALL_CONTEXT
 from torch import nn
 
 from exclip_widget import ModelError, explain
@@ -187,15 +186,15 @@ def test_a_changed_part_is_explained_rightly_or_refused(
 ) -> None:
     """Hooks, adapters, patched methods: the model that is explained is the model that runs."""
     model, image = build(name), Image.fromarray(scene(3))
+    inputs = inputs_of(model)
     changed = change(model.get_submodule(part))
     if changed is not None:
         model.set_submodule(part, changed)
-    inputs = {"preprocess": preprocess_for(build(name)), "tokenizer": clip_tokenizer()}
     try:
         found = explain(model, image, "a red boat", steps=2, **inputs, method="exclip")
     except ModelError:
         return
-    picture, ids = inputs["preprocess"](image), clip_tokenizer()("a red boat")
+    picture, ids = inputs["preprocess"](image), inputs["tokenizer"]("a red boat")
     truth = explain_slowly(model, picture, ids, rule="arc-length", steps=2)
     assert_agree(found, truth, 1e-4)
 

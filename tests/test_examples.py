@@ -7,9 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NOTEBOOKS = sorted({path.name for path in EXAMPLES.glob("*.ipynb")} - {"quickstart.ipynb"})
@@ -20,6 +18,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebooks(name: str, tmp_path: Path) -> None:
+    import nbformat  # these two take longer to load than all of the package
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(EXAMPLES / name, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]

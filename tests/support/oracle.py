@@ -84,8 +84,9 @@ def _along_the_curve(
     def speed(at: np.ndarray) -> np.ndarray:
         return np.asarray(np.exp(np.vander(at - 0.5, 6) @ coefficients))
 
-    edges = np.linspace(0, 1, 200_001)
-    lengths = np.append(0, np.cumsum(speed(edges[:-1] + 1 / 400_000)) / 200_000)
+    # What they leave out is of the order of 1e-8 on steep curves, below every tolerance.
+    edges = np.linspace(0, 1, 50_001)
+    lengths = np.append(0, np.cumsum(speed(edges[:-1] + 1 / 100_000)) / 50_000)
     where = np.interp(nodes * lengths[-1], lengths, edges)
     return where, weights * lengths[-1] / speed(where)
 
@@ -215,7 +216,7 @@ def cut_both(
     family: Family, image: Image.Image, caption: str, *, text_layer: str, image_layer: str
 ) -> tuple[Cut, Cut]:
     """Both encoders of a float64 copy of a family's model, cut at the named modules."""
-    double: Any = in_float64(copy.deepcopy(family.model))
+    double: Any = in_float64(family.model)
     ids, pixels = family.ids(caption), _double(family.pixels(image))
     modules = dict(double.named_modules())
     text = _cut(
