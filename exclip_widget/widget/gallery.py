@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable, Mapping
@@ -253,8 +254,12 @@ def _opened(
             pictures.setdefault(pair.image_id, pair.image)
             yield pair
 
-    folder = tempfile.TemporaryDirectory(prefix="exclip-gallery-")
-    store = write_store(folder.name, explainer, noted(), progress=True)
-    # The folder goes with the store, by whoever that is held.
-    weakref.finalize(store, folder.cleanup)
+    folder = tempfile.mkdtemp(prefix="exclip-gallery-")
+    try:
+        store = write_store(folder, explainer, noted(), progress=True)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    # The folder goes with the store, by whomever that is held.
+    weakref.finalize(store, shutil.rmtree, folder, ignore_errors=True)
     return store, pictures if images is None else images

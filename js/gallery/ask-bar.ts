@@ -9,12 +9,15 @@ import { ORDERS, type Order } from "./protocol.ts";
 import type { GalleryState } from "./state.ts";
 
 const NAMES: Record<Order, readonly [text: string, hint: string]> = {
-  match: ["Match", "How strongly a region speaks to the phrase, by its strongest patch"],
-  foils: ["Foils", "By how much the foil of a pair wins; + if it does"],
-  off_box: ["Off its box", "Share of a phrase's heat that lies off its boxes"],
-  special: ["Special tokens", "Share of a pair's interactions that special tokens carry"],
-  set: ["As stored", "The order of the set"],
+  match: ["Match", "how strongly a region speaks to the phrase, by its strongest patch"],
+  foils: ["Foil wins", "the foil's similarity minus the caption's"],
+  off_box: ["Off its box", "which share of a phrase's heat lies off its boxes"],
+  special: ["Special tokens", "which share of the interactions they carry"],
+  set: ["As stored", "the order of the set"],
 };
+
+/** Of a phrase: several times what any model takes. */
+const MOST_CHARACTERS = 2000;
 
 export function askBar(state: GalleryState, scope: Scope): HTMLElement {
   const field = element("input", "exclip-phrase-field", {
@@ -22,6 +25,7 @@ export function askBar(state: GalleryState, scope: Scope): HTMLElement {
     "aria-label": "Phrase",
     "data-testid": "exclip-phrase",
     autocomplete: "off",
+    maxlength: MOST_CHARACTERS,
     spellcheck: "false",
     dir: "auto",
   });
@@ -110,7 +114,11 @@ export function askBar(state: GalleryState, scope: Scope): HTMLElement {
   const orders = oneOf<Order>(
     "Order",
     "exclip-text",
-    () => ORDERS.map((order) => [order, ...NAMES[order]] as const),
+    () =>
+      ORDERS.map((order) => {
+        const [text, hint] = NAMES[order];
+        return [order, text, `${text}: ${hint}`] as const;
+      }),
     () => state.order.value,
     (order) => {
       if (order === "match" && !state.phrase.peek()) field.focus();

@@ -51,7 +51,7 @@ export function tileGrid(
   const rows = new Map<number, Row>();
   const spare: Row[] = [];
   let [layout, viewHeight, frame]: [Layout, number, number] = [layOut(0, 0), 0, 0];
-  let wanted = "";
+  let [width, wanted] = [0, ""];
 
   function schedule(): void {
     if (frame === 0) frame = requestAnimationFrame(draw);
@@ -63,7 +63,6 @@ export function tileGrid(
       tiles: [],
     };
     while (row.tiles.length < layout.columns) row.tiles.push(tileView(idOf));
-    rowsBox.append(row.node);
     return row;
   }
 
@@ -76,17 +75,20 @@ export function tileGrid(
 
   function draw(): void {
     frame = 0;
+    if (layout.side === 0) return; // not on the page yet
     const count = state.count.peek();
     const seen = seenAt(layout, node.scrollTop, viewHeight);
     for (const [index, row] of rows) {
       if (index < seen.first || index >= seen.last) dropRow(index, row);
     }
     const now = look.peek();
-    for (let index = seen.first; index < seen.last; index++) {
+    // From below, so that each new row has the one that it belongs before.
+    for (let index = seen.last - 1; index >= seen.first; index--) {
       let row = rows.get(index);
       if (!row) {
         row = takeRow();
         rows.set(index, row);
+        rowsBox.insertBefore(row.node, rows.get(index + 1)?.node ?? null);
         give(row.node, { "aria-rowindex": index + 1 });
       }
       row.node.style.transform = `translateY(${seen.origin + index * layout.pitch}px)`;
@@ -122,7 +124,8 @@ export function tileGrid(
   }
 
   function relayOut(): void {
-    layout = layOut(state.count.peek(), rowsBox.clientWidth);
+    width = rowsBox.clientWidth || width; // without one while a pair is open
+    layout = layOut(state.count.peek(), width);
     viewHeight = Math.min(layout.height, MOST_HEIGHT);
     node.style.setProperty("--exclip-columns", String(layout.columns));
     node.style.setProperty("--exclip-tile-gap", `${layout.gap}px`);
@@ -189,15 +192,15 @@ export function tileGrid(
     activate(index);
     open(index);
   });
-  let width = 0;
-  const resized = new ResizeObserver(() => {
-    if (rowsBox.clientWidth === width) return;
-    width = rowsBox.clientWidth;
+  function fit(): void {
+    if (rowsBox.clientWidth === width || rowsBox.clientWidth === 0) return;
     const first = seenAt(layout, node.scrollTop, viewHeight).top * layout.columns;
     relayOut();
     const row = Math.floor(first / layout.columns);
     node.scrollTop = scrollTo(layout, row, layout.height, viewHeight) ?? node.scrollTop;
-  });
+  }
+  // In the next frame: what an observer changes itself, it would be told of again.
+  const resized = new ResizeObserver(() => requestAnimationFrame(fit));
   resized.observe(node);
   scope.onEnd(() => {
     resized.disconnect();

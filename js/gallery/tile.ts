@@ -29,6 +29,10 @@ export function valueText({ value }: { value: number | null }, order: Order): st
   return order === "off_box" || order === "special" ? percent(value) : signed(value);
 }
 
+/** Characters of a caption that may not fit beneath a tile, and of what stands before the words in question. */
+const LONG = 40;
+const LONG_START = 20;
+
 const percentages = (fraction: number) => `${100 * fraction}%`;
 
 export function tileView(id: (index: number) => string): TileView {
@@ -37,14 +41,17 @@ export function tileView(id: (index: number) => string): TileView {
   const boxes = box("exclip-tile-boxes");
   const picture = box("exclip-tile-picture", image, canvas, boxes);
   const error = box("exclip-tile-error");
+  const place = element("span", "exclip-heard");
   const value = element("span", "exclip-tile-value");
   const text = element("span", "exclip-tile-caption", { dir: "auto" });
+  const against = element("span", "exclip-tile-caption", { dir: "auto" });
   const node = element(
     "div",
     "exclip-tile",
     { role: "gridcell", "data-testid": "exclip-tile" },
     box("exclip-tile-frame", picture, error),
-    box("exclip-tile-text", value, text),
+    // Blanks between them are for whoever hears the tile.
+    box("exclip-tile-text", place, value, " ", text, " ", against),
   );
   const context = canvas.getContext("2d");
   const paintHeat = heatPainter();
@@ -71,19 +78,23 @@ export function tileView(id: (index: number) => string): TileView {
   function setText(tile: Tile | undefined, order: Order): void {
     const [caption, words] = [tile?.caption ?? "", tile?.words ?? ""];
     const start = words ? caption.indexOf(words) : -1;
-    const foil = tile?.foil ? ` — foil: ${tile.foil}` : "";
-    if (start < 0) text.replaceChildren(`${caption || (tile?.image ?? "")}${foil}`);
+    const foil = tile?.foil ? `foil: ${tile.foil}` : "";
+    if (start < 0) text.replaceChildren(caption || (tile?.image ?? ""));
     else {
-      const marked = element("b", "", words);
-      text.replaceChildren(caption.slice(0, start), marked, caption.slice(start + words.length));
+      // There is room for two lines, and the words in question should be in them.
+      const before = start > LONG_START ? "… " : caption.slice(0, start);
+      text.replaceChildren(before, element("b", "", words), caption.slice(start + words.length));
     }
+    write(against, foil);
+    node.classList.toggle("exclip-tile-two", foil !== "");
+    if (foil || caption.length > LONG)
+      node.dataset.hint = [caption, foil].filter(Boolean).join(" — ");
+    else delete node.dataset.hint;
     write(value, tile ? valueText(tile, order) : "");
     value.classList.toggle("exclip-alarming", order === "foils" && (tile?.value ?? 0) > 0);
     write(error, tile?.error ?? "");
     node.classList.toggle("exclip-tile-waiting", !tile);
-    node.ariaLabel = tile
-      ? [`${at + 1}`, value.textContent, text.textContent, tile.error].filter(Boolean).join(", ")
-      : `${at + 1}, loading`;
+    write(place, tile ? `${at + 1} ` : `${at + 1} loading`);
   }
 
   /** A pixel for each patch, which the style sheet makes larger. */
