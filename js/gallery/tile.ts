@@ -109,6 +109,7 @@ export function tileView(id: (index: number) => string): TileView {
     paintHeat(context, map, heat, end ?? tile.end, ink, false);
     canvas.classList.toggle("exclip-smooth", smooth);
     const [left = 0, top = 0, width = 1, height = 1] = crop;
+    canvas.classList.toggle("exclip-cropped", width * height < 1);
     Object.assign(canvas.style, {
       left: percentages(left),
       top: percentages(top),

@@ -124,7 +124,7 @@ def test_without_an_explainer_captions_and_their_words_are_asked(store: Store) -
     assert words in gallery.phrase.split()
     assert len(gallery.words) == 1
     assert line(gallery).state()["_tokens"][gallery.words[0]]["text"].strip() == words
-    with pytest.raises(ParameterError, match="zebra.*no caption of the store.*explainer=Explainer"):
+    with pytest.raises(ParameterError, match=r"zebra.*no caption of the store.*explainer=Explainer"):
         gallery.phrase = "zebra"
     assert words in gallery.phrase.split()
 

@@ -61,9 +61,9 @@ ANYTHING = st.recursive(
 @given(
     st.fixed_dictionaries(
         {"kind": st.sampled_from(["join", "ask", "window", "open"])},
-        optional={
-            name: ANYTHING for name in ("question", "changes", "view", "request", "tiles", "tile", "refresh")
-        },
+        optional=dict.fromkeys(
+            ("question", "changes", "view", "request", "tiles", "tile", "refresh"), ANYTHING
+        ),
     )
 )
 def test_whatever_comes_is_read_or_ignored(content: dict[str, Any]) -> None:
