@@ -114,6 +114,7 @@ class ExplainGallery(SyncedWidget):
     order = InputTrait("set").tag(sync=True)
 
     _any_phrase = traitlets.Bool(False).tag(sync=True)
+    _orders = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _suggestions = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _tokens = traitlets.List(traitlets.Dict()).tag(sync=True)
     _count = traitlets.Int(0).tag(sync=True)
@@ -144,6 +145,7 @@ class ExplainGallery(SyncedWidget):
         self._css = (STATIC / "gallery.css").read_text("utf-8")
         super().__init__(
             _any_phrase=explainer is not None,
+            _orders=list(shown.orders),
             _suggestions=suggestions,
             _request={"id": FIRST_ID, "phase": "computing", "message": "", "shown": 0},
         )
@@ -246,6 +248,12 @@ def _opened(
                 "of images to them, or a function from an id to one"
             )
         return StoreImages(data, explainer), images
+    given: object = data
+    if not isinstance(given, Iterable):
+        raise ParameterError(
+            f"data is a {type(given).__name__}; expected a Store, its path, pairs, or tuples of a result and "
+            "its image"
+        )
     stream: Iterator[Any] = iter(data)
     first = list(islice(stream, 1))
     if first and isinstance(first[0], tuple) and isinstance(first[0][0], Interactions):

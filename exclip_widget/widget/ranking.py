@@ -109,6 +109,8 @@ class StoreImages:
 
     Attributes
     ----------
+    orders : tuple of str
+        What of `ORDERS` can be asked.
     count : int
         How many images there are.
     texts : dict
@@ -125,6 +127,8 @@ class StoreImages:
     FileError
         If a part of the store is damaged.
     """
+
+    orders = ORDERS
 
     def __init__(self, store: Store, explainer: Explainer | None) -> None:
         if explainer is not None:
@@ -278,13 +282,15 @@ class StoreImages:
 class ResultImages:
     """Results as a gallery shows them: in their order, or by what special tokens carry.
 
-    It has what the session uses of `StoreImages`. Results hold no factors, so no phrase can be asked of all.
+    It has what a gallery uses of `StoreImages`. Results hold no factors, so no phrase can be asked of all.
 
     Parameters
     ----------
     results : sequence of Interactions
         The results. Their ids are their numbers, from "0" on.
     """
+
+    orders = ("set", "special")
 
     def __init__(self, results: Sequence[Interactions]) -> None:
         self._results = {str(number): result for number, result in enumerate(results)}
@@ -304,11 +310,11 @@ class ResultImages:
         for name in ("phrase", "words"):
             if changes.get(name):
                 raise ParameterError(
-                    f"{name}={changes[name]!r:.80} cannot be asked of results, which hold no factors; expected "
-                    "a gallery of a store, such as write_store makes"
+                    f"{name}={changes[name]!r:.80} cannot be asked of results, which hold no factors; "
+                    "expected a gallery of a store, such as write_store makes"
                 )
         order = changes.get("order", before.order)
-        if order not in ("set", "special"):
+        if order not in self.orders:
             raise ParameterError(f"order={order!r:.40}; expected 'set' or 'special' of results")
         return Query(order)
 

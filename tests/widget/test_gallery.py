@@ -150,6 +150,7 @@ def test_results_are_shown_with_their_images(store: Store) -> None:
     tile, picture, heat = tiles_of(gallery, 4)[4]
     assert (tile["caption"], tile["error"], bool(picture)) == (PAIRS[4].caption, None, True)
     assert np.abs(heat_in(tile, heat) - results[4].heat()).max() <= 0.51 * tile["end"] / 127
+    assert line(gallery).state()["_orders"] == ["set", "special"]
     gallery.order = "special"
     expected = store.special_shares(top=10)
     ranked = gallery.wait(60)
@@ -166,6 +167,7 @@ def test_what_cannot_be_shown_is_refused(store: Store, tmp_path: Path) -> None:
     for given, message in (
         ({"data": store}, "a store keeps no pictures"),
         ({"data": PAIRS}, "expected an Explainer, which explains"),
+        ({"data": 5}, "data is a int; expected a Store"),
         ({"data": [1], "explainer": explainer()}, "data has a int; expected a Store"),
         ({"data": store, "images": PICTURES, "explainer": book().model}, "expected an Explainer, such as"),
         ({"data": store, "images": PICTURES, "order": "best"}, "order='best'; expected one of 'set'"),
