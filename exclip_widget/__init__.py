@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .results import Classification, Factors, Interactions, interactions_of
     from .results.page import write_page
     from .store import Store
-    from .widget import ExplainWidget
+    from .widget import ExplainGallery, ExplainWidget
 
 __all__ = [
     "Banzhaf",
@@ -32,6 +32,7 @@ __all__ = [
     "Classification",
     "DualEncoder",
     "ExclipError",
+    "ExplainGallery",
     "ExplainWidget",
     "Explainer",
     "Factors",
@@ -79,7 +80,7 @@ _MODULES = {
     "results": ("Classification", "Factors", "Interactions", "interactions_of"),
     "results.page": ("write_page",),
     "store": ("Store",),
-    "widget": ("ExplainWidget",),
+    "widget": ("ExplainGallery", "ExplainWidget"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +12,7 @@ from ..results.classification import Classification
 from ..results.factors import Factors
 from ..results.interactions import Interactions
 from ..results.origin import View
+from .lru_cache import LRUCache
 from .request import Request
 
 MOST_BYTES = 2**26
@@ -25,16 +24,14 @@ Result = tuple[Interactions, ...]
 EMBEDDED_TOGETHER = 64
 """Listed captions that are embedded before a newer request is looked for."""
 
-T = TypeVar("T")
-
 
 class ResultCache:
     """Computes results, and keeps the last few for as long as nothing about the model changes."""
 
     def __init__(self) -> None:
         self._fingerprint: object | None = None
-        self._results = LRUCache[Result](lambda result: sum(map(_interactions_bytes, result)))
-        self._text_factors = LRUCache[Factors](_factors_bytes)
+        self._results = LRUCache[Result](lambda result: sum(map(_interactions_bytes, result)), MOST_BYTES)
+        self._text_factors = LRUCache[Factors](_factors_bytes, MOST_BYTES)
         self._text_embeddings: dict[str, Float[np.ndarray, " embed"]] = {}
         self._image_embedding: tuple[bytes, Float[np.ndarray, " embed"]] | None = None
 
@@ -91,30 +88,6 @@ class ResultCache:
             if self._fingerprint is not None:
                 self._text_factors.put(key, factors)
         return factors
-
-
-class LRUCache(Generic[T]):
-    """LRU cache bounded by total bytes."""
-
-    def __init__(self, bytes_of: Callable[[T], int]) -> None:
-        self._bytes_of = bytes_of
-        self._entries: OrderedDict[Hashable, T] = OrderedDict()
-
-    def get(self, key: Hashable) -> T | None:
-        """Return the entry of `key`, as the most recently used one."""
-        if key in self._entries:
-            self._entries.move_to_end(key)
-        return self._entries.get(key)
-
-    def put(self, key: Hashable, entry: T) -> None:
-        """Add an entry, and drop the least recently used ones beyond `MOST_BYTES`."""
-        self._entries[key] = entry
-        while sum(map(self._bytes_of, self._entries.values())) > MOST_BYTES:
-            self._entries.popitem(last=False)
-
-    def clear(self) -> None:
-        """Drop all entries."""
-        self._entries.clear()
 
 
 def _interactions_bytes(interactions: Interactions) -> int:

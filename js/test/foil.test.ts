@@ -53,8 +53,8 @@ const FOILED = {
     error: null,
     foil_similarity: 0.3,
     foil_total: 0.28,
-    own: [0.05, -0.02],
-    foil_own: [0.04, 0.01],
+    own: [0.05, -0.02] as const,
+    foil_own: [0.04, 0.01] as const,
   },
 };
 
