@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .checks import callable_or_none, whole_number
@@ -613,6 +613,11 @@ class Explainer:
         return as_array(captions), as_array(images)
 
     # ------------------------------------------------------------------------------------ about the model
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that is explained."""
+        return self._towers.model
 
     @property
     def layers(self) -> tuple[LayerName, LayerName]:
