@@ -110,7 +110,8 @@ def ray() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{TESTS.parent}:{TESTS}")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_prestart_worker_first_driver", "0")  # who starts waits for no worker
+        patch.setenv("RAY_prestart_worker_first_driver", "0")  # wait for no worker
+        patch.setenv("RAY_agent_register_timeout_ms", "120000")  # of a machine that is busy
         for attempts_left in (2, 1, 0):
             try:
                 ray.init(
