@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from .results import Factors, Interactions, interactions_of
     from .results.page import write_page
     from .store import Store
-    from .widget import ExplainWidget
+    from .widget import ExplainGallery, ExplainWidget
 
 __all__ = [
     "Banzhaf",
     "CaptionError",
     "DualEncoder",
     "ExclipError",
+    "ExplainGallery",
     "ExplainWidget",
     "Explainer",
     "Factors",
@@ -77,7 +78,7 @@ _MODULES = {
     "results": ("Factors", "Interactions", "interactions_of"),
     "results.page": ("write_page",),
     "store": ("Store",),
-    "widget": ("ExplainWidget",),
+    "widget": ("ExplainGallery", "ExplainWidget"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -4,36 +4,8 @@
  * it is shown. `exclip_widget/results/page.py` writes such files.
  */
 import exclip from "./main.ts";
-import type { Model, ToKernel, Traits } from "./protocol.ts";
-
-type Listener = (...given: unknown[]) => void;
-
-/** A model that holds what is selected, and nobody behind it; without choices, nothing is offered to ask. */
-function modelOf(state: Record<string, unknown>): Model {
-  const listeners = new Map<string, Set<Listener>>();
-  const tell = (event: string, ...given: unknown[]) => {
-    for (const listener of listeners.get(event) ?? []) listener(...given);
-  };
-  const model = {
-    get: (name: string) => state[name],
-    set(name: string, value: unknown) {
-      state[name] = value;
-      tell(`change:${name}`);
-    },
-    save_changes() {},
-    send({ kind }: ToKernel) {
-      // Nothing is owed, so nobody is missed.
-      if (kind === "join") queueMicrotask(() => tell("msg:custom", { kind: "alive" }, []));
-    },
-    on(event: string, listener: Listener) {
-      listeners.set(event, (listeners.get(event) ?? new Set()).add(listener));
-    },
-    off(event: string, listener: Listener) {
-      listeners.get(event)?.delete(listener);
-    },
-  };
-  return model as unknown as Model;
-}
+import type { Traits } from "./protocol.ts";
+import { localModel } from "./state/local-model.ts";
 
 /** Read a block of JSON, in which bytes are `{"base64": …}`. */
 function stateOf(text: string): Partial<Traits> {
@@ -46,7 +18,7 @@ function stateOf(text: string): Partial<Traits> {
 
 for (const block of document.querySelectorAll('figure > script[type="application/json"]')) {
   const el = document.createElement("div");
-  const model = modelOf(stateOf(block.textContent ?? ""));
+  const model = localModel(stateOf(block.textContent ?? ""));
   block.replaceWith(el);
   const widget = exclip();
   widget.initialize({ model });

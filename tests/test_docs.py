@@ -139,10 +139,17 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = snippets("data-sets.md")
+    store, gallery = snippets("data-sets.md")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    exec(code, names)
+    exec(store, names)
+    exec(gallery, names)
+    assert names["widget"].caption == "a red boat"
+    assert [one.image_id for one in names["ranked"]] == [
+        match.image_id
+        for match in names["store"].find(names["explainer"].text_factors("a red boat"), "boat", top=5)
+    ]
+    names["gallery"].close()
     assert names["result"].caption == "a red boat left of two yellow fish"
     assert len(names["matches"]) == len(names["shares"]) == 3
     assert names["matches"][0].box is not None

@@ -93,13 +93,14 @@ def text_traits(captions: Sequence[Tokens]) -> dict[str, Any]:
     return {
         "caption": caption.caption,
         "foil": None if foil is None else foil.caption,
-        "_tokens": _describe(caption),
-        "_foil_tokens": [] if foil is None else _describe(foil),
+        "_tokens": describe_tokens(caption),
+        "_foil_tokens": [] if foil is None else describe_tokens(foil),
         "_alignment": [] if foil is None else [list(pair) for pair in align_rows(caption, foil)],
     }
 
 
-def _describe(tokens: Tokens) -> list[dict[str, Any]]:
+def describe_tokens(tokens: Tokens) -> list[dict[str, Any]]:
+    """Return the tokens of a caption as plain data."""
     return [
         {
             "text": text,

@@ -14,6 +14,7 @@ from ..results.origin import View
 from ..results.pairs import HALF
 from ..results.regions import cover, grow, mask_of_boxes, patch_boxes
 from ..results.rows import Grid
+from ..results.selection import Rows
 from .parts import Part
 
 
@@ -60,12 +61,21 @@ class Ranked:
         What it was ranked by.
     words : str
         The words in question; empty if they are all.
+    rows : tuple of int
+        Rows of these words in the caption.
+    foil_id : str or None
+        The foil in question, if there is one.
+    boxes : tuple of (float, float, float, float)
+        The boxes in question, in pixels of the image.
     """
 
     caption_id: str
     image_id: str
     value: float
     words: str = ""
+    rows: Rows = ()
+    foil_id: str | None = None
+    boxes: tuple[tuple[float, ...], ...] = ()
 
 
 COLUMNS = ("id", "values", "embedding", "rows", "columns", "first", "size", "crop")
@@ -164,6 +174,17 @@ def strongest(
                 heapq.heappop(best)
         seen += len(values)
     return [match for _, _, match in sorted(best, key=lambda one: one[:2], reverse=True)]
+
+
+def heat_maps(
+    images: Iterator[Images], query: Float[np.ndarray, " embed"], known: Any
+) -> Iterator[tuple[str, Float[np.ndarray, "rows columns"]]]:
+    """Yield the id and the heat map of each image; see `Store.heats` and, for the arguments, `strongest`."""
+    for some in images:
+        heats = products(some.values, query)
+        for row, (key, grid) in enumerate(zip(some.columns["id"], some.grids, strict=True)):
+            if known(some.part, some.start + row, key):
+                yield key, heats[some.patches(row)].reshape(grid.rows, grid.columns)
 
 
 HALF_TO_SINGLE = 2.0**112

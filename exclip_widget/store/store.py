@@ -10,15 +10,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from ..checks import whole_number
 from ..datasets.reading import path_of
 from ..errors import ParameterError
 from ..results.factors import Factors
 from ..results.interactions import Interactions, interactions_of
+from ..results.origin import View
 from ..results.rows import Tokens
 from ..results.selection import Words, select_rows
-from .asking import Images, Match, Ranked, off_box, special_share, stream_images, strongest, sums_of
+from .asking import (
+    Images,
+    Match,
+    Ranked,
+    heat_maps,
+    off_box,
+    special_share,
+    stream_images,
+    strongest,
+    sums_of,
+)
 from .head import read_head
 from .parts import parts_of, require_pyarrow
 
@@ -111,6 +123,41 @@ class Store:
             for caption, image in self._image_of.items()
             if caption not in foils and image in self._images
         )
+
+    @property
+    def foils(self) -> tuple[tuple[str, str], ...]:
+        """Ids of the foils, each with its caption's."""
+        return tuple((foil, owner) for owner, of_one in self._foils.items() for foil in of_one)
+
+    def texts(self) -> dict[str, str]:
+        """Return the captions by their ids, foils included.
+
+        Raises
+        ------
+        FileError
+            If a part is damaged.
+        """
+        found: dict[str, str] = {}
+        for part in self._caption_parts:
+            columns = part.columns(["id", "caption"])
+            for key, text in zip(*columns.values(), strict=True):
+                found.setdefault(key, text)
+        return found
+
+    def views(self) -> dict[str, View | None]:
+        """Return by its id what the model saw of each image; None if it was given as preprocessed pixels.
+
+        Raises
+        ------
+        FileError
+            If a part is damaged.
+        """
+        found: dict[str, View | None] = {}
+        for part in self._image_parts:
+            columns = part.columns(["id", "size", "crop"])
+            for key, size, crop in zip(*columns.values(), strict=True):
+                found.setdefault(key, None if size is None else View(tuple(size), tuple(crop)))
+        return found
 
     def __repr__(self) -> str:
         return (
@@ -213,12 +260,38 @@ class Store:
         top = whole_number("top", top)
         if by not in ("patch", "image"):
             raise ParameterError(f"by={by!r:.40}; expected 'patch' or 'image'")
+        query = self._query(phrase, words)
+        return strongest(stream_images(self._image_parts), query, top, by, self._counts)
+
+    def heats(
+        self, phrase: str | Factors, words: Words | None = None
+    ) -> Iterator[tuple[str, Float[np.ndarray, "rows columns"]]]:
+        """Yield the id of each image and the heat map of a phrase on it, in the order of `images`.
+
+        They are computed while they are asked for, some images at a time: memory does not grow with the
+        store. Copy a heat map to keep it alone; it is a part of a larger array.
+
+        Parameters
+        ----------
+        phrase, words
+            As `find` takes them.
+
+        Raises
+        ------
+        ParameterError, FileError
+            As `find` does; a damaged part is noticed on the way.
+        """
+        query = self._query(phrase, words)
+        return heat_maps(stream_images(self._image_parts), query, self._counts)
+
+    def _query(self, phrase: str | Factors, words: Words | None) -> Float[np.ndarray, " embed"]:
+        """Return the summed factors of some words."""
         factors = self.text_factors(phrase) if isinstance(phrase, str) else phrase
         self._require_same_kind(factors)
         assert isinstance(factors.rows, Tokens)
         rows = select_rows(factors.rows, words)
-        query = factors.values[list(rows)].sum(0).astype(np.float32)
-        return strongest(stream_images(self._image_parts), query, top, by, self._counts)
+        query: np.ndarray = factors.values[list(rows)].sum(0).astype(np.float32)
+        return query
 
     def _require_same_kind(self, given: object) -> None:
         if not isinstance(given, Factors) or not isinstance(given.rows, Tokens):
@@ -266,7 +339,7 @@ class Store:
                     own = float(np.frombuffer(caption["embedding"], "<f4") @ picture)
                     for foil in self._foils.get(caption["id"], ()):
                         wrong = np.frombuffer(self._caption_row(self._captions[foil])["embedding"], "<f4")
-                        yield Ranked(caption["id"], key, float(wrong @ picture) - own)
+                        yield Ranked(caption["id"], key, float(wrong @ picture) - own, foil_id=foil)
 
         return _largest(margins(), top)
 
@@ -335,9 +408,11 @@ class Store:
                             if span is not None and start <= span[0] and span[1] <= end
                         ]
                         heat = (patches @ text.values[rows].sum(0)).reshape(grid.rows, grid.columns)
-                        share = off_box(heat, _boxes(phrase["boxes"]), view) if rows else None
+                        boxes = _boxes(phrase["boxes"])
+                        share = off_box(heat, boxes, view) if rows else None
                         if share is not None:
-                            yield Ranked(caption["id"], key, share, caption["caption"][start:end])
+                            words = caption["caption"][start:end]
+                            yield Ranked(caption["id"], key, share, words, tuple(rows), boxes=tuple(boxes))
 
         return _largest(shares(), top)
 

@@ -1,5 +1,6 @@
-"""The widget."""
+"""The widgets."""
 
+from .gallery import ExplainGallery
 from .widget import ExplainWidget
 
-__all__ = ["ExplainWidget"]
+__all__ = ["ExplainGallery", "ExplainWidget"]

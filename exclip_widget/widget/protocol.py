@@ -97,10 +97,11 @@ def read_selection(given: object) -> tuple[int, ...] | None:
     """Return the numbers of a selection; None if it is anything else."""
     if not isinstance(given, (list, tuple)) or len(given) > MOST_SELECTED:
         return None
-    return tuple(given) if all(map(_is_number, given)) else None
+    return tuple(given) if all(map(is_number, given)) else None
 
 
-def _read_join(content: Mapping[str, Any], buffers: object) -> Join | None:
+def read_join(content: Mapping[str, Any], buffers: object = ()) -> Join | None:
+    """Return what a view says that opens; None if it is no such message."""
     del buffers
     refresh = content.get("refresh", False)
     return Join(refresh) if isinstance(refresh, bool) else None
@@ -109,13 +110,13 @@ def _read_join(content: Mapping[str, Any], buffers: object) -> Join | None:
 def _read_change(content: Mapping[str, Any], buffers: object) -> Change | None:
     del buffers
     changes = read_changes(content.get("changes"))
-    return Change(content["question"], changes) if changes and _is_number(content.get("question")) else None
+    return Change(content["question"], changes) if changes and is_number(content.get("question")) else None
 
 
 def _read_chunk(content: Mapping[str, Any], buffers: object) -> UploadChunk | None:
     numbers = [content.get(name) for name in ("question", "offset", "bytes")]
     name = content.get("name")
-    if not all(map(_is_number, numbers)) or not isinstance(name, str):
+    if not all(map(is_number, numbers)) or not isinstance(name, str):
         return None
     if not isinstance(buffers, Sequence) or len(buffers) != 1:
         return None
@@ -132,18 +133,18 @@ def _read_chunk(content: Mapping[str, Any], buffers: object) -> UploadChunk | No
 def _read_test(content: Mapping[str, Any], buffers: object) -> TestSelection | None:
     del buffers
     tokens, region = read_selection(content.get("tokens")), read_selection(content.get("region"))
-    if tokens is None or region is None or not _is_number(content.get("question")):
+    if tokens is None or region is None or not is_number(content.get("question")):
         return None
     return TestSelection(content["question"], tokens, region) if tokens or region else None
 
 
 def _read_cancel(content: Mapping[str, Any], buffers: object) -> Cancel | None:
     del buffers
-    return Cancel(content["id"]) if _is_number(content.get("id")) else None
+    return Cancel(content["id"]) if is_number(content.get("id")) else None
 
 
 _READERS: dict[str, Callable[[Mapping[str, Any], object], BrowserMessage | None]] = {
-    "join": _read_join,
+    "join": read_join,
     "cancel": _read_cancel,
     "change": _read_change,
     "upload": _read_chunk,
@@ -152,7 +153,8 @@ _READERS: dict[str, Callable[[Mapping[str, Any], object], BrowserMessage | None]
 }
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Return whether a value is a whole number that both sides hold exactly."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_NUMBER
 
 
@@ -164,8 +166,8 @@ _INPUTS: dict[str, Callable[[object], bool]] = {
     "caption": _is_text,
     "foil": lambda value: value is None or _is_text(value),
     "method": _is_text,
-    "text_layer": lambda value: value == "output" or _is_number(value),
-    "image_layer": lambda value: value == "output" or _is_number(value),
+    "text_layer": lambda value: value == "output" or is_number(value),
+    "image_layer": lambda value: value == "output" or is_number(value),
 }
 
 # ------------------------------------------------------------------------------------ kernel to browser

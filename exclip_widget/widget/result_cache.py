@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Iterator
 
 from ..inputs.caption import Caption
 from ..results.factors import Factors
 from ..results.interactions import Interactions
 from ..results.origin import View
+from .lru_cache import LRUCache
 from .request import Request
 
 MOST_BYTES = 2**26
@@ -18,16 +17,14 @@ MOST_BYTES = 2**26
 Result = tuple[Interactions, ...]
 """Interactions of a caption with an image, and of its foil if there is one."""
 
-T = TypeVar("T")
-
 
 class ResultCache:
     """Computes results, and keeps the last few for as long as nothing about the model changes."""
 
     def __init__(self) -> None:
         self._fingerprint: object | None = None
-        self._results = LRUCache[Result](lambda result: sum(map(_interactions_bytes, result)))
-        self._text_factors = LRUCache[Factors](_factors_bytes)
+        self._results = LRUCache[Result](lambda result: sum(map(_interactions_bytes, result)), MOST_BYTES)
+        self._text_factors = LRUCache[Factors](_factors_bytes, MOST_BYTES)
 
     def estimates(self, request: Request, count: int) -> Iterator[Result]:
         """Yield about `count` ever better results, the last of which is final; one, if it is known."""
@@ -58,30 +55,6 @@ class ResultCache:
             if self._fingerprint is not None:
                 self._text_factors.put(key, factors)
         return factors
-
-
-class LRUCache(Generic[T]):
-    """LRU cache bounded by total bytes."""
-
-    def __init__(self, bytes_of: Callable[[T], int]) -> None:
-        self._bytes_of = bytes_of
-        self._entries: OrderedDict[Hashable, T] = OrderedDict()
-
-    def get(self, key: Hashable) -> T | None:
-        """Return the entry of `key`, as the most recently used one."""
-        if key in self._entries:
-            self._entries.move_to_end(key)
-        return self._entries.get(key)
-
-    def put(self, key: Hashable, entry: T) -> None:
-        """Add an entry, and drop the least recently used ones beyond `MOST_BYTES`."""
-        self._entries[key] = entry
-        while sum(map(self._bytes_of, self._entries.values())) > MOST_BYTES:
-            self._entries.popitem(last=False)
-
-    def clear(self) -> None:
-        """Drop all entries."""
-        self._entries.clear()
 
 
 def _interactions_bytes(interactions: Interactions) -> int:

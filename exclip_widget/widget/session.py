@@ -328,7 +328,7 @@ class Session:
                 return
             self._questions.remove(question)
             if question.number is not None:
-                self._host.send(protocol.refused(question.number, _message_of(error)))
+                self._host.send(protocol.refused(question.number, message_of(error)))
             else:
                 self._host.resend(question.changes.keys())  # the browser has set them already; this undoes it
 
@@ -360,7 +360,7 @@ class Session:
                 self._error = error
                 if self._last_good is not None:
                     self._show(*self._last_good)
-                self._settle("error", _message_of(error))
+                self._settle("error", message_of(error))
 
     def _run_test(self, selection: protocol.TestSelection) -> None:
         """Test a selection, unless its inputs are not shown any more."""
@@ -374,7 +374,7 @@ class Session:
             test = request.explainer.test(result[0], request.image.pixels, selection.tokens, selection.region)
         except Exception as error:
             with self._host.lock:
-                self._refuse_test(selection, _message_of(error))
+                self._refuse_test(selection, message_of(error))
             return
         with self._host.transaction():
             if selection in self._waiting_tests:
@@ -399,5 +399,6 @@ class _Question:
     number: int | None
 
 
-def _message_of(error: Exception) -> str:
+def message_of(error: Exception) -> str:
+    """Return what a browser says of an error."""
     return (str(error) or type(error).__name__)[:MOST_MESSAGE_CHARACTERS]

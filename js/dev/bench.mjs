@@ -1,7 +1,10 @@
 // Measures the built widget in Chromium: first paint, and pointer event to
 // painted heat map at 77 tokens x 1024 patches.
 //
+// And a gallery of 10,000 images: frames while it is scrolled, and memory.
+//
 //   npm run bench
+//   npm run bench -- --gallery
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -15,18 +18,23 @@ const bundle = async (entry) => {
     build: {
       write: false,
       modulePreload: false,
-      rolldownOptions: { input: entry, external: /widget\.js$/ },
+      rolldownOptions: { input: entry, external: /(widget|gallery)\.js$/ },
     },
   });
   return output[0].code;
 };
+const pageOf = (widget, script) => [
+  "text/html",
+  `<!doctype html><meta charset=utf-8><link rel=stylesheet href=${widget}.css>
+   <body style="margin:16px"><div id=widget></div><script type=module src=${script}.js></script>`,
+];
 const files = {
-  "/": [
-    "text/html",
-    `<!doctype html><meta charset=utf-8><link rel=stylesheet href=widget.css><body style="margin:16px">
-     <div id=widget></div><script type=module src=bench.js></script>`,
-  ],
+  "/": pageOf("widget", "bench"),
+  "/gallery": pageOf("gallery", "gallery-bench"),
   "/bench.js": ["text/javascript", await bundle("js/dev/bench.ts")],
+  "/gallery-bench.js": ["text/javascript", await bundle("js/dev/gallery-bench.ts")],
+  "/gallery.js": ["text/javascript", await readFile("exclip_widget/widget/static/gallery.js")],
+  "/gallery.css": ["text/css", await readFile("exclip_widget/widget/static/gallery.css")],
   "/widget.js": ["text/javascript", await readFile("exclip_widget/widget/static/widget.js")],
   "/widget.css": ["text/css", await readFile("exclip_widget/widget/static/widget.css")],
 };
@@ -53,6 +61,41 @@ const report = (name, values, n = values.length) => {
   const [p50, p95] = [0.5, 0.95].map((q) => quantile(values, q).toFixed(1));
   console.log(`${name.padEnd(44)} p50 ${p50.padStart(6)} ms   p95 ${p95.padStart(6)} ms   n ${n}`);
 };
+
+/** A gallery of 10,000 images: frames while it is scrolled, what is in the page, and memory. */
+async function gallery() {
+  const page = await browser.newPage({ viewport: { width: 1000, height: 900 } });
+  await page.goto(`${address}gallery`);
+  await page.waitForFunction("window.gallery");
+  const client = await page.context().newCDPSession(page);
+  const memory = async () => {
+    await client.send("HeapProfiler.collectGarbage");
+    const { usedSize } = await client.send("Runtime.getHeapUsage");
+    return (usedSize / 2 ** 20).toFixed(1);
+  };
+  await page.evaluate("gallery.complete()");
+  const [nodes, before] = [await page.evaluate("gallery.nodes()"), await memory()];
+  report("gallery, phrase to all heat maps", await page.evaluate("gallery.phrases(20)"));
+  for (const pixels of [20, 120, 1000]) {
+    report(
+      `gallery, ${pixels} pixels a frame, between frames`,
+      await page.evaluate(`gallery.scroll(400, ${pixels})`),
+    );
+  }
+  report("gallery, jump to a complete screen", await page.evaluate("gallery.jumps(30)"));
+  const most = await page.evaluate("gallery.nodes()");
+  console.log(
+    `gallery, elements ${nodes}, then ${most}; heap ${before} MiB, then ${await memory()} MiB`,
+  );
+  await page.close();
+}
+
+if (process.argv.includes("--gallery")) {
+  await gallery();
+  await browser.close();
+  server.close();
+  process.exit();
+}
 
 const starts = [];
 for (let i = 0; i < 10; i++) {
@@ -133,5 +176,7 @@ await along("hover over words, smooth", overWords, {
   },
 });
 
+await page.close();
+await gallery();
 await browser.close();
 server.close();

@@ -13,7 +13,11 @@ const SIGNS: readonly [Sign, string, string][] = [
   ["negative", "−", "Only what speaks against it"],
 ];
 
-export function appearance(view: ViewState, settings: Settings, scope: Scope): HTMLElement {
+export function appearance(
+  view: Pick<ViewState, "ink">,
+  settings: Settings,
+  scope: Scope,
+): HTMLElement {
   const name = "Smooth between patches";
   const smooth = switchOf(name, icons.smooth, settings.smooth, "aria-pressed", scope);
   const strength = element("input", "exclip-slider", {

@@ -3,7 +3,7 @@
  * kernel is missed, and the retry.
  */
 import { batch, type ReadonlySignal, signal } from "@preact/signals-core";
-import type { Model, ToKernel } from "../protocol.ts";
+import type { ToKernel } from "../protocol.ts";
 
 /** A kernel that is there answers a `join` at once; one that is gone never does. */
 const TIMEOUT_MS = 10_000;
@@ -15,20 +15,28 @@ export interface Owed {
   askAgain(): void;
 }
 
-export interface Liveness {
+/** The channel to the kernel, of whichever protocol. */
+interface Channel<Message> {
+  send(content: Message | { kind: "join" }, callbacks?: undefined, buffers?: ArrayBuffer[]): void;
+}
+
+export interface Liveness<Message = ToKernel> {
   /** Whether somebody will answer questions, as far as is known. */
   readonly answering: ReadonlySignal<boolean>;
   /** Something is being computed, and the kernel has stopped reporting on it. */
   readonly silent: ReadonlySignal<boolean>;
   /** The traits say that something is computed, but no kernel was ever heard. */
   readonly abandoned: ReadonlySignal<boolean>;
-  send(content: ToKernel, buffer?: ArrayBuffer): void;
+  send(content: Message, buffer?: ArrayBuffer): void;
   /** Note that a message has come from the kernel. */
   heard(): void;
   dispose(): void;
 }
 
-export function createLiveness(model: Model, owed: Owed): Liveness {
+export function createLiveness<Message = ToKernel>(
+  model: Channel<Message>,
+  owed: Owed,
+): Liveness<Message> {
   const answering = signal(true);
   const silent = signal(false);
   const abandoned = signal(false);
@@ -37,7 +45,7 @@ export function createLiveness(model: Model, owed: Owed): Liveness {
   let delay = TIMEOUT_MS;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  function send(content: ToKernel, buffer?: ArrayBuffer): void {
+  function send(content: Message | { kind: "join" }, buffer?: ArrayBuffer): void {
     if (disposed) return;
     try {
       if (buffer) model.send(content, undefined, [buffer]);

@@ -1,0 +1,265 @@
+"""The gallery: a phrase, and where it is found in every image of a data set. See also `gallery_session`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Any
+
+import traitlets
+
+from ..datasets import Pair
+from ..errors import ParameterError
+from ..explainer import Explainer
+from ..filling import write_store
+from ..image import ImageLike
+from ..store import Ranked, Store
+from .gallery_protocol import Ask, Open, Window, read_changes, read_message
+from .gallery_session import MOST_SUGGESTIONS, GallerySession
+from .protocol import Join
+from .ranking import Query, StoreImages
+from .session import FIRST_ID
+from .sync import SyncedWidget
+from .thumbnails import Pictures, Thumbnails
+from .traits import InputTrait
+from .widget import EXIT_TIMEOUT, ExplainWidget
+
+STATIC = resources.files(__package__) / "static"
+
+CHANGEABLE = ("phrase", "words", "order")
+
+
+class ExplainGallery(SyncedWidget):
+    """Shows a data set as tiles, each image with its heat map, in the order of a question.
+
+    A phrase that is typed, or chosen among the captions, is asked of all images at once. A click on a tile
+    opens the full instrument on its pair. Tiles are made when they are scrolled to.
+
+    Parameters
+    ----------
+    data : Store, path of one, or iterable of Pair
+        What is shown. Pairs are explained first, into a store in a temporary folder, which needs an
+        `explainer`; of large sets make a store by `write_store`, which stays.
+    explainer : Explainer, optional
+        What the store was made by. With it any phrase can be asked; without it the captions of the store
+        and their words.
+    images : path, mapping or callable
+        Where the pictures of a store are, which keeps none: a folder, whose files are named as the ids of the
+        images, with or without a suffix; a mapping from ids to images; or a function from an id to an image.
+        Pairs have their own.
+    phrase : str, optional
+        What is asked first.
+    order : {"set", "match", "foils", "off_box", "special"}, optional
+        In what order tiles are shown first. That of a phrase if there is one, or else that of the set.
+
+    Attributes
+    ----------
+    phrase : str
+        The phrase that is asked of all images; empty if there is none. Setting this or one of the next two
+        asks anew, and the order becomes that of the match. What cannot be asked is refused, and nothing
+        changes.
+    words : list of int
+        Which tokens of the phrase count; all words if it is empty. May be set to whatever words
+        `Interactions` takes: a phrase, an index, a slice, a regular expression, a list.
+    order : str
+        `"match"`: how strongly a region speaks to the phrase, by its strongest patch. `"foils"`: by how much
+        the foil of a pair wins. `"off_box"`: which share of a phrase's heat lies off its boxes. `"special"`:
+        which share special tokens carry. `"set"`: as the store has them. In the last four each tile shows
+        the heat of its own caption or phrase.
+    store : Store
+        The store that is asked.
+
+    Raises
+    ------
+    ParameterError
+        If an argument cannot be used, or the explainer makes other factors than those in the store.
+    CaptionError
+        If the model cannot take the phrase.
+    FileError
+        If there is no store, or it is damaged.
+    MissingLibraryError
+        If pyarrow is not installed.
+
+    Examples
+    --------
+    >>> from exclip_widget import Explainer, demo
+    >>> from exclip_widget.datasets import Pair
+    >>> book = demo.load()
+    >>> pairs = [Pair(str(n), str(n), page.image, page.caption) for n, page in enumerate(book.pages)]
+    >>> explainer = Explainer(book.model, tokenizer=book.tokenizer, method="exclip")
+    >>> gallery = ExplainGallery(pairs, explainer, phrase="yellow fish")
+    >>> len(gallery.wait())
+    5
+    >>> gallery.order = "special"
+    >>> gallery.wait()[0].caption_id
+    '4'
+    >>> gallery.close()
+    """
+
+    phrase = InputTrait("").tag(sync=True)
+    words = InputTrait([]).tag(sync=True)
+    order = InputTrait("set").tag(sync=True)
+
+    _any_phrase = traitlets.Bool(False).tag(sync=True)
+    _suggestions = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    _tokens = traitlets.List(traitlets.Dict()).tag(sync=True)
+    _count = traitlets.Int(0).tag(sync=True)
+    _end = traitlets.Float(None, allow_none=True).tag(sync=True)
+    _request = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        data: Store | str | os.PathLike[str] | Iterable[Pair],
+        explainer: Explainer | None = None,
+        *,
+        images: Pictures | None = None,
+        phrase: str | None = None,
+        order: str | None = None,
+    ) -> None:
+        given: object = explainer
+        if given is not None and not isinstance(given, Explainer):
+            raise ParameterError(
+                f"explainer is a {type(given).__name__}; expected an Explainer, such as Explainer(model)"
+            )
+        self.store, pictures = _opened(data, explainer, images)
+        shown = StoreImages(self.store, explainer)
+        asked = {"phrase": phrase, "order": order}
+        query = shown.read(Query(), {name: value for name, value in asked.items() if value is not None})
+        suggestions = list(dict.fromkeys(shown.texts.values()))[:MOST_SUGGESTIONS]
+        # As text: anywidget would watch a file, and the watch would keep every widget alive.
+        self._esm = (STATIC / "gallery.js").read_text("utf-8")
+        self._css = (STATIC / "gallery.css").read_text("utf-8")
+        super().__init__(
+            _any_phrase=explainer is not None,
+            _suggestions=suggestions,
+            _request={"id": FIRST_ID, "phase": "computing", "message": "", "shown": 0},
+        )
+        self.session = GallerySession(shown, Thumbnails(pictures), query, self)
+        with self.transaction():
+            self.publish(**self.session.traits_of(query))
+        self.on_msg(self._receive)
+        # Also at the interpreter's end, which must not come in the middle of a computation.
+        weakref.finalize(self, self.session.worker.stop, EXIT_TIMEOUT)
+        self.session.start()
+
+    def wait(self, timeout: float | None = None) -> list[Ranked]:
+        """Block until the newest order is there, and return its pairs.
+
+        A caption's id is empty if the tile shows the phrase that was asked; a value is NaN in the order of
+        the set.
+
+        Raises
+        ------
+        TimeoutError
+            After `timeout` seconds.
+        ExclipError
+            If a part of the store cannot be read, or the gallery was closed.
+        """
+        return self.session.wait(timeout)
+
+    def open_pair(self, tile: int) -> ExplainWidget:
+        """Return the full instrument on the pair of a tile, as a widget of its own.
+
+        Parameters
+        ----------
+        tile : int
+            Its place in the order, from 0.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such tile, or it has neither a phrase nor a caption.
+        ImageError
+            If there is no picture, or it is of another size than the image that was explained.
+        FileError
+            If a part of the store is damaged.
+        """
+        count = len(self.wait())
+        if not 0 <= tile < count:
+            raise ParameterError(f"tile={tile!r:.40}; expected a number from 0 to {count - 1}")
+        (result, *foil), picture = self.session.results(tile)
+        return ExplainWidget.from_result(result, picture, *foil)
+
+    def close(self) -> None:
+        """End all work and the views."""
+        if self._constructed:
+            self.session.close()
+        super().close()
+
+    # ----------------------------------------------------------------------------------- from the browser
+
+    def set_state(self, sync_data: Mapping[str, Any]) -> None:
+        """Take what a browser sets: what is asked. All else is Python's alone."""
+        given = {name: value for name, value in sync_data.items() if name in CHANGEABLE}
+        if not given:
+            return
+        changes = read_changes(given)
+        if changes is None:
+            self.resend(given.keys())
+            return
+        try:
+            self.session.change_now(changes)
+        except Exception:  # the browser has set them already; this undoes it
+            self.resend(given.keys())
+
+    def _receive(self, _: Any, content: Any, buffers: Any) -> None:
+        """Pass a browser's message to the session; whatever is no message of the protocol is ignored."""
+        if self.session.closed:
+            return
+        message = read_message(content, buffers)
+        match message:
+            case Join():
+                self.session.join(refresh=message.refresh)
+            case Ask():
+                self.session.ask(message)
+            case Window():
+                self.session.want(message)
+            case Open():
+                self.session.open(message)
+
+
+def _opened(
+    data: Store | str | os.PathLike[str] | Iterable[Pair],
+    explainer: Explainer | None,
+    images: Pictures | None,
+) -> tuple[Store, Pictures]:
+    """Return the store of what is shown, and where its pictures are."""
+    if isinstance(data, (str, os.PathLike)):
+        data = Store(data)
+    if isinstance(data, Store):
+        if images is None:
+            raise ParameterError(
+                "images=None; a store keeps no pictures: expected a folder with them, a mapping from the ids "
+                "of images to them, or a function from an id to one"
+            )
+        return data, images
+    if explainer is None:
+        raise ParameterError(
+            "explainer=None; expected an Explainer, which explains the pairs. Without one, show a store"
+        )
+    pictures: dict[str, ImageLike] = {}
+
+    def noted() -> Iterable[Pair]:
+        for pair in data:
+            given: object = pair
+            if not isinstance(given, Pair):
+                raise ParameterError(
+                    f"data has a {type(given).__name__}; expected a Store, its path, or pairs as the readers "
+                    "of exclip_widget.datasets yield them"
+                )
+            pictures.setdefault(pair.image_id, pair.image)
+            yield pair
+
+    folder = tempfile.mkdtemp(prefix="exclip-gallery-")
+    try:
+        store = write_store(folder, explainer, noted(), progress=True)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    # The folder goes with the store, by whomever that is held.
+    weakref.finalize(store, shutil.rmtree, folder, ignore_errors=True)
+    return store, pictures if images is None else images

@@ -1,0 +1,410 @@
+"""The life of a gallery: from what is asked to an order of tiles, and from windows to the tiles themselves.
+
+Plain Python, without traitlets and comms. The newest question wins, and so does the newest window of each
+browser: tiles that were scrolled past are not made. One worker thread reads questions, opens pairs, makes
+tiles and ranks, in this order of priority; ranking lets the others in while it streams through the store.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import ExclipError
+from ..results.interactions import Interactions
+from ..results.origin import View
+from ..results.shown import describe_tokens, finished_traits
+from ..store import Ranked
+from . import gallery_protocol, protocol
+from .lru_cache import LRUCache
+from .ranking import NOTHING, Entry, Query, Ranking, StoreImages
+from .session import FIRST_ID, Host, message_of
+from .thumbnails import Thumbnails
+from .viewing import NO_MODEL
+from .worker import Worker
+
+READING, OPENING, TILING, RANKING = range(4)
+"""Priorities of jobs."""
+
+TILES_TOGETHER = 8
+"""Tiles of one message: the first ones are on the screen while the others are made."""
+
+MOST_VIEWS = 16
+"""Browsers whose windows are kept; those that were heard last."""
+
+MOST_SUGGESTIONS = 200
+"""Captions that are offered where a phrase is typed."""
+
+MOST_HEAT_BYTES = 2**24
+"""Largest size of the heat maps that are kept of single pairs."""
+
+LEVELS = 127
+"""Steps of a heat map on each side of 0, as it travels."""
+
+
+class _SupersededError(Exception):
+    """Something newer was asked."""
+
+
+class GallerySession:
+    """What is asked of one gallery, and what it shows.
+
+    Parameters
+    ----------
+    images : StoreImages
+        What is asked.
+    thumbnails : Thumbnails
+        The pictures.
+    query : Query
+        What is asked first.
+    host : Host
+        Where to publish.
+
+    Attributes
+    ----------
+    id : int
+        Id of the newest request; rises with each.
+    phase : {"computing", "done", "error"}
+        How far it is.
+    query : Query
+        The newest one; the last good one if that has failed.
+    ranking : Ranking
+        What is shown: that of the newest request, or the one before until that is there.
+    closed : bool
+        Whether it has ended.
+    """
+
+    def __init__(self, images: StoreImages, thumbnails: Thumbnails, query: Query, host: Host) -> None:
+        self.id = FIRST_ID
+        self.phase = "computing"
+        self.query = query
+        self.ranking = Ranking(Query(), [])
+        self.closed = False
+        self.worker = Worker("exclip-gallery")
+        self._images = images
+        self._thumbnails = thumbnails
+        self._host = host
+        self._shown_id = 0
+        self._questions: list[gallery_protocol.Ask] = []
+        self._windows: OrderedDict[int, list[int]] = OrderedDict()
+        self._heats = LRUCache[np.ndarray](lambda heat: heat.nbytes, MOST_HEAT_BYTES)
+        self._error: Exception | None = None
+        self._settled = threading.Condition(host.lock)
+
+    def start(self) -> None:
+        """Answer what is asked first."""
+        self.worker.submit(RANKING, self._rank)
+
+    # ------------------------------------------------------------------------------------------- waiting
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is being ranked."""
+        return self.closed or self.phase != "computing"
+
+    def wait(self, timeout: float | None) -> list[Ranked]:
+        """Block until the newest order is there, and return it.
+
+        Raises
+        ------
+        TimeoutError
+            After `timeout` seconds.
+        ExclipError
+            If it failed, or the gallery was closed before.
+        """
+        if self.worker.is_current_thread:
+            raise RuntimeError("wait() was called by what the result waits for: an observer of this gallery")
+        with self._settled:
+            if not self._settled.wait_for(lambda: self.is_settled, timeout):
+                raise TimeoutError(f"no result after {timeout} s")
+            if self._error is not None:
+                raise self._error
+            if self.phase == "computing":
+                raise ExclipError("the gallery was closed before the first result")
+            return [entry.ranked for entry in self.ranking.entries]
+
+    # ----------------------------------------------------------------------------------------- questions
+
+    def change_now(self, changes: Mapping[str, Any]) -> None:
+        """Change what is asked from Python. It is read in the caller's thread, which gets the errors.
+
+        Raises
+        ------
+        ExclipError
+            If it cannot be used; nothing has changed then.
+        """
+        while True:
+            if self.closed:
+                raise ExclipError("the gallery is closed")
+            before = self.query
+            query = self._images.read(before, changes)
+            with self._host.transaction():
+                if self.query is before:
+                    self._begin(query)
+                    return
+
+    def ask(self, question: gallery_protocol.Ask) -> None:
+        """Change what is asked as a browser asks; it is read by the worker, and answered."""
+        with self._host.lock:
+            self._questions.append(question)
+            self.worker.submit(READING, self._read)
+
+    def want(self, window: gallery_protocol.Window) -> None:
+        """Note the tiles that a browser lacks now, instead of those that it lacked before."""
+        with self._host.lock:
+            if window.request != self._shown_id:
+                return  # it has not heard of the newest order yet, and will ask again
+            had_work = any(self._windows.values())
+            self._windows[window.view] = [tile for tile in window.tiles if tile < len(self.ranking.entries)]
+            self._windows.move_to_end(window.view)
+            while len(self._windows) > MOST_VIEWS:
+                self._windows.popitem(last=False)
+            if not had_work:
+                self.worker.submit(TILING, self._send_tiles)
+
+    def open(self, question: gallery_protocol.Open) -> None:
+        """Explain the pair of one tile in full."""
+        self.worker.submit(OPENING, lambda: self._send_opened(question))
+
+    def join(self, *, refresh: bool) -> None:
+        """Tell a view that opens that it is heard."""
+        with self._host.lock:
+            self._host.resend(None if refresh else ["_request"])
+            self._host.send(protocol.alive())
+
+    def close(self) -> None:
+        """Discard all work, and free what is kept."""
+        with self._host.lock:
+            self.closed = True
+            self._questions.clear()
+            self._windows.clear()
+            self.worker.stop()
+            self._settled.notify_all()
+
+    # ----------------------------------------------------------------------------------- one pair, in full
+
+    def results(self, tile: int) -> tuple[list[Interactions], Any]:
+        """Return the interactions of a tile's pair, and its foil's if there is one, and the picture.
+
+        Raises
+        ------
+        IndexError
+            If there is no such tile.
+        ExclipError
+            If a part of the store, or the picture, cannot be read.
+        """
+        with self._host.lock:
+            query, ranked = self.ranking.query, self.ranking.entries[tile].ranked
+        return self._images.results(query, ranked), self._thumbnails.picture(ranked.image_id)
+
+    # ------------------------------------------------------------------------- from a query to its ranking
+
+    def traits_of(self, query: Query) -> dict[str, Any]:
+        """Return the traits that say what is asked."""
+        tokens = query.tokens
+        return {
+            "phrase": "" if tokens is None else tokens.caption,
+            "words": list(query.rows),
+            "order": query.order,
+            "_tokens": [] if tokens is None else describe_tokens(tokens),
+        }
+
+    def _begin(self, query: Query) -> None:
+        self.id += 1
+        self.query, self._error = query, None
+        self._host.publish(**self.traits_of(query))
+        self._publish_phase("computing")
+        self._host.flush()
+        self.worker.submit(RANKING, self._rank)
+
+    def _publish_phase(self, phase: str, message: str = "") -> None:
+        self.phase = phase
+        self._host.publish(
+            _request={"id": self.id, "phase": phase, "message": message, "shown": self._shown_id}
+        )
+
+    def _read(self) -> None:
+        """Read the questions that wait as one: what a later one asks of the same thing decides."""
+        while True:
+            with self._host.lock:
+                questions, before = list(self._questions), self.query
+            if not questions:
+                return
+            changes: dict[str, Any] = {}
+            for question in questions:
+                if "phrase" in question.changes:
+                    changes.clear()  # words and order were of the phrase before
+                changes |= question.changes
+            failure = ""
+            try:
+                query = self._images.read(before, changes)
+            except Exception as error:
+                failure = message_of(error)
+            with self._host.transaction():
+                if self.closed:
+                    return
+                if self.query is not before or len(self._questions) != len(questions):
+                    continue
+                self._questions.clear()
+                if not failure:
+                    self._begin(query)
+                for question in questions:
+                    number = question.question
+                    self._host.send(
+                        protocol.refused(number, failure) if failure else protocol.accepted(number)
+                    )
+                return
+
+    def _rank(self) -> None:
+        """Rank for the newest query, unless that is done."""
+        with self._host.lock:
+            id, query = self.id, self.query
+            if self.is_settled:
+                return
+
+        def check(done: int, total: int) -> None:
+            self.worker.run_urgent(TILING)
+            with self._host.lock:
+                if self.id != id or self.closed:
+                    raise _SupersededError
+                self._host.send(protocol.progress(id, done, total))
+
+        try:
+            check(0, len(self._images.store.images))
+            ranking = self._images.rank(query, check)
+        except _SupersededError:
+            return
+        except Exception as error:
+            with self._host.transaction():
+                if self.id == id and not self.closed:
+                    self._error = error
+                    self.query = self.ranking.query
+                    self._host.publish(**self.traits_of(self.query))
+                    self._end("error", message_of(error))
+            return
+        with self._host.transaction():
+            if self.id == id and not self.closed:
+                self.ranking, self._shown_id = ranking, id
+                self._windows.clear()
+                self._host.publish(_count=len(ranking.entries), _end=ranking.end)
+                self._end("done", "" if ranking.entries else NOTHING[query.order])
+
+    def _end(self, phase: str, message: str) -> None:
+        self._publish_phase(phase, message)
+        self._host.flush()
+        self._settled.notify_all()
+
+    # ----------------------------------------------------------------------------------------- tiles
+
+    def _send_tiles(self) -> None:
+        """Make some of the tiles that are wanted now; the others come after whatever is more urgent."""
+        with self._host.lock:
+            id, ranking = self._shown_id, self.ranking
+            wanted = next((tiles for tiles in reversed(self._windows.values()) if tiles), [])
+            some = wanted[:TILES_TOGETHER]
+            del wanted[:TILES_TOGETHER]
+        headers, buffers = [], []
+        for tile in some:
+            header, picture, heat = self._tile(ranking.entries[tile])
+            headers.append({"tile": tile, **header})
+            buffers += [memoryview(picture), memoryview(heat)]
+        with self._host.lock:
+            if self.closed:
+                return
+            if headers and self._shown_id == id:
+                self._host.send(gallery_protocol.tiles(id, headers), buffers)
+            if any(self._windows.values()):
+                self.worker.submit(TILING, self._send_tiles)
+
+    def _tile(self, entry: Entry) -> tuple[dict[str, Any], bytes, bytes]:
+        """Return what a tile shows: plain data, the bytes of its picture and those of its heat map."""
+        ranked = entry.ranked
+        texts = self._images.texts
+        caption = ranked.caption_id or self._images.first_captions.get(ranked.image_id)
+        view = self._images.views.get(ranked.image_id)
+        header: dict[str, Any] = {
+            "image": ranked.image_id,
+            "caption": "" if caption is None else texts[caption],
+            "foil": None if ranked.foil_id is None else texts[ranked.foil_id],
+            "words": ranked.words,
+            "value": ranked.value if math.isfinite(ranked.value) else None,
+            "error": None,
+            "rows": 0,
+            "columns": 0,
+            "end": 0.0,
+            "crop": [0, 0, 1, 1] if view is None else list(view.crop),
+            "boxes": [] if view is None else [_fractions(box, view) for box in ranked.boxes],
+        }
+        try:
+            picture = self._thumbnails.thumbnail(ranked.image_id, None if view is None else view.size)
+            heat = self._heat(entry)
+        except ExclipError as error:
+            return header | {"error": message_of(error)}, b"", b""
+        except Exception as error:  # a decoder's, on a file that it was never meant to read
+            return header | {"error": f"{type(error).__name__}: {message_of(error)}"}, b"", b""
+        if heat is None:
+            return header, picture, b""
+        end = float(np.abs(heat).max())
+        levels = np.rint(heat.astype(np.float32) * (LEVELS / (end or 1.0))).astype(np.int8)
+        header |= {"rows": heat.shape[0], "columns": heat.shape[1], "end": end}
+        return header, picture, levels.tobytes()
+
+    def _heat(self, entry: Entry) -> np.ndarray | None:
+        key = (entry.ranked.caption_id, entry.ranked.rows, entry.ranked.image_id)
+        heat = entry.heat if entry.heat is not None else self._heats.get(key)
+        if heat is None:
+            heat = self._images.heat(entry)
+            if heat is not None:
+                self._heats.put(key, heat)
+        return heat
+
+    def _send_opened(self, question: gallery_protocol.Open) -> None:
+        try:
+            if question.request != self._shown_id or question.tile >= len(self.ranking.entries):
+                raise ExclipError("The order has changed meanwhile; open the pair again")
+            ranking = self.ranking
+            ranked = ranking.entries[question.tile].ranked
+            results, picture = self.results(question.tile)
+            traits = _instrument(results, picture, ranking.query, ranked)
+        except Exception as error:
+            with self._host.lock:
+                if not self.closed:
+                    self._host.send(protocol.refused(question.question, message_of(error)))
+            return
+        binary = [name for name, value in traits.items() if isinstance(value, bytes)]
+        plain = {name: value for name, value in traits.items() if name not in binary}
+        with self._host.lock:
+            if not self.closed:
+                self._host.send(
+                    gallery_protocol.opened(question.question, question.tile, plain, binary),
+                    [memoryview(traits[name]) for name in binary],
+                )
+
+
+def _instrument(results: list[Interactions], picture: Any, query: Query, ranked: Ranked) -> dict[str, Any]:
+    """Return the traits of the full instrument, as of `ExplainWidget.from_result`."""
+    result, *foil = results
+    asked = query.order == "match"
+    return finished_traits(result, picture, *foil) | {
+        "text_layer": result.text_layer,
+        "image_layer": result.image_layer,
+        "tokens": list(query.rows if asked else ranked.rows),
+        "region": [],
+        "_choices": None,
+        "_tests": [],
+        "_revision": 0,
+        "_request": {"id": FIRST_ID, "phase": "idle", "message": NO_MODEL},
+    }
+
+
+def _fractions(box: tuple[float, ...], view: View) -> list[float]:
+    """Return a box in fractions of the image, cut off at its edges."""
+    width, height = view.size
+    left, top, right, bottom = box
+    edges = (left / width, top / height, right / width, bottom / height)
+    return [min(1.0, max(0.0, edge)) for edge in edges]

@@ -1,0 +1,286 @@
+"""Rankings: what a gallery shows of a store, in the order of a question, each tile with its heat map."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ..errors import ParameterError
+from ..explainer import Explainer
+from ..results.factors import Factors
+from ..results.interactions import Interactions, interactions_of
+from ..results.origin import View
+from ..results.rows import Tokens
+from ..results.selection import Rows, select_rows
+from ..store import Ranked, Store
+
+ORDERS = ("set", "match", "foils", "off_box", "special")
+"""In what order a gallery shows pairs: that of the set; how strongly a region speaks to the phrase; by how
+much a foil wins; which share of a phrase's heat lies off its boxes; which share special tokens carry."""
+
+NOTHING = {
+    "set": "The store has no images.",
+    "match": "The store has no images.",
+    "foils": "No caption of this store has a foil.",
+    "off_box": "No caption of this store has phrases with boxes.",
+    "special": "No caption of this store has its image there.",
+}
+"""What is said if an order has nothing to show."""
+
+Check = Callable[[int, int], None]
+"""Is called on the way with how many images are done and how many there are; what it raises ends the work."""
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """What a gallery is asked.
+
+    Attributes
+    ----------
+    order : str
+        One of `ORDERS`.
+    phrase : Factors or None
+        Of the caption that is asked of all images.
+    rows : tuple of int
+        Which of its rows count; all words if there are none.
+    """
+
+    order: str = "set"
+    phrase: Factors | None = None
+    rows: Rows = ()
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The tokens of the phrase."""
+        rows = None if self.phrase is None else self.phrase.rows
+        assert rows is None or isinstance(rows, Tokens)
+        return rows
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A tile of a gallery.
+
+    Attributes
+    ----------
+    ranked : Ranked
+        Its pair and value. The caption's id is empty if the tile shows the phrase that was asked, or if its
+        image has no caption; the value is NaN in the order of the set.
+    heat : np.ndarray or None
+        The heat map, float16, (rows, columns), if it was computed for the ranking.
+    """
+
+    ranked: Ranked
+    heat: Float[np.ndarray, "rows columns"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The tiles of a gallery in the order that was asked.
+
+    Attributes
+    ----------
+    query : Query
+        What was asked.
+    entries : list of Entry
+        The tiles.
+    end : float or None
+        The end of the scale of heat that all tiles share; None if each has its own.
+    """
+
+    query: Query
+    entries: list[Entry]
+    end: float | None = None
+
+
+class StoreImages:
+    """A store as a gallery shows it.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    explainer : Explainer, optional
+        What the store was made by; with it any phrase can be asked.
+
+    Raises
+    ------
+    ParameterError
+        If the explainer makes other factors than those in the store.
+    """
+
+    def __init__(self, store: Store, explainer: Explainer | None) -> None:
+        if explainer is not None:
+            store.head.require_same(
+                type(store.head)(explainer.recipe(), store.head.dtype), f"store {str(store.folder)!r:.200}"
+            )
+        self.store = store
+        self.explainer = explainer
+        self._asked: dict[str, list[Ranked]] = {}
+
+    @cached_property
+    def texts(self) -> Mapping[str, str]:
+        """The captions by their ids, foils included."""
+        return self.store.texts()
+
+    @cached_property
+    def views(self) -> Mapping[str, View | None]:
+        """What the model saw of each image, by its id."""
+        return self.store.views()
+
+    @cached_property
+    def first_captions(self) -> Mapping[str, str]:
+        """Id of the first caption of each image."""
+        found: dict[str, str] = {}
+        for caption, image in self.store.pairs:
+            found.setdefault(image, caption)
+        return found
+
+    # ---------------------------------------------------------------------------------------- what is asked
+
+    def read(self, before: Query, changes: Mapping[str, Any]) -> Query:
+        """Return a query with some changes: of `phrase`, `words` and `order`.
+
+        A new phrase asks all images for it, unless another order is asked with it.
+
+        Raises
+        ------
+        CaptionError, ParameterError
+            If one of them cannot be used.
+        """
+        order, phrase, rows = before.order, before.phrase, before.rows
+        if "phrase" in changes:
+            text = changes["phrase"]
+            if text is None or text == "":
+                phrase, rows, order = None, (), "set" if order == "match" else order
+            else:
+                phrase, rows = self._phrase(text)
+                order = "match"
+        tokens = Query(order, phrase).tokens
+        words = changes.get("words")
+        if words is None or (isinstance(words, (list, tuple)) and not words):
+            rows = () if "words" in changes else rows
+        else:
+            if tokens is None:
+                raise ParameterError(f"words={words!r:.80} need a phrase; ask one first")
+            rows = select_rows(tokens, words)
+            rows = () if rows == select_rows(tokens, None) else rows
+        order = changes.get("order", order)
+        if order not in ORDERS:
+            raise ParameterError(f"order={order!r:.40}; expected one of {', '.join(map(repr, ORDERS))}")
+        if order == "match" and phrase is None:
+            raise ParameterError("order='match' needs a phrase; ask one first")
+        return Query(order, phrase, rows)
+
+    def _phrase(self, text: object) -> tuple[Factors, Rows]:
+        if not isinstance(text, str):
+            raise ParameterError(f"phrase is a {type(text).__name__}; expected text")
+        if self.explainer is not None:
+            return self.explainer.text_factors(text), ()
+        for key, caption in self.texts.items():
+            if caption == text:
+                return self.store.text_factors(key), ()
+        words = re.compile(rf"(?<!\w){re.escape(text.strip())}(?!\w)", re.IGNORECASE)
+        for key, caption in self.texts.items():
+            if found := words.search(caption):
+                factors = self.store.text_factors(key)
+                assert isinstance(factors.rows, Tokens)
+                return factors, _rows_in(factors.rows, found.span())
+        raise ParameterError(
+            f"phrase {text!r:.80} is no caption of the store, and in none of them; expected words of one. To "
+            "ask any phrase, make the gallery with explainer=Explainer(model)"
+        )
+
+    # ------------------------------------------------------------------------------------------- the order
+
+    def rank(self, query: Query, check: Check) -> Ranking:
+        """Return all tiles in the order that a query asks for.
+
+        Raises
+        ------
+        FileError
+            If a part of the store is damaged.
+        """
+        if query.order == "match":
+            return self._rank_by_match(query, check)
+        if query.order == "set":
+            captions = self.first_captions
+            found = [Ranked(captions.get(key, ""), key, np.nan) for key in self.store.images]
+        else:
+            found = self._answer(query.order)
+        return Ranking(query, [Entry(one) for one in found])
+
+    def _rank_by_match(self, query: Query, check: Check) -> Ranking:
+        assert query.phrase is not None
+        count, entries, end = len(self.store.images), [], 0.0
+        for done, (key, heat) in enumerate(self.store.heats(query.phrase, list(query.rows) or None)):
+            if done % 64 == 0:
+                check(done, count)
+            end = max(end, float(np.abs(heat).max()))
+            entries.append(Entry(Ranked("", key, float(heat.max())), heat.astype(np.float16)))
+        entries.sort(key=lambda entry: -entry.ranked.value)
+        return Ranking(query, entries, end)
+
+    def _answer(self, order: str) -> list[Ranked]:
+        """Return the answer to a question that no phrase changes; each is asked of the store once."""
+        if order not in self._asked:
+            question = {
+                "foils": self.store.foil_margins,
+                "off_box": self.store.off_boxes,
+                "special": self.store.special_shares,
+            }[order]
+            self._asked[order] = question(top=2**62)
+        return self._asked[order]
+
+    # -------------------------------------------------------------------------------------------- one tile
+
+    def heat(self, entry: Entry) -> Float[np.ndarray, "rows columns"] | None:
+        """Return the heat map of a tile; None if it has neither a phrase nor a caption.
+
+        Raises
+        ------
+        FileError
+            If a part of the store is damaged.
+        """
+        ranked = entry.ranked
+        if entry.heat is not None or not ranked.caption_id:
+            return entry.heat
+        result = self.store.interactions(ranked.caption_id, ranked.image_id)
+        return result.heat(list(ranked.rows) or None)
+
+    def results(self, query: Query, ranked: Ranked) -> list[Interactions]:
+        """Return the interactions of a tile's pair, and of its foil if the order is about it.
+
+        Raises
+        ------
+        ParameterError
+            If there is neither a phrase nor a caption.
+        FileError
+            If a part of the store is damaged.
+        """
+        image = self.store.image_factors(ranked.image_id)
+        keys = [key for key in (ranked.caption_id, ranked.foil_id) if key]
+        texts = [self.store.text_factors(key) for key in keys]
+        if not texts and query.phrase is not None:
+            texts = [query.phrase]
+        if not texts:
+            raise ParameterError(f"image {ranked.image_id!r:.80} has no caption; ask a phrase first")
+        table = interactions_of(texts, [image])
+        assert isinstance(table, list)
+        return [row[0] for row in table]
+
+
+def _rows_in(tokens: Tokens, span: tuple[int, int]) -> Rows:
+    """Return the rows of words that overlap a part of the caption."""
+    words = {
+        word
+        for word, place in zip(tokens.words, tokens.spans, strict=True)
+        if word >= 0 and place is not None and place[0] < span[1] and span[0] < place[1]
+    }
+    return tuple(row for row, word in enumerate(tokens.words) if word in words)

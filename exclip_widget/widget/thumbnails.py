@@ -1,0 +1,145 @@
+"""Thumbnails: the pictures of a gallery, found by the ids of images, and kept as far as there is room."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from PIL import Image
+
+from ..datasets.reading import path_of
+from ..errors import ImageError, ParameterError
+from ..image import ImageLike, open_image
+from .lru_cache import LRUCache
+
+Pictures: TypeAlias = str | os.PathLike[str] | Mapping[str, ImageLike] | Callable[[str], ImageLike]
+"""Where pictures are: a folder, a mapping from ids to images, or a function from an id to an image."""
+
+SIDE = 256
+"""Longest side of a thumbnail, in pixels: sharp in a tile of 128 on a fine screen."""
+
+QUALITY = 85
+
+MOST_BYTES = 2**25
+"""Largest size of all thumbnails that are kept: about 3000 photographs."""
+
+SUFFIXES = ("", ".jpg", ".jpeg", ".png", ".webp", ".JPG", ".JPEG", ".PNG")
+"""What may follow an id in the name of a file."""
+
+
+class Thumbnails:
+    """The pictures of a data set, and their thumbnails.
+
+    Parameters
+    ----------
+    pictures
+        A folder, whose files are named as the ids of the images, with or without a suffix; a mapping from ids
+        to images; or a function from an id to an image, as `explain` takes them.
+
+    Raises
+    ------
+    ParameterError
+        If it is none of these, or there is no such folder.
+
+    Examples
+    --------
+    >>> pictures = Thumbnails({"7": Image.new("RGB", (900, 300))})
+    >>> pictures.picture("7").size
+    (900, 300)
+    >>> Image.open(io.BytesIO(pictures.thumbnail("7", (900, 300)))).size
+    (256, 85)
+    """
+
+    def __init__(self, pictures: Pictures) -> None:
+        self._find = _finder_of(pictures)
+        self._kept = LRUCache[bytes](len, MOST_BYTES)
+
+    def picture(self, image_id: str) -> Image.Image:
+        """Return the picture of an image.
+
+        Raises
+        ------
+        ImageError
+            If there is none, or it cannot be read.
+        """
+        return open_image(self._find(image_id))
+
+    def thumbnail(self, image_id: str, size: tuple[int, int] | None) -> bytes:
+        """Return the picture of an image as a small JPEG.
+
+        Parameters
+        ----------
+        image_id : str
+            The image.
+        size : (int, int) or None
+            Width and height of the image that was explained, if they are known.
+
+        Raises
+        ------
+        ImageError
+            If there is none, it cannot be read, or it is of another size.
+        """
+        kept = self._kept.get(image_id)
+        if kept is None:
+            image = self.picture(image_id)
+            if size is not None and image.size != size:
+                raise ImageError(
+                    f"the picture of {image_id!r:.80} is {image.width} x {image.height} pixels; expected "
+                    f"{size[0]} x {size[1]}, those of the image that was explained"
+                )
+            image.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+            buffer = io.BytesIO()
+            image.save(buffer, "jpeg", quality=QUALITY)
+            kept = buffer.getvalue()
+            self._kept.put(image_id, kept)
+        return kept
+
+
+def _finder_of(pictures: object) -> Callable[[str], ImageLike]:
+    if isinstance(pictures, (str, os.PathLike)):
+        folder = path_of(pictures)
+        if not folder.is_dir():
+            raise ParameterError(
+                f"images={str(pictures)!r:.200} is no folder; expected one with the pictures"
+            )
+        return lambda key: _file_in(folder, key)
+    if isinstance(pictures, Mapping):
+        return lambda key: _picture_in(pictures, key)
+    if callable(pictures):
+        return lambda key: _picture_by(pictures, key)
+    raise ParameterError(
+        f"images is a {type(pictures).__name__}; expected a folder with the pictures, a mapping from the ids "
+        "of images to them, or a function from an id to one"
+    )
+
+
+def _file_in(folder: Path, key: str) -> Path:
+    """Return the file of a picture; an id may name a folder within, and nothing outside."""
+    for suffix in SUFFIXES:
+        path = folder / f"{key}{suffix}"
+        try:
+            if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+                return path
+        except (OSError, ValueError):  # no name that a file could have
+            continue
+    raise ImageError(f"there is no picture {key!r:.80} in {str(folder)!r:.200}")
+
+
+def _picture_in(pictures: Mapping[str, ImageLike], key: str) -> ImageLike:
+    if key not in pictures:
+        raise ImageError(f"images has no picture of {key!r:.80}")
+    return pictures[key]
+
+
+def _picture_by(function: Callable[[str], ImageLike], key: str) -> ImageLike:
+    try:
+        return function(key)
+    except ImageError:
+        raise
+    except Exception as error:  # a user's own function
+        raise ImageError(
+            f"images({key!r:.80}) raised {type(error).__name__}: {error!s:.200}; expected an image"
+        ) from None

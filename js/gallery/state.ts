@@ -1,0 +1,269 @@
+/**
+ * What all views of one gallery share: what is asked, as the kernel's traits
+ * say it, and the tiles that have come. Tiles are asked for when they are
+ * wanted; what is far from what is wanted is dropped, so memory stays flat.
+ */
+import { batch, computed, type ReadonlySignal, signal } from "@preact/signals-core";
+import type { Token, Traits } from "../protocol.ts";
+import { type Bytes, bytesOf } from "../state/frames.ts";
+import { createLiveness } from "../state/liveness.ts";
+import {
+  type Changes,
+  type GalleryModel,
+  type GalleryTraits,
+  type Order,
+  readMessage,
+  type SentTile,
+  type ToKernel,
+} from "./protocol.ts";
+
+/** Tiles that are kept: several screens of the smallest ones. */
+const MOST_KEPT = 600;
+/** The most that one message may ask for. */
+const MOST_ASKED = 512;
+/** Between two windows: a fast scroll asks for where it comes by, not for every row on its way. */
+const ASK_EVERY_MS = 60;
+/** Steps of a heat map on each side of 0, as it travels. */
+const LEVELS = 127;
+
+/** A tile that has come. */
+export interface Tile extends SentTile {
+  picture: Blob | null;
+  /** In units of cosine similarity, row by row; null if there is none. */
+  heat: Float64Array | null;
+}
+
+export interface GalleryState {
+  readonly phrase: ReadonlySignal<string>;
+  readonly words: ReadonlySignal<readonly number[]>;
+  readonly order: ReadonlySignal<Order>;
+  readonly tokens: ReadonlySignal<readonly Token[]>;
+  readonly anyPhrase: ReadonlySignal<boolean>;
+  readonly suggestions: ReadonlySignal<readonly string[]>;
+  readonly count: ReadonlySignal<number>;
+  readonly end: ReadonlySignal<number | null>;
+  readonly request: ReadonlySignal<GalleryTraits["_request"]>;
+  /** How much of the newest request is done, 0..1; null if nothing is computed. */
+  readonly progress: ReadonlySignal<number | null>;
+  /** Whether somebody will answer, as far as is known. */
+  readonly answering: ReadonlySignal<boolean>;
+  /** Why the last question was refused, in words. */
+  readonly refused: ReadonlySignal<string | null>;
+  /** Changes whenever tiles come or go. */
+  readonly arrived: ReadonlySignal<object>;
+  ask(changes: Changes): void;
+  tile(index: number): Tile | undefined;
+  /** Say which tiles a view shows, most wanted first; none when it has ended. */
+  want(view: object, tiles: readonly number[]): void;
+  /** The traits of the full instrument on a tile's pair. Rejects in the kernel's words. */
+  open(tile: number): Promise<Partial<Traits>>;
+  dispose(): void;
+}
+
+const NAMES = [
+  "phrase",
+  "words",
+  "order",
+  "_tokens",
+  "_any_phrase",
+  "_suggestions",
+  "_count",
+  "_end",
+  "_request",
+  "_revision",
+] as const satisfies readonly (keyof GalleryTraits)[];
+
+const IDLE: GalleryTraits["_request"] = { id: 0, phase: "idle", message: "", shown: 0 };
+
+export function createGalleryState(model: GalleryModel): GalleryState {
+  const traits = signal<Partial<GalleryTraits>>({});
+  const arrived = signal({});
+  const refused = signal<string | null>(null);
+  const done = signal<number | null>(null);
+  const tiles = new Map<number, Tile>();
+  const wanted = new Map<object, readonly number[]>();
+  const opening = new Map<
+    number,
+    { resolve(traits: Partial<Traits>): void; reject(reason: Error): void }
+  >();
+  /** Of this browser among those that show the gallery. */
+  const view = Math.floor(Math.random() * Number.MAX_SAFE_INTEGER);
+  // Rises across reloads of the page too: the kernel outlives it.
+  let question = Date.now();
+  let asked: { question: number; changes: Changes } | null = null;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let lastAsked = 0;
+  let owedTiles = false;
+
+  const request = computed(() => traits.value._request ?? IDLE);
+  const shown = computed(() => request.value.shown);
+  const count = computed(() => traits.value._count ?? 0);
+
+  const liveness = createLiveness<ToKernel>(model, {
+    isComputing: () => request.peek().phase === "computing",
+    hasQuestions: () => asked !== null || owedTiles,
+    askAgain() {
+      if (asked) liveness.send({ kind: "ask", ...asked });
+      askForTiles();
+    },
+  });
+
+  let revision = 0;
+  function read(): void {
+    const now: Partial<GalleryTraits> = {};
+    for (const name of NAMES) Object.assign(now, { [name]: model.get(name) });
+    const { _revision: next = 0 } = now;
+    // A host may put back what it read before something newer came.
+    if (next < revision) liveness.send({ kind: "join", refresh: true });
+    revision = next;
+    batch(() => {
+      const before = shown.peek();
+      traits.value = now;
+      if (shown.peek() !== before) {
+        tiles.clear();
+        arrived.value = {};
+        askSoon();
+      }
+      if (now._request?.phase !== "computing") done.value = null;
+    });
+  }
+
+  /** What is wanted and has not come, most wanted first. */
+  function missing(): number[] {
+    const all = new Set([...wanted.values()].flat());
+    const most = count.peek();
+    return [...all].filter((tile) => tile < most && !tiles.has(tile)).slice(0, MOST_ASKED);
+  }
+
+  function askForTiles(): void {
+    clearTimeout(timer);
+    timer = undefined;
+    const lacking = missing();
+    // An empty window as well: what was asked for before is not wanted any more.
+    if (lacking.length > 0 || owedTiles) {
+      lastAsked = performance.now();
+      liveness.send({ kind: "window", view, request: shown.peek(), tiles: lacking });
+    }
+    owedTiles = lacking.length > 0;
+  }
+
+  function askSoon(): void {
+    timer ??= setTimeout(askForTiles, Math.max(0, lastAsked + ASK_EVERY_MS - performance.now()));
+  }
+
+  function keep(sent: SentTile, picture: Bytes, heat: Bytes): void {
+    const levels = bytesOf(heat);
+    const unit = sent.end / LEVELS;
+    tiles.delete(sent.tile);
+    tiles.set(sent.tile, {
+      ...sent,
+      picture: picture.byteLength ? new Blob([new Uint8Array(bytesOf(picture))]) : null,
+      heat: levels.length ? Float64Array.from(levels, (byte) => unit * ((byte << 24) >> 24)) : null,
+    });
+  }
+
+  /** Drop what came first, unless it is wanted. */
+  function drop(): void {
+    if (tiles.size <= MOST_KEPT) return;
+    const needed = new Set([...wanted.values()].flat());
+    for (const tile of tiles.keys()) {
+      if (tiles.size <= MOST_KEPT) return;
+      if (!needed.has(tile)) tiles.delete(tile);
+    }
+  }
+
+  function receive(content: unknown, buffers: readonly Bytes[] = []): void {
+    const message = readMessage(content, buffers);
+    if (!message) return;
+    batch(() => {
+      liveness.heard();
+      switch (message.kind) {
+        case "progress":
+          if (message.id === request.peek().id) done.value = message.done / message.total;
+          break;
+        case "tiles":
+          if (message.request !== shown.peek()) break;
+          message.tiles.forEach((tile, i) => {
+            const [picture, heat] = [buffers[2 * i], buffers[2 * i + 1]];
+            if (picture && heat) keep(tile, picture, heat);
+          });
+          drop();
+          owedTiles = missing().length > 0;
+          arrived.value = {};
+          break;
+        case "opened": {
+          const binary = message.binary.map((name, i) => [name, viewOf(buffers[i])]);
+          const traits = { ...message.traits, ...Object.fromEntries(binary) };
+          opening.get(message.question)?.resolve(traits);
+          opening.delete(message.question);
+          break;
+        }
+        case "accepted":
+        case "refused": {
+          const { question: number } = message;
+          const reason = message.kind === "refused" ? message.message : null;
+          if (reason !== null) opening.get(number)?.reject(new Error(reason));
+          opening.delete(number);
+          if (number !== asked?.question) break;
+          asked = null;
+          refused.value = reason;
+        }
+      }
+    });
+  }
+
+  read();
+  for (const name of NAMES) model.on(`change:${name}`, read);
+  model.on("msg:custom", receive);
+  liveness.send({ kind: "join" });
+
+  const trait = <Name extends keyof GalleryTraits>(name: Name, empty: GalleryTraits[Name]) =>
+    computed(() => traits.value[name] ?? empty);
+  return {
+    phrase: trait("phrase", ""),
+    words: trait("words", []),
+    order: trait("order", "set"),
+    tokens: trait("_tokens", []),
+    anyPhrase: trait("_any_phrase", false),
+    suggestions: trait("_suggestions", []),
+    count,
+    end: trait("_end", null),
+    request,
+    progress: computed(() => (request.value.phase === "computing" ? (done.value ?? 0) : null)),
+    answering: liveness.answering,
+    refused,
+    arrived,
+    ask(changes) {
+      question += 1;
+      // What is asked while another question waits is asked with it.
+      const others = changes.phrase === undefined ? asked?.changes : undefined;
+      asked = { question, changes: { ...others, ...changes } };
+      refused.value = null;
+      liveness.send({ kind: "ask", ...asked });
+    },
+    tile: (index) => tiles.get(index),
+    want(one, some) {
+      if (some.length > 0) wanted.set(one, some);
+      else wanted.delete(one);
+      askSoon();
+    },
+    open(tile) {
+      question += 1;
+      liveness.send({ kind: "open", question, request: shown.peek(), tile });
+      return new Promise((resolve, reject) => {
+        opening.set(question, { resolve, reject });
+      });
+    },
+    dispose() {
+      clearTimeout(timer);
+      liveness.dispose();
+      for (const name of NAMES) model.off(`change:${name}`, read);
+      model.off("msg:custom", receive);
+    },
+  };
+}
+
+function viewOf(bytes: Bytes | undefined): DataView {
+  const { buffer, byteOffset, byteLength } = bytesOf(bytes ?? new ArrayBuffer(0));
+  return new DataView(buffer, byteOffset, byteLength);
+}

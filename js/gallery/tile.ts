@@ -1,0 +1,152 @@
+/** One tile: an image with its heat map, and beneath it the value and the caption. */
+import { geometryOf, heatPainter } from "../parts/image-painting.ts";
+import { box, element, give, write } from "../ui/dom.ts";
+import type { Ink } from "../view/colormap.ts";
+import { percent, signed } from "../view/number-format.ts";
+import type { Order } from "./protocol.ts";
+import type { Tile } from "./state.ts";
+
+/** How tiles look now. */
+export interface Look {
+  ink: Ink;
+  smooth: boolean;
+  /** End of the scale that all tiles share; null if each has its own. */
+  end: number | null;
+  order: Order;
+}
+
+export interface TileView {
+  readonly node: HTMLElement;
+  /** Show a tile, or that it has not come yet; nothing is done if all of it is shown already. */
+  show(index: number, tile: Tile | undefined, look: Look): void;
+  /** Let go of its picture. */
+  release(): void;
+}
+
+/** A value in the words of its order. */
+export function valueText({ value }: { value: number | null }, order: Order): string {
+  if (value === null) return "";
+  return order === "off_box" || order === "special" ? percent(value) : signed(value);
+}
+
+/** Characters of a caption that may not fit beneath a tile, and of what stands before the words in question. */
+const LONG = 40;
+const LONG_START = 20;
+
+const percentages = (fraction: number) => `${100 * fraction}%`;
+
+export function tileView(id: (index: number) => string): TileView {
+  const image = element("img", "exclip-tile-image", { alt: "", draggable: "false" });
+  const canvas = element("canvas", "exclip-tile-heat");
+  const boxes = box("exclip-tile-boxes");
+  const picture = box("exclip-tile-picture", image, canvas, boxes);
+  const error = box("exclip-tile-error");
+  const place = element("span", "exclip-heard");
+  const value = element("span", "exclip-tile-value");
+  const text = element("span", "exclip-tile-caption", { dir: "auto" });
+  const against = element("span", "exclip-tile-caption", { dir: "auto" });
+  const node = element(
+    "div",
+    "exclip-tile",
+    { role: "gridcell", "data-testid": "exclip-tile" },
+    box("exclip-tile-frame", picture, error),
+    // Blanks between them are for whoever hears the tile.
+    box("exclip-tile-text", place, value, " ", text, " ", against),
+  );
+  const context = canvas.getContext("2d");
+  const paintHeat = heatPainter();
+  let [shown, look]: [Tile | undefined, Look | undefined] = [undefined, undefined];
+  let at = -1;
+  let url = "";
+
+  image.addEventListener("load", () => {
+    picture.style.setProperty("--exclip-aspect", String(image.naturalWidth / image.naturalHeight));
+    picture.classList.add("exclip-loaded");
+  });
+  image.addEventListener("error", () => {
+    if (url) write(error, "The picture cannot be shown.");
+  });
+
+  function setPicture(blob: Blob | null | undefined): void {
+    if (url) URL.revokeObjectURL(url);
+    url = blob ? URL.createObjectURL(blob) : "";
+    picture.classList.remove("exclip-loaded");
+    if (url) image.src = url;
+    else image.removeAttribute("src");
+  }
+
+  function setText(tile: Tile | undefined, order: Order): void {
+    const [caption, words] = [tile?.caption ?? "", tile?.words ?? ""];
+    const start = words ? caption.indexOf(words) : -1;
+    const foil = tile?.foil ? `foil: ${tile.foil}` : "";
+    if (start < 0) text.replaceChildren(caption || (tile?.image ?? ""));
+    else {
+      // There is room for two lines, and the words in question should be in them.
+      const before = start > LONG_START ? "… " : caption.slice(0, start);
+      text.replaceChildren(before, element("b", "", words), caption.slice(start + words.length));
+    }
+    write(against, foil);
+    node.classList.toggle("exclip-tile-two", foil !== "");
+    if (foil || caption.length > LONG)
+      node.dataset.hint = [caption, foil].filter(Boolean).join(" — ");
+    else delete node.dataset.hint;
+    write(value, tile ? valueText(tile, order) : "");
+    value.classList.toggle("exclip-alarming", order === "foils" && (tile?.value ?? 0) > 0);
+    write(error, tile?.error ?? "");
+    node.classList.toggle("exclip-tile-waiting", !tile);
+    write(place, tile ? `${at + 1} ` : `${at + 1} loading`);
+  }
+
+  /** A pixel for each patch, which the style sheet makes larger. */
+  function paint(tile: Tile | undefined, { ink, smooth, end }: Look): void {
+    const { heat = null, rows = 0, columns = 0, crop = [0, 0, 1, 1] } = tile ?? {};
+    canvas.hidden = !heat;
+    if (!tile || !heat || !context) return;
+    canvas.width = columns;
+    canvas.height = rows;
+    const grid = { rows, columns, left: 0, top: 0, width: 1, height: 1 };
+    const map = geometryOf(grid, columns, rows);
+    paintHeat(context, map, heat, end ?? tile.end, ink, false);
+    canvas.classList.toggle("exclip-smooth", smooth);
+    const [left = 0, top = 0, width = 1, height = 1] = crop;
+    canvas.classList.toggle("exclip-cropped", width * height < 1);
+    Object.assign(canvas.style, {
+      left: percentages(left),
+      top: percentages(top),
+      width: percentages(width),
+      height: percentages(height),
+    });
+    picture.style.setProperty("--exclip-strength", String(ink.strength));
+  }
+
+  return {
+    node,
+    show(index, tile, next) {
+      if (index !== at) give(node, { id: id(index), "aria-colindex": 1 });
+      const isNew = tile !== shown || index !== at;
+      at = index;
+      if (isNew) {
+        if (tile?.picture !== shown?.picture) setPicture(tile?.picture);
+        boxes.replaceChildren(
+          ...(tile?.boxes ?? []).map(([left = 0, top = 0, right = 1, bottom = 1]) => {
+            const edge = box("exclip-tile-box");
+            Object.assign(edge.style, {
+              left: percentages(left),
+              top: percentages(top),
+              right: percentages(1 - right),
+              bottom: percentages(1 - bottom),
+            });
+            return edge;
+          }),
+        );
+      }
+      if (isNew || next.order !== look?.order) setText(tile, next.order);
+      if (isNew || next !== look) paint(tile, next);
+      [shown, look] = [tile, next];
+    },
+    release() {
+      setPicture(null);
+      [shown, at] = [undefined, -1];
+    },
+  };
+}
