@@ -5,7 +5,7 @@
  */
 import exclip from "./main.ts";
 import type { Traits } from "./protocol.ts";
-import { localModel } from "./state/local-model.ts";
+import { modelOf } from "./state/local-model.ts";
 
 /** Read a block of JSON, in which bytes are `{"base64": …}`. */
 function stateOf(text: string): Partial<Traits> {
@@ -18,7 +18,7 @@ function stateOf(text: string): Partial<Traits> {
 
 for (const block of document.querySelectorAll('figure > script[type="application/json"]')) {
   const el = document.createElement("div");
-  const model = localModel(stateOf(block.textContent ?? ""));
+  const model = modelOf(stateOf(block.textContent ?? ""));
   block.replaceWith(el);
   const widget = exclip();
   widget.initialize({ model });

@@ -115,7 +115,8 @@ build_front_end() {
     local now
     now=$(hash_of js package.json package-lock.json tsconfig.json)
     local static=exclip_widget/widget/static
-    [ -f $static/widget.js ] && [ -f $static/widget.css ] && [ -f $static/page.js ] && [ -f $static/page.css ] &&
+    [ -f $static/widget.js ] && [ -f $static/widget.css ] && [ -f $static/gallery.js ] && [ -f $static/gallery.css ] &&
+        [ -f $static/page.js ] && [ -f $static/page.css ] &&
         is_stamped front "$now" && return
     install_npm
     say "Front end"

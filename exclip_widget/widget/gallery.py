@@ -19,7 +19,7 @@ from ..filling import write_store
 from ..image import ImageLike
 from ..store import Ranked, Store
 from .gallery_protocol import Ask, Open, Window, read_changes, read_message
-from .gallery_session import MOST_SUGGESTIONS, GallerySession
+from .gallery_session import GallerySession
 from .protocol import Join
 from .ranking import Query, StoreImages
 from .session import FIRST_ID
@@ -31,6 +31,9 @@ from .widget import EXIT_TIMEOUT, ExplainWidget
 STATIC = resources.files(__package__) / "static"
 
 CHANGEABLE = ("phrase", "words", "order")
+
+MOST_SUGGESTIONS = 200
+"""Captions that are offered where a phrase is typed."""
 
 
 class ExplainGallery(SyncedWidget):

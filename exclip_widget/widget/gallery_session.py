@@ -37,9 +37,6 @@ TILES_TOGETHER = 8
 MOST_VIEWS = 16
 """Browsers whose windows are kept; those that were heard last."""
 
-MOST_SUGGESTIONS = 200
-"""Captions that are offered where a phrase is typed."""
-
 MOST_HEAT_BYTES = 2**24
 """Largest size of the heat maps that are kept of single pairs."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from ..errors import ParameterError
 from ..explainer import Explainer
 from ..results.factors import Factors
 from ..results.interactions import Interactions, interactions_of
-from ..results.origin import View
 from ..results.rows import Tokens
 from ..results.selection import Rows, select_rows
 from ..store import Ranked, Store
@@ -109,10 +107,21 @@ class StoreImages:
     explainer : Explainer, optional
         What the store was made by; with it any phrase can be asked.
 
+    Attributes
+    ----------
+    texts : dict
+        The captions by their ids, foils included.
+    views : dict
+        What the model saw of each image, by its id.
+    first_captions : dict
+        Id of the first caption of each image.
+
     Raises
     ------
     ParameterError
         If the explainer makes other factors than those in the store.
+    FileError
+        If a part of the store is damaged.
     """
 
     def __init__(self, store: Store, explainer: Explainer | None) -> None:
@@ -122,25 +131,12 @@ class StoreImages:
             )
         self.store = store
         self.explainer = explainer
+        self.texts = store.texts()
+        self.views = store.views()
+        self.first_captions: dict[str, str] = {}
+        for caption, image in store.pairs:
+            self.first_captions.setdefault(image, caption)
         self._asked: dict[str, list[Ranked]] = {}
-
-    @cached_property
-    def texts(self) -> Mapping[str, str]:
-        """The captions by their ids, foils included."""
-        return self.store.texts()
-
-    @cached_property
-    def views(self) -> Mapping[str, View | None]:
-        """What the model saw of each image, by its id."""
-        return self.store.views()
-
-    @cached_property
-    def first_captions(self) -> Mapping[str, str]:
-        """Id of the first caption of each image."""
-        found: dict[str, str] = {}
-        for caption, image in self.store.pairs:
-            found.setdefault(image, caption)
-        return found
 
     # ---------------------------------------------------------------------------------------- what is asked
 

@@ -76,11 +76,18 @@ async function gallery() {
   await page.evaluate("gallery.complete()");
   const [nodes, before] = [await page.evaluate("gallery.nodes()"), await memory()];
   report("gallery, phrase to all heat maps", await page.evaluate("gallery.phrases(20)"));
+  // Of the page's own thread, which is the same whatever else the machine does.
+  await client.send("Performance.enable", { timeDomain: "threadTicks" });
+  const cpu = async () => {
+    const { metrics } = await client.send("Performance.getMetrics");
+    return 1000 * metrics.find(({ name }) => name === "TaskDuration").value;
+  };
+  const frames = 400;
   for (const pixels of [20, 120, 1000]) {
-    report(
-      `gallery, ${pixels} pixels a frame, between frames`,
-      await page.evaluate(`gallery.scroll(400, ${pixels})`),
-    );
+    const start = await cpu();
+    const gaps = await page.evaluate(`gallery.scroll(${frames}, ${pixels})`);
+    report(`gallery, ${pixels} pixels a frame, between frames`, gaps);
+    console.log(`  of the processor ${(((await cpu()) - start) / frames).toFixed(1)} ms a frame`);
   }
   report("gallery, jump to a complete screen", await page.evaluate("gallery.jumps(30)"));
   const most = await page.evaluate("gallery.nodes()");

@@ -14,6 +14,9 @@ import { type Look, type TileView, tileView } from "./tile.ts";
 /** Largest height of the grid, in pixels. */
 const MOST_HEIGHT = 600;
 
+/** Tiles that are painted in one frame; while it is scrolled fast, the others wait for the next. */
+const MOST_PAINTED = 10;
+
 interface Row {
   node: HTMLElement;
   tiles: TileView[];
@@ -82,6 +85,7 @@ export function tileGrid(
       if (index < seen.first || index >= seen.last) dropRow(index, row);
     }
     const now = look.peek();
+    let left = MOST_PAINTED;
     // From below, so that each new row has the one that it belongs before.
     for (let index = seen.last - 1; index >= seen.first; index--) {
       let row = rows.get(index);
@@ -98,11 +102,16 @@ export function tileGrid(
         row.node.replaceChildren(...filled.map((tile) => tile.node));
       }
       filled.forEach((tile, column) => {
-        tile.show(start + column, state.tile(start + column), now);
+        const index = start + column;
+        const come = state.tile(index);
+        const isNew = come !== undefined && !tile.shows(index, come);
+        tile.show(index, isNew && left <= 0 ? undefined : come, now);
+        if (isNew) left -= 1;
         tile.node.classList.toggle("exclip-active", start + column === active.peek());
       });
     }
     want(seen, count);
+    if (left < 0) schedule();
   }
 
   /** Ask for what is seen before what is around it. */

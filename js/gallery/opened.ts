@@ -2,7 +2,7 @@
 import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
 import { mount } from "../parts/view.ts";
 import type { Traits } from "../protocol.ts";
-import { localModel } from "../state/local-model.ts";
+import { modelOf } from "../state/local-model.ts";
 import { createState } from "../state/widget-state.ts";
 import { enable, iconButton, textButton } from "../ui/buttons.ts";
 import { box, element, write } from "../ui/dom.ts";
@@ -59,7 +59,7 @@ export function openedPair(
     clear(null);
     traits = found;
     inner = new Scope();
-    const pair = createState(localModel(found));
+    const pair = createState(modelOf(found));
     inner.onEnd(pair.dispose);
     mount(body, pair, inner);
   }

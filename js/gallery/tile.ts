@@ -17,6 +17,8 @@ export interface Look {
 
 export interface TileView {
   readonly node: HTMLElement;
+  /** Whether this is what it shows. */
+  shows(index: number, tile: Tile | undefined): boolean;
   /** Show a tile, or that it has not come yet; nothing is done if all of it is shown already. */
   show(index: number, tile: Tile | undefined, look: Look): void;
   /** Let go of its picture. */
@@ -121,6 +123,7 @@ export function tileView(id: (index: number) => string): TileView {
 
   return {
     node,
+    shows: (index, tile) => index === at && tile === shown,
     show(index, tile, next) {
       if (index !== at) give(node, { id: id(index), "aria-colindex": 1 });
       const isNew = tile !== shown || index !== at;

@@ -4,7 +4,7 @@ import type { Model, ToKernel } from "../protocol.ts";
 type Listener = (...given: unknown[]) => void;
 
 /** Return a model of these traits; without choices, nothing is offered to ask. */
-export function localModel(state: Record<string, unknown>): Model {
+export function modelOf(state: Record<string, unknown>): Model {
   const listeners = new Map<string, Set<Listener>>();
   const tell = (event: string, ...given: unknown[]) => {
     for (const listener of listeners.get(event) ?? []) listener(...given);

@@ -169,6 +169,30 @@ def test_regions_that_speak_to_a_phrase(folder: Path, by: str) -> None:
     assert [m.image_id for m in store.find(own, by=by)] == [m.image_id for m in store.find("3a", by=by)]
 
 
+def test_heat_maps_of_a_phrase_on_all_images(folder: Path) -> None:
+    store = Store(folder)
+    heats = list(store.heats("0a", [2, 3]))
+    assert [key for key, _ in heats] == list(store.images)
+    for key, heat in heats:
+        expected = store.interactions("0a", key).heat([2, 3])
+        np.testing.assert_allclose(heat, expected, rtol=1e-4, atol=1e-6)
+    best = store.find("0a", [2, 3], top=1)[0]
+    assert best.value == pytest.approx(max(heat.max() for _, heat in heats))
+    with pytest.raises(ParameterError, match="no caption 'none'"):
+        store.heats("none")  # at once, and not when the first is asked for
+
+
+def test_what_a_store_knows_besides_factors(folder: Path) -> None:
+    store = Store(folder)
+    texts = store.texts()
+    assert all(texts[pair.id] == pair.caption for pair in PAIRS)
+    foils = {pair.id: pair.foil for pair in PAIRS if pair.foil is not None}
+    assert {owner: texts[foil] for foil, owner in store.foils} == foils
+    views = store.views()
+    assert tuple(views) == store.images
+    assert all(view is not None and view.size == (120, 120) for view in views.values())
+
+
 def test_products_of_half_precision_are_exact() -> None:
     """Every finite number of float16 is widened to what it is, subnormal ones too."""
     every = np.arange(2**16).astype(np.uint16).view(np.float16)
