@@ -109,7 +109,7 @@ def explain_by_workers(
 
 
 def _explain_window(explainer: Explainer, head: Head, works: list[Work], workers: int) -> Iterator[Done]:
-    import ray.data
+    import ray
 
     _start(workers)
     gpus = _resources().get("GPU", 0)
@@ -159,7 +159,7 @@ def _resources() -> dict[str, float]:
 @contextmanager
 def _quiet_ray() -> Iterator[None]:
     """Keep Ray Data from announcing each run, and stop Ray if it was started inside."""
-    import ray
+    import ray.data  # which sets the level itself
 
     logger, was_there = logging.getLogger("ray.data"), ray.is_initialized()
     level = logger.level
