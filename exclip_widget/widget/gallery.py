@@ -6,9 +6,10 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
-from typing import Any
+from itertools import chain, islice
+from typing import Any, TypeAlias
 
 import traitlets
 
@@ -17,11 +18,12 @@ from ..errors import ParameterError
 from ..explainer import Explainer
 from ..filling import write_store
 from ..image import ImageLike
+from ..results.interactions import Interactions
 from ..store import Ranked, Store
 from .gallery_protocol import Ask, Open, Window, read_changes, read_message
 from .gallery_session import GallerySession
 from .protocol import Join
-from .ranking import Query, StoreImages
+from .ranking import Query, ResultImages, StoreImages
 from .session import FIRST_ID
 from .sync import SyncedWidget
 from .thumbnails import Pictures, Thumbnails
@@ -29,6 +31,9 @@ from .traits import InputTrait
 from .widget import EXIT_TIMEOUT, ExplainWidget
 
 STATIC = resources.files(__package__) / "static"
+
+Explained: TypeAlias = tuple[Interactions, ImageLike]
+"""A result and the image that was explained."""
 
 CHANGEABLE = ("phrase", "words", "order")
 
@@ -44,9 +49,10 @@ class ExplainGallery(SyncedWidget):
 
     Parameters
     ----------
-    data : Store, path of one, or iterable of Pair
+    data : Store, path of one, iterable of Pair, or of tuples of Interactions and its image
         What is shown. Pairs are explained first, into a store in a temporary folder, which needs an
-        `explainer`; of large sets make a store by `write_store`, which stays.
+        `explainer`; of large sets make a store by `write_store`, which stays. Of results no phrase can be
+        asked, and their orders are `"set"` and `"special"`.
     explainer : Explainer, optional
         What the store was made by. With it any phrase can be asked; without it the captions of the store
         and their words.
@@ -73,8 +79,8 @@ class ExplainGallery(SyncedWidget):
         the foil of a pair wins. `"off_box"`: which share of a phrase's heat lies off its boxes. `"special"`:
         which share special tokens carry. `"set"`: as the store has them. In the last four each tile shows
         the heat of its own caption or phrase.
-    store : Store
-        The store that is asked.
+    store : Store or None
+        The store that is asked; None for results.
 
     Raises
     ------
@@ -108,6 +114,7 @@ class ExplainGallery(SyncedWidget):
     order = InputTrait("set").tag(sync=True)
 
     _any_phrase = traitlets.Bool(False).tag(sync=True)
+    _orders = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _suggestions = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _tokens = traitlets.List(traitlets.Dict()).tag(sync=True)
     _count = traitlets.Int(0).tag(sync=True)
@@ -116,7 +123,7 @@ class ExplainGallery(SyncedWidget):
 
     def __init__(
         self,
-        data: Store | str | os.PathLike[str] | Iterable[Pair],
+        data: Store | str | os.PathLike[str] | Iterable[Pair] | Iterable[Explained],
         explainer: Explainer | None = None,
         *,
         images: Pictures | None = None,
@@ -128,8 +135,8 @@ class ExplainGallery(SyncedWidget):
             raise ParameterError(
                 f"explainer is a {type(given).__name__}; expected an Explainer, such as Explainer(model)"
             )
-        self.store, pictures = _opened(data, explainer, images)
-        shown = StoreImages(self.store, explainer)
+        shown, pictures = _opened(data, explainer, images)
+        self.store = shown.store if isinstance(shown, StoreImages) else None
         asked = {"phrase": phrase, "order": order}
         query = shown.read(Query(), {name: value for name, value in asked.items() if value is not None})
         suggestions = list(dict.fromkeys(shown.texts.values()))[:MOST_SUGGESTIONS]
@@ -138,6 +145,7 @@ class ExplainGallery(SyncedWidget):
         self._css = (STATIC / "gallery.css").read_text("utf-8")
         super().__init__(
             _any_phrase=explainer is not None,
+            _orders=list(shown.orders),
             _suggestions=suggestions,
             _request={"id": FIRST_ID, "phase": "computing", "message": "", "shown": 0},
         )
@@ -226,11 +234,11 @@ class ExplainGallery(SyncedWidget):
 
 
 def _opened(
-    data: Store | str | os.PathLike[str] | Iterable[Pair],
+    data: Store | str | os.PathLike[str] | Iterable[Pair] | Iterable[Explained],
     explainer: Explainer | None,
     images: Pictures | None,
-) -> tuple[Store, Pictures]:
-    """Return the store of what is shown, and where its pictures are."""
+) -> tuple[StoreImages | ResultImages, Pictures]:
+    """Return what is shown, and where its pictures are."""
     if isinstance(data, (str, os.PathLike)):
         data = Store(data)
     if isinstance(data, Store):
@@ -239,7 +247,20 @@ def _opened(
                 "images=None; a store keeps no pictures: expected a folder with them, a mapping from the ids "
                 "of images to them, or a function from an id to one"
             )
-        return data, images
+        return StoreImages(data, explainer), images
+    given: object = data
+    if not isinstance(given, Iterable):
+        raise ParameterError(
+            f"data is a {type(given).__name__}; expected a Store, its path, pairs, or tuples of a result and "
+            "its image"
+        )
+    stream: Iterator[Any] = iter(data)
+    first = list(islice(stream, 1))
+    if first and isinstance(first[0], tuple) and isinstance(first[0][0], Interactions):
+        some: list[Explained] = [*first, *stream]
+        return ResultImages([result for result, _ in some]), {
+            str(number): image for number, (_, image) in enumerate(some)
+        }
     if explainer is None:
         raise ParameterError(
             "explainer=None; expected an Explainer, which explains the pairs. Without one, show a store"
@@ -247,7 +268,7 @@ def _opened(
     pictures: dict[str, ImageLike] = {}
 
     def noted() -> Iterable[Pair]:
-        for pair in data:
+        for pair in chain(first, stream):
             given: object = pair
             if not isinstance(given, Pair):
                 raise ParameterError(
@@ -265,4 +286,4 @@ def _opened(
         raise
     # The folder goes with the store, by whomever that is held.
     weakref.finalize(store, shutil.rmtree, folder, ignore_errors=True)
-    return store, pictures if images is None else images
+    return StoreImages(store, explainer), pictures if images is None else images

@@ -22,7 +22,7 @@ from ..results.shown import describe_tokens, finished_traits
 from ..store import Ranked
 from . import gallery_protocol, protocol
 from .lru_cache import LRUCache
-from .ranking import NOTHING, Entry, Query, Ranking, StoreImages
+from .ranking import NOTHING, Entry, Query, Ranking, ResultImages, StoreImages
 from .session import FIRST_ID, Host, message_of
 from .thumbnails import Thumbnails
 from .viewing import NO_MODEL
@@ -53,7 +53,7 @@ class GallerySession:
 
     Parameters
     ----------
-    images : StoreImages
+    images : StoreImages or ResultImages
         What is asked.
     thumbnails : Thumbnails
         The pictures.
@@ -76,7 +76,9 @@ class GallerySession:
         Whether it has ended.
     """
 
-    def __init__(self, images: StoreImages, thumbnails: Thumbnails, query: Query, host: Host) -> None:
+    def __init__(
+        self, images: StoreImages | ResultImages, thumbnails: Thumbnails, query: Query, host: Host
+    ) -> None:
         self.id = FIRST_ID
         self.phase = "computing"
         self.query = query
@@ -272,7 +274,7 @@ class GallerySession:
                 self._host.send(protocol.progress(id, done, total))
 
         try:
-            check(0, len(self._images.store.images))
+            check(0, self._images.count)
             ranking = self._images.rank(query, check)
         except _SupersededError:
             return

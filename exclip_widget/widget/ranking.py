@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +109,10 @@ class StoreImages:
 
     Attributes
     ----------
+    orders : tuple of str
+        What of `ORDERS` can be asked.
+    count : int
+        How many images there are.
     texts : dict
         The captions by their ids, foils included.
     views : dict
@@ -124,12 +128,15 @@ class StoreImages:
         If a part of the store is damaged.
     """
 
+    orders = ORDERS
+
     def __init__(self, store: Store, explainer: Explainer | None) -> None:
         if explainer is not None:
             store.head.require_same(
                 type(store.head)(explainer.recipe(), store.head.dtype), f"store {str(store.folder)!r:.200}"
             )
         self.store = store
+        self.count = len(store.images)
         self.explainer = explainer
         self.texts = store.texts()
         self.views = store.views()
@@ -214,10 +221,10 @@ class StoreImages:
 
     def _rank_by_match(self, query: Query, check: Check) -> Ranking:
         assert query.phrase is not None
-        count, entries, end = len(self.store.images), [], 0.0
+        entries, end = [], 0.0
         for done, (key, heat) in enumerate(self.store.heats(query.phrase, list(query.rows) or None)):
             if done % 64 == 0:
-                check(done, count)
+                check(done, self.count)
             end = max(end, float(np.abs(heat).max()))
             entries.append(Entry(Ranked("", key, float(heat.max())), heat.astype(np.float16)))
         entries.sort(key=lambda entry: -entry.ranked.value)
@@ -270,6 +277,78 @@ class StoreImages:
         table = interactions_of(texts, [image])
         assert isinstance(table, list)
         return [row[0] for row in table]
+
+
+class ResultImages:
+    """Results as a gallery shows them: in their order, or by what special tokens carry.
+
+    It has what a gallery uses of `StoreImages`. Results hold no factors, so no phrase can be asked of all.
+
+    Parameters
+    ----------
+    results : sequence of Interactions
+        The results. Their ids are their numbers, from "0" on.
+    """
+
+    orders = ("set", "special")
+
+    def __init__(self, results: Sequence[Interactions]) -> None:
+        self._results = {str(number): result for number, result in enumerate(results)}
+        self.count = len(results)
+        self.texts = {key: result.caption for key, result in self._results.items()}
+        self.views = {key: result.view for key, result in self._results.items()}
+        self.first_captions = {key: key for key in self._results}
+
+    def read(self, before: Query, changes: Mapping[str, Any]) -> Query:
+        """Return a query with another order.
+
+        Raises
+        ------
+        ParameterError
+            If something else is asked.
+        """
+        for name in ("phrase", "words"):
+            if changes.get(name):
+                raise ParameterError(
+                    f"{name}={changes[name]!r:.80} cannot be asked of results, which hold no factors; "
+                    "expected a gallery of a store, such as write_store makes"
+                )
+        order = changes.get("order", before.order)
+        if order not in self.orders:
+            raise ParameterError(f"order={order!r:.40}; expected 'set' or 'special' of results")
+        return Query(order)
+
+    def rank(self, query: Query, check: Check) -> Ranking:
+        """Return all tiles in the order that a query asks for."""
+        del check
+        found = [Ranked(key, key, np.nan) for key in self._results]
+        if query.order == "special":
+            found = [Ranked(key, key, _special_share(result)) for key, result in self._results.items()]
+            found.sort(key=lambda ranked: -ranked.value)
+        return Ranking(query, [Entry(one) for one in found])
+
+    def heat(self, entry: Entry) -> Float[np.ndarray, "rows columns"]:
+        """Return the heat map of a tile.
+
+        Raises
+        ------
+        ParameterError
+            If the result has numbers that are not finite.
+        """
+        return self._results[entry.ranked.image_id].heat()
+
+    def results(self, query: Query, ranked: Ranked) -> list[Interactions]:
+        """Return the result of a tile."""
+        del query
+        return [self._results[ranked.image_id]]
+
+
+def _special_share(result: Interactions) -> float:
+    """Return which share of a result's interactions special tokens carry, as `Store.special_shares` does."""
+    of_words = float(result.values[np.array(result.words) >= 0].sum())
+    of_specials = float(result.values.sum() + result.cls.sum()) - of_words
+    whole = abs(of_words) + abs(of_specials)
+    return abs(of_specials) / whole if whole else 0.0
 
 
 def _rows_in(tokens: Tokens, span: tuple[int, int]) -> Rows:

@@ -115,7 +115,7 @@ export function askBar(state: GalleryState, scope: Scope): HTMLElement {
     "Order",
     "exclip-text",
     () =>
-      ORDERS.map((order) => {
+      ORDERS.filter((order) => state.orders.value.includes(order)).map((order) => {
         const [text, hint] = NAMES[order];
         return [order, text, `${text}: ${hint}`] as const;
       }),
@@ -131,11 +131,15 @@ export function askBar(state: GalleryState, scope: Scope): HTMLElement {
       give(node, { "aria-disabled": !state.answering.value });
     }
   });
+  const phrase = box("exclip-phrase-line", field, choices, go);
+  scope.effect(() => {
+    phrase.hidden = !state.orders.value.includes("match");
+  });
   return element(
     "div",
     "exclip-ask",
     { role: "search" },
-    box("exclip-phrase-line", field, choices, go),
+    phrase,
     words,
     refused.node,
     box("exclip-orders", element("span", "exclip-name-of", "Order"), orders),

@@ -124,6 +124,9 @@ export function openedPair(
     body,
   );
   scope.effect(() => {
+    find.hidden = !state.orders.value.includes("match");
+  });
+  scope.effect(() => {
     node.hidden = tile.value === null;
   });
   return {

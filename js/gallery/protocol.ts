@@ -21,6 +21,8 @@ export interface GalleryTraits {
   _tokens: Token[];
   /** Whether any phrase can be asked, or only captions of the store and their words. */
   _any_phrase: boolean;
+  /** What of `ORDERS` can be asked. */
+  _orders: string[];
   /** Captions to choose from. */
   _suggestions: string[];
   _count: number;

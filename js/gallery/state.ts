@@ -39,6 +39,7 @@ export interface GalleryState {
   readonly order: ReadonlySignal<Order>;
   readonly tokens: ReadonlySignal<readonly Token[]>;
   readonly anyPhrase: ReadonlySignal<boolean>;
+  readonly orders: ReadonlySignal<readonly string[]>;
   readonly suggestions: ReadonlySignal<readonly string[]>;
   readonly count: ReadonlySignal<number>;
   readonly end: ReadonlySignal<number | null>;
@@ -66,6 +67,7 @@ const NAMES = [
   "order",
   "_tokens",
   "_any_phrase",
+  "_orders",
   "_suggestions",
   "_count",
   "_end",
@@ -225,6 +227,7 @@ export function createGalleryState(model: GalleryModel): GalleryState {
     order: trait("order", "set"),
     tokens: trait("_tokens", []),
     anyPhrase: trait("_any_phrase", false),
+    orders: trait("_orders", []),
     suggestions: trait("_suggestions", []),
     count,
     end: trait("_end", null),

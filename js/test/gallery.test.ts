@@ -181,6 +181,13 @@ test("words of the phrase are chosen by a click, and the order by its name", asy
   expect(of(model, "ask").at(-1)?.changes).toMatchObject({ order: "foils" });
 });
 
+test("results without factors are asked for no phrase", async () => {
+  const { el, find } = await open({ _orders: ["set", "special"] });
+  const orders = [...el.querySelectorAll<HTMLButtonElement>(".exclip-orders button")];
+  expect(orders.map(({ value }) => value)).toEqual(["special", "set"]);
+  expect(find("exclip-phrase").checkVisibility()).toBe(false);
+});
+
 test("the grid works by keyboard alone", async () => {
   const { model, grid, el, loaded } = await open();
   await loaded();

@@ -38,6 +38,7 @@ export class MockGallery implements GalleryModel {
       order: "set",
       _tokens: [],
       _any_phrase: true,
+      _orders: ["set", "match", "foils", "off_box", "special"],
       _suggestions: [],
       _count: 0,
       _end: null,

@@ -142,10 +142,32 @@ def test_pairs_are_explained_first(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     until(lambda: not [*tmp_path.iterdir()])
 
 
+def test_results_are_shown_with_their_images(store: Store) -> None:
+    results = [store.interactions(pair.id, pair.image_id) for pair in PAIRS]
+    gallery = make_gallery(zip(results, (pair.image for pair in PAIRS), strict=True))
+    assert gallery.store is None
+    assert [one.image_id for one in gallery.wait(60)] == [str(number) for number in range(10)]
+    tile, picture, heat = tiles_of(gallery, 4)[4]
+    assert (tile["caption"], tile["error"], bool(picture)) == (PAIRS[4].caption, None, True)
+    assert np.abs(heat_in(tile, heat) - results[4].heat()).max() <= 0.51 * tile["end"] / 127
+    assert line(gallery).state()["_orders"] == ["set", "special"]
+    gallery.order = "special"
+    expected = store.special_shares(top=10)
+    ranked = gallery.wait(60)
+    assert [one.image_id for one in ranked] == [one.caption_id for one in expected]
+    np.testing.assert_allclose([one.value for one in ranked], [one.value for one in expected], rtol=1e-4)
+    assert gallery.open_pair(0).interactions == results[int(ranked[0].image_id)]
+    with pytest.raises(ParameterError, match="phrase='a boat' cannot be asked of results"):
+        gallery.phrase = "a boat"
+    with pytest.raises(ParameterError, match="expected 'set' or 'special'"):
+        gallery.order = "foils"
+
+
 def test_what_cannot_be_shown_is_refused(store: Store, tmp_path: Path) -> None:
     for given, message in (
         ({"data": store}, "a store keeps no pictures"),
         ({"data": PAIRS}, "expected an Explainer, which explains"),
+        ({"data": 5}, "data is a int; expected a Store"),
         ({"data": [1], "explainer": explainer()}, "data has a int; expected a Store"),
         ({"data": store, "images": PICTURES, "explainer": book().model}, "expected an Explainer, such as"),
         ({"data": store, "images": PICTURES, "order": "best"}, "order='best'; expected one of 'set'"),
