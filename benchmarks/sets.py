@@ -1,9 +1,11 @@
 """What explaining a data set costs, beside embedding it, and what a question to a store costs.
 
     python benchmarks/sets.py [--model ViT-B-32] [--images 32] [--stored 500 1000 2000]
+    python benchmarks/sets.py --workers 2 [--model ViT-B-32] [--images 256] [--exclip 1]
 
 Everything is timed in one process, in turns, as medians; ratios are what counts. Weights and factors are
-random: cost does not depend on them.
+random: cost does not depend on them. With --workers, one process and so many workers of Ray Data explain the
+same pairs, beside plain embedding of them; with --exclip, exclip 1.1 explains the first of them, too.
 """
 
 from __future__ import annotations
@@ -13,14 +15,20 @@ import platform
 import random
 import resource
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
 import torch
-from engine import medians
+from engine import STEPS, medians
+from PIL import Image
 
 from exclip_widget import Explainer, Factors, Store
+from exclip_widget.datasets import Pair
+from exclip_widget.filling.work import Done, Work, explain_work, plan
+from exclip_widget.filling.workers import explain_by_workers
 from exclip_widget.results import Grid, Tokens
 from exclip_widget.store import Head, StoreWriter
 from exclip_widget.widget.ranking import Query, StoreImages
@@ -77,6 +85,80 @@ def explaining(name: str, count: int, runs: int) -> None:
     plain = seconds["embed images"] + seconds["embed captions"]
     both = seconds["explain images"] + seconds["explain captions"]
     print(f"| **both sides** | {1e3 * both / count:.1f} | **{plain / both:.2f}** |")
+
+
+def by_workers(name: str, count: int, workers: int, of_exclip: int) -> None:
+    """Pairs in a second of one process, of workers, and of exclip 1.1, all from files of pictures.
+
+    Workers are counted from the first piece of work that comes back: what it takes to start them is printed
+    beside, because it does not grow with the set.
+    """
+    torch.manual_seed(0)
+    model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=None)
+    model.eval()
+    tokenizer = open_clip.get_tokenizer(name)
+    explainer = Explainer(model, method="exclip")
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = _pairs_in(Path(folder), count)
+        with StoreWriter(Path(folder) / "store", Head(explainer.recipe())) as writer:
+            works = list(plan(writer, pairs, BATCH // 2))
+        head = writer.head
+
+        @torch.inference_mode()
+        def embed(work: Work) -> None:
+            pixels = [preprocess(Image.open(one.input).convert("RGB")) for one in work.images]
+            model.encode_image(torch.stack(pixels))
+            model.encode_text(tokenizer([one.input for one in work.captions]))
+
+        embed(works[0])
+        explain_work(explainer, works[0])
+        embedding = alone = 0.0
+        for work in works:  # in turns
+            start = time.perf_counter()
+            embed(work)
+            between = time.perf_counter()
+            explain_work(explainer, work)
+            embedding += between - start
+            alone += time.perf_counter() - between
+        start = time.perf_counter()
+        found = explain_by_workers(explainer, head, works, workers)
+        first: Done = next(found)
+        begun = time.perf_counter()
+        rest = sum(done.pairs for done in found)
+        together = (time.perf_counter() - begun) / rest * count
+        assert first.pairs + rest == count
+        print(f"\n{name}, {count} pairs from files, {torch.get_num_threads()} threads\n")
+        print("| | ms a pair | throughput beside embedding |\n|---|---|---|")
+        rows = {"plain embedding": embedding, "one process": alone, f"{workers} workers": together}
+        if of_exclip:
+            rows["exclip 1.1"] = _exclip(name, pairs[:of_exclip]) / of_exclip * count
+        for label, seconds in rows.items():
+            print(f"| {label} | {1e3 * seconds / count:.1f} | {embedding / seconds:.2g} |")
+        print(f"\nworkers took {begun - start:.0f} s to their first pairs; one explains on one core")
+
+
+def _pairs_in(folder: Path, count: int) -> list[Pair]:
+    generator = np.random.default_rng(0)
+    pairs = []
+    for number in range(count):
+        path = folder / f"{number}.jpg"
+        Image.fromarray(generator.integers(0, 256, (240, 320, 3), np.uint8)).save(path)
+        pairs.append(Pair(str(number), str(number), path, f"{CAPTION} {' '.join(WORDS[: number % 8])}"))
+    return pairs
+
+
+def _exclip(name: str, pairs: list[Pair]) -> float:
+    """Return the seconds that exclip 1.1 takes for pairs: most of a minute for one, and gigabytes."""
+    from exclip import OpenClipExplainer
+
+    model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=None)
+    tokenizer = open_clip.get_tokenizer(name)
+    theirs: Any = OpenClipExplainer(model.eval(), device="cpu", image_dim=model.visual.image_size[0])
+    start = time.perf_counter()
+    for pair in pairs:
+        pixels = preprocess(Image.open(pair.image).convert("RGB"))[None]
+        theirs.explain(tokenizer(pair.caption), pixels, 11, 11, STEPS)
+    return time.perf_counter() - start
 
 
 def asking(count: int, runs: int) -> None:
@@ -137,8 +219,18 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--stored", type=int, nargs="*", default=[1000, 2500, 5000, 10_000])
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument(
+        "--workers", type=int, help="measure one process and so many workers, and nothing else"
+    )
+    parser.add_argument(
+        "--exclip", type=int, default=0, metavar="PAIRS", help="by exclip 1.1, too: minutes each"
+    )
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}")
+    if options.workers:
+        for name in options.model:
+            by_workers(name, options.images, options.workers, options.exclip)
+        return
     for name in options.model:
         explaining(name, options.images, options.runs)
     if options.stored:

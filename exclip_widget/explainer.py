@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .checks import callable_or_none, whole_number
@@ -731,6 +731,11 @@ class Explainer:
         return self._towers.logits()
 
     # ------------------------------------------------------------------------------------ about the model
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that is explained."""
+        return self._towers.model
 
     @property
     def layers(self) -> tuple[LayerName, LayerName]:

@@ -86,10 +86,11 @@ install() {
     "$python" -m pip install --progress-bar off -q "$@"
 }
 
-# install_python lab, install_python docs, or install_python test, which contains both.
+# install_python lab, gallery or docs, or install_python test, which contains all of them.
 install_python() {
     local want=$1 extras=$1 now
     [ -f .venv/.stamp-test ] && want=test
+    [ "$want" = gallery ] && extras=lab,store,ray
     [ "$want" = test ] && extras=lab,docs,test
     now=$({ echo "$root"; hash_of pyproject.toml constraints.txt; } | sha256sum | cut -d' ' -f1)
     is_stamped "$want" "$now" && return
@@ -124,6 +125,35 @@ build_front_end() {
     say "Front end"
     npm run build
     stamp front "$now"
+}
+
+# open_lab NOTEBOOK ARGUMENTS...: becomes JupyterLab with this notebook, for which it needs no display.
+open_lab() {
+    local notebook=$1
+    shift
+    local arguments=("$@")
+    if [ "$(id -u)" -eq 0 ]; then
+        arguments+=(--allow-root) # Jupyter asks root for this; in a container there is only root
+    fi
+
+    case " $* " in
+    *" --no-browser "*) say "JupyterLab: open the address printed below in a browser" ;;
+    *)
+        if [ "$(uname)" = Linux ] && [ -z "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] ||
+            ! "$python" -c 'import webbrowser; webbrowser.get()' 2>/dev/null; then
+            arguments+=(--no-browser)
+            say "JupyterLab: no display or no browser here, so open the address printed below in one"
+        else
+            say "JupyterLab"
+        fi
+        ;;
+    esac
+
+    # This environment's extensions and kernel before any of the user's.
+    export JUPYTER_PREFER_ENV_PATH=1
+    # As the default address and not as a file to open, so that the printed address has it too.
+    exec "$python" -m jupyterlab --ServerApp.root_dir="$root" \
+        --LabApp.default_url="/lab/tree/$notebook" ${arguments[@]+"${arguments[@]}"}
 }
 
 find_chromium() {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from ..errors import ExclipError
 from ..explainer import Explainer
 from ..results.interactions import Interactions
+from ..results.latex import escape
 from .faithfulness import KINDS, Curves, Faithfulness, MaskedPair, deletion_curves, faithfulness
 from .pairs import LabelledPair
 from .plausibility import Baseline, Explain, Plausibility, Score, explained_by, plausibility
@@ -165,6 +167,40 @@ def as_markdown(reports: Iterable[Report]) -> str:
         ]
         lines.append(f"| {_name(one)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def as_latex(reports: Iterable[Report]) -> str:
+    r"""Return the scores as a table for a paper, with 95 % bootstrap intervals; it needs booktabs.
+
+    Names are printed as they are. What an explanation has no score of is a dash.
+    """
+    heads = ("explanation", "hit", "energy", *(f"{kind} masked" for kind in KINDS), "insertion - deletion")
+    lines = [
+        rf"\begin{{tabular}}{{l{'c' * (len(heads) - 1)}}}",
+        r"\toprule",
+        _row_of_latex(heads),
+        r"\midrule",
+    ]
+    for one in reports:
+        faith, curves = one.faithfulness, one.curves
+        scores = [
+            one.plausibility.hit,
+            one.plausibility.energy,
+            *(None if faith is None else _pooled(faith.correlation, kind) for kind in KINDS),
+            None if curves is None else curves.gap,
+        ]
+        cells = ["--" if score is None else _cell_of_latex(score) for score in scores]
+        lines.append(_row_of_latex([escape(one.name)], cells))
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+
+
+def _row_of_latex(*cells: Iterable[str]) -> str:
+    return " & ".join(chain(*cells)) + r" \\"
+
+
+def _cell_of_latex(score: Score) -> str:
+    low, high = score.interval
+    return rf"${score.mean:.2f}$ {{\footnotesize $[{low:.2f}, {high:.2f}]$}}"
 
 
 def _pooled(scores: dict[tuple[str, float], Score], kind: str) -> Score:

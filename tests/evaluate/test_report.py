@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from support.widgets import book
 from exclip_widget import ExclipError, Explainer
 from exclip_widget.demo.labelled import collages, held_out_pairs
 from exclip_widget.evaluate import baselines, deletion_curves, mask_pair, plausibility
-from exclip_widget.evaluate.report import Report, Trial, as_figure, as_markdown, make_report
+from exclip_widget.evaluate.report import Report, Trial, as_figure, as_latex, as_markdown, make_report
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,22 @@ def test_tables(reports: list[Report]) -> None:
     assert rows[2][:3] == ["the truth", "4", "1.00 (1.00 to 1.00)"]
     assert "the truth" not in second
     assert len(second.splitlines()) == 4
+
+
+def test_a_table_for_a_paper(reports: list[Report]) -> None:
+    begin, top, head, middle, *rows, bottom, end = as_latex(reports).splitlines()
+    assert (begin, top, middle) == (r"\begin{tabular}{lcccccc}", r"\toprule", r"\midrule")
+    assert (bottom, end) == (r"\bottomrule", r"\end{tabular}")
+    cells = [line.removesuffix(r" \\").split(" & ") for line in (head, *rows)]
+    assert {len(line) for line in cells} == {7}
+    assert cells[0][:3] == ["explanation", "hit", "energy"]
+    assert cells[1] == ["the truth", r"$1.00$ {\footnotesize $[1.00, 1.00]$}", cells[1][2], *["--"] * 4]
+    markdown = as_markdown(reports).splitlines()
+    hit, energy = (cell.strip() for cell in markdown[3].split("|")[3:5])
+    for name, cell in ((hit, cells[2][1]), (energy, cells[2][2])):
+        assert re.findall(r"-?\d+\.\d+", name) == re.findall(r"-?\d+\.\d+", cell)
+    odd = replace(reports[1], name="50% of_it & more")
+    assert r"50\% of\_it \& more &" in as_latex([odd])
 
 
 def test_figure(reports: list[Report], tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -1,0 +1,158 @@
+"""Pieces of a data set on their way into a store: planned once, explained anywhere, kept by one writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
+
+from ..datasets.pairs import Pair, Phrase
+from ..datasets.reports import Fault, OnError
+from ..errors import CaptionError, ExclipError, ImageError, ParameterError
+from ..explainer import Explainer
+from ..image import ImageLike
+from ..results.factors import Factors
+from ..store import StoreWriter
+
+
+class NewImage(NamedTuple):
+    """An image that the store does not have; see `Pair`."""
+
+    id: str
+    input: ImageLike
+    source: str
+
+
+class NewCaption(NamedTuple):
+    """A caption or a foil that the store does not have; see `StoreWriter.add_caption`."""
+
+    id: str
+    input: str
+    source: str
+    image_id: str
+    foil_of: str | None
+    phrases: tuple[Phrase, ...]
+
+
+New = TypeVar("New", NewImage, NewCaption)
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """Images and captions that are explained together, of so many pairs."""
+
+    images: list[NewImage]
+    captions: list[NewCaption]
+    pairs: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the store has all of it."""
+        return not (self.images or self.captions)
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """The factors of a piece of work, and a fault for each input that the model cannot take."""
+
+    images: list[tuple[NewImage, Factors]]
+    captions: list[tuple[NewCaption, Factors]]
+    faults: list[Fault]
+    pairs: int
+
+
+def plan(writer: StoreWriter, pairs: Iterable[Pair], together: int) -> Iterator[Work]:
+    """Yield what the store does not have, each image and each caption once.
+
+    Parameters
+    ----------
+    writer : StoreWriter
+        Knows what is there.
+    pairs : iterable of Pair
+        The data set.
+    together : int
+        Of how many pairs a piece of work is.
+
+    Raises
+    ------
+    ParameterError
+        If two captions have one id.
+    """
+    stream = iter(pairs)
+    images: set[str] = set()
+    captions: dict[str, int] = {}
+    while some := list(islice(stream, together)):
+        work = Work([], [], len(some))
+        for pair in some:
+            if pair.image_id not in images:
+                images.add(pair.image_id)
+                if not writer.has_image(pair.image_id):
+                    work.images.append(NewImage(pair.image_id, pair.image, pair.source))
+            for one in _captions_of(pair):
+                if one.id not in captions:
+                    captions[one.id] = hash(one.input)
+                    if not writer.has_caption(one.id, one.input):
+                        work.captions.append(one)
+                elif captions[one.id] != hash(one.input):
+                    raise ParameterError(
+                        f"id {one.id!r:.80} is that of {one.input!r:.80} and of another caption; expected "
+                        "one caption for an id"
+                    )
+        yield work
+
+
+def _captions_of(pair: Pair) -> Iterator[NewCaption]:
+    yield NewCaption(pair.id, pair.caption, pair.source, pair.image_id, None, pair.phrases)
+    if pair.foil is not None:
+        yield NewCaption(f"{pair.id}~foil", pair.foil, pair.source, pair.image_id, pair.id, ())
+
+
+def explain_work(explainer: Explainer, work: Work) -> Done:
+    """Return the factors of a piece of work: what one process or one of many workers computes."""
+    faults: list[Fault] = []
+    return Done(
+        images=_each(work.images, explainer.image_factors, ImageError, faults),
+        captions=_each(work.captions, explainer.text_factors, CaptionError, faults),
+        faults=faults,
+        pairs=work.pairs,
+    )
+
+
+def _each(
+    inputs: Sequence[New],
+    factors_of: Callable[[list[Any]], list[Factors]],
+    kind: type[ExclipError],
+    faults: list[Fault],
+) -> list[tuple[New, Factors]]:
+    """Return the factors of inputs, together if all of them can be read, and else of those that can."""
+    try:
+        return list(zip(inputs, factors_of([one.input for one in inputs]), strict=True))
+    except kind:
+        pass
+    found = []
+    for one in inputs:
+        try:
+            (factors,) = factors_of([one.input])
+        except kind as error:
+            faults.append(Fault(one.source or one.id, str(error).partition(": ")[2]))
+        else:
+            found.append((one, factors))
+    return found
+
+
+def keep(writer: StoreWriter, done: Done, on_error: OnError) -> None:
+    """Write the factors of a piece of work, and report its faults."""
+    for fault in done.faults:
+        on_error(fault)
+    for image, factors in done.images:
+        writer.add_image(image.id, factors)
+    for caption, factors in done.captions:
+        writer.add_caption(
+            caption.id,
+            factors,
+            image_id=caption.image_id,
+            foil_of=caption.foil_of,
+            phrases=caption.phrases,
+            source=caption.source,
+        )
