@@ -887,7 +887,7 @@ class Interactions:
         Raises
         ------
         ParameterError
-            If the foil is of another grid, view, method, layer or model, or is a difference itself.
+            If the foil is of another image, method, layer or model, or is a difference itself.
 
         Examples
         --------
@@ -969,14 +969,21 @@ def require_comparable(one: Interactions, foil: Interactions) -> None:
     for result, name in ((one, "the first result"), (foil, "the foil")):
         if result.foil is not None:
             raise ParameterError(f"{name} is a difference already; expected the result of a caption")
-    for name in ("grid", "method", "text_layer", "image_layer", "rule", "view", "origin"):
+    for name in ("grid", "method", "text_layer", "image_layer", "rule", "image_size", "crop", "origin"):
         ours, theirs = getattr(one, name), getattr(foil, name)
-        known = name not in ("view", "origin") or (ours is not None and theirs is not None)
+        known = name not in ("image_size", "crop", "origin") or (ours is not None and theirs is not None)
         if known and ours != theirs:
             raise ParameterError(
                 f"{name} is {ours!r}, and that of the foil {theirs!r}; expected two captions of one image, "
                 "explained in the same way"
             )
+    # Results that were saved before pixels were hashed have no digest.
+    digests = [result.view and result.view.digest for result in (one, foil)]
+    if all(digests) and digests[0] != digests[1]:
+        raise ParameterError(
+            "the foil is of another image of the same size: its pixels differ; expected two captions of one "
+            "image"
+        )
 
 
 def interactions_of(
