@@ -166,6 +166,7 @@ def test_what_a_result_can_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert names["difference"].caption.startswith("a red − blue boat")
     assert names["boxes"].shape[1] == 4
     assert len(names["axes"].images) == 2
+    assert len(names["grid"].child_axes) == 2
     figures = {path.name: len(states_of(path.read_text("utf-8"))) for path in tmp_path.iterdir()}
     assert figures == {"boat.html": 1, "red-or-blue.html": 1, "gallery.html": 2}
     assert names["widget"].foil_interactions is names["foil"]

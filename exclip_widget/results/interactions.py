@@ -810,11 +810,12 @@ class Interactions:
         words, region : optional
             As `__getitem__` and `patches` take them. `words` are those of the heat map, `region` is that of
             the tints, and a receipt is of both.
-        kind : {"heat", "both", "caption", "receipt"}
-            The heat map over the image; that with the tinted caption in an inset above; the caption alone,
+        kind : {"heat", "words", "both", "caption", "receipt"}
+            The heat map over the image; a grid of them on one scale, one for each entry of `words` if that
+            is a list, or else for each word; the heat map with the tinted caption above; the caption alone,
             each word on its tint; or the receipt as a waterfall.
         axes : matplotlib.axes.Axes, optional
-            Where to draw. By default in a new figure.
+            Where to draw. By default in a new figure, which is as high as what is in it.
         scale : float, optional
             The value of the strongest colour, of the heat map or of a caption alone. By default the largest
             magnitude. Figures that are compared need the same.
@@ -824,7 +825,8 @@ class Interactions:
         Returns
         -------
         matplotlib.axes.Axes
-            The axes. Those of a heat map are in pixels of the image.
+            The axes. Those of a heat map are in pixels of the image; those of a grid have one in
+            `child_axes` for each.
 
         Raises
         ------

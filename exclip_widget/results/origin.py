@@ -92,7 +92,8 @@ class Origin:
     Attributes
     ----------
     model : str
-        Class of the model, and its name if its library keeps one: on the hub, or of the folder that it was in.
+        Class of the model, and its name if its library keeps one: on the hub, or of the folder that it was
+        in, without the path.
     options : mapping
         Options of the method by their names, such as ``{"steps": 10}``. Values that are no numbers or
         strings are their `repr`.

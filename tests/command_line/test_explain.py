@@ -316,7 +316,7 @@ def test_hostile_captions(caption: str, folder: Path, run: Run) -> None:
         (["boat.png", "a red boat", "--image-layer", "none"], "image_layer='none' is not a layer"),
         (["boat.png", "a red boat", "--image-reference", "none"], "image_reference='none' is not one of"),
         (["boat.png", "a red boat", "--seed", -1], "seed=-1 is not a whole number from 0 on"),
-        (["boat.png", "a red boat", "--kind", "pie"], "'pie' is not one of 'heat', 'both'"),
+        (["boat.png", "a red boat", "--kind", "pie"], "'pie' is not one of 'heat', 'words'"),
         (["boat.png"], "Missing argument 'CAPTION'. Try: "),
         (["boat.png", "a", "b"], "unexpected extra argument"),
     ],
