@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
+from support.libraries import hide_library
 from support.pictures import assert_is_kept, draw, is_alike
 from support.results import result_of
 
@@ -23,7 +22,6 @@ from exclip_widget import ImageError, MissingLibraryError, ParameterError
 from exclip_widget.results import Interactions, View
 from exclip_widget.results.colormap import PALETTES, colormap, colors_at, is_dark, opacity
 from exclip_widget.results.figures import register_colormaps
-from exclip_widget.results.latex import escape
 
 mpl.use("agg")
 import matplotlib.pyplot as plt
@@ -348,42 +346,6 @@ def test_figures_that_show_something_else_are_told_apart() -> None:
     assert is_alike(draw(plain(*PICTURES["heat"])), kept["heat"])
 
 
-# ------------------------------------------------------------------------------------------ LaTeX
-
-
-def test_everything_is_escaped() -> None:
-    assert escape(MARKUP) == (
-        r"50\% \$x\_1\$ \textless{}b\textgreater{}\&amp; \textbackslash{}rm\{a\} \textasciitilde{} "
-        r"\textasciicircum{} \# \textbar{} {-}{-} {`}{`} {'}{'}"
-    )
-    assert escape("a\nb\x00c\u2028d") == "a b c d"
-    assert escape("é 狗") == "é 狗"
-
-
-def test_a_caption_in_latex() -> None:
-    found = result_of("red $b").latex((0, 0, 40, 40), palette="teal-ochre")
-    boxes = re.findall(
-        r"\\colorbox\[RGB\]\{(\d+),(\d+),(\d+)\}\{\\strut\\textcolor\{(black|white)\}\{(.*?)\}\}", found
-    )
-    assert [box[-1] for box in boxes] == ["red", r"\$b"]
-    tint = result_of("red $b").tint((0, 0, 40, 40))[1:3]
-    expected = colors_at(tint / np.abs(tint).max(), colormap("teal–ochre"))
-    assert [list(map(int, box[:3])) for box in boxes] == expected.tolist()
-    assert found.count("{") - found.count(r"\{") == found.count("}") - found.count(r"\}")
-
-
-def test_latex_needs_no_library() -> None:
-    code = (
-        "import sys, numpy as np; from exclip_widget.results import *; "
-        "t = Tokens('a', ('a',), ((0, 1),), (0,)); "
-        "r = Interactions(t, Grid(1, 1, 0), np.ones((1, 1, 1), np.float32), np.zeros(1, np.float32), "
-        "1.0, 1.0, 'exclip', 'x', 'y', 1, 1, None); print(r.latex()); "
-        "assert not {'torch', 'matplotlib', 'pandas'} & sys.modules.keys()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert r"\colorbox" in done.stdout
-
-
 # ------------------------------------------------------------------------------------------- refusals
 
 
@@ -416,13 +378,6 @@ def test_what_cannot_be_drawn(
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Missing:
-        def find_spec(self, name: str, *_: object) -> None:
-            if name.partition(".")[0] == "matplotlib":
-                raise ModuleNotFoundError(f"No module named {name!r}", name="matplotlib")
-
-    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    hide_library("matplotlib", monkeypatch)
     with pytest.raises(MissingLibraryError, match=r"pip install 'exclip-widget\[plot\]'"):
         RESULT.plot()
