@@ -104,6 +104,7 @@ def _page(explanation: Explanation, path: Path) -> None:
 
 
 def _figure(explanation: Explanation, path: Path) -> None:
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     from ..results.figures import read_drawing
@@ -120,7 +121,10 @@ def _figure(explanation: Explanation, path: Path) -> None:
     # Not by pyplot, which may open a window.
     figure = Figure(layout="constrained")
     drawing.draw_alone(figure)
-    figure.savefig(path, dpi=DOTS_PER_INCH, bbox_inches="tight")
+    # Letters of a PDF as TrueType, which journals ask for; of an SVG as outlines, which need no font where it
+    # is shown.
+    with rc_context({"pdf.fonttype": 42, "svg.fonttype": "path"}):
+        figure.savefig(path, dpi=DOTS_PER_INCH, bbox_inches="tight")
 
 
 def _tensors(explanation: Explanation, path: Path) -> None:

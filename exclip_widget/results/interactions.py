@@ -259,13 +259,16 @@ class Interactions:
         )
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """Return what a notebook shows: the tinted caption and the heat map, or `repr` if there are none."""
+        """Return what a notebook shows: the tinted caption and the heat map, or `repr` if there are none.
+
+        The heat map is there as a picture, too, for whatever shows no HTML.
+        """
         del include, exclude
-        from .preview import preview
+        from .preview import picture, preview
 
         shown = {"text/plain": repr(self)}
         with suppress(ParameterError):  # numbers that are not finite, or no words
-            shown["text/html"] = preview(self)
+            shown |= {"text/html": preview(self), "image/png": picture(self)}
         return shown
 
     def __eq__(self, other: object) -> bool:

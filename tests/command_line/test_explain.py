@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,18 @@ def test_several_files_of_one_explanation(folder: Path, run: Run, expected: Inte
         assert picture.height > picture.width
         # Blue-grey sky, red boat: it is no blank page.
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 100
-    assert "<svg" in (folder / "a.svg").read_text()
-    assert (folder / "a.pdf").read_bytes().startswith(b"%PDF")
+    # Letters are shapes, and only the image with the heat map over it is of pixels.
+    svg = (folder / "a.svg").read_text()
+    assert svg.count("<image") == 1
+    letters = re.findall(r'<use [^>]*xlink:href="#DejaVuSans-([0-9a-f]+)"', svg)
+    written = "".join(CAPTION.replace("fi", "f").split())  # "fi" may be one letter
+    assert len(letters) >= len(written)
+    assert len(set(letters)) >= len(set(written)) - 1
+    pdf = (folder / "a.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert pdf.count(b"/Subtype /Image") == 1
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
     table = pd.read_csv("a.csv")
     assert len(table) == expected.values.size
     assert table.value.sum() == pytest.approx(expected.values.sum(dtype=float), abs=1e-5)

@@ -92,13 +92,16 @@ def test_a_file_is_written_and_read_by_another_process(tmp_path: Path) -> None:
     code = (
         "import sys; from exclip_widget.results import Interactions; "
         "result = Interactions.load(sys.argv[1]); "
-        "assert 'torch' not in sys.modules; print(repr(result.heat('boat').tolist()), result.crop, sep='|')"
+        "assert 'torch' not in sys.modules; print(repr(result.heat('boat').tolist()), result.crop, sep='|'); "
+        "result.save(sys.argv[2])"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    again = tmp_path / "again.safetensors"
+    command = [sys.executable, "-c", code, str(path), str(again)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     heat, crop = done.stdout.strip().split("|")
     assert eval(heat) == result.heat("boat").tolist()
     assert eval(crop) == result.crop
-    assert Interactions.load(str(path)) == result
+    assert Interactions.load(str(path)) == Interactions.load(again) == result
 
 
 # ------------------------------------------------------------------------------------------------ paths
