@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-KINDS = ("heat", "words", "both", "caption", "receipt")
-"""Kinds of figures."""
-
 SIZES = {
     "heat": (3.3, 4.5),
     "words": (6.9, 9.0),
@@ -34,7 +31,10 @@ SIZES = {
     "caption": (5.0, 5.0),
     "receipt": (5.0, 2.4),
 }
-"""Width and height in inches of a new figure, at most; 3.3 are a column of most journals, and 6.9 are two."""
+"""Width and height in inches of a new figure of each kind; 3.3 are a column of most journals, 6.9 are two.
+
+An image is at most so high. Heat maps of words get as many rows as they need.
+"""
 
 COLUMNS = 4
 """Heat maps side by side in a new figure of words."""
@@ -110,7 +110,7 @@ class Drawing:
     result : Interactions
         The result.
     kind : str
-        One of `KINDS`.
+        One of those in `SIZES`.
     pixels : np.ndarray or None
         The image.
     words, region : words, region
@@ -208,8 +208,8 @@ def read_drawing(
     ImageError, ParameterError
         As `Interactions.plot` does.
     """
-    if kind not in KINDS:
-        raise ParameterError(f"kind={kind!r} is not one of {', '.join(map(repr, KINDS))}")
+    if kind not in SIZES:
+        raise ParameterError(f"kind={kind!r} is not one of {', '.join(map(repr, SIZES))}")
     if kind in ("caption", "receipt") and image is not None:
         raise ParameterError(f"kind={kind!r} shows no image; leave image out, or give kind='both'")
     limit = None if scale is None else positive_number("scale", scale)

@@ -21,6 +21,7 @@ from support.results import result_of
 from exclip_widget import Explainer, demo
 from exclip_widget.command_line import outputs
 from exclip_widget.results import Interactions
+from exclip_widget.results.figures import SIZES
 
 CAPTION = "a red boat left of two yellow fish"
 
@@ -98,6 +99,10 @@ def test_a_page(folder: Path, run: Run) -> None:
     assert run("explain", "boat.png", CAPTION, "--foil", "a blue boat", "-o", "b.html").exit_code == 0
     (state,) = states_of((folder / "b.html").read_text(encoding="utf-8"))
     assert (state["caption"], state["foil"]) == (CAPTION, "a blue boat")
+
+
+def test_there_are_all_kinds_of_pictures() -> None:
+    assert tuple(SIZES) == outputs.KINDS
 
 
 def test_json_has_every_attribute_and_no_number_that_is_none() -> None:
