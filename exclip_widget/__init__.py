@@ -16,12 +16,12 @@ if TYPE_CHECKING:
         ModelError,
         ParameterError,
     )
-    from .explainer import Explainer, explain, explain_layers
+    from .explainer import Explainer, classify, explain, explain_layers
     from .filling import write_store
     from .masking import MaskingTest
     from .methods import Banzhaf, FrozenGates, GradientActivation, IntegratedJacobians, TokenSimilarity
     from .models.dual_encoder import DualEncoder
-    from .results import Factors, Interactions, interactions_of
+    from .results import Classification, Factors, Interactions, interactions_of
     from .results.page import write_page
     from .store import Store
     from .widget import ExplainWidget
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Banzhaf",
     "CaptionError",
+    "Classification",
     "DualEncoder",
     "ExclipError",
     "ExplainWidget",
@@ -46,6 +47,7 @@ __all__ = [
     "ParameterError",
     "Store",
     "TokenSimilarity",
+    "classify",
     "datasets",
     "demo",
     "explain",
@@ -69,12 +71,12 @@ _MODULES = {
         "ModelError",
         "ParameterError",
     ),
-    "explainer": ("Explainer", "explain", "explain_layers"),
+    "explainer": ("Explainer", "classify", "explain", "explain_layers"),
     "filling": ("write_store",),
     "masking": ("MaskingTest",),
     "methods": ("Banzhaf", "FrozenGates", "GradientActivation", "IntegratedJacobians", "TokenSimilarity"),
     "models.dual_encoder": ("DualEncoder",),
-    "results": ("Factors", "Interactions", "interactions_of"),
+    "results": ("Classification", "Factors", "Interactions", "interactions_of"),
     "results.page": ("write_page",),
     "store": ("Store",),
     "widget": ("ExplainWidget",),

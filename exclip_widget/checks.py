@@ -41,13 +41,32 @@ def positive_number(name: str, value: Any) -> float:
     ParameterError
         If it is anything else.
     """
-    try:
-        number = math.nan if isinstance(value, (bool, str)) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
+    number = _number(value)
     if not (math.isfinite(number) and number > 0):
         raise ParameterError(f"{name}={value!r} is not a positive number")
     return number
+
+
+def finite_number(name: str, value: Any) -> float:
+    """Return `value` as a float, if it is a finite number.
+
+    Raises
+    ------
+    ParameterError
+        If it is anything else.
+    """
+    number = _number(value)
+    if not math.isfinite(number):
+        raise ParameterError(f"{name}={value!r} is not a finite number")
+    return number
+
+
+def _number(value: Any) -> float:
+    """Return `value` as a float; NaN if it is no number."""
+    try:
+        return math.nan if isinstance(value, (bool, str)) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def callable_or_none(name: str, value: T) -> T:

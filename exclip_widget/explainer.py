@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .checks import callable_or_none, whole_number
-from .errors import ParameterError
+from .errors import CaptionError, ModelError, ParameterError
 from .image import ImageLike, open_image
 from .inputs.caption import Caption, read_caption
 from .inputs.preprocessing import Preprocess, check_pixels, field_of_view, preprocess_image
@@ -35,16 +35,17 @@ from .masking import (
     predicted_change,
 )
 from .methods import DEFAULT_METHOD, METHODS, Method, as_method, options_of
-from .methods.base import as_array, masked_embeddings
-from .methods.batches import MOST_TOGETHER, naming, sides_together
+from .methods.base import as_array, masked_embeddings, norm_of
+from .methods.batches import BYTES_OF_A_PASS, MOST_TOGETHER, naming, sides_together
 from .methods.side import Side, image_sides, text_sides
 from .models.dual_encoder import DualEncoder
 from .models.fingerprint import digest, fingerprint, weights_fingerprint
 from .models.tower import Tower
 from .models.towers import find_towers
 from .models.transformers_family import from_processor
-from .paths.cut import Layer
+from .paths.cut import Layer, embedding_of
 from .paths.evaluation_mode import evaluation_mode
+from .results.classification import Classification, Logits
 from .results.factors import Factors
 from .results.interactions import Estimate, Interactions, label_estimate
 from .results.origin import Option, Origin, View
@@ -74,6 +75,8 @@ class MethodOptions(TypedDict, total=False):
     tolerance: float
     rank: int
     samples: int
+    p: float
+    length: bool
 
 
 class CommonOptions(MethodOptions, total=False):
@@ -266,6 +269,32 @@ class Explainer:
         self._look_again()
         return self._read_caption(caption)
 
+    def read_captions(self, captions: Iterable[str | Caption]) -> list[Caption]:
+        """Tokenise several captions, as the text tower takes them now.
+
+        Raises
+        ------
+        CaptionError
+            If there are none, or one of them cannot be read. It is named by its index.
+        """
+        self._look_again()
+        self._towers = self._towers.settled()
+        if not _are_several(captions, (str, Caption)):
+            raise CaptionError(
+                f"captions is a {type(captions).__name__} ({captions!r:.80}); expected a list of strings"
+            )
+        read = self._read_all(captions)
+        if not read:
+            raise CaptionError("captions is empty; expected at least one string")
+        return read
+
+    def _read_all(self, captions: Iterable[object]) -> list[Caption]:
+        read = []
+        for index, caption in enumerate(captions):
+            with naming("captions", index):
+                read.append(self._read_again(caption))
+        return read
+
     def _read_caption(self, caption: str) -> Caption:
         self._towers = self._towers.settled()
         return read_caption(caption, self._tokenizer, self._towers.text)
@@ -349,11 +378,8 @@ class Explainer:
         self._towers = self._towers.settled()
         if not _are_several(captions, (str, Caption)):
             return self._text_factors(self._read_again(captions))
-        read = []
-        for index, caption in enumerate(captions):
-            with naming("captions", index):
-                read.append((index, self._read_again(caption)))
-        read.sort(key=lambda one: len(one[1].ids))  # those of one length follow each other
+        # Those of one length follow each other.
+        read = sorted(enumerate(self._read_all(captions)), key=lambda one: len(one[1].ids))
 
         def sides_of(batch: Sequence[Caption]) -> list[Side]:
             return [side for (side,) in self._text_sides(batch, [self._text_layer])]
@@ -443,10 +469,8 @@ class Explainer:
             with evaluation_mode(self._towers.model):  # and not while the caller's images are read
                 return sides_of(batch)
 
-        # A library's own code alone is known to treat an input alike, whatever stands beside it.
-        is_known = self._towers.state is not None and self._towers.source is self._towers.model
-        most = MOST_TOGETHER if is_known else 1
         found = []
+        most = self._most_together
         for batch in sides_together(inputs, sides_in_mode, like, name=name, memory=self._memory, most=most):
             for index, one, side in batch:
                 with naming(name, index), evaluation_mode(self._towers.model):
@@ -617,6 +641,100 @@ class Explainer:
             images = masked_embeddings(side, present, self._memory)
         return as_array(captions), as_array(images)
 
+    # --------------------------------------------------------------------------------------- classifying
+
+    def text_embeddings(self, captions: Iterable[str | Caption]) -> Float[np.ndarray, "captions embed"]:
+        """Return the unit embedding of each of several captions, from the model's own passes alone.
+
+        Parameters
+        ----------
+        captions : iterable of str
+            The captions. Those of one length go through the tower together, as many at a time as `memory`
+            allows.
+
+        Raises
+        ------
+        CaptionError
+            If there are none, or one of them cannot be read. It is named by its index.
+        ModelError
+            If an embedding is zero or not finite.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> book = demo.load()
+        >>> explainer = Explainer(book.model, tokenizer=book.tokenizer)
+        >>> texts = explainer.text_embeddings(["a red boat", "two fish"])
+        >>> similarities = texts @ explainer.image_embedding(book.pages[0].image)
+        >>> similarities.shape
+        (2,)
+        """
+        read = sorted(enumerate(self.read_captions(captions)), key=lambda one: len(one[1].ids))
+        found: dict[int, np.ndarray] = {}
+        fits = 1
+        while len(found) < len(read):
+            waiting = read[len(found) : len(found) + fits]
+            length = len(waiting[0][1].ids)
+            batch = {index: caption for index, caption in waiting if len(caption.ids) == length}
+            units = self._text_units(list(batch.values()))
+            found |= zip(batch, units, strict=True)
+            # As much as the first one alone has shown: towers are about as wide as their embeddings.
+            each = BYTES_OF_A_PASS * length * units[0].nbytes
+            fits = max(1, min(self._most_together, self._memory // each))
+        return np.stack([found[index] for index in range(len(read))])
+
+    def _text_units(self, batch: Sequence[Caption]) -> Float[np.ndarray, "captions embed"]:
+        """Return the unit embeddings of captions of one length."""
+        ids = torch.stack([caption.ids for caption in batch])
+        with evaluation_mode(self._towers.model):
+            embeddings = as_array(embedding_of(self._towers.text.encode(ids)))
+        norms: np.ndarray = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        for caption, norm in zip(batch, norms[:, 0], strict=True):
+            if not (np.isfinite(norm) and norm > 0):
+                raise ModelError(
+                    f"the embedding of {caption.rows.caption!r:.80} has norm {norm:g}, so there is no cosine "
+                    "similarity; expected finite weights and an embedding other than zero"
+                )
+        units: np.ndarray = embeddings / norms
+        return units
+
+    def image_embedding(self, image: ImageLike | Tensor) -> Float[np.ndarray, " embed"]:
+        """Return the unit embedding of an image, from the model's own pass alone.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be read.
+        ModelError
+            If the embedding is zero or not finite.
+        """
+        self._look_again()
+        pixels = self.read_image(image)
+        with evaluation_mode(self._towers.model):
+            (embedding,) = embedding_of(self._towers.image.encode(pixels)).detach()
+            embedding = embedding.to(torch.promote_types(embedding.dtype, torch.float32))
+            return as_array(embedding / norm_of(embedding, "image"))
+
+    def classify(self, image: ImageLike | Tensor, captions: Iterable[str | Caption]) -> Classification:
+        """Return the similarities and probabilities of an image's captions; see the function `classify`."""
+        read = self.read_captions(captions)
+        image_embedding = self.image_embedding(image)
+        return Classification(
+            captions=tuple(caption.rows.caption for caption in read),
+            similarities=self.text_embeddings(read) @ image_embedding,
+            logits=self.logits(),
+        )
+
+    def logits(self) -> Logits | None:
+        """Return how the model makes logits, and probabilities, of similarities; None if it does not say.
+
+        Raises
+        ------
+        ModelError
+            If its scale or bias is not finite.
+        """
+        return self._towers.logits()
+
     # ------------------------------------------------------------------------------------ about the model
 
     @property
@@ -684,6 +802,13 @@ class Explainer:
         """Return where an image layer lies on the way through its tower."""
         layers = self._towers.image.layers
         return len(layers) if layer.after else layers.index(layer)
+
+    @property
+    def _most_together(self) -> int:
+        """How many inputs may go through a tower together, if there is memory."""
+        # A library's own code alone is known to treat an input alike, whatever stands beside it.
+        is_known = self._towers.state is not None and self._towers.source is self._towers.model
+        return MOST_TOGETHER if is_known else 1
 
     def _with_origin(self, factors: Factors) -> Factors:
         options = asdict(self.method)  # type: ignore[call-overload]  # every method is a dataclass
@@ -883,3 +1008,46 @@ def explain_layers(
     """
     explainer = Explainer(model, **options)
     return explainer.explain_layers(image, caption, text_layers=text_layers, image_layers=image_layers)
+
+
+def classify(
+    model: Any,
+    image: ImageLike | Tensor,
+    captions: Iterable[str],
+    **options: Unpack[CommonOptions],
+) -> Classification:
+    """Rank captions by their similarity to an image, as zero-shot classification does.
+
+    Nothing is explained: each caption and the image go through the model once.
+
+    Parameters
+    ----------
+    model, image
+        As `explain` takes them.
+    captions : iterable of str
+        The captions, in full: a class *boat* and a template make *a photo of a boat*.
+    **options
+        As `Explainer` takes them.
+
+    Returns
+    -------
+    Classification
+        The cosine similarity of each caption, and its probability by the model's own logit scale.
+
+    Raises
+    ------
+    ModelError, ImageError, CaptionError, ParameterError
+        If an input cannot be used. Captions are named by their indices.
+
+    Examples
+    --------
+    >>> from exclip_widget import demo
+    >>> book = demo.load()
+    >>> captions = [f"a red {name}" for name in ("boat", "car", "fish")]
+    >>> found = classify(book.model, book.pages[0].image, captions, tokenizer=book.tokenizer)
+    >>> found.best
+    'a red boat'
+    >>> found.probabilities.round(2)
+    array([...])
+    """
+    return Explainer(model, **options).classify(image, captions)

@@ -1,39 +1,7 @@
-/**
- * What anywidget loads. The host calls the factory once for each widget, so
- * its closure is the widget's own: hosts hand `initialize` and each `render`
- * different proxies of one model, and nothing tells that they are the same.
- */
-import type { AnyWidget, InitializeProps, RenderProps } from "@anywidget/types";
+/** What anywidget loads for one caption. */
+import type { AnyWidget } from "@anywidget/types";
 import { mount } from "./parts/view.ts";
-import type { Model, Traits } from "./protocol.ts";
-import { createState, type WidgetState } from "./state/widget-state.ts";
-import { Scope } from "./ui/scope.ts";
+import type { Traits } from "./protocol.ts";
+import { widgetOf } from "./widget.ts";
 
-/** Hosts before anywidget 0.11 pass no signal; all of them run the returned cleanup. */
-interface Start extends Partial<Pick<InitializeProps, "signal">> {
-  model: Model;
-}
-
-function exclip() {
-  let state: WidgetState | undefined;
-
-  function initialize({ model, signal }: Start): () => void {
-    const scope = new Scope(signal);
-    const started = createState(model);
-    state = started;
-    scope.onEnd(started.dispose);
-    return () => scope.end();
-  }
-
-  function render({ model, el, signal }: Start & Pick<RenderProps, "el">): () => void {
-    const scope = new Scope(signal);
-    // On a host that never initializes, the first view starts the widget.
-    if (!state) initialize({ model });
-    if (state) mount(el, state, scope);
-    return () => scope.end();
-  }
-
-  return { initialize, render };
-}
-
-export default exclip satisfies AnyWidget<Partial<Traits>>;
+export default widgetOf(mount) satisfies AnyWidget<Partial<Traits>>;

@@ -3,7 +3,7 @@
  * network. Each figure of the page has its state in a block of JSON, from which
  * it is shown. `exclip_widget/results/page.py` writes such files.
  */
-import exclip from "./main.ts";
+import exclip from "./captions.ts";
 import type { Model, ToKernel, Traits } from "./protocol.ts";
 
 type Listener = (...given: unknown[]) => void;

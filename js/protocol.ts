@@ -75,7 +75,19 @@ export interface Request {
   message: string;
 }
 
+/** Of the listed captions, in their order. Without a logit scale there are no probabilities. */
+export interface Scores {
+  similarities: number[];
+  probabilities: number[] | null;
+  /** Over all captions, or of each by itself. */
+  rule: "softmax" | "sigmoid" | null;
+}
+
 export interface Traits {
+  /** All that are ranked; empty without a list. */
+  captions: string[];
+  /** Null while they are computed, and without a list. */
+  _scores: Scores | null;
   caption: string;
   foil: string | null;
   method: string;

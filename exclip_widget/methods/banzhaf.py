@@ -2,10 +2,14 @@
 
 FIxLIP (Baniecki, Muschalik, Fumagalli, Hammer, Hüllermeier and Biecek, "Explaining Similarity in
 Vision-Language Encoders with Weighted Banzhaf Interactions", NeurIPS 2025) plays a game on tokens and
-patches whose value is the similarity. Its cross-modal interaction at p = 1/2 is the mean second difference
-over all masks. The similarity is a product of the two sides and their masks are independent, so that mean
-is the product of the vector-valued Banzhaf values of each side:
+patches whose value is the similarity. Its cross-modal interaction is the mean second difference over masks
+that leave each player with probability p. The similarity is a product of the two sides and their masks are
+independent, so that mean is the product of the vector-valued Banzhaf values of each side:
 ``E[D_s f . D_p g] = E[D_s f] . E[D_p g]``.
+
+The affine maps ``f(mask) = E[f] + sum_s (mask_s - p) T[s]`` and that of the image are the best ones over
+those masks, by least squares. Their product has, beside the interactions, each player's main effect: the own
+terms.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checks import whole_number
+from ..checks import positive_number, whole_number
+from ..errors import ParameterError
 from ..results.factors import Factors, Samples
 from ..results.interactions import Estimate, product
 from ..results.rows import Tokens
@@ -40,6 +45,8 @@ class Banzhaf(Method):
         the factors are exact.
     seed : int
         Seed of the masks.
+    p : float
+        With what probability a mask leaves a token or patch in place.
 
     Raises
     ------
@@ -53,10 +60,14 @@ class Banzhaf(Method):
 
     samples: int = 512
     seed: int = 0
+    p: float = 0.5
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples", whole_number("samples", self.samples, least=2))
         object.__setattr__(self, "seed", whole_number("seed", self.seed, least=0))
+        object.__setattr__(self, "p", positive_number("p", self.p))
+        if self.p >= 1:
+            raise ParameterError(f"p={self.p!r}; expected a probability between 0 and 1")
 
     def factors(self, side: Side, memory: int) -> Factors:
         """Return ``T[s] = mean f(masks with s) - mean f(masks without s)``, with f the unit embedding."""
@@ -73,18 +84,22 @@ class Banzhaf(Method):
 
     def _estimates(self, side: Side, count: int, memory: int) -> Iterator[Factors]:
         players = _players(side)
-        masks, exact = _masks(players, self.samples, self.seed + (side.name == "image"))
+        masks, exact = _masks(players, self.samples, self.seed + (side.name == "image"), self.p)
         embedding = F.normalize(side.run(side.tokens[None])[0], dim=-1)
         outputs: list[Tensor] = []
         for part in torch.split(masks, -(-len(masks) // count)):
             outputs.append(masked_embeddings(side, part[:, side.row_index], memory))
             done = torch.cat(outputs)
             present = masks[: len(done)]
-            samples = Samples(present.numpy(), as_array(done))
-            values = _values(present.to(done.device), done)
-            if exact and len(done) == len(masks):
-                samples = Samples(samples.present[:0], samples.outputs[:0])
-            yield as_factors(self, side, values, embedding, samples=samples, steps=len(done))
+            is_exact = exact and len(done) == len(masks)
+            weights = _weights(present[:, players], self.p if exact else None).to(done)
+            values = _values(present.to(done.device), done, weights)
+            samples = Samples(present.numpy(), as_array(done), as_array(weights) if is_exact else None)
+            # With all players gone, by the affine map.
+            nobody = weights @ done / weights.sum() - self.p * values.sum(0)
+            yield as_factors(
+                self, side, values, embedding, reference=nobody, samples=samples, steps=len(done)
+            )
 
 
 def _players(side: Side) -> Bool[Tensor, " rows"]:
@@ -97,7 +112,7 @@ def _players(side: Side) -> Bool[Tensor, " rows"]:
 
 
 def _masks(
-    players: Bool[Tensor, " rows"], samples: int, seed: int
+    players: Bool[Tensor, " rows"], samples: int, seed: int, p: float
 ) -> tuple[Bool[Tensor, "masks rows"], bool]:
     """Return masks, and whether they are all that there are."""
     count = int(players.sum())
@@ -105,20 +120,30 @@ def _masks(
         drawn = (torch.arange(2**count)[:, None] >> torch.arange(count)) & 1
     else:
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randint(2, (samples, count), generator=generator)
+        drawn = torch.rand((samples, count), generator=generator) < p
     masks = torch.ones(len(drawn), len(players), dtype=torch.bool)
     masks[:, players] = drawn.bool()
     return masks, exact
 
 
+def _weights(present: Bool[Tensor, "masks players"], p: float | None) -> Float[Tensor, " masks"]:
+    """Return the probability of each mask, or 1 for masks that were drawn, with `p` None."""
+    if p is None:
+        return torch.ones(len(present), dtype=torch.float64)
+    left = present.sum(1, dtype=torch.float64)
+    return p**left * (1 - p) ** (present.shape[1] - left)
+
+
 def _values(
-    present: Bool[Tensor, "masks rows"], outputs: Float[Tensor, "masks embed"]
+    present: Bool[Tensor, "masks rows"],
+    outputs: Float[Tensor, "masks embed"],
+    weights: Float[Tensor, " masks"],
 ) -> Float[Tensor, "rows embed"]:
     """Return Banzhaf values; 0 for rows that all masks so far have in common."""
-    with_row = present.to(outputs).T
+    with_row = present.to(outputs).T * weights
     counts = with_row.sum(1, keepdim=True)
-    without = len(outputs) - counts
-    total = outputs.sum(0)
+    without = weights.sum() - counts
     sums = with_row @ outputs
-    values = sums / counts.clamp(min=1) - (total - sums) / without.clamp(min=1)
-    return values * ((counts > 0) & (without > 0))
+    differ = present.any(0) & ~present.all(0)
+    found = sums / counts - (weights @ outputs - sums) / without
+    return torch.where(differ[:, None], found, 0)

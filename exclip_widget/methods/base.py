@@ -101,6 +101,7 @@ def split_by_caption(
     embedding: Float[Tensor, " embed"],
     reference: Float[Tensor, " embed"] | None = None,
     error: Float[np.ndarray, "rows tokens"] | None = None,
+    along: Float[np.ndarray, " tokens"] | None = None,
 ) -> list[Estimate]:
     """Return the interactions of each of `texts` among those of all of them.
 
@@ -117,6 +118,8 @@ def split_by_caption(
         not, it is what the interactions leave of the embedding.
     error : np.ndarray, optional
         How far off the interactions may be.
+    along : np.ndarray, optional
+        What each of the image's tokens adds along its unit embedding, if the interactions leave that out.
     """
     norm = norm_of(embedding, "image")
     unit = as_array(embedding / norm)
@@ -129,6 +132,8 @@ def split_by_caption(
         matrix, own = part, None
         if text.reference is not None:
             matrix, of_image = part[:-1], part[-1]
+            if along is not None:
+                of_image = of_image + along.astype(of_image.dtype) * (text.embedding @ unit)
             with_image, with_caption = text.values @ unit, text.reference @ unit
             own = (
                 OwnTerms(with_image - matrix.sum(1), of_image, float(with_caption - of_image.sum()))
@@ -165,6 +170,8 @@ def as_factors(
     embedding: Float[Tensor, " embed"],
     *,
     change: Float[Tensor, " embed"] | None = None,
+    reference: Float[Tensor, " embed"] | None = None,
+    along: Float[Tensor, " rows"] | None = None,
     samples: Samples | None = None,
     steps: int = 1,
     rule: str | None = None,
@@ -173,9 +180,12 @@ def as_factors(
 
     Parameters
     ----------
-    values, embedding, change : Tensor
-        The factors, the side's embedding, and the change of the embedding that the factors explain, all in
-        the embedding's own units. The result has them in units of the unit embedding.
+    values, embedding, change, reference : Tensor
+        The factors, the side's embedding, the change of the embedding that the factors explain, and what is
+        left without them if that is not the rest, all in the embedding's own units. The result has them in
+        units of the unit embedding.
+    along : Tensor, optional
+        What each row adds along the embedding, if the factors leave that out, in the same units.
     """
     norm = norm_of(embedding, side.name)
     return Factors(
@@ -188,6 +198,8 @@ def as_factors(
         layer=side.layer.name,
         steps=steps,
         rule=rule,
+        reference=None if reference is None else as_array(reference / norm),
+        along=None if along is None else as_array(along / norm),
     )
 
 

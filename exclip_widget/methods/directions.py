@@ -5,8 +5,9 @@ The tower meets the factors T of captions only in what they span. With orthonorm
     T P^T = (T V^T) (V P^T)
 
 so one pull-back for each row of V does instead of one for each token. The sum of each caption's factors comes
-first: its heat map is exact from then on. What captions are multiplied with besides, their references, comes
-next, and then the directions in which the factors are largest, so that few of them leave little.
+first: its heat map is exact from then on. What else own terms need comes next, the captions' references and
+the image's own embedding, and then the directions in which the factors are largest, so that few of them leave
+little.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class Directions:
     coefficients : np.ndarray
         The cotangents of `stack_factors` in this basis, (rows, directions), float64.
     needed : int
-        How many directions at the beginning hold the captions' sums and references.
+        How many directions at the beginning hold the captions' sums and references, and the embedding.
+    length : np.ndarray or None
+        The image's unit embedding in this basis, (directions,), if `coefficients` leave it out.
 
     Examples
     --------
@@ -50,28 +53,47 @@ class Directions:
     basis: Float[np.ndarray, "directions embed"]
     coefficients: Float[np.ndarray, "rows directions"]
     needed: int
+    length: Float[np.ndarray, " directions"] | None = None
 
     def first(self, rank: int | None) -> Float[np.ndarray, "some embed"]:
         """Return the first `rank` directions, or as many as are needed or there are; None for all."""
         return self.basis if rank is None else self.basis[: max(rank, self.needed)]
 
     @classmethod
-    def of(cls, texts: Sequence[Factors]) -> Directions:
-        """Return the directions of captions' factors."""
-        cotangents = np.concatenate(
-            [part for text in texts for part in cotangents_of(text)], dtype=np.float64
+    def of(cls, texts: Sequence[Factors], across: Float[np.ndarray, " embed"] | None = None) -> Directions:
+        """Return the directions of captions' factors.
+
+        Parameters
+        ----------
+        texts : sequence of Factors
+            The captions.
+        across : np.ndarray, optional
+            The image's unit embedding: then only what lies across it is taken of the captions' factors, and
+            it is a direction of its own.
+        """
+        aside = np.zeros((0, texts[0].values.shape[1])) if across is None else across[None].astype(np.float64)
+        cotangents = _without(
+            np.concatenate([part for text in texts for part in cotangents_of(text)], dtype=np.float64), aside
         )
         nothing = 1e-7 * float(np.linalg.norm(cotangents, axis=1).max())
         known = np.zeros((0, cotangents.shape[1]))
-        sums = [text.values.sum(0, dtype=np.float64) for text in texts]
-        references = [text.reference.astype(np.float64) for text in texts if text.reference is not None]
-        for vector in (*sums, *references):
+        sums = [_without(text.values.sum(0, dtype=np.float64), aside) for text in texts]
+        references = [
+            _without(text.reference.astype(np.float64), aside) for text in texts if text.reference is not None
+        ]
+        for vector in (*sums, *aside, *references):
             rest = _without(vector, known)
             if (size := np.linalg.norm(rest)) > nothing:
                 known = np.vstack([known, rest / size])
         _, sizes, principal = np.linalg.svd(_without(cotangents, known), full_matrices=False)
         basis = np.vstack([known, principal[sizes > nothing]])
-        return cls(basis, cotangents @ basis.T, len(known))
+        return cls(
+            basis, cotangents @ basis.T, len(known), None if across is None else (basis @ aside.T)[:, 0]
+        )
+
+    def along(self, pulled: Float[np.ndarray, "some tokens"]) -> Float[np.ndarray, " tokens"] | None:
+        """Return what each of the image's tokens adds along its embedding; None if that is not asked for."""
+        return None if self.length is None else self.length[: len(pulled)] @ pulled
 
     def interactions(self, pulled: Float[np.ndarray, "some tokens"]) -> Float[np.ndarray, "rows tokens"]:
         """Return the interactions that the first directions give: `pulled` is what each gave, pulled back."""

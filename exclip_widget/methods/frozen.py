@@ -7,6 +7,12 @@ the sum of its tokens' parts and one constant:
 
 with J the Jacobian of the held pass. No quadrature is needed, one pass serves all layers, and the
 interactions are ``A = T P^T / (|f| |g|)``, as for the other methods. See `exclip_widget.paths.gates`.
+
+The last gate is the length of the image's embedding. What a patch adds along the embedding itself only
+makes it longer, which a cosine does not see; it is the same map for every word, and hides what they differ
+in. So it is taken out of the interactions, and to first order each side's own terms have it:
+
+    A[s, p] = T[s] . (P[p] - (P[p] . e) e) / (|f| |g|),    e = g / |g|
 """
 
 from __future__ import annotations
@@ -42,6 +48,9 @@ class FrozenGates(Method):
         references first, which are always among them. By default as many as the factors have.
     tolerance : float, optional
         Pull back until interactions are about as exact as this, as a part of their norm.
+    length : bool
+        Whether interactions have what patches add along the image's embedding: ``A = T P^T`` as it is. By
+        default own terms have it.
 
     Raises
     ------
@@ -56,7 +65,7 @@ class FrozenGates(Method):
     Examples
     --------
     >>> FrozenGates(rank=5)
-    FrozenGates(rank=5, tolerance=None)
+    FrozenGates(rank=5, tolerance=None, length=False)
     """
 
     name: ClassVar = "frozen"
@@ -65,6 +74,7 @@ class FrozenGates(Method):
 
     rank: int | None = None
     tolerance: float | None = None
+    length: bool = False
 
     def __post_init__(self) -> None:
         if self.rank is not None and self.tolerance is not None:
@@ -75,13 +85,23 @@ class FrozenGates(Method):
             object.__setattr__(self, "rank", whole_number("rank", self.rank))
         if self.tolerance is not None:
             object.__setattr__(self, "tolerance", positive_number("tolerance", self.tolerance))
+        if not isinstance(self.length, bool):
+            raise ParameterError(f"length={self.length!r}; expected True or False")
 
     def factors(self, side: Side, memory: int) -> Factors:
-        """Return ``T[s] = J_s (x_s - r_s)``, which sum to what the held pass gains over the reference."""
+        """Return ``T[s] = J_s (x_s - r_s)``, which sum to what the held pass gains over the reference.
+
+        Those of an image are without what lies along its embedding.
+        """
         del memory
         path, once = self._path(side), side.tokens.new_ones(1)
-        values = path.integrate_tangents(once, once)
-        return as_factors(self, side, values, path.embeddings(once)[0], change=values.sum(0))
+        values, (embedding,) = path.integrate_tangents(once, once), path.embeddings(once)
+        along = None
+        if side.name == "image" and not self.length:
+            unit = embedding / norm_of(embedding, side.name)
+            along = values @ unit
+            values = values - torch.outer(along, unit)
+        return as_factors(self, side, values, embedding, change=values.sum(0), along=along)
 
     def refine(
         self, texts: Sequence[Factors], image: Side, estimates: int, memory: int
@@ -105,10 +125,10 @@ class FrozenGates(Method):
         self, texts: Sequence[Factors], images: Sequence[Side], estimates: int
     ) -> Iterator[list[list[Estimate]]]:
         """Yield estimates by layer and caption."""
-        directions = Directions.of(texts)
         cuts = [image.differentiable() for image in images]
         held = HeldPass(cuts, [image.reference for image in images], [image.tokens for image in images])
         norm = norm_of(held.embedding, "image")
+        directions = Directions.of(texts, None if self.length else as_array(held.embedding / norm))
         first = directions.first(self.rank)
         most = len(first)
         due = {math.ceil(most * (turn / estimates) ** 2) for turn in range(1, estimates + 1)}
@@ -153,7 +173,9 @@ def _estimates(
 ) -> list[Estimate]:
     """Return what some directions give at a layer. Interactions sum to their total: nothing is left over."""
     interactions = torch.from_numpy(directions.interactions(pulled)).to(embedding)
-    found = split_by_caption(texts, interactions, embedding, error=directions.error(pulled))
+    found = split_by_caption(
+        texts, interactions, embedding, error=directions.error(pulled), along=directions.along(pulled)
+    )
     return [
         one._replace(total=float(one.matrix.sum(dtype=np.float64)), done=len(pulled), steps=steps)
         for one in found

@@ -7,8 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..checks import finite_number, positive_number
 from ..errors import ModelError, ParameterError
 from ..paths.cut import Layer
+from ..results.classification import Logits
 from .as_written import is_as_written
 from .family import Family
 from .tower import ImageTower, TextTower
@@ -42,11 +44,16 @@ class DualEncoder:
     channels_last : bool, optional
         Whether feature maps are (batch, rows, columns, width) and not (batch, width, rows, columns). By
         default their shape tells, beside that of the image.
+    logit_scale : float, optional
+        Factor by which the model multiplies similarities, such as 100 in CLIP. Without it, captions are
+        ranked by their similarities, and have no probabilities.
+    logit_bias : float, optional
+        What the model adds after that, if it judges each caption by itself, as SigLIP does.
 
     Raises
     ------
     ParameterError
-        If a path names no module, or an encoder cannot be called.
+        If a path names no module, an encoder cannot be called, or there is a bias without a scale.
     ModelError
         If `model` is not a module.
     """
@@ -64,12 +71,15 @@ class DualEncoder:
         grid: tuple[int, int] | None = None,
         extra_tokens: int | None = None,
         channels_last: bool | None = None,
+        logit_scale: float | None = None,
+        logit_bias: float | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise ModelError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
         for name, encode in (("encode_text", encode_text), ("encode_image", encode_image)):
             if not callable(encode):
                 raise ParameterError(f"{name}={encode!r} cannot be called; expected a function of a tensor")
+        self.logits = _logits(logit_scale, logit_bias)
         self.model = model
         self._encode_text = encode_text
         self._encode_image = encode_image
@@ -131,6 +141,20 @@ class DualEncoderFamily(Family):
     def towers(self, model: DualEncoder) -> tuple[TextTower, ImageTower]:
         """Return the model's text and image tower."""
         return model.towers()
+
+    def logits(self, model: DualEncoder) -> Logits | None:
+        """Return what the user has said of the model's logits."""
+        return model.logits
+
+
+def _logits(scale: Any, bias: Any) -> Logits | None:
+    if scale is not None:
+        scale = positive_number("logit_scale", scale)
+    elif bias is not None:
+        raise ParameterError(f"logit_bias={bias!r} needs a logit_scale, to which it is added; pass both")
+    if bias is not None:
+        bias = finite_number("logit_bias", bias)
+    return None if scale is None else Logits(scale, bias)
 
 
 def _code_of(encode: Encode, model: nn.Module) -> object:

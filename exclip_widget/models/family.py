@@ -5,9 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import numpy as np
+from torch import Tensor
+
 from ..errors import ModelError
 from ..inputs.preprocessing import Preprocess
 from ..inputs.tokenizers import CLIP_VOCABULARY, Tokenizer, clip_tokenizer
+from ..results.classification import Logits
 from .tower import ImageTower, TextTower
 
 
@@ -35,6 +39,17 @@ class Family(ABC):
         ModelError
             If they have no layers to cut at.
         """
+
+    def logits(self, model: Any) -> Logits | None:
+        """Return how the model makes logits of similarities, by its parameters; None if it has none.
+
+        Raises
+        ------
+        ModelError
+            If they are not finite.
+        """
+        scale, bias = _number(model, "logit_scale"), _number(model, "logit_bias")
+        return None if scale is None else Logits(float(np.exp(scale)), bias)
 
     def preprocess(self, model: Any) -> Preprocess:
         """Return the model's own preprocessing for evaluation.
@@ -65,3 +80,9 @@ class Family(ABC):
             )
         tokenizer: Tokenizer = clip_tokenizer(text.context_length)
         return tokenizer
+
+
+def _number(model: Any, name: str) -> float | None:
+    """Return a parameter that is one number, of shape () or (1,); None if there is no such."""
+    given = getattr(model, name, None)
+    return given.item() if isinstance(given, Tensor) and given.numel() == 1 else None

@@ -15,6 +15,7 @@ from ..errors import ExclipError, ModelError
 from ..inputs.preprocessing import Preprocess
 from ..inputs.tokenizers import Tokenizer
 from ..paths.cut import FAULTS, Layer, is_out_of_memory
+from ..results.classification import Logits
 from .clip_family import ClipFamily
 from .dual_encoder import DualEncoder, DualEncoderFamily
 from .family import Family
@@ -69,6 +70,10 @@ class Towers:
     def tokenizer(self) -> Tokenizer:
         """Return the model's own tokenizer; see `Family.tokenizer`."""
         return self.family.tokenizer(self.text)
+
+    def logits(self) -> Logits | None:
+        """Return how the model makes logits of similarities; see `Family.logits`."""
+        return self.family.logits(self.source)
 
     def require_gradients(self) -> None:
         """Refuse a model that cannot be differentiated.

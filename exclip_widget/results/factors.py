@@ -20,17 +20,23 @@ class Samples:
     present : np.ndarray
         Which rows each mask left in place, bool, (samples, rows).
     outputs : np.ndarray
-        Embeddings under each mask, (samples, embed).
+        Unit embeddings under each mask, (samples, embed).
+    weights : np.ndarray or None
+        The probability of each mask if they are all that there are, (samples,); None if they were drawn.
     """
 
     present: Bool[np.ndarray, "samples rows"]
     outputs: Float[np.ndarray, "samples embed"]
+    weights: Float[np.ndarray, " samples"] | None = None
 
     def variance(self, others: Float[np.ndarray, "others embed"]) -> Float[np.ndarray, "rows others"]:
         """Return the squared standard errors of the products of these factors with `others`.
 
-        Each product is a difference of two means: over the samples with a row, and over those without.
+        Each product is a difference of two means: over the samples with a row, and over those without. With
+        all masks there is no error.
         """
+        if self.weights is not None:
+            return np.zeros((self.present.shape[1], len(others)))
         scores = (self.outputs @ others.T).astype(np.float64)
         total = np.zeros((self.present.shape[1], len(others)))
         for chosen in (self.present, ~self.present):
@@ -71,6 +77,12 @@ class Factors:
         was given as preprocessed pixels.
     origin : Origin or None
         Model, options of the method and version of the package, if `Explainer` made the factors.
+    reference : np.ndarray or None
+        What is left if all rows are taken away, (embed,): the embedding without `change`, unless the method
+        gives another. None if the method knows no such vector.
+    along : np.ndarray or None
+        What each row adds along the side's own embedding, (rows,), if `values` leave that out: it makes the
+        embedding longer, and cosine similarity does not see lengths. It is a part of the own terms.
     """
 
     values: Float[np.ndarray, "rows embed"]
@@ -84,11 +96,12 @@ class Factors:
     rule: str | None = None
     view: View | None = None
     origin: Origin | None = None
+    reference: Float[np.ndarray, " embed"] | None = None
+    along: Float[np.ndarray, " rows"] | None = None
 
-    @property
-    def reference(self) -> Float[np.ndarray, " embed"] | None:
-        """What the rows leave of the embedding: that of the reference, or with gates held its stand-in."""
-        return None if self.change is None else self.embedding - self.change
+    def __post_init__(self) -> None:
+        if self.reference is None and self.change is not None:
+            object.__setattr__(self, "reference", self.embedding - self.change)
 
     def __repr__(self) -> str:
         rows, embed = self.values.shape

@@ -1076,6 +1076,11 @@ def _all_own_terms(texts: list[Factors], images: list[Factors]) -> list[list[Own
     with_pictures = [text.values @ np.stack(pictures).T for text in texts]
     with_captions = [image.values @ np.stack(captions).T for image in images]
     references = np.stack(captions) @ np.stack(pictures).T
+    for j, image in enumerate(images):
+        if image.along is not None:
+            similarities = np.stack([text.embedding for text in texts]) @ image.embedding
+            with_captions[j] = with_captions[j] + np.outer(image.along, similarities)
+            references[:, j] -= similarities * image.along.sum()
     return [
         [
             OwnTerms(of_text[:, j], of_image[:, i], float(references[i, j]))

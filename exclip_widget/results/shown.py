@@ -16,6 +16,7 @@ from PIL import Image
 from ..errors import ImageError, ParameterError
 from ..image import ImageLike, open_image
 from .alignment import align_rows
+from .classification import Classification
 from .interactions import Interactions, require_comparable
 from .origin import Crop, View
 from .rows import Tokens
@@ -179,6 +180,20 @@ def _summarise(result: Sequence[Interactions]) -> dict[str, float | None]:
         "foil_total": foil[0].total if foil else None,
     }
     return {name: finite_or_none(number) for name, number in numbers.items()}
+
+
+def scores_traits(found: Classification | None) -> dict[str, Any]:
+    """Return the traits of the listed captions' similarities and probabilities; an empty one if unknown."""
+    if found is None:
+        return {"_scores": None}
+    chances = found.probabilities
+    return {
+        "_scores": {
+            "similarities": found.similarities.tolist(),
+            "probabilities": None if chances is None else chances.tolist(),
+            "rule": found.rule,
+        }
+    }
 
 
 def finite_or_none(number: float | None) -> float | None:

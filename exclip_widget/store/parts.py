@@ -66,6 +66,8 @@ def schema_of(kind: str, head: Head) -> pyarrow.Schema:
         pa.field("values", bytes_, nullable=False),
         pa.field("embedding", bytes_, nullable=False),
         pa.field("change", bytes_),
+        pa.field("reference", bytes_),
+        pa.field("along", bytes_),
         pa.field("rule", text),
     ]
     span = pa.struct([("start", number), ("end", number)])
@@ -108,7 +110,9 @@ def row_of(key: str, factors: Factors, head: Head, more: Mapping[str, object]) -
         "steps": factors.steps,
         "values": values.tobytes(),
         "embedding": factors.embedding.astype("<f4").tobytes(),
-        "change": None if factors.change is None else factors.change.astype("<f4").tobytes(),
+        "change": _bytes(factors.change),
+        "reference": _bytes(factors.reference if factors.change is None else None),
+        "along": _bytes(factors.along),
         "rule": factors.rule,
     }
     if isinstance(factors.rows, Tokens):
@@ -131,6 +135,14 @@ def row_of(key: str, factors: Factors, head: Head, more: Mapping[str, object]) -
     return row | dict(more)
 
 
+def _bytes(vector: Float[np.ndarray, " _"] | None) -> bytes | None:
+    return None if vector is None else vector.astype("<f4").tobytes()
+
+
+def _vector(data: bytes | None) -> Float[np.ndarray, " _"] | None:
+    return None if data is None else np.frombuffer(data, "<f4").astype(np.float32)
+
+
 _CODES = {"float16": "f2", "float32": "f4"}
 
 
@@ -148,7 +160,6 @@ def factors_of(row: Mapping[str, Any], head: Head) -> Factors:
         If they are damaged.
     """
     embedding = np.frombuffer(row["embedding"], "<f4").astype(np.float32)
-    change = row["change"]
     values = numbers_of(row["values"], head, len(embedding)).astype(np.float32)
     rows: Tokens | Grid
     if "caption" in row:
@@ -166,7 +177,7 @@ def factors_of(row: Mapping[str, Any], head: Head) -> Factors:
     return Factors(
         values=values,
         embedding=embedding,
-        change=None if change is None else np.frombuffer(change, "<f4").astype(np.float32),
+        change=_vector(row["change"]),
         samples=None,
         rows=rows,
         method=str(recipe["method"]),
@@ -175,6 +186,8 @@ def factors_of(row: Mapping[str, Any], head: Head) -> Factors:
         rule=row["rule"],
         view=view,
         origin=Origin(str(recipe["model"]), head.options, str(recipe["package"])),
+        reference=_vector(row["reference"]),
+        along=_vector(row["along"]),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +17,19 @@ from ..image import open_image
 from ..inputs.caption import Caption
 from ..inputs.preprocessing import field_of_view
 from ..methods import METHODS, Method
+from ..methods.batches import naming
 from ..models.fingerprint import digest
 from ..results.shown import encode_image
 from .uploads import UploadedFile, decode
 
-CHANGEABLE = ("image", "caption", "foil", "method", "text_layer", "image_layer")
+CHANGEABLE = ("image", "captions", "caption", "foil", "method", "text_layer", "image_layer")
 """What can be changed, by the names of the widget's traits."""
 
 MOST_CHARACTERS = 20_000
 """Longest caption: far more than any model takes, and tokenised in a moment."""
+
+MOST_LISTED = 10_000
+"""Longest list of captions: ten times the classes of ImageNet, and laid out in a moment."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +75,8 @@ class Request:
         Rows and columns of patches.
     methods : dict
         Methods that were given as objects, by their names.
+    listed : tuple of Caption
+        All captions that are ranked, those of `captions` among them; empty if only those are shown.
     """
 
     explainer: Explainer
@@ -79,10 +85,11 @@ class Request:
     chosen_layers: tuple[LayerName | None, LayerName | None]
     grid: tuple[int, int]
     methods: Mapping[str, Method]
+    listed: tuple[Caption, ...] = ()
 
     @classmethod
     def read(cls, model: Any, image: Any, caption: Any, options: Mapping[str, Any]) -> Request:
-        """Read a widget's first inputs; `caption` may be a list of a caption and its foil.
+        """Read a widget's first inputs; `caption` may be a list, of which two are a caption and its foil.
 
         Raises
         ------
@@ -90,18 +97,16 @@ class Request:
             If one of them cannot be used. The message says which, and why.
         """
         explainer = Explainer(model, **options)
-        captions = _caption_and_foil(caption)
+        captions, listed = _read_given(explainer, caption)
         shown = _read_image(explainer, image)
         return cls(
             explainer=explainer,
             image=shown,
-            captions=tuple(
-                _read_caption(explainer, text, name)
-                for name, text in zip(("caption", "foil"), captions, strict=False)
-            ),
+            captions=captions,
             chosen_layers=(options.get("text_layer"), options.get("image_layer")),
             grid=explainer.grid(shown.pixels),
             methods=_with_method({}, options.get("method")),
+            listed=listed,
         )
 
     def changed(self, changes: Mapping[str, Any]) -> Request:
@@ -123,24 +128,42 @@ class Request:
             given = methods.get(method, method) if isinstance(method, str) else method
             explainer = explainer.with_method(given, text_layer, image_layer)
         image = _read_image(explainer, changes["image"]) if "image" in changes else self.image
+        captions, listed = self._read_captions(changes)
         same_grid = image is self.image and explainer.layers[1] == self.explainer.layers[1]
         return Request(
             explainer=explainer,
             image=image,
-            captions=self._read_captions(changes),
+            captions=captions,
             chosen_layers=(text_layer, image_layer),
             grid=self.grid if same_grid else explainer.grid(image.pixels),
             methods=methods,
+            listed=listed,
         )
 
-    def _read_captions(self, changes: Mapping[str, Any]) -> tuple[Caption, ...]:
-        caption, *foils = self.captions
+    def _read_captions(self, changes: Mapping[str, Any]) -> tuple[tuple[Caption, ...], tuple[Caption, ...]]:
+        """Return the captions that are shown, and those that are listed, with some of them changed."""
+        caption, foil, listed = self.caption, self.foil, self.listed
+        if "captions" in changes:
+            if not listed:
+                raise CaptionError(
+                    "captions cannot be set: this widget was made with one caption, and shows no list; "
+                    "expected a widget that was made with several, ExplainWidget(model, image, [...])"
+                )
+            listed = _read_listed(self.explainer, changes["captions"], listed)
+            if caption not in listed:
+                caption, foil = listed[0], None
+            foil = foil if foil in listed else None
         if "caption" in changes:
-            caption = _read_caption(self.explainer, changes["caption"], "caption")
-        if "foil" in changes:
-            foil = changes["foil"]
-            foils = [] if foil is None else [_read_caption(self.explainer, foil, "foil")]
-        return caption, *foils
+            new = _read_caption(self.explainer, changes["caption"], "caption", listed)
+            listed = _put(new, listed, None if caption is foil else caption)
+            caption = new
+        if "foil" in changes and changes["foil"] is None:
+            foil = None
+        elif "foil" in changes:
+            new = _read_caption(self.explainer, changes["foil"], "foil", listed)
+            listed = _put(new, listed, None if caption is foil else foil)
+            foil = new
+        return (caption,) if foil is None else (caption, foil), listed
 
     @property
     def caption(self) -> Caption:
@@ -151,6 +174,11 @@ class Request:
     def foil(self) -> Caption | None:
         """The foil, if there is one."""
         return self.captions[1] if len(self.captions) > 1 else None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All captions that are ranked, as text."""
+        return tuple(caption.rows.caption for caption in self.listed)
 
     @property
     def method(self) -> str:
@@ -171,40 +199,77 @@ class Request:
 
     def same_as(self, other: Request) -> bool:
         """Return whether nothing differs from `other`."""
-        return self.image is other.image and (self.key, self.chosen_layers) == (
+        return self.same_list_as(other) and (self.key, self.chosen_layers) == (
             other.key,
             other.chosen_layers,
         )
 
-
-def _caption_and_foil(given: Any) -> list[Any]:
-    if not isinstance(given, (list, tuple)):
-        return [given]
-    if len(given) != 2:
-        raise CaptionError(
-            f"caption is a {type(given).__name__} of {len(given)}; expected a string, or two of "
-            "them, a caption and its foil"
-        )
-    return list(given) if given[1] is not None else [given[0]]
+    def same_list_as(self, other: Request) -> bool:
+        """Return whether the same captions are ranked for the same image."""
+        return self.image is other.image and self.texts == other.texts
 
 
 def _with_method(methods: Mapping[str, Method], given: Any) -> Mapping[str, Method]:
     return {**methods, given.name: given} if isinstance(given, Method) else methods
 
 
-def _read_caption(explainer: Explainer, text: Any, name: str) -> Caption:
-    """Read a caption that a browser can show and that cannot keep a tokenizer busy for long."""
+def _read_given(explainer: Explainer, given: Any) -> tuple[tuple[Caption, ...], tuple[Caption, ...]]:
+    """Return the captions that are shown first, and those that are listed: all of a list."""
+    if isinstance(given, (list, tuple)) and len(given) == 2 and given[1] is None:
+        given = given[0]  # a caption without a foil
+    if not isinstance(given, (list, tuple)):
+        return (_read_caption(explainer, given, "caption"),), ()
+    listed = _read_listed(explainer, given)
+    return listed if len(listed) == 2 else listed[:1], listed
+
+
+def _read_caption(explainer: Explainer, text: Any, name: str, listed: Sequence[Caption] = ()) -> Caption:
+    """Return the listed caption of this text, or else read it."""
+    if isinstance(text, str):
+        for one in listed:
+            if one.rows.caption == text:
+                return one
     try:
-        if isinstance(text, str):
-            if len(text) > MOST_CHARACTERS:
-                raise CaptionError(f"caption has {len(text)} characters; expected at most {MOST_CHARACTERS}")
-            if half := next((char for char in text if "\ud800" <= char <= "\udfff"), None):
-                raise CaptionError(f"caption has {half!a}, which is half of a character")
-        return explainer.read_caption(text)
+        return explainer.read_caption(_require_short(text))
     except CaptionError as error:
         if name == "caption":
             raise
         raise CaptionError(f"{name}: {error}") from None
+
+
+def _require_short(text: Any) -> Any:
+    """Return a caption, if a browser can show it and it cannot keep a tokenizer busy for long."""
+    if isinstance(text, str):
+        if len(text) > MOST_CHARACTERS:
+            raise CaptionError(f"caption has {len(text)} characters; expected at most {MOST_CHARACTERS}")
+        if half := next((char for char in text if "\ud800" <= char <= "\udfff"), None):
+            raise CaptionError(f"caption has {half!a}, which is half of a character")
+    return text
+
+
+def _read_listed(explainer: Explainer, given: Any, known: Sequence[Caption] = ()) -> tuple[Caption, ...]:
+    """Read a list of captions; those that are `known` stay what they are."""
+    if not isinstance(given, (list, tuple)):
+        shown = " ".join(repr(given).split())
+        raise CaptionError(f"captions is a {type(given).__name__} ({shown:.80}); expected a list of strings")
+    if len(given) > MOST_LISTED:
+        raise CaptionError(f"captions has {len(given)} entries; expected at most {MOST_LISTED}")
+    by_text = {one.rows.caption: one for one in reversed(known)}  # the first, as `_read_caption` finds
+    texts = []
+    for index, text in enumerate(given):
+        with naming("captions", index):
+            _require_short(text)
+        texts.append(by_text.get(text, text) if isinstance(text, str) else text)
+    return tuple(explainer.read_captions(texts))
+
+
+def _put(new: Caption, listed: tuple[Caption, ...], before: Caption | None) -> tuple[Caption, ...]:
+    """Return the list, if there is one, with a caption in the place of the one that it was before."""
+    if not listed or new in listed:
+        return listed
+    if before is None:
+        return *listed, new
+    return tuple(new if one is before else one for one in listed)
 
 
 def _read_image(explainer: Explainer, given: Any) -> ShownImage:

@@ -6,7 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
+import numpy as np
+from jaxtyping import Float
+
 from ..inputs.caption import Caption
+from ..results.classification import Classification
 from ..results.factors import Factors
 from ..results.interactions import Interactions
 from ..results.origin import View
@@ -18,6 +22,9 @@ MOST_BYTES = 2**26
 Result = tuple[Interactions, ...]
 """Interactions of a caption with an image, and of its foil if there is one."""
 
+EMBEDDED_TOGETHER = 64
+"""Listed captions that are embedded before a newer request is looked for."""
+
 T = TypeVar("T")
 
 
@@ -28,6 +35,8 @@ class ResultCache:
         self._fingerprint: object | None = None
         self._results = LRUCache[Result](lambda result: sum(map(_interactions_bytes, result)))
         self._text_factors = LRUCache[Factors](_factors_bytes)
+        self._text_embeddings: dict[str, Float[np.ndarray, " embed"]] = {}
+        self._image_embedding: tuple[bytes, Float[np.ndarray, " embed"]] | None = None
 
     def estimates(self, request: Request, count: int) -> Iterator[Result]:
         """Yield about `count` ever better results, the last of which is final; one, if it is known."""
@@ -35,6 +44,8 @@ class ResultCache:
         if fingerprint is None or fingerprint != self._fingerprint:
             self._results.clear()
             self._text_factors.clear()
+            self._text_embeddings.clear()
+            self._image_embedding = None
         self._fingerprint = fingerprint
         result = self._results.get(request.key)
         if result is not None:
@@ -47,6 +58,28 @@ class ResultCache:
             yield result
         if fingerprint is not None and result is not None:
             self._results.put(request.key, result)
+
+    def embed_captions(self, request: Request) -> Iterator[None]:
+        """Embed the listed captions of a request, and yield after some of them each. Those known are kept."""
+        missing = [caption for caption in request.listed if caption.rows.caption not in self._text_embeddings]
+        missing.sort(key=lambda caption: len(caption.ids))  # those of one length run together
+        for start in range(0, len(missing), EMBEDDED_TOGETHER):
+            some = missing[start : start + EMBEDDED_TOGETHER]
+            found = request.explainer.text_embeddings(some)
+            for caption, embedding in zip(some, found, strict=True):
+                self._text_embeddings[caption.rows.caption] = embedding
+            yield
+
+    def classify(self, request: Request) -> Classification:
+        """Return the similarities and probabilities of the listed captions, which have been embedded."""
+        explainer, image = request.explainer, request.image
+        if self._image_embedding is None or self._image_embedding[0] != image.digest:
+            self._image_embedding = image.digest, explainer.image_embedding(image.pixels)
+        # Captions that are listed no more are forgotten.
+        self._text_embeddings = {text: self._text_embeddings[text] for text in request.texts}
+        embeddings = np.stack([self._text_embeddings[text] for text in request.texts])
+        similarities = embeddings @ self._image_embedding[1]
+        return Classification(request.texts, similarities, explainer.logits())
 
     def _factors_of(self, request: Request, caption: Caption) -> Factors:
         """Return the factors of a caption, which stay valid if the image changes."""

@@ -15,8 +15,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from ..errors import ExclipError, ImageError
+from ..results.classification import Classification
 from ..results.interactions import Interactions
-from ..results.shown import encode_interactions, result_traits
+from ..results.shown import encode_interactions, result_traits, scores_traits
 from . import protocol, wire
 from .request import Request
 from .result_cache import Result, ResultCache
@@ -93,6 +94,8 @@ class Session:
         What is shown: the newest request, or the last good one if that has failed.
     result : tuple of Interactions
         The newest estimate of it, for the caption and its foil; empty before the first.
+    classification : Classification or None
+        Similarities and probabilities of the captions that `request` lists; None before they are known.
     worker : Worker
         The thread that reads and computes.
     closed : bool
@@ -104,6 +107,7 @@ class Session:
         self.phase = "computing"
         self.request = request
         self.result: Result = ()
+        self.classification: Classification | None = None
         self._host = host
         self.worker = Worker("exclip-widget")
         self._uploads = Uploads()
@@ -114,7 +118,7 @@ class Session:
         self._tests: list[dict[str, Any]] = []
         self._test_count = 0
         self._frame = 0
-        self._last_good: tuple[Request, Result] | None = None
+        self._last_good: tuple[Request, Result, Classification | None] | None = None
         self._error: Exception | None = None
         self.closed = False
         self._settled = threading.Condition(host.lock)
@@ -261,13 +265,13 @@ class Session:
     def _begin(self, request: Request) -> None:
         self.id += 1
         self._error = None
-        self._show(request, ())
+        self._show(request, (), self.classification if request.same_list_as(self.request) else None)
         self._publish_phase("computing")
         self._host.flush()
         self.worker.submit(COMPUTING, partial(self._compute, self.id))
 
-    def _show(self, request: Request, result: Result) -> None:
-        """Publish a request and its result. A selection stays for as long as it means the same."""
+    def _show(self, request: Request, result: Result, classification: Classification | None) -> None:
+        """Publish a request and what is known of it. A selection stays for as long as it means the same."""
         if request.caption.rows != self.request.caption.rows:
             self._host.publish(tokens=[])
         if request.grid != self.request.grid:
@@ -275,7 +279,13 @@ class Session:
         while self._waiting_tests:
             self._refuse_test(self._waiting_tests[0], "what was selected is not shown any more")
         self.request, self.result, self._tests = request, result, []
-        self._host.publish(**wire.request_traits(request), **result_traits(result), _tests=[])
+        self.classification = classification
+        self._host.publish(
+            **wire.request_traits(request),
+            **result_traits(result),
+            **scores_traits(classification),
+            _tests=[],
+        )
 
     def _publish_phase(self, phase: str, message: str = "") -> None:
         self.phase = phase
@@ -346,13 +356,29 @@ class Session:
                         return
                     self.result, self._frame = result, frame
                     self._send_estimate()
+                if frame == 0 and request.listed and not self._classify(id, request):
+                    return
         except Exception as error:
             self._fail(id, error)
             return
         with self._host.transaction():
             if self._is_current(id):
-                self._last_good = request, self.result
+                self._last_good = request, self.result, self.classification
                 self._settle("done")
+
+    def _classify(self, id: int, request: Request) -> bool:
+        """Rank the listed captions, and return whether the request is still the newest."""
+        for _ in self._cache.embed_captions(request):
+            self.worker.run_urgent(READING)
+            with self._host.lock:
+                if not self._is_current(id):
+                    return False
+        found = self._cache.classify(request)
+        with self._host.transaction():
+            if self._is_current(id):
+                self.classification = found
+                self._host.publish(**scores_traits(found))
+            return self._is_current(id)
 
     def _fail(self, id: int, error: Exception) -> None:
         with self._host.transaction():

@@ -39,6 +39,7 @@ class Viewing:
     """
 
     is_settled = True
+    classification = None
 
     def __init__(self, result: tuple[Interactions, ...], host: Host) -> None:
         self.result = result

@@ -18,6 +18,7 @@ import traitlets
 
 from ..explainer import ExplainerOptions
 from ..image import ImageLike, open_image
+from ..results.classification import Classification
 from ..results.interactions import Interactions
 from ..results.page import figure_of, write_figures
 from ..results.shown import finished_traits
@@ -54,8 +55,9 @@ class ExplainWidget(SyncedWidget):
     ----------
     model, image
         As `explain` takes them.
-    caption : str, or a list of two
-        The caption; or a caption and a foil to compare it with.
+    caption : str, or list of str
+        The caption; or several, which are ranked by their similarity to the image. The first one is
+        explained, and of two also the second one, as its foil.
     **options
         As `Explainer` takes them.
 
@@ -66,6 +68,9 @@ class ExplainWidget(SyncedWidget):
         be used is refused by the errors of `explain`, and nothing changes.
     foil : str or None
         A second caption, explained on the same image.
+    captions : tuple of str
+        All captions that are ranked, in the order in which they were given; empty if the widget was made
+        with one. May be set to any list. A new `caption` takes the place of the one that it was before.
     image : PIL.Image.Image
         The image, RGB. May be set to anything that `explain` takes as one, except a tensor.
     method : str
@@ -87,6 +92,7 @@ class ExplainWidget(SyncedWidget):
 
     session: Session | Viewing
 
+    captions = InputTrait(()).tag(sync=True)
     caption = InputTrait("").tag(sync=True)
     foil = InputTrait(None).tag(sync=True)
     image = InputTrait(None)
@@ -108,6 +114,7 @@ class ExplainWidget(SyncedWidget):
     _result = traitlets.Bytes().tag(sync=True)
     _foil_result = traitlets.Bytes().tag(sync=True)
     _tests = traitlets.List(traitlets.Dict()).tag(sync=True)
+    _scores = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
 
     def __init__(
         self,
@@ -170,9 +177,10 @@ class ExplainWidget(SyncedWidget):
 
     def _open(self, traits: Mapping[str, Any], session_of: Callable[[Host], Session | Viewing]) -> None:
         """Show the first state, and begin a session."""
+        name = "captions" if traits.get("captions") else "widget"  # the list is loaded only if there is one
         # As text: anywidget would watch a file, and the watch would keep every widget alive.
-        self._esm = (STATIC / "widget.js").read_text("utf-8")
-        self._css = (STATIC / "widget.css").read_text("utf-8")
+        self._esm = (STATIC / f"{name}.js").read_text("utf-8")
+        self._css = (STATIC / f"{name}.css").read_text("utf-8")
         super().__init__(**traits)
         self.session = session_of(self)
         self.on_msg(self._receive)
@@ -190,6 +198,11 @@ class ExplainWidget(SyncedWidget):
         """The newest estimate for the foil; None before the first, and without a foil."""
         result = self.session.result
         return result[1] if len(result) > 1 else None
+
+    @property
+    def classification(self) -> Classification | None:
+        """Similarities and probabilities of `captions`; None before they are known, and without a list."""
+        return self.session.classification
 
     def wait(self, timeout: float | None = None) -> Interactions:
         """Block until the newest result is there, and return it.
@@ -241,7 +254,8 @@ class ExplainWidget(SyncedWidget):
         self.wait()
         with self.lock:
             result, *foil = self.session.result or (self.session.outcome(),)
-            chosen = {name: getattr(self, name) for name in ("tokens", "region", "_tests")}
+            kept = ("tokens", "region", "captions", "_scores", "_tests")
+            chosen = {name: getattr(self, name) for name in kept}
             figure = figure_of(result, self.image, *foil, **chosen)
         write_figures(path, [figure], title=title, overwrite=overwrite)
 

@@ -21,6 +21,7 @@ def request_traits(request: Request) -> dict[str, Any]:
         "method": request.method,
         "text_layer": text_layer,
         "image_layer": image_layer,
+        "captions": request.texts,
         **text_traits([caption.rows for caption in request.captions]),
         **image_traits(request.image.encoded, request.grid, request.image.crop),
     }

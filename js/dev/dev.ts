@@ -1,7 +1,9 @@
 /**
  * The widget on a synthetic image and matrix, with no kernel. The address
- * chooses what to see: ?theme=dark&tokens=2,3&region=40,41&foil=a+blue+boat&phase=computing
+ * chooses what to see: ?theme=dark&tokens=2,3&region=40,41&foil=a+blue+boat&phase=computing,
+ * or ?captions=a+red+boat|a+blue+boat|two+fish
  */
+import listed from "../captions.ts";
 import exclip from "../main.ts";
 import { png } from "../testing/mock.ts";
 import { CHOICES, COLUMNS, MockKernel, ROWS } from "./kernel.ts";
@@ -66,10 +68,13 @@ function draw(context: CanvasRenderingContext2D): void {
 
 const wide = query.get("crop") === "wide";
 const foil = query.get("foil");
+const captions = (query.get("captions") ?? "").split("|").filter(Boolean);
 const pace = Number(query.get("pace") ?? 250);
 const empty = new DataView(new ArrayBuffer(0));
 const model = new MockKernel({
-  caption: query.get("caption") ?? "a red boat left of two yellow fish under the small sun",
+  captions,
+  caption:
+    query.get("caption") ?? captions[0] ?? "a red boat left of two yellow fish under the small sun",
   foil,
   method: "exclip",
   text_layer: 2,
@@ -91,7 +96,7 @@ model.pace = pace;
 model.alive = !query.has("gone");
 
 const host = document.querySelector<HTMLElement>("#widget");
-const widget = exclip();
+const widget = captions.length > 0 ? listed() : exclip();
 widget.initialize({ model });
 if (host) widget.render({ model, el: host });
 

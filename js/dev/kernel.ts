@@ -2,7 +2,15 @@
  * A kernel in the page: answers what the widget asks with a synthetic image and
  * matrix. Slow on purpose, so that the way there can be looked at.
  */
-import type { AlignedRows, Changes, Layer, MaskingTest, ToKernel, Traits } from "../protocol.ts";
+import type {
+  AlignedRows,
+  Changes,
+  Layer,
+  MaskingTest,
+  Scores,
+  ToKernel,
+  Traits,
+} from "../protocol.ts";
 import { MockModel, payload, tokensOf } from "../testing/mock.ts";
 
 export const [ROWS, COLUMNS] = [12, 12];
@@ -74,6 +82,18 @@ function totalOf(result: DataView): number {
   let sum = 0;
   for (let at = 0; at < result.byteLength; at += 4) sum += result.getFloat32(at, true);
   return sum / 0.992;
+}
+
+/** Similarities that follow the words that are known, and what CLIP's scale makes of them. */
+export function scoresOf(captions: readonly string[]): Scores {
+  const similarities = captions.map((caption) => {
+    const words = caption.split(" ");
+    const known = words.filter((word) => word in PLACES).length;
+    return 0.12 + (0.2 * known) / words.length - 0.002 * (caption.length % 7);
+  });
+  const powers = similarities.map((similarity) => Math.exp(100 * similarity));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return { similarities, probabilities: powers.map((power) => power / sum), rule: "softmax" };
 }
 
 /** The longest common rows pair up; what lies between is paired in order. */
@@ -206,7 +226,7 @@ export class MockKernel extends MockModel {
     this.#timers = [];
     const id = ++this.#id;
     const now = { caption: "", foil: null, image_layer: 7 as Layer, ...this.traits(), ...changes };
-    const { caption, foil, image_layer } = now;
+    const { caption, foil, image_layer, captions = [] } = now;
     const main = matrixOf(caption, image_layer, 0);
     const other = foil === null ? null : matrixOf(foil, image_layer, 3);
     this.begin(id, {
@@ -230,6 +250,7 @@ export class MockKernel extends MockModel {
         this.finish(id, {
           _result: main,
           _foil_result: other ?? EMPTY,
+          _scores: captions.length > 0 ? scoresOf(captions) : null,
           _summary: {
             similarity: total + 0.0037,
             residual: complete ? 0.008 : null,

@@ -25,6 +25,7 @@ it("each figure is an instrument of its own, of which nothing asks a kernel", as
   const one = figure({ ...stateOf("done, without a foil"), _image: { base64: PIXEL } });
   const other = figure(stateOf("done, with a foil"));
   const third = figure({ ...stateOf("done, without a foil"), _image: { of: 0 } });
+  const list = figure(stateOf("done, two of a list, by a softmax"));
   await import("../page.ts");
   await vi.advanceTimersByTimeAsync(60_000);
   vi.useRealTimers();
@@ -38,12 +39,20 @@ it("each figure is an instrument of its own, of which nothing asks a kernel", as
   expect(words(other)[1]?.getAttribute("aria-pressed")).toBe("false");
   other.querySelector<HTMLElement>('[data-look="difference"]')?.click();
   expect(words(other)[1]?.textContent).toContain("−");
-  for (const node of [one, other]) {
+  const rows = [...list.querySelectorAll("[role=option]")];
+  expect(rows.map((row) => row.querySelector("[dir]")?.textContent)).toEqual([
+    "a red boat",
+    "a blue boat",
+    "<b>two</b> fish",
+  ]);
+  expect(rows.map((row) => row.ariaSelected)).toEqual(["true", "true", "false"]);
+  for (const node of [one, other, list]) {
     expect(node.innerText).not.toContain("kernel");
-    const asking = ["exclip-controls", "exclip-choose", "exclip-test", "exclip-cancel"].map(
-      (id) => node.querySelector<HTMLElement>(`[data-testid="${id}"]`)?.offsetParent ?? null,
+    const ids = ["controls", "choose", "test", "cancel", "compare"];
+    const asking = ids.map(
+      (id) => node.querySelector<HTMLElement>(`[data-testid="exclip-${id}"]`)?.offsetParent ?? null,
     );
-    expect(asking).toEqual([null, null, null, null]);
+    expect(asking).toEqual([null, null, null, null, null]);
     expect(node.querySelectorAll('[role="alert"]:not([hidden])')).toHaveLength(0);
   }
   // An image that is the same is in the page once.

@@ -4,6 +4,7 @@ import { userEvent } from "vitest/browser";
 import fromKernel from "../../tests/protocol/from_kernel.json";
 import states from "../../tests/protocol/state.json";
 import toKernel from "../../tests/protocol/to_kernel.json";
+import listed from "../captions.ts";
 import exclip from "../main.ts";
 import { readMessage, type Traits } from "../protocol.ts";
 import { open, View } from "../testing/harness.ts";
@@ -131,7 +132,7 @@ describe("states", () => {
   it.each(states.valid)("are shown: $name", async ({ state }) => {
     const traits = read(state);
     const model = new MockModel(traits);
-    const widget = exclip();
+    const widget = (state.captions.length > 0 ? listed : exclip)();
     widget.initialize({ model });
     const view = await new View(widget, model).settled();
     const { phase, message } = state._request;
@@ -153,6 +154,12 @@ describe("states", () => {
     } else {
       expect(view.find("exclip-notice").hidden).toBe(true);
     }
+    const rows = [...view.el.querySelectorAll("[role=option]")];
+    expect(rows).toHaveLength(state.captions.length);
+    const { rule = null } = state._scores ?? {};
+    expect(rows.every((row) => row.textContent?.includes(`${rule} probability`))).toBe(
+      rule !== null || rows.length === 0,
+    );
     expect(view.find("exclip-controls").hidden).toBe(state._choices === null);
     expect(model.sent).toEqual([{ kind: "join" }]);
   });

@@ -161,9 +161,9 @@ export class View {
   }
 }
 
-export async function open(changes: Partial<Traits> = {}) {
+export async function open(changes: Partial<Traits> = {}, make = exclip) {
   const model = new MockModel(await traits(changes));
-  const widget = exclip();
+  const widget = make();
   const stop = widget.initialize({ model });
   const view = await new View(widget, model).settled();
   return { model, widget, stop, view };

@@ -76,10 +76,17 @@ def test_a_rank_above_the_number_of_tokens_is_all_there_is(model: Any, method: s
     assert found.error is None
 
 
-def test_all_directions_are_the_product_of_the_factors(model: Any) -> None:
-    explainer = Explainer(model, method="frozen", **LAYERS, **inputs_of(model))
+@pytest.mark.parametrize("length", [False, True])
+def test_all_directions_are_the_product_of_the_factors(model: Any, length: bool) -> None:
+    explainer = Explainer(model, method=FrozenGates(length=length), **LAYERS, **inputs_of(model))
     product = interactions_of(explainer.text_factors(CAPTION), explainer.image_factors(picture()))
-    assert off(explainer.explain(picture(), CAPTION), product) < 1e-5
+    found = explainer.explain(picture(), CAPTION)
+    assert off(found, product) < 1e-5
+    for one, other in ((found.token_terms, product.token_terms), (found.patch_terms, product.patch_terms)):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert found.cls_term == pytest.approx(product.cls_term, abs=1e-6)
+    assert found.reference_term == pytest.approx(product.reference_term, abs=1e-6)
+    assert found.total == pytest.approx(product.total, rel=1e-4)
 
 
 @pytest.mark.parametrize("tolerance", [0.3, 0.05, 0.001])
@@ -158,6 +165,43 @@ def test_the_basis_is_orthonormal_and_spans_the_factors(model: Any) -> None:
     np.testing.assert_allclose(spanned[:-1], factors.values, atol=1e-6)
     np.testing.assert_allclose(spanned[-1], factors.reference, atol=1e-6)
     assert directions.needed == 2
+
+
+def test_an_embedding_set_aside_is_a_direction_of_its_own(model: Any) -> None:
+    explainer = Explainer(model, method="frozen", **LAYERS, **inputs_of(model))
+    factors = explainer.text_factors(CAPTION)
+    embedding = explainer.image_factors(picture()).embedding
+    directions = Directions.of([factors], embedding)
+    spanned = directions.coefficients @ directions.basis
+    np.testing.assert_allclose(spanned @ embedding, 0, atol=1e-7)
+    along = np.outer(factors.values @ embedding, embedding)
+    np.testing.assert_allclose(spanned[:-1], factors.values - along, atol=1e-6)
+    assert directions.needed == 3
+    assert directions.length is not None
+    np.testing.assert_allclose(directions.length @ directions.basis, embedding, atol=1e-6)
+    np.testing.assert_allclose(directions.along(directions.basis), embedding, atol=1e-6)
+
+
+def test_length_moves_from_interactions_to_own_terms(model: Any) -> None:
+    """What masking one side is predicted to do stays, and so does the sum of everything."""
+    with_it, without = (explained(model, FrozenGates(length=length)) for length in (True, False))
+    assert off(without, with_it) > 0.01
+    for axes, own in (((1, 2), "token_terms"), ((0,), "patch_terms")):
+        cls = with_it.cls if own == "token_terms" else 0, without.cls if own == "token_terms" else 0
+        np.testing.assert_allclose(
+            with_it.values.sum(axes) + cls[0] + getattr(with_it, own),
+            without.values.sum(axes) + cls[1] + getattr(without, own),
+            atol=1e-6,
+        )
+    explainer = Explainer(model, method="frozen", **LAYERS, **inputs_of(model))
+    factors = explainer.image_factors(picture())
+    np.testing.assert_allclose(factors.values @ factors.embedding, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("length", [None, 1, "yes"])
+def test_a_length_that_is_no_choice_is_refused(length: Any) -> None:
+    with pytest.raises(ParameterError, match="length="):
+        FrozenGates(length=length)
 
 
 @pytest.mark.parametrize("rank", [0, -1, 1.5, True, "3"])

@@ -137,8 +137,12 @@ class HeldTruth(CutTruth):
     reference_term: float
 
 
-def frozen(text: Cut, image: Cut, *, gated_units: bool = False) -> HeldTruth:
-    """Interactions of both sides' parts; their sums and one constant each are the embeddings."""
+def frozen(text: Cut, image: Cut, *, gated_units: bool = False, length: bool = False) -> HeldTruth:
+    """Interactions of both sides' parts; their sums and one constant each are the embeddings.
+
+    What a part of the image adds along its embedding counts for each side alone, unless `length` is asked
+    for.
+    """
     sides = [HeldCut(side, gated_units=gated_units) for side in (text, image)]
     parts = [side.parts() for side in sides]
     f, g = (side.embedding for side in sides)
@@ -149,11 +153,14 @@ def frozen(text: Cut, image: Cut, *, gated_units: bool = False) -> HeldTruth:
         np.testing.assert_allclose(part.sum(0), together, atol=1e-9 * float(side.embedding.norm()))
     values = (parts[0] @ parts[1].T / norms).numpy()
     starts = [side.run(side.cut.r) for side in sides]
+    longer = np.zeros_like(values)
+    if not length:
+        longer = (torch.outer(parts[0] @ g, parts[1] @ g) / (g @ g) / norms).numpy()
     return HeldTruth(
-        values,
+        values - longer,
         similarity=float(f @ g / norms),
-        total=float(values.sum()),
-        text_terms=(parts[0] @ starts[1] / norms).numpy(),
-        image_terms=(parts[1] @ starts[0] / norms).numpy(),
-        reference_term=float(starts[0] @ starts[1] / norms),
+        total=float((values - longer).sum()),
+        text_terms=(parts[0] @ starts[1] / norms).numpy() + longer.sum(1),
+        image_terms=(parts[1] @ starts[0] / norms).numpy() + longer.sum(0),
+        reference_term=float(starts[0] @ starts[1] / norms - longer.sum()),
     )

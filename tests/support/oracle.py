@@ -288,36 +288,52 @@ def similarity(text: Cut, image: Cut) -> CutTruth:
     return CutTruth(np.array(values), float(torch.cosine_similarity(f, g, dim=0)))
 
 
-def banzhaf_exact(
-    text: Cut, image: Cut, text_players: Sequence[int], image_players: Sequence[int]
-) -> CutTruth:
-    """Banzhaf interactions of single tokens and patches, from the value of every coalition.
+def banzhaf_game(text: Cut, image: Cut, text_players: Sequence[int], image_players: Sequence[int]) -> Tensor:
+    """The cosine of every coalition: one axis of length two for each player, absent first.
 
-    The game is the cosine when only some players are present; an absent one holds its reference, and
-    sites that do not play are always present. An interaction is the second difference, averaged over
-    all coalitions of the other players. Sites that do not play have NaN.
+    An absent player holds its reference, and sites that do not play are always present. Axes are those of
+    the text's players, in their order, and then those of the image's.
     """
     embeddings = []
     with torch.no_grad():
         for side, players in ((text, text_players), (image, image_players)):
             sites = len(side.by_site(side.x))
             rows = []
-            for coalition in range(2 ** len(players)):
+            for coalition in itertools.product((False, True), repeat=len(players)):
                 present = torch.ones(sites, dtype=torch.bool)
-                for bit, player in enumerate(players):
-                    present[player] = bool(coalition >> bit & 1)
+                present[list(players)] = torch.tensor(coalition)
                 embedding = side.run(side.masked(present))
                 rows.append(embedding / embedding.norm())
             embeddings.append(torch.stack(rows))
     game = embeddings[0] @ embeddings[1].T
-    # The value of every coalition: one axis of length two for every player, the last one first.
-    game = game.reshape([2] * (len(text_players) + len(image_players)))
+    return game.reshape([2] * (len(text_players) + len(image_players)))
+
+
+def banzhaf_effect(game: Tensor, players: Sequence[int], p: float) -> float:
+    """The difference by each of `players`, its mean over coalitions that others join with probability p."""
+    for axis in players:
+        game = game.diff(dim=axis)
+    weights = torch.tensor([1 - p, p], dtype=game.dtype)
+    for axis in range(game.ndim):
+        shape = [1] * game.ndim
+        shape[axis] = -1
+        if axis not in players:
+            game = (game * weights.reshape(shape)).sum(axis, keepdim=True)
+    return float(game)
+
+
+def banzhaf_exact(
+    text: Cut, image: Cut, text_players: Sequence[int], image_players: Sequence[int]
+) -> CutTruth:
+    """Banzhaf interactions of single tokens and patches, from the value of every coalition.
+
+    Sites that do not play have NaN.
+    """
+    game = banzhaf_game(text, image, text_players, image_players)
     values = np.full([len(side.by_site(side.x)) for side in (text, image)], np.nan)
     for t, token in enumerate(text_players):
         for p, patch in enumerate(image_players):
-            with_token, with_patch = len(text_players) - 1 - t, game.ndim - 1 - p
-            difference = game.diff(dim=with_token).diff(dim=with_patch)
-            values[token, patch] = float(difference.mean())
+            values[token, patch] = banzhaf_effect(game, (t, len(text_players) + p), 0.5)
     return CutTruth(values, float(game.flatten()[-1]))
 
 

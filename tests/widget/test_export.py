@@ -47,8 +47,8 @@ def test_everything_is_in_the_page(in_a_box: bool, drop_defaults: bool) -> None:
     state = exported(views=[view], state=chosen, drop_defaults=drop_defaults)
 
     assert set(widget.keys) - {"layout"} <= state.keys()
-    assert state["_esm"] == (STATIC / "widget.js").read_text("utf-8")
-    assert state["_css"] == (STATIC / "widget.css").read_text("utf-8")
+    assert state["_esm"] == (STATIC / "captions.js").read_text("utf-8")
+    assert state["_css"] == (STATIC / "captions.css").read_text("utf-8")
     assert state["tokens"] == state["region"] == []
     assert state["_request"]["phase"] == "done"
     with Image.open(io.BytesIO(state["_image"])) as image:
@@ -93,7 +93,18 @@ def test_a_page_of_its_own_has_the_selection_and_the_tests(tmp_path: Path) -> No
     text = (tmp_path / "boat.html").read_text("utf-8")
     assert "<h1>Boats</h1>" in text
     (state,) = states_of(text)
-    kept = ("caption", "foil", "tokens", "region", "_tests", "_summary", "_tokens", "_grid", "_alignment")
+    kept = (
+        "_scores",
+        "caption",
+        "foil",
+        "tokens",
+        "region",
+        "_tests",
+        "_summary",
+        "_tokens",
+        "_grid",
+        "_alignment",
+    )
     assert {name: state[name] for name in kept} == {name: getattr(widget, name) for name in kept}
     assert (state["_result"], state["_foil_result"]) == (widget._result, widget._foil_result)
     assert state["_image"] == widget._image

@@ -40,9 +40,7 @@ PAGES = book().pages
 def test_bad_input_fails_in_the_cell() -> None:
     with pytest.raises(CaptionError):
         make(caption="")
-    with pytest.raises(CaptionError, match="two of them"):
-        make(caption=["a", "b", "c"])
-    with pytest.raises(CaptionError, match="foil"):
+    with pytest.raises(CaptionError, match=r"captions\[1\]"):
         make(caption=["a red boat", " "])
     with pytest.raises(TypeError, match="color"):
         make(color="red")

@@ -19,7 +19,7 @@ PAGES = book().pages
 def test_caption_and_foil_share_one_pass_of_the_picture() -> None:
     """They cost one pass more than nothing: the picture's tower is run as often as for one caption."""
     counts = []
-    for caption in ("a red boat", ["a red boat", "a blue boat"]):
+    for caption in (["a red boat"], ["a red boat", "a blue boat"]):
         model, runs = copy.deepcopy(book().model), []
         model.visual.transformer.resblocks[0].register_forward_hook(lambda *_, runs=runs: runs.append(1))
         make(model=model, caption=caption).wait(60)

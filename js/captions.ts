@@ -1,0 +1,13 @@
+/** What anywidget loads for several captions: the same, with their list. And what a written page runs. */
+import type { AnyWidget } from "@anywidget/types";
+import { captionList } from "./parts/caption-list.ts";
+import { mount } from "./parts/view.ts";
+import type { Traits } from "./protocol.ts";
+import { createListed } from "./state/listed.ts";
+import { widgetOf } from "./widget.ts";
+
+export default widgetOf((el, state, scope, model) => {
+  mount(el, state, scope);
+  const list = captionList(state, createListed(model, scope), scope);
+  el.querySelector(".exclip-right")?.prepend(list);
+}) satisfies AnyWidget<Partial<Traits>>;
