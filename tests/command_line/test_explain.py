@@ -86,7 +86,7 @@ def test_several_files_of_one_explanation(folder: Path, run: Run, expected: Inte
     assert found["similarity"] == pytest.approx(expected.similarity)
     assert found["residual"] == pytest.approx(expected.residual, abs=1e-4)
     assert (found["image_size"], found["crop"]) == ([480, 480], [0, 0, 1, 1])
-    assert found["origin"]["options"] == {"rank": None, "tolerance": None}
+    assert found["origin"]["options"] == {"rank": None, "tolerance": None, "length": False}
     assert (found["format"], found["version"], found["foil"]) == ("exclip_widget.explanation", 1, None)
 
 
@@ -184,7 +184,7 @@ def test_options_of_the_method_arrive(run: Run) -> None:
     assert run("explain", "boat.png", "a red boat", *options, "-o", "r.safetensors").exit_code == 0
     found = Interactions.load("r.safetensors")
     assert found.method == "banzhaf"
-    assert dict(found.origin.options) == {"samples": 64, "seed": 3}
+    assert dict(found.origin.options) == {"samples": 64, "seed": 3, "p": 0.5}
     assert found.error is not None
     options = [
         "--method",
