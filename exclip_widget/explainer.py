@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict, replace
 from functools import partial
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, TypeGuard, TypeVar, Unpack, overload
 
 import numpy as np
@@ -60,6 +62,9 @@ T = TypeVar("T")
 
 DEFAULT_MEMORY = 2**27
 """Bytes of intermediate results by default: 128 MiB."""
+
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+"""How Hugging Face's hub names a model; a name of another form is the path of a folder."""
 
 
 class MethodOptions(TypedDict, total=False):
@@ -310,7 +315,7 @@ class Explainer:
         if isinstance(image, Tensor):
             return check_pixels(image, size), None
         opened = open_image(image)
-        view = View(opened.size, partial(field_of_view, self.preprocess, opened.size))
+        view = View.of(opened, partial(field_of_view, self.preprocess, opened.size))
         return preprocess_image(opened, self.preprocess, size), view
 
     def grid(self, image: ImageLike | Tensor) -> tuple[int, int]:
@@ -896,9 +901,17 @@ def _index_of(tower: Tower, layer: Layer) -> LayerName:
 
 
 def _name_of(model: object) -> str:
-    """Return the class of a model, and after it the name that transformers keeps of it."""
+    """Return the class of a model, and after it the name that transformers keeps of it.
+
+    Of a folder that the model was loaded from, that is its last part: the rest is nobody's business whom a
+    file with the result is sent to.
+    """
     name = getattr(getattr(model, "config", None), "name_or_path", None)
-    return f"{type(model).__name__} {name}" if isinstance(name, str) and name else type(model).__name__
+    if not isinstance(name, str):
+        return type(model).__name__
+    if not HUB_NAME.fullmatch(name) or Path(name).is_dir():
+        name = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
+    return f"{type(model).__name__} {name}".rstrip()
 
 
 def _labelled(

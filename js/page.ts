@@ -16,11 +16,33 @@ function stateOf(text: string): Partial<Traits> {
   });
 }
 
+/** The image of each figure; one that is the same is there once, and `{"of": number}` from then on. */
+const images: unknown[] = [];
+
 for (const block of document.querySelectorAll('figure > script[type="application/json"]')) {
   const el = document.createElement("div");
-  const model = modelOf(stateOf(block.textContent ?? ""));
+  const state: Record<string, unknown> = stateOf(block.textContent ?? "");
+  const shared = state._image as { of?: number } | undefined;
+  if (shared?.of !== undefined) state._image = images[shared.of];
+  images.push(state._image);
+  const model = modelOf(state);
   block.replaceWith(el);
   const widget = exclip();
   widget.initialize({ model });
   widget.render({ model, el });
 }
+
+// Paper is white, whatever the screen is. A print is of what is there when the event ends, so nothing may
+// wait for the next frame.
+const nextFrame = window.requestAnimationFrame;
+addEventListener("beforeprint", () => {
+  window.requestAnimationFrame = (paint) => {
+    paint(performance.now());
+    return 0;
+  };
+  document.documentElement.dataset.theme = "light";
+});
+addEventListener("afterprint", () => {
+  window.requestAnimationFrame = nextFrame;
+  delete document.documentElement.dataset.theme;
+});

@@ -164,6 +164,19 @@ find_chromium() {
     return 1
 }
 
+# apt_install [sudo...] -- PACKAGE...
+apt_install() {
+    local as_root=()
+    while [ "$1" != -- ]; do
+        as_root+=("$1")
+        shift
+    done
+    shift
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
 # Sets EXCLIP_CHROMIUM, which the front-end tests and the end-to-end tests read.
 need_chromium() {
     local as_root=()
@@ -183,10 +196,18 @@ need_chromium() {
                     "or, with a browser elsewhere: EXCLIP_CHROMIUM=/path/to/chromium scripts/test"
         fi
         say "Chromium"
-        "${as_root[@]}" apt-get update -qq
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
+        apt_install "${as_root[@]}" -- chromium fonts-dejavu-core
         EXCLIP_CHROMIUM=$(find_chromium)
     fi
     export EXCLIP_CHROMIUM
+}
+
+# Tests visit a written page in a stock Firefox, too, and are skipped without one. As root it is installed.
+want_firefox() {
+    [ -n "${EXCLIP_FIREFOX:-}" ] || command -v firefox-esr >/dev/null || command -v firefox >/dev/null && return
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        say "Firefox"
+        apt_install -- firefox-esr && return
+    fi
+    echo "No Firefox: its tests are skipped. To run them, install one or set EXCLIP_FIREFOX=/path/to/firefox" >&2
 }

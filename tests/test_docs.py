@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import re
 import shlex
 import textwrap
@@ -173,6 +175,7 @@ def test_what_a_result_can_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert names["difference"].caption.startswith("a red − blue boat")
     assert names["boxes"].shape[1] == 4
     assert len(names["axes"].images) == 2
+    assert len(names["grid"].child_axes) == 2
     figures = {path.name: len(states_of(path.read_text("utf-8"))) for path in tmp_path.iterdir()}
     assert figures == {"boat.html": 1, "red-or-blue.html": 1, "gallery.html": 2}
     assert names["widget"].foil_interactions is names["foil"]
@@ -206,6 +209,37 @@ def test_guides(
     if isinstance(widget := names.get("widget"), ExplainWidget):
         widget.wait(120)
         widget.close()
+
+
+def test_each_call_of_exclip_is_in_the_table() -> None:
+    """Every public method of its classes, and every parameter, by exclip's own code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        explanation = pytest.importorskip("exclip.explanation")
+        tokenization = importlib.import_module("exclip.tokenization")
+    table = (DOCS / "from-exclip.md").read_text("utf-8").split("## Each call")[1].split("\n## ")[0]
+    theirs = "\n".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| "))
+    names: set[str] = set()
+    for module in (explanation, tokenization):
+        for kind in (one for one in vars(module).values() if inspect.isclass(one)):
+            if kind.__module__ != module.__name__:
+                continue
+            methods = {
+                name: one
+                for name, one in vars(kind).items()
+                if inspect.isfunction(one) and (name == "__init__" or not name.startswith("_"))
+            }
+            names |= methods.keys() - {"__init__"} | {kind.__name__}
+            for method in methods.values():
+                names |= {
+                    parameter.name
+                    for parameter in list(inspect.signature(method).parameters.values())[1:]
+                    if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+                }
+    # A base class, what a call of the object runs, and the values that are explained.
+    names -= {"Explainer", "forward", "model", "model_name", "text", "image"}
+    assert {"explain", "compute_lhs_terms", "img_ref_type", "get_tokens"} <= names
+    assert not {name for name in names if not re.search(rf"\b{name}\b", theirs)}
 
 
 def test_exclips_numbers() -> None:

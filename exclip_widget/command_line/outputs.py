@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 DOTS_PER_INCH = 200
 """Of a picture in pixels: twice a screen's, and enough for a column of print."""
 
-KINDS = ("heat", "both", "caption", "receipt")
+KINDS = ("heat", "words", "both", "caption", "receipt")
 """Kinds of figures that `Interactions.plot` draws."""
 
 
@@ -104,20 +104,27 @@ def _page(explanation: Explanation, path: Path) -> None:
 
 
 def _figure(explanation: Explanation, path: Path) -> None:
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    from ..results.figures import SIZES
+    from ..results.figures import read_drawing
 
-    # Not by pyplot, which may open a window.
-    figure = Figure(figsize=SIZES[explanation.kind], layout="constrained")
-    explanation.shown.plot(
-        explanation.image if explanation.kind in ("heat", "both") else None,
+    image = explanation.image if explanation.kind in ("heat", "words", "both") else None
+    drawing = read_drawing(
+        explanation.shown,
+        image,
         explanation.words,
+        None,
         kind=explanation.kind,
-        axes=figure.add_subplot(),
         scale=explanation.scale,
     )
-    figure.savefig(path, dpi=DOTS_PER_INCH, bbox_inches="tight")
+    # Not by pyplot, which may open a window.
+    figure = Figure(layout="constrained")
+    drawing.draw_alone(figure)
+    # Letters of a PDF as TrueType, which journals ask for; of an SVG as outlines, which need no font where it
+    # is shown.
+    with rc_context({"pdf.fonttype": 42, "svg.fonttype": "path"}):
+        figure.savefig(path, dpi=DOTS_PER_INCH, bbox_inches="tight")
 
 
 def _tensors(explanation: Explanation, path: Path) -> None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ExclipError
 from ..explainer import Explainer
 from ..results.interactions import Interactions
 from ..results.latex import escape
+from ..results.tables import require_library
 from .faithfulness import KINDS, Curves, Faithfulness, MaskedPair, deletion_curves, faithfulness
 from .pairs import LabelledPair
 from .plausibility import Baseline, Explain, Plausibility, Score, explained_by, plausibility
@@ -226,14 +226,10 @@ def as_figure(reports: Sequence[Report]) -> Figure:
 
     Raises
     ------
-    ExclipError
+    MissingLibraryError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ExclipError("a figure needs matplotlib: pip install exclip-widget[plot]") from None
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure: Figure = require_library("matplotlib.figure", "plot").Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     shown = [one for one in reports if one.faithfulness]
     for axis, (title, score_of) in zip(axes, _PANELS, strict=True):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,18 +16,40 @@ from ..errors import ImageError, ParameterError
 from .colormap import PALETTES, colormap, colors_at, is_dark, opacity
 from .interactions import Interactions
 from .latex import tinted
-from .regions import Region, view_box
-from .selection import Words, rows_of_words, text_of
+from .regions import Box, Region, view_box
+from .selection import Rows, Words, rows_of_words, text_of
 from .tables import require_library
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-SIZES = {"heat": (3.3, 3.3), "both": (3.3, 3.9), "caption": (5.0, 0.6), "receipt": (5.0, 2.4)}
-"""Width and height in inches of a new figure of each kind; 3.3 is a column of most journals."""
+SIZES = {
+    "heat": (3.3, 4.5),
+    "words": (6.9, 9.0),
+    "both": (3.3, 4.5),
+    "caption": (5.0, 5.0),
+    "receipt": (5.0, 2.4),
+}
+"""Width and height in inches of a new figure of each kind; 3.3 are a column of most journals, 6.9 are two.
 
-ABOVE = (0.0, 1.02, 1.0, 0.18)
-"""Where the caption stands above the image: left, bottom, width and height, as fractions of the axes."""
+An image is at most so high. Heat maps of words get as many rows as they need.
+"""
+
+COLUMNS = 4
+"""Heat maps side by side in a new figure of words."""
+
+TITLE = 0.25
+"""Inches above a heat map in a figure of words for what it is of."""
+
+GAP = 0.06
+"""Space between heat maps, by the width of a column."""
+
+MARGIN = 0.04
+"""Inches around what is in a new figure."""
+
+LINE, GAP_OF_WORDS = 1.5, 0.35
+"""Distance of lines and of words of a tinted caption, in sizes of its font."""
 
 
 def register_colormaps() -> None:
@@ -67,31 +93,151 @@ def plot(
     palette: str,
 ) -> Axes:
     """Draw a result; see `Interactions.plot`."""
+    drawing = read_drawing(result, image, words, region, kind=kind, scale=scale, palette=palette)
+    if axes is not None:
+        drawing.draw(axes)
+        return axes
+    register_colormaps()
+    return drawing.draw_alone(require_library("matplotlib.pyplot", "plot").figure(layout="constrained"))
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a figure shows, all of it read: nothing is refused any more when it is drawn.
+
+    Attributes
+    ----------
+    result : Interactions
+        The result.
+    kind : str
+        One of those in `SIZES`.
+    pixels : np.ndarray or None
+        The image.
+    words, region : words, region
+        As `Interactions.plot` takes them.
+    heats : sequence of (str, np.ndarray)
+        Each heat map, and what it is of; an empty text if that is the whole caption.
+    tints : (list of str, np.ndarray)
+        What each word says, and its tint as a signed fraction of the scale.
+    scale : float or None
+        Value of the strongest colour of the heat maps; None for the largest there is.
+    colors : np.ndarray
+        The colours of -1 to 1.
+    """
+
+    result: Interactions
+    kind: str
+    pixels: np.ndarray | None
+    words: Words
+    region: Region
+    heats: Sequence[tuple[str, np.ndarray]]
+    tints: tuple[list[str], np.ndarray]
+    scale: float | None
+    colors: UInt8[np.ndarray, "colors 3"]
+
+    @property
+    def aspect(self) -> float:
+        """Height of a heat map by its width."""
+        _, (width, height) = _places_of(self.result)
+        return height / width
+
+    def draw(self, axes: Axes) -> None:
+        """Draw on axes, in the space that they have."""
+        if self.kind == "receipt":
+            _draw_receipt(axes, self.result, self.words, self.region, self.colors)
+        elif self.kind == "caption":
+            axes.set_axis_off()
+            _write_caption(axes, self, above=False)
+        elif self.kind == "words":
+            _draw_grid(axes, self)
+        else:
+            ((text, heat),) = self.heats
+            _draw_heat(axes, self, heat)
+            if self.kind == "both":
+                _write_caption(axes, self, above=True)
+            elif text:
+                axes.set_title(text, parse_math=False)
+
+    def draw_alone(self, figure: Figure) -> Axes:
+        """Draw in an empty figure with constrained layout, and give it the size of what is in it."""
+        width, most = SIZES[self.kind]
+        height = most
+        if self.kind == "words":
+            columns = min(len(self.heats), COLUMNS)
+            width *= columns / COLUMNS
+            rows = ceil(len(self.heats) / columns)
+            height = rows * (width / columns * self.aspect + TITLE) + 2 * MARGIN
+        elif self.kind in ("heat", "both"):
+            width = min(width, most / self.aspect)
+            height = 2 * most  # at first: only the width shall be short
+        figure.set_size_inches(width, height)
+        engine: Any = figure.get_layout_engine()
+        engine.set(w_pad=MARGIN, h_pad=MARGIN)
+        axes: Axes = figure.add_subplot()
+        self.draw(axes)
+        if self.kind in ("heat", "both", "caption"):
+            figure.set_size_inches(width, self._height(axes))
+        return axes
+
+    def _height(self, axes: Axes) -> float:
+        """Return how high a new figure has to be, in inches."""
+        figure = _laid_out(axes)
+        inside, whole = axes.get_window_extent(), axes.get_tightbbox()
+        assert whole is not None
+        if self.kind == "caption":
+            needed = inside.y1 - min(text.get_window_extent().y0 for text in axes.texts)
+        else:
+            needed = whole.height - inside.height + self.aspect * inside.width
+        return float(needed / figure.dpi + 2 * MARGIN)
+
+
+def read_drawing(
+    result: Interactions,
+    image: Any,
+    words: Words,
+    region: Region,
+    *,
+    kind: str,
+    scale: float | None,
+    palette: str = "blue–orange",
+) -> Drawing:
+    """Return what a figure shows.
+
+    Raises
+    ------
+    ImageError, ParameterError
+        As `Interactions.plot` does.
+    """
     if kind not in SIZES:
         raise ParameterError(f"kind={kind!r} is not one of {', '.join(map(repr, SIZES))}")
     if kind in ("caption", "receipt") and image is not None:
         raise ParameterError(f"kind={kind!r} shows no image; leave image out, or give kind='both'")
     limit = None if scale is None else positive_number("scale", scale)
-    colors = colormap(palette)
-    pixels = None if image is None else _pixels_of(image, result)
-    # Whatever is refused is refused before a figure is made.
-    heat, (texts, fractions) = result.heat(words), tinted_words(result, region, limit)
-    if axes is None:
-        register_colormaps()
-        pyplot = require_library("matplotlib.pyplot", "plot")
-        axes = pyplot.subplots(figsize=SIZES[kind], layout="constrained")[1]
-    assert axes is not None
-    if kind == "receipt":
-        _draw_receipt(axes, result, words, region, colors)
-    elif kind == "caption":
-        _draw_caption(axes, texts, fractions, colors)
+    if kind == "words":
+        heats = [(text_of(result.rows, rows), result.heat(list(rows))) for rows in _parts_of(result, words)]
+        limit = limit or max(float(np.abs(heat).max()) for _, heat in heats)
     else:
-        _draw_heat(axes, result, heat, pixels, limit, colors)
-        if kind == "both":
-            _draw_caption(axes.inset_axes(ABOVE), *tinted_words(result, region, None), colors)
-        elif words is not None:
-            axes.set_title(text_of(result.rows, result[words]), parse_math=False)
-    return axes
+        heats = [("" if words is None else text_of(result.rows, result[words]), result.heat(words))]
+    return Drawing(
+        result=result,
+        kind=kind,
+        pixels=None if image is None else _pixels_of(image, result),
+        words=words,
+        region=region,
+        heats=heats,
+        tints=tinted_words(result, region, limit if kind == "caption" else None),
+        scale=limit,
+        colors=colormap(palette),
+    )
+
+
+def _parts_of(result: Interactions, words: Words) -> list[Rows]:
+    """Return the rows of each of several words: of each entry of a list, else of each word in `words`."""
+    if isinstance(words, (list, tuple)) and words:
+        return [result[one] for one in words]
+    numbers = result.words
+    by_word = groupby(result[words], lambda row: numbers[row] if numbers[row] >= 0 else -1 - row)
+    return [tuple(rows) for _, rows in by_word]
 
 
 def latex(result: Interactions, region: Region, *, scale: float | None, palette: str) -> str:
@@ -122,23 +268,23 @@ def _pixels_of(image: Any, result: Interactions) -> np.ndarray:
     return pixels
 
 
-def _draw_heat(
-    axes: Axes,
-    result: Interactions,
-    heat: Float[np.ndarray, "rows columns"],
-    pixels: np.ndarray | None,
-    scale: float | None,
-    colors: UInt8[np.ndarray, "colors 3"],
-) -> None:
-    fractions = heat / (scale or float(np.abs(heat).max()) or 1.0)
-    alpha = opacity(fractions) if pixels is not None else np.ones_like(heat)
-    shown = np.concatenate([colors_at(fractions, colors) / 255, alpha[..., None]], axis=-1)
+def _places_of(result: Interactions) -> tuple[Box, tuple[float, float]]:
+    """Return the box of the patches, and width and height of what is drawn, in pixels of the image.
+
+    If the image is not known, they are in patches.
+    """
     if result.view is None:
-        width, height = result.grid.columns, result.grid.rows
-        left, top, right, bottom = 0.0, 0.0, float(width), float(height)
-    else:
-        width, height = result.view.size
-        left, top, right, bottom = view_box(result.view)
+        size = float(result.grid.columns), float(result.grid.rows)
+        return (0.0, 0.0, *size), size
+    return view_box(result.view), result.view.size
+
+
+def _draw_heat(axes: Axes, drawing: Drawing, heat: Float[np.ndarray, "rows columns"]) -> None:
+    fractions = heat / (drawing.scale or float(np.abs(heat).max()) or 1.0)
+    pixels = drawing.pixels
+    alpha = opacity(fractions) if pixels is not None else np.ones_like(heat)
+    shown = np.concatenate([colors_at(fractions, drawing.colors) / 255, alpha[..., None]], axis=-1)
+    (left, top, right, bottom), (width, height) = _places_of(drawing.result)
     if pixels is not None:
         axes.imshow(pixels, extent=(0, width, height, 0), cmap="gray")
     axes.imshow(shown, extent=(left, right, bottom, top), interpolation="nearest")
@@ -146,6 +292,40 @@ def _draw_heat(
     axes.set_ylim(height, 0)
     axes.set_xticks([])
     axes.set_yticks([])
+    axes.set_anchor("N")  # what stands above it is at the top of the space that a layout gives
+
+
+def _draw_grid(axes: Axes, drawing: Drawing) -> None:
+    """Draw each heat map in axes of its own, row by row, in as many columns as makes them largest."""
+    axes.set_axis_off()
+    figure = _laid_out(axes)
+    inside = axes.get_window_extent()
+    title = TITLE * figure.dpi
+    count = len(drawing.heats)
+
+    def width_with(columns: int) -> float:
+        """Return how wide a heat map is if so many are side by side."""
+        height = inside.height / ceil(count / columns) - title
+        return float(min(inside.width / columns, height / drawing.aspect))
+
+    columns = max(range(1, count + 1), key=width_with)
+    width = inside.width / columns * (1 - GAP)
+    # As fractions of the axes: the distance of rows, and the height of a heat map.
+    step = min(1 / ceil(count / columns), (width * drawing.aspect + title) / inside.height)
+    height = max(0.1 * step, step - title / inside.height)
+    for number, (text, heat) in enumerate(drawing.heats):
+        row, column = divmod(number, columns)
+        cell = axes.inset_axes((column / columns, 1 - (row + 1) * step, (1 - GAP) / columns, height))
+        _draw_heat(cell, drawing, heat)
+        name: Any = cell.set_title(text, fontsize="small", parse_math=False, pad=3)
+        name.set_fontsize(name.get_fontsize() / max(1, name.get_window_extent().width / width))
+
+
+def _laid_out(axes: Axes) -> Any:
+    """Return the figure of axes, after all in it has got its place."""
+    figure: Any = axes.figure.canvas.figure  # the whole of it, of subfigures too, in every version
+    figure.draw_without_rendering()
+    return figure
 
 
 def tinted_words(
@@ -159,40 +339,53 @@ def tinted_words(
     )
 
 
-def _draw_caption(
-    axes: Axes,
-    texts: list[str],
-    fractions: Float[np.ndarray, " words"],
-    colors: UInt8[np.ndarray, "colors 3"],
-) -> None:
-    """Write words on grounds of their tints, in lines as wide as the axes."""
-    axes.set_axis_off()
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
+def _write_caption(axes: Axes, drawing: Drawing, *, above: bool) -> None:
+    """Write words on grounds of their tints, in lines as wide as the axes: above them, or in them.
+
+    Places are in points from the upper left corner, so that words keep apart whatever becomes of the axes.
+    """
+    texts, fractions = drawing.tints
     # Captions are text: `parse_math` would read dollars as formulas.
     drawn = [
-        axes.text(
-            0,
-            1,
+        axes.annotate(
             text,
-            va="top",
+            (0, 1),
+            xycoords="axes fraction",
+            xytext=(0, 0),
+            textcoords="offset points",
+            annotation_clip=False,
+            in_layout=above,
             parse_math=False,
             color="white" if is_dark(ground) else "black",
             bbox={"facecolor": ground / 255, "edgecolor": "none", "pad": 1.5},
         )
-        for text, ground in zip(texts, colors_at(fractions, colors), strict=True)
+        for text, ground in zip(texts, colors_at(fractions, drawing.colors), strict=True)
     ]
-    figure: Any = axes.get_figure(root=True)
-    figure.draw_without_rendering()
-    inside = axes.get_window_extent()
-    x = y = 0.0
-    for text in drawn:
-        size = text.get_window_extent()
-        font = float(text.get_fontsize()) * figure.dpi / 72
-        if x and x + size.width > inside.width:
-            x, y = 0.0, y + 1.5 * font
-        text.set_position((x / inside.width, 1 - y / inside.height))
-        x += size.width + 0.35 * font
+    # Space for the lines may leave less of it for the axes, which breaks the lines anew.
+    for _ in range(3):
+        points = 72 / _laid_out(axes).dpi
+        before = [text.get_position() for text in drawn]
+        _break_lines(drawn, axes.get_window_extent().width * points, points, above=above)
+        if before == [text.get_position() for text in drawn]:
+            break
+
+
+def _break_lines(texts: Sequence[Any], width: float, points: float, *, above: bool) -> None:
+    """Put texts into lines of a width in points; a pixel has so many `points`."""
+    lines: list[list[tuple[Any, float]]] = [[]]
+    x = 0.0
+    for text in texts:
+        extent = text.get_window_extent().width * points
+        if lines[-1] and x + extent > width:
+            lines.append([])
+            x = 0.0
+        lines[-1].append((text, x))
+        x += extent + GAP_OF_WORDS * text.get_fontsize()
+    for number, line in enumerate(lines):
+        # Of the base line, in sizes of the font: a letter's depth above the edge, or its height below it.
+        y = (len(lines) - 1 - number) * LINE + 0.6 if above else -number * LINE - 1
+        for text, x in line:
+            text.set_position((x, y * text.get_fontsize()))
 
 
 def _draw_receipt(

@@ -6,8 +6,9 @@ A file holds one result in the safetensors format, which is numbers and strings 
   `error` (tokens, rows, columns), `token_terms` (tokens,) and `patch_terms` (rows, columns).
 - Metadata: `format` is ``"exclip_widget.Interactions"``, `version` is ``"1"``, and `result` is a JSON object
   with all other attributes of `Interactions` by their names. `rows` is an object of `caption`, `texts`,
-  `spans` and `words`; `grid` of `rows`, `columns` and `first`; `view` of `size` and `crop`, or null; `origin`
-  of `model`, `options` and `version`, or null. A number that is unknown (NaN) is null.
+  `spans` and `words`; `grid` of `rows`, `columns` and `first`; `view` of `size`, `crop` and `digest`, or
+  null; `origin` of `model`, `options` and `version`, or null. A number that is unknown (NaN) is null.
+  `digest` is the XXH3-128 of the image's RGB pixels, or null; in a file without it, it is null.
 
 A later version of the package reads the files of all earlier ones; `version` rises if the meaning changes.
 """
@@ -154,7 +155,7 @@ def to_bytes(result: Interactions) -> bytes:
     rest |= {
         "rows": asdict(result.rows),
         "grid": asdict(result.grid),
-        "view": None if view is None else {"size": view.size, "crop": view.crop},
+        "view": None if view is None else {"size": view.size, "crop": view.crop, "digest": view.digest},
         "origin": None if origin is None else asdict(origin),
     }
     try:
@@ -275,7 +276,10 @@ def _view(given: Any) -> View | None:
     left, top, across, down = _each("crop", found["crop"], _number)
     if across <= 0 or down <= 0:
         raise ValueError(f"crop {found['crop']} has no area")
-    return View((width, height), (left, top, across, down))
+    digest = found.get("digest")
+    return View(
+        (width, height), (left, top, across, down), None if digest is None else _text("digest", digest)
+    )
 
 
 def _origin(given: Any) -> Origin | None:

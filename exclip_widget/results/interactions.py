@@ -267,13 +267,16 @@ class Interactions:
         )
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """Return what a notebook shows: the tinted caption and the heat map, or `repr` if there are none."""
+        """Return what a notebook shows: the tinted caption and the heat map, or `repr` if there are none.
+
+        The heat map is there as a picture, too, for whatever shows no HTML.
+        """
         del include, exclude
-        from .preview import preview
+        from .preview import picture, preview
 
         shown = {"text/plain": repr(self)}
         with suppress(ParameterError):  # numbers that are not finite, or no words
-            shown["text/html"] = preview(self)
+            shown |= {"text/html": preview(self), "image/png": picture(self)}
         return shown
 
     def __eq__(self, other: object) -> bool:
@@ -819,11 +822,12 @@ class Interactions:
         words, region : optional
             As `__getitem__` and `patches` take them. `words` are those of the heat map, `region` is that of
             the tints, and a receipt is of both.
-        kind : {"heat", "both", "caption", "receipt"}
-            The heat map over the image; that with the tinted caption in an inset above; the caption alone,
+        kind : {"heat", "words", "both", "caption", "receipt"}
+            The heat map over the image; a grid of them on one scale, one for each entry of `words` if that
+            is a list, or else for each word; the heat map with the tinted caption above; the caption alone,
             each word on its tint; or the receipt as a waterfall.
         axes : matplotlib.axes.Axes, optional
-            Where to draw. By default in a new figure.
+            Where to draw. By default in a new figure, which is as high as what is in it.
         scale : float, optional
             The value of the strongest colour, of the heat map or of a caption alone. By default the largest
             magnitude. Figures that are compared need the same.
@@ -833,7 +837,8 @@ class Interactions:
         Returns
         -------
         matplotlib.axes.Axes
-            The axes. Those of a heat map are in pixels of the image.
+            The axes. Those of a heat map are in pixels of the image; those of a grid have one in
+            `child_axes` for each.
 
         Raises
         ------
@@ -896,7 +901,7 @@ class Interactions:
         Raises
         ------
         ParameterError
-            If the foil is of another grid, view, method, layer or model, or is a difference itself.
+            If the foil is of another image, method, layer or model, or is a difference itself.
 
         Examples
         --------
@@ -978,14 +983,21 @@ def require_comparable(one: Interactions, foil: Interactions) -> None:
     for result, name in ((one, "the first result"), (foil, "the foil")):
         if result.foil is not None:
             raise ParameterError(f"{name} is a difference already; expected the result of a caption")
-    for name in ("grid", "method", "text_layer", "image_layer", "rule", "view", "origin"):
+    for name in ("grid", "method", "text_layer", "image_layer", "rule", "image_size", "crop", "origin"):
         ours, theirs = getattr(one, name), getattr(foil, name)
-        known = name not in ("view", "origin") or (ours is not None and theirs is not None)
+        known = name not in ("image_size", "crop", "origin") or (ours is not None and theirs is not None)
         if known and ours != theirs:
             raise ParameterError(
                 f"{name} is {ours!r}, and that of the foil {theirs!r}; expected two captions of one image, "
                 "explained in the same way"
             )
+    # Results that were saved before pixels were hashed have no digest.
+    digests = [result.view and result.view.digest for result in (one, foil)]
+    if all(digests) and digests[0] != digests[1]:
+        raise ParameterError(
+            "the foil is of another image of the same size: its pixels differ; expected two captions of one "
+            "image"
+        )
 
 
 def interactions_of(

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import xxhash
+from PIL import Image
+
 Crop: TypeAlias = tuple[float, float, float, float]
 """Left, top, width and height of what the model saw, as fractions of the image."""
 
@@ -27,6 +30,8 @@ class View:
         Left, top, width and height of the part, as fractions of the image. It reaches beyond the image if
         preprocessing pads. A callable returns them; it is called once, when they are first needed, because
         finding them takes several runs of preprocessing.
+    digest : str, optional
+        Hash of the image's pixels, which says whether two results are of one image; None if it is unknown.
 
     Examples
     --------
@@ -34,9 +39,26 @@ class View:
     View(size=(640, 480), crop=(0.125, 0, 0.75, 1))
     """
 
-    def __init__(self, size: tuple[int, int], crop: Crop | Callable[[], Crop] = WHOLE) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        crop: Crop | Callable[[], Crop] = WHOLE,
+        digest: str | None = None,
+    ) -> None:
         self.size = size
+        self.digest = digest
         self._crop = crop
+
+    @classmethod
+    def of(cls, image: Image.Image, crop: Crop | Callable[[], Crop] = WHOLE) -> View:
+        """Return the view of an image, as `open_image` returns one, with the hash of its pixels.
+
+        Examples
+        --------
+        >>> View.of(Image.new("RGB", (640, 480))).digest
+        '...'
+        """
+        return cls(image.size, crop, xxhash.xxh3_128_hexdigest(image.tobytes()))
 
     @property
     def crop(self) -> Crop:
@@ -46,14 +68,18 @@ class View:
         return self._crop
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, View) and (self.size, self.crop) == (other.size, other.crop)
+        return isinstance(other, View) and self._parts == other._parts
 
     def __hash__(self) -> int:
         return hash(self.size)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what a copy in another process is made from: the numbers, never the preprocessing."""
-        return View, (self.size, self.crop)
+        return View, self._parts
+
+    @property
+    def _parts(self) -> tuple[tuple[int, int], Crop, str | None]:
+        return self.size, self.crop, self.digest
 
     def __repr__(self) -> str:
         return f"View(size={self.size}, crop={self.crop})"
@@ -66,7 +92,8 @@ class Origin:
     Attributes
     ----------
     model : str
-        Class of the model, and its name if its library keeps one.
+        Class of the model, and its name if its library keeps one: on the hub, or of the folder that it was
+        in, without the path.
     options : mapping
         Options of the method by their names, such as ``{"steps": 10}``. Values that are no numbers or
         strings are their `repr`.

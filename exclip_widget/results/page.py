@@ -23,7 +23,7 @@ from ..image import ImageLike
 from .files import path_of, write_file
 from .interactions import Interactions
 from .origin import Origin
-from .shown import finished_traits
+from .shown import Encode, encode_image, encoding_once, finished_traits
 
 SUFFIX = ".html"
 
@@ -97,7 +97,8 @@ def write_page(
     '<!doctype html>'
     """
     target = path_of(path, SUFFIX)
-    figures = [figure_of(*_read_shown(one)) for one in results]
+    encode = encoding_once()
+    figures = [figure_of(*_read_shown(one), encode=encode) for one in results]
     write_figures(target, figures, title=title, overwrite=overwrite)
 
 
@@ -113,7 +114,12 @@ def _read_shown(given: Any) -> tuple[Any, Any, Any]:
 
 
 def figure_of(
-    result: Interactions, image: ImageLike, foil: Interactions | None = None, **more: Any
+    result: Interactions,
+    image: ImageLike,
+    foil: Interactions | None = None,
+    *,
+    encode: Encode = encode_image,
+    **more: Any,
 ) -> Figure:
     """Return the figure of a result, with `more` of the widget's traits.
 
@@ -122,7 +128,7 @@ def figure_of(
     ImageError, ParameterError
         As `finished_traits` does.
     """
-    traits = finished_traits(result, image, foil) | {"_tests": [], "tokens": [], "region": []} | more
+    traits = finished_traits(result, image, foil, encode) | {"_tests": [], "tokens": [], "region": []} | more
     return Figure(traits | {"_request": {"id": 1, "phase": "done", "message": ""}}, note_of(result))
 
 
@@ -181,7 +187,7 @@ def document(figures: Sequence[Figure], title: str | None) -> str:
         f"default-src 'none'; script-src {_hash_of(script)}; style-src {_hash_of(style)}; "
         "img-src blob: data:; base-uri 'none'; form-action 'none'"
     )
-    body = "\n".join(map(_element_of, figures))
+    body = "\n".join(map(_element_of, _sharing_images(figures)))
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -207,6 +213,17 @@ def document(figures: Sequence[Figure], title: str | None) -> str:
 
 def _hash_of(code: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode('utf-8')).digest()).decode('ascii')}'"
+
+
+def _sharing_images(figures: Sequence[Figure]) -> list[Figure]:
+    """Return figures in which an image that an earlier one has is the number of that one."""
+    first: dict[bytes, int] = {}
+    shared = []
+    for number, figure in enumerate(figures):
+        earlier = first.setdefault(figure.traits["_image"], number)
+        image = {} if earlier == number else {"_image": {"of": earlier}}
+        shared.append(Figure({**figure.traits, **image}, figure.note))
+    return shared
 
 
 def _element_of(figure: Figure) -> str:

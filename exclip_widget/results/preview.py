@@ -42,13 +42,33 @@ def preview(result: Interactions) -> str:
             f"{escape(text)}</span>"
         )
     width, height = _shown_size(result)
+    source = f"data:image/png;base64,{_encode(_heat_picture(result.heat()))}"
     similarity = "similarity" if result.foil is None else "difference of similarities"
     return (
         f'<div style="max-width:640px;line-height:1.7"><div dir="auto">{" ".join(words)}</div>'
         f'<img alt="heat map of all words" width="{width}" height="{height}" '
-        f'style="margin:6px 0;image-rendering:pixelated" src="{_picture_of(result.heat())}">'
+        f'style="margin:6px 0;image-rendering:pixelated" src="{source}">'
         f"<div>{similarity} {result.similarity:.4f}, method {escape(result.method)}</div></div>"
     )
+
+
+def picture(result: Interactions) -> str:
+    """Return the heat map on the grid of patches as a PNG in base64, for what shows no HTML.
+
+    Code hosts, papers and slides that notebooks are turned into take it.
+
+    Raises
+    ------
+    ParameterError
+        As `preview` does.
+
+    Examples
+    --------
+    >>> from exclip_widget import demo
+    >>> picture(demo.example())[:8]
+    'iVBORw0K'
+    """
+    return _encode(_heat_picture(result.heat()).resize(_shown_size(result), Image.Resampling.NEAREST))
 
 
 def _shown_size(result: Interactions) -> tuple[int, int]:
@@ -61,9 +81,12 @@ def _shown_size(result: Interactions) -> tuple[int, int]:
     return max(1, round(SIDE * width / longest)), max(1, round(SIDE * height / longest))
 
 
-def _picture_of(heat: Float[np.ndarray, "rows columns"]) -> str:
-    """Return a heat map as the address of a picture, one pixel a patch."""
-    colors = colors_at(heat / (np.abs(heat).max() or 1.0), colormap())
+def _heat_picture(heat: Float[np.ndarray, "rows columns"]) -> Image.Image:
+    """Return a heat map as a picture, one pixel a patch."""
+    return Image.fromarray(colors_at(heat / (np.abs(heat).max() or 1.0), colormap()))
+
+
+def _encode(shown: Image.Image) -> str:
     file = io.BytesIO()
-    Image.fromarray(colors).save(file, "png")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+    shown.save(file, "png")
+    return base64.b64encode(file.getvalue()).decode("ascii")

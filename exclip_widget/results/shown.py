@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -18,15 +18,54 @@ from ..image import ImageLike, open_image
 from .alignment import align_rows
 from .classification import Classification
 from .interactions import Interactions, require_comparable
-from .origin import Crop
+from .origin import Crop, View
 from .rows import Tokens
 
 MOST_SHOWN_PIXELS = 1024
 """Longest side of an image as a browser gets it."""
 
 
+def encode_image(image: Image.Image) -> tuple[bytes, str]:
+    """Return an image, bounded in size, as the smaller of PNG and high-quality JPEG, and its type."""
+    shown = image.copy()
+    shown.thumbnail((MOST_SHOWN_PIXELS, MOST_SHOWN_PIXELS), Image.Resampling.LANCZOS)
+    forms = []
+    for kind, options in (("png", {}), ("jpeg", {"quality": 92, "subsampling": 0})):
+        buffer = io.BytesIO()
+        shown.save(buffer, kind, **options)
+        forms.append((buffer.getvalue(), f"image/{kind}"))
+    return min(forms, key=lambda form: len(form[0]))
+
+
+Encode: TypeAlias = Callable[[Image.Image], tuple[bytes, str]]
+"""Encodes an image, as `encode_image` does."""
+
+
+def encoding_once() -> Encode:
+    """Return an encoder that encodes each image once, however often it is given.
+
+    Examples
+    --------
+    >>> encode = encoding_once()
+    >>> encode(Image.new("RGB", (8, 8))) is encode(Image.new("RGB", (8, 8)))
+    True
+    """
+    known: dict[View, tuple[bytes, str]] = {}
+
+    def encode(image: Image.Image) -> tuple[bytes, str]:
+        view = View.of(image)
+        if view not in known:
+            known[view] = encode_image(image)
+        return known[view]
+
+    return encode
+
+
 def finished_traits(
-    result: Interactions, image: ImageLike, foil: Interactions | None = None
+    result: Interactions,
+    image: ImageLike,
+    foil: Interactions | None = None,
+    encode: Encode = encode_image,
 ) -> dict[str, Any]:
     """Return the traits that show a finished result, and its foil's, on the image that was explained.
 
@@ -45,7 +84,7 @@ def finished_traits(
     shown, crop = _image_of(result, image)
     return {
         **text_traits([one.rows for one in results]),
-        **image_traits(encode_image(shown), (result.grid.rows, result.grid.columns), crop),
+        **image_traits(encode(shown), (result.grid.rows, result.grid.columns), crop),
         **result_traits(results),
         "method": result.method,
     }
@@ -123,18 +162,6 @@ def image_traits(encoded: tuple[bytes, str], grid: tuple[int, int], crop: Crop) 
         "_image_type": mime_type,
         "_grid": dict(zip(names, (*grid, *crop), strict=True)),
     }
-
-
-def encode_image(image: Image.Image) -> tuple[bytes, str]:
-    """Return an image, bounded in size, as the smaller of PNG and high-quality JPEG, and its type."""
-    shown = image.copy()
-    shown.thumbnail((MOST_SHOWN_PIXELS, MOST_SHOWN_PIXELS), Image.Resampling.LANCZOS)
-    forms = []
-    for kind, options in (("png", {}), ("jpeg", {"quality": 92, "subsampling": 0})):
-        buffer = io.BytesIO()
-        shown.save(buffer, kind, **options)
-        forms.append((buffer.getvalue(), f"image/{kind}"))
-    return min(forms, key=lambda form: len(form[0]))
 
 
 def result_traits(result: Sequence[Interactions]) -> dict[str, Any]:

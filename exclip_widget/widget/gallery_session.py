@@ -387,9 +387,9 @@ class GallerySession:
 
 def _instrument(results: list[Interactions], picture: Any, query: Query, ranked: Ranked) -> dict[str, Any]:
     """Return the traits of the full instrument, as of `ExplainWidget.from_result`."""
-    result, *foil = results
+    result, foil = results[0], results[1] if len(results) > 1 else None
     asked = query.order == "match"
-    return finished_traits(result, picture, *foil) | {
+    return finished_traits(result, picture, foil) | {
         "text_layer": result.text_layer,
         "image_layer": result.image_layer,
         "tokens": list(query.rows if asked else ranked.rows),

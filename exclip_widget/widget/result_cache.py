@@ -49,7 +49,7 @@ class ResultCache:
             yield result
             return
         texts = [self._factors_of(request, caption) for caption in request.captions]
-        view = View(request.image.image.size, request.image.crop)
+        view = View.of(request.image.image, request.image.crop)
         for found in request.explainer.refine(texts, request.image.pixels, count, view=view):
             result = tuple(found)
             yield result

@@ -4,7 +4,11 @@ import states from "../../tests/protocol/state.json";
 import { box, element } from "../ui/dom.ts";
 
 const valid = new Map(states.valid.map(({ name, state }) => [name, state]));
-const stateOf = (name: string) => ({ ...valid.get(name), _choices: undefined });
+const stateOf = (name: string): object => ({ ...valid.get(name), _choices: undefined });
+
+/** A picture of one pixel. */
+const PIXEL =
+  "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
 function figure(state: object): HTMLElement {
   const block = element("script", "", { type: "application/json" }, JSON.stringify(state));
@@ -18,8 +22,9 @@ afterEach(() => document.body.replaceChildren());
 
 it("each figure is an instrument of its own, of which nothing asks a kernel", async () => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-  const one = figure(stateOf("done, without a foil"));
+  const one = figure({ ...stateOf("done, without a foil"), _image: { base64: PIXEL } });
   const other = figure(stateOf("done, with a foil"));
+  const third = figure({ ...stateOf("done, without a foil"), _image: { of: 0 } });
   const list = figure(stateOf("done, two of a list, by a softmax"));
   await import("../page.ts");
   await vi.advanceTimersByTimeAsync(60_000);
@@ -49,5 +54,9 @@ it("each figure is an instrument of its own, of which nothing asks a kernel", as
     );
     expect(asking).toEqual([null, null, null, null, null]);
     expect(node.querySelectorAll('[role="alert"]:not([hidden])')).toHaveLength(0);
+  }
+  // An image that is the same is in the page once.
+  for (const node of [one, third]) {
+    await expect.poll(() => node.querySelector("img")?.naturalWidth).toBe(1);
   }
 });

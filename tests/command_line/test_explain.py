@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from support.results import result_of
 from exclip_widget import Explainer, demo
 from exclip_widget.command_line import outputs
 from exclip_widget.results import Interactions
+from exclip_widget.results.figures import SIZES
 
 CAPTION = "a red boat left of two yellow fish"
 
@@ -59,8 +61,18 @@ def test_several_files_of_one_explanation(folder: Path, run: Run, expected: Inte
         assert picture.height > picture.width
         # Blue-grey sky, red boat: it is no blank page.
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 100
-    assert "<svg" in (folder / "a.svg").read_text()
-    assert (folder / "a.pdf").read_bytes().startswith(b"%PDF")
+    # Letters are shapes, and only the image with the heat map over it is of pixels.
+    svg = (folder / "a.svg").read_text()
+    assert svg.count("<image") == 1
+    letters = re.findall(r'<use [^>]*xlink:href="#DejaVuSans-([0-9a-f]+)"', svg)
+    written = "".join(CAPTION.replace("fi", "f").split())  # "fi" may be one letter
+    assert len(letters) >= len(written)
+    assert len(set(letters)) >= len(set(written)) - 1
+    pdf = (folder / "a.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert pdf.count(b"/Subtype /Image") == 1
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
     table = pd.read_csv("a.csv")
     assert len(table) == expected.values.size
     assert table.value.sum() == pytest.approx(expected.values.sum(dtype=float), abs=1e-5)
@@ -74,7 +86,7 @@ def test_several_files_of_one_explanation(folder: Path, run: Run, expected: Inte
     assert found["similarity"] == pytest.approx(expected.similarity)
     assert found["residual"] == pytest.approx(expected.residual, abs=1e-4)
     assert (found["image_size"], found["crop"]) == ([480, 480], [0, 0, 1, 1])
-    assert found["origin"]["options"] == {"rank": None, "tolerance": None}
+    assert found["origin"]["options"] == {"rank": None, "tolerance": None, "length": False}
     assert (found["format"], found["version"], found["foil"]) == ("exclip_widget.explanation", 1, None)
 
 
@@ -87,6 +99,10 @@ def test_a_page(folder: Path, run: Run) -> None:
     assert run("explain", "boat.png", CAPTION, "--foil", "a blue boat", "-o", "b.html").exit_code == 0
     (state,) = states_of((folder / "b.html").read_text(encoding="utf-8"))
     assert (state["caption"], state["foil"]) == (CAPTION, "a blue boat")
+
+
+def test_there_are_all_kinds_of_pictures() -> None:
+    assert tuple(SIZES) == outputs.KINDS
 
 
 def test_json_has_every_attribute_and_no_number_that_is_none() -> None:
@@ -168,7 +184,7 @@ def test_options_of_the_method_arrive(run: Run) -> None:
     assert run("explain", "boat.png", "a red boat", *options, "-o", "r.safetensors").exit_code == 0
     found = Interactions.load("r.safetensors")
     assert found.method == "banzhaf"
-    assert dict(found.origin.options) == {"samples": 64, "seed": 3}
+    assert dict(found.origin.options) == {"samples": 64, "seed": 3, "p": 0.5}
     assert found.error is not None
     options = [
         "--method",
@@ -316,7 +332,7 @@ def test_hostile_captions(caption: str, folder: Path, run: Run) -> None:
         (["boat.png", "a red boat", "--image-layer", "none"], "image_layer='none' is not a layer"),
         (["boat.png", "a red boat", "--image-reference", "none"], "image_reference='none' is not one of"),
         (["boat.png", "a red boat", "--seed", -1], "seed=-1 is not a whole number from 0 on"),
-        (["boat.png", "a red boat", "--kind", "pie"], "'pie' is not one of 'heat', 'both'"),
+        (["boat.png", "a red boat", "--kind", "pie"], "'pie' is not one of 'heat', 'words'"),
         (["boat.png"], "Missing argument 'CAPTION'. Try: "),
         (["boat.png", "a", "b"], "unexpected extra argument"),
     ],

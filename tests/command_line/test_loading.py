@@ -88,9 +88,11 @@ def test_a_model_of_transformers(folder: Path, run: Run) -> None:
     assert found.origin.model == "CLIPModel hf"
     # The model may come from elsewhere.
     model.save_pretrained(folder / "tuned")
-    options = ["--model", "tuned", "--processor", "hf", "-o", "b.safetensors"]
+    options = ["--model", str(folder / "tuned"), "--processor", "hf", "-o", "b.safetensors"]
     assert run("explain", "boat.png", "a red boat", *options).exit_code == 0
+    # Its name, and not in whose folder it was.
     assert Interactions.load("b.safetensors").origin.model == "CLIPModel tuned"
+    assert str(folder).encode() not in Path("b.safetensors").read_bytes()
     # A model of another kind.
     transformers.CLIPTextModel(config.text_config).save_pretrained(folder / "text")
     done = run("explain", "boat.png", "a boat", "--model", "text", "--processor", "hf")

@@ -69,6 +69,14 @@ def selection(root: Page | Locator) -> float:
     return float(value or "nan")
 
 
+PIXELS_OF = """image => {
+  const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0);
+  return context.getImageData(0, 0, 60, 60).data.join();
+}"""
+
+
 def painted(page: Page) -> str:
     wait_for_frame(page)
     return str(page.get_by_test_id("exclip-heat").first.evaluate("canvas => canvas.toDataURL()"))
@@ -167,6 +175,91 @@ def test_each_figure_has_a_selection_of_its_own(open_page: Opener, tmp_path: Pat
     figures.nth(1).get_by_test_id("exclip-word").nth(2).click()
     pressed = [one.locator('[data-testid=exclip-word][aria-pressed="true"]').count() for one in figures.all()]
     assert pressed == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (40, 80, 160, 240),  # of whole patches
+        (0, 0, 480, 480),
+        (41, 79, 159, 241),
+        (120, 120, 121, 121),
+        (119, 119, 121, 121),
+        (439, 439, 480, 480),
+    ],
+)
+def test_a_drag_over_pixels_is_the_box_of_these_pixels(
+    open_page: Opener, tmp_path: Path, box: tuple[int, int, int, int]
+) -> None:
+    """From within the first pixel to within the last one: right and bottom of a box are excluded."""
+    result = explained()
+    result.to_html(tmp_path / "boat.html", IMAGE)
+    page = open_page(tmp_path / "boat.html")
+    left, top, right, bottom = box
+    corners = ((left + 0.5) / 480, (top + 0.5) / 480), ((right - 0.5) / 480, (bottom - 0.5) / 480)
+    brush(page, *corners)
+    page.mouse.move(0, 0)
+    tint = result.tint(box)
+    content = [row for row, number in enumerate(result.words) if number >= 0]
+    np.testing.assert_allclose(tints(page), tint[content], atol=1e-6)
+    assert selection(page) == pytest.approx(result.between(region=box), abs=1e-6)
+
+
+def test_an_image_of_several_results_is_in_a_file_once(open_page: Opener, tmp_path: Path) -> None:
+    foil = explained(caption="a blue boat")
+    other = book().pages[1].image
+    write_page(tmp_path / "all.html", [(explained(), IMAGE), (foil, IMAGE), (explained(1), other)])
+    page = open_page(tmp_path / "all.html")
+    expect(page.locator("figure")).to_have_count(3)
+    drawn = page.locator(".exclip-image")
+    expect(drawn).to_have_count(3)
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.exclip-image')].every((one) => one.naturalWidth > 0)"
+    )
+    pictures = [one.evaluate(PIXELS_OF) for one in drawn.all()]
+    assert pictures[0] == pictures[1] != pictures[2]
+    second = page.locator("figure").nth(1)
+    word(second, "blue").click()
+    assert selection(second) == pytest.approx(foil.between("blue"), abs=1e-6)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_on_paper_there_are_words_and_heat_and_no_controls(
+    open_page: Opener, tmp_path: Path, theme: str
+) -> None:
+    explained().to_html(tmp_path / "boat.html", IMAGE)
+    page = open_page(tmp_path / "boat.html", theme)
+    word(page, "boat").click()
+    page.mouse.move(0, 0)
+    shown = painted(page)
+    page.evaluate(
+        """() => addEventListener("beforeprint", () => {
+          const root = document.querySelector("[data-testid=exclip]");
+          const heat = document.querySelector("[data-testid=exclip-heat]").toDataURL();
+          window.printed = { theme: root.dataset.exclipTheme, heat };
+        })"""
+    )
+    assert page.pdf().startswith(b"%PDF")
+    printed = page.evaluate("window.printed")
+    # On white paper, in the colours for that, which were painted before it was printed.
+    assert printed["theme"] == "light"
+    assert (printed["heat"] == shown) == (theme == "light")
+    expect(page.get_by_test_id("exclip")).to_have_attribute("data-exclip-theme", theme)
+    wait_for_frame(page)
+    assert painted(page) == shown
+
+    page.emulate_media(media="print")
+    for name in ("exclip-tools", "exclip-pairs", "exclip-tables", "exclip-trials", "exclip-controls"):
+        expect(page.get_by_test_id(name)).to_be_hidden()
+    controls = page.locator("figure :is(button, input, textarea):visible")
+    expect(controls).to_have_count(page.locator("button[data-testid=exclip-word]").count())
+    for name in ("exclip-heat", "exclip-legend", "exclip-legend-words", "exclip-readout"):
+        expect(page.get_by_test_id(name)).to_be_visible()
+    for visible in (page.get_by_role("heading"), page.locator("figcaption"), page.locator(".exclip-image")):
+        expect(visible).to_be_visible()
+    tint = word(page, "boat").locator(".exclip-tint")
+    assert tint.evaluate("node => getComputedStyle(node).printColorAdjust") == "exact"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_markup_stays_text_in_a_file(open_page: Opener, tmp_path: Path) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import builtins
 import re
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.libraries import hide_library
 from support.widgets import book
 
-from exclip_widget import ExclipError, Explainer
+from exclip_widget import Explainer, MissingLibraryError
 from exclip_widget.demo.labelled import collages, held_out_pairs
 from exclip_widget.evaluate import baselines, deletion_curves, mask_pair, plausibility
 from exclip_widget.evaluate.report import Report, Trial, as_figure, as_latex, as_markdown, make_report
@@ -85,15 +84,6 @@ def test_figure(reports: list[Report], tmp_path) -> None:  # type: ignore[no-unt
 
 
 def test_figure_without_matplotlib(reports: list[Report], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
-        monkeypatch.delitem(sys.modules, name)
-    real = builtins.__import__
-
-    def without(name: str, *args: object) -> object:
-        if name.split(".")[0] == "matplotlib":
-            raise ImportError(name)
-        return real(name, *args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ExclipError, match=r"pip install exclip-widget\[plot\]"):
+    hide_library("matplotlib", monkeypatch)
+    with pytest.raises(MissingLibraryError, match=r"pip install 'exclip-widget\[plot\]'"):
         as_figure(reports)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from support.results import result_of, results
 from support.shapes import unchecked_arrays
 
@@ -210,7 +211,8 @@ def test_a_caption_less_itself_is_nothing() -> None:
         ({"rows": 4}, "grid is Grid"),
         ({"method": "frozen"}, "method is 'exclip', and that of the foil 'frozen'"),
         ({"text_layer": "other"}, "text_layer is"),
-        ({"view": View((10, 10))}, "view is View"),
+        ({"view": View((10, 10))}, r"image_size is \(80, 60\), and that of the foil \(10, 10\)"),
+        ({"view": View((80, 60), (0, 0, 0.5, 1))}, "crop is"),
         ({"origin": Origin("Other")}, "origin is"),
         ({"foil": "a dog"}, "the foil is a difference already"),
     ],
@@ -220,6 +222,30 @@ def test_what_is_no_foil_is_refused(changes: dict[str, Any], message: str) -> No
         _ = RESULT - result_of(**changes)
     with pytest.raises(TypeError):
         _ = RESULT - 1  # type: ignore[operator]
+
+
+def test_another_image_of_the_same_size_is_refused() -> None:
+    images = [Image.new("RGB", (80, 60), color) for color in ("teal", "navy")]
+    one, other = (result_of(view=View.of(image)) for image in images)
+    with pytest.raises(ParameterError, match="another image of the same size: its pixels differ"):
+        _ = one - other
+    same = one - result_of("a blue boat", view=View.of(images[0].copy()))
+    assert same.foil == "a blue boat"
+    # Of results that were saved before there were hashes, nothing more is known than the size.
+    assert (one - RESULT).view == one.view
+
+
+def test_explanations_of_two_images_have_no_difference() -> None:
+    book = demo.load()
+    explainer = Explainer(book.model, tokenizer=book.tokenizer)
+    image = book.pages[0].image
+    other = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    one = explainer.explain(image, "a red boat")
+    with pytest.raises(ParameterError, match="another image of the same size"):
+        _ = one - explainer.explain(other, "a red boat")
+    # The same pixels, given in another way.
+    again = one - explainer.explain(np.asarray(image), "a red boat")
+    assert not again.values.any()
 
 
 def test_own_terms_and_errors_of_a_difference() -> None:

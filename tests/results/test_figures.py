@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -16,13 +14,14 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
+from support.libraries import hide_library
+from support.pictures import assert_is_kept, draw, is_alike
 from support.results import result_of
 
 from exclip_widget import ImageError, MissingLibraryError, ParameterError
 from exclip_widget.results import Interactions, View
 from exclip_widget.results.colormap import PALETTES, colormap, colors_at, is_dark, opacity
 from exclip_widget.results.figures import register_colormaps
-from exclip_widget.results.latex import escape
 
 mpl.use("agg")
 import matplotlib.pyplot as plt
@@ -30,6 +29,7 @@ import matplotlib.pyplot as plt
 COLORS = json.loads((Path(__file__).parents[1] / "algebra" / "colors.json").read_text())
 MARKUP = r"50% $x_1$ <b>&amp; \rm{a} ~ ^ # | -- `` ''"
 RESULT = result_of("a red boat")
+NOT_FINITE = result_of("a red boat", values=np.where(RESULT.values > 0, RESULT.values, np.nan))
 IMAGE = Image.new("RGB", (80, 60), (200, 100, 50))
 
 
@@ -147,9 +147,107 @@ def test_long_captions_are_broken_into_lines_that_fit() -> None:
 
 def test_both() -> None:
     axes = RESULT.plot(IMAGE, "boat", (0, 0, 40, 40), kind="both")
-    (above,) = axes.child_axes
-    assert [text.get_text() for text in texts_in(above)] == ["a", "red", "boat"]
+    assert [text.get_text() for text in texts_in(axes)] == ["a", "red", "boat"]
     assert len(axes.images) == 2
+    assert not axes.get_title()
+
+
+LONG = " ".join(f"word{n}" for n in range(20))
+
+
+@pytest.mark.parametrize("size", [(80, 60), (60, 80), (200, 40), (40, 200)])
+@pytest.mark.parametrize("caption", ["a boat", LONG])
+def test_a_new_figure_is_as_high_as_what_is_in_it(size: tuple[int, int], caption: str) -> None:
+    """The caption stands right above the image, and there is no empty strip anywhere."""
+    result = result_of(caption, view=View(size))
+    axes = result.plot(Image.new("RGB", size), kind="both")
+    figure = axes.figure
+    figure.draw_without_rendering()
+    texts, inside = [text.get_window_extent() for text in texts_in(axes)], axes.get_window_extent()
+    margin = 0.06 * figure.dpi
+    assert inside.y0 < margin
+    assert figure.bbox.height - max(text.y1 for text in texts) < margin
+    letters = max(text.height for text in texts)
+    assert 0 < min(text.y0 for text in texts) - inside.y1 < letters
+    assert inside.height / inside.width == pytest.approx(size[1] / size[0], rel=0.02)
+    assert all(text.x1 <= inside.x1 + 1 for text in texts)
+    # Of a caption alone, too.
+    alone = result.plot(kind="caption")
+    alone.figure.draw_without_rendering()
+    lowest = min(text.get_window_extent().y0 for text in texts_in(alone))
+    assert 0 < lowest < letters
+
+
+def test_a_caption_above_axes_that_are_given_makes_room_for_itself() -> None:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
+    result_of(LONG).plot(IMAGE, kind="both", axes=left)
+    RESULT.plot(kind="receipt", axes=right)
+    figure.draw_without_rendering()
+    texts = [text.get_window_extent() for text in texts_in(left)]
+    assert max(text.y1 for text in texts) <= figure.bbox.height
+    assert min(text.y0 for text in texts) > left.get_window_extent().y1
+
+
+# --------------------------------------------------------------------------------------- a grid of words
+
+
+def test_a_heat_map_for_each_word_on_one_scale() -> None:
+    result = result_of("a dog-fish on a sea")
+    axes = result.plot(IMAGE, kind="words")
+    cells = axes.child_axes
+    assert [cell.get_title() for cell in cells] == ["a", "dog-fish", "on", "a", "sea"]
+    rows = [[1], [2, 3], [4], [5], [6]]
+    heats = [result.heat(one) for one in rows]
+    most = max(np.abs(heat).max() for heat in heats)
+    for cell, heat in zip(cells, heats, strict=True):
+        below, above = cell.images
+        assert tuple(below.get_extent()) == (0, 80, 60, 0)
+        drawn = np.asarray(above.get_array())
+        np.testing.assert_allclose(drawn[..., :3], colors_at(heat / most, colormap()) / 255)
+        np.testing.assert_allclose(drawn[..., 3], opacity(heat / most))
+    scaled = result.plot(IMAGE, kind="words", scale=1000).child_axes
+    assert max(np.asarray(cell.images[1].get_array())[..., 3].max() for cell in scaled) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("words", "titles"),
+    [
+        ("red boat", ["red", "boat"]),
+        (["red boat", "sea"], ["red boat", "sea"]),
+        ([3, "red boat", re.compile("sea|blue")], ["boat", "red boat", "blue sea"]),
+        (slice(None), ["<sot>", "a", "red", "boat", "on", "a", "blue", "sea", "<eot>"]),
+        ("boat", ["boat"]),
+    ],
+)
+def test_which_words_have_a_heat_map(words: Any, titles: list[str]) -> None:
+    result = result_of("a red boat on a blue sea")
+    assert [cell.get_title() for cell in result.plot(words=words, kind="words").child_axes] == titles
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9, 40])
+@pytest.mark.parametrize("size", [(80, 60), (40, 90), (300, 60)])
+def test_heat_maps_keep_apart_and_fill_the_figure(count: int, size: tuple[int, int]) -> None:
+    result = result_of(" ".join(f"longer-word-number-{n}" for n in range(count)), view=View(size))
+    new = result.plot(Image.new("RGB", size), kind="words")
+    given = result.plot(kind="words", axes=plt.subplots(figsize=(4, 3))[1])
+    for axes in (new, given):
+        axes.figure.draw_without_rendering()
+        inside = axes.get_window_extent()
+        cells = [(cell.get_window_extent(), cell.title.get_window_extent()) for cell in axes.child_axes]
+        assert len(cells) == count
+        for cell, title in cells:
+            assert cell.height / cell.width == pytest.approx(size[1] / size[0], rel=0.02)
+            assert title.y0 >= cell.y1
+            assert inside.x0 - 1 <= cell.x0 < cell.x1 <= inside.x1 + 1
+            assert inside.y0 - 1 <= cell.y0 < title.y1 <= inside.y1 + 1
+        for (one, title), (other, next_title) in pairwise(cells):
+            # Letters of a few pixels come out wider than they are.
+            beside = other.x0 > one.x1 and next_title.x0 >= title.x1 - 0.1 * one.width
+            assert beside or next_title.y1 <= one.y0 + 1
+        if axes is new:
+            assert max(cell.x1 for cell, _ in cells) - min(cell.x0 for cell, _ in cells) > 0.8 * inside.width
+            highest, lowest = max(title.y1 for _, title in cells), min(cell.y0 for cell, _ in cells)
+            assert highest - lowest > 0.7 * inside.height
 
 
 @pytest.mark.parametrize("total", [0.1, float("nan")])
@@ -176,12 +274,12 @@ def test_a_foil_difference_is_drawn_alike() -> None:
     assert labels[-1].get_text() == "difference of similarities"
 
 
-@pytest.mark.parametrize("kind", ["heat", "both", "caption", "receipt"])
+@pytest.mark.parametrize("kind", ["heat", "words", "both", "caption", "receipt"])
 def test_captions_are_text(kind: str) -> None:
     """Neither a formula nor markup: in SVG every letter is there as it was written, escaped."""
     result = result_of(MARKUP)
-    words = None if kind == "caption" else slice(1, -1)
-    image = IMAGE if kind in ("heat", "both") else None
+    words = None if kind == "caption" else [slice(1, -1)]
+    image = IMAGE if kind in ("heat", "words", "both") else None
     with mpl.rc_context({"svg.fonttype": "none"}):
         axes = result.plot(image, words, kind=kind)
         file = io.StringIO()
@@ -192,40 +290,60 @@ def test_captions_are_text(kind: str) -> None:
     assert "$x_1$" in written
 
 
-# ------------------------------------------------------------------------------------------ LaTeX
+# -------------------------------------------------------------------------------------- pictures, as seen
+
+SCENE = Image.new("RGB", (80, 60), (150, 190, 210))
+SCENE.paste((200, 40, 40), (10, 10, 40, 30))
+SCENE.paste((230, 200, 60), (50, 35, 70, 55))
+
+PICTURES: dict[str, tuple[Interactions, dict[str, Any]]] = {
+    "heat": (RESULT, {"image": SCENE, "words": "boat"}),
+    "heat, a part of the image": (
+        result_of("a red boat", view=View((80, 60), (0.125, 0, 0.75, 1))),
+        {"image": SCENE, "words": "red boat", "palette": "purple-green"},
+    ),
+    "patches alone": (RESULT, {"words": "red", "palette": "teal-ochre"}),
+    "words": (RESULT, {"image": SCENE, "kind": "words"}),
+    "both": (result_of("a red boat on a blue sea"), {"image": SCENE, "kind": "both"}),
+    "caption": (RESULT, {"kind": "caption", "region": (0, 0, 40, 40)}),
+    "receipt": (RESULT, {"kind": "receipt", "words": "boat"}),
+    "difference": (RESULT - result_of("a blue boat", seed=1), {"image": SCENE, "kind": "both"}),
+}
 
 
-def test_everything_is_escaped() -> None:
-    assert escape(MARKUP) == (
-        r"50\% \$x\_1\$ \textless{}b\textgreater{}\&amp; \textbackslash{}rm\{a\} \textasciitilde{} "
-        r"\textasciicircum{} \# \textbar{} {-}{-} {`}{`} {'}{'}"
-    )
-    assert escape("a\nb\x00c\u2028d") == "a b c d"
-    assert escape("é 狗") == "é 狗"
+def plain(result: Interactions, options: dict[str, Any]) -> Any:
+    """Draw a figure in matplotlib's own style and font, whatever a machine's settings are."""
+    with mpl.rc_context(dict(mpl.rcParamsDefault) | {"backend": "agg", "font.family": ["DejaVu Sans"]}):
+        if options.get("kind") != "receipt":
+            return result.plot(**options).figure
+        # At a fixed place: how wide labels are, and so where bars begin, depends on the renderer.
+        axes = plt.figure(figsize=(5, 2.4)).add_axes((0.4, 0.2, 0.5, 0.75))
+        return result.plot(**options, axes=axes).figure
 
 
-def test_a_caption_in_latex() -> None:
-    found = result_of("red $b").latex((0, 0, 40, 40), palette="teal-ochre")
-    boxes = re.findall(
-        r"\\colorbox\[RGB\]\{(\d+),(\d+),(\d+)\}\{\\strut\\textcolor\{(black|white)\}\{(.*?)\}\}", found
-    )
-    assert [box[-1] for box in boxes] == ["red", r"\$b"]
-    tint = result_of("red $b").tint((0, 0, 40, 40))[1:3]
-    expected = colors_at(tint / np.abs(tint).max(), colormap("teal–ochre"))
-    assert [list(map(int, box[:3])) for box in boxes] == expected.tolist()
-    assert found.count("{") - found.count(r"\{") == found.count("}") - found.count(r"\}")
+@pytest.mark.parametrize("name", PICTURES)
+def test_figures_look_as_they_did(name: str) -> None:
+    assert_is_kept(plain(*PICTURES[name]), name.replace(", ", "-").replace(" ", "-"))
 
 
-def test_latex_needs_no_library() -> None:
-    code = (
-        "import sys, numpy as np; from exclip_widget.results import *; "
-        "t = Tokens('a', ('a',), ((0, 1),), (0,)); "
-        "r = Interactions(t, Grid(1, 1, 0), np.ones((1, 1, 1), np.float32), np.zeros(1, np.float32), "
-        "1.0, 1.0, 'exclip', 'x', 'y', 1, 1, None); print(r.latex()); "
-        "assert not {'torch', 'matplotlib', 'pandas'} & sys.modules.keys()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert r"\colorbox" in done.stdout
+def test_figures_that_show_something_else_are_told_apart() -> None:
+    """What the comparison lets pass is less than any mistake one would make."""
+    kept = {name: draw(plain(*given)) for name, given in PICTURES.items()}
+    for name, changes in (
+        ("heat", {"words": "red"}),
+        ("heat", {"palette": "purple-green"}),
+        ("heat", {"scale": 0.1}),
+        ("heat", {"image": SCENE.transpose(Image.Transpose.FLIP_TOP_BOTTOM)}),
+        ("caption", {"region": None}),
+        ("receipt", {"words": "red"}),
+        ("words", {"words": ["red", "a", "boat"]}),
+    ):
+        result, options = PICTURES[name]
+        assert not is_alike(draw(plain(result, options | changes)), kept[name]), (name, changes)
+    result, options = PICTURES["heat, a part of the image"]
+    other = draw(plain(result_of("a red boat"), options))
+    assert not is_alike(other, kept["heat, a part of the image"])
+    assert is_alike(draw(plain(*PICTURES["heat"])), kept["heat"])
 
 
 # ------------------------------------------------------------------------------------------- refusals
@@ -234,7 +352,7 @@ def test_latex_needs_no_library() -> None:
 @pytest.mark.parametrize(
     ("result", "arguments", "error", "message"),
     [
-        (RESULT, {"kind": "pie"}, ParameterError, "kind='pie' is not one of 'heat', 'both', 'caption', 'rec"),
+        (RESULT, {"kind": "pie"}, ParameterError, "kind='pie' is not one of 'heat', 'words', 'both', 'cap"),
         (RESULT, {"image": IMAGE, "kind": "receipt"}, ParameterError, "shows no image"),
         (RESULT, {"image": IMAGE.resize((40, 30))}, ImageError, "40 x 30 pixels; expected 80 x 60"),
         (RESULT, {"image": "boat.png"}, ImageError, r"image is a str of shape \(\)"),
@@ -243,6 +361,11 @@ def test_latex_needs_no_library() -> None:
         (RESULT, {"scale": 0}, ParameterError, "scale=0 is not a positive number"),
         (RESULT, {"palette": "jet"}, ParameterError, "palette='jet'"),
         (RESULT, {"words": "cat"}, ParameterError, "'cat' is not in the caption"),
+        (RESULT, {"words": ["a", "cat"], "kind": "words"}, ParameterError, "'cat' is not in the caption"),
+        (RESULT, {"words": [], "kind": "words"}, ParameterError, "choose"),
+        (NOT_FINITE, {"kind": "words"}, ParameterError, "interactions of 'a red boat' are not finite"),
+        (NOT_FINITE, {"kind": "caption"}, ParameterError, "are not finite"),
+        (NOT_FINITE, {"kind": "receipt"}, ParameterError, "are not finite"),
         (RESULT, {"region": (0, 0, 900, 9)}, ParameterError, "reaches beyond the image"),
     ],
 )
@@ -255,13 +378,6 @@ def test_what_cannot_be_drawn(
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Missing:
-        def find_spec(self, name: str, *_: object) -> None:
-            if name.partition(".")[0] == "matplotlib":
-                raise ModuleNotFoundError(f"No module named {name!r}", name="matplotlib")
-
-    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    hide_library("matplotlib", monkeypatch)
     with pytest.raises(MissingLibraryError, match=r"pip install 'exclip-widget\[plot\]'"):
         RESULT.plot()

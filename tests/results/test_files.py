@@ -20,12 +20,12 @@ from exclip_widget import FileError, demo
 from exclip_widget.results import Grid, Interactions, Origin, View
 from exclip_widget.results.files import from_bytes, to_bytes
 
-KEPT = Path(__file__).parent / "kept" / "interactions-1.safetensors"
+KEPT = Path(__file__).parent / "kept"
 RESULT = result_of()
 
 
-def kept() -> Interactions:
-    """The result in the file that is kept, made from whole numbers."""
+def kept(digest: str | None) -> Interactions:
+    """The result in the files that are kept, made from whole numbers."""
 
     def numbers(*shape: int) -> np.ndarray:
         return (np.arange(np.prod(shape), dtype=np.float32).reshape(shape) - 7) / 64
@@ -48,14 +48,18 @@ def kept() -> Interactions:
         patch_terms=numbers(2, 3),
         cls_term=0.5,
         reference_term=float("nan"),
-        view=View((640, 480), (0.125, 0.0, 0.75, 1.0)),
+        view=View((640, 480), (0.125, 0.0, 0.75, 1.0), digest),
         origin=Origin("CLIP", {"samples": 64, "seed": 0}, "0.1.0"),
     )
 
 
-def test_the_file_of_version_1_is_read() -> None:
-    """Every later version of the package reads this file. It is never written anew."""
-    assert Interactions.load(KEPT) == kept()
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [("interactions-1", None), ("interactions-1-digest", "99aa06d3014798d86001c324468d497f")],
+)
+def test_files_of_version_1_are_read(name: str, digest: str | None) -> None:
+    """Every later version of the package reads these files. They are never written anew."""
+    assert Interactions.load(KEPT / f"{name}.safetensors") == kept(digest)
 
 
 @given(results())
@@ -67,6 +71,7 @@ def test_what_is_saved_is_loaded(result: Interactions) -> None:
     "changes",
     [
         {"view": None, "origin": None, "rule": None},
+        {"view": View((80, 60), (0.0, -0.25, 1.0, 1.5), "00ff")},
         {"total": float("nan")},
         {"error": np.abs(RESULT.values).astype(np.float64)},
         {"token_terms": RESULT.cls, "patch_terms": RESULT.values[0]},
@@ -87,13 +92,16 @@ def test_a_file_is_written_and_read_by_another_process(tmp_path: Path) -> None:
     code = (
         "import sys; from exclip_widget.results import Interactions; "
         "result = Interactions.load(sys.argv[1]); "
-        "assert 'torch' not in sys.modules; print(repr(result.heat('boat').tolist()), result.crop, sep='|')"
+        "assert 'torch' not in sys.modules; print(repr(result.heat('boat').tolist()), result.crop, sep='|'); "
+        "result.save(sys.argv[2])"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    again = tmp_path / "again.safetensors"
+    command = [sys.executable, "-c", code, str(path), str(again)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     heat, crop = done.stdout.strip().split("|")
     assert eval(heat) == result.heat("boat").tolist()
     assert eval(crop) == result.crop
-    assert Interactions.load(str(path)) == result
+    assert Interactions.load(str(path)) == Interactions.load(again) == result
 
 
 # ------------------------------------------------------------------------------------------------ paths
@@ -240,6 +248,7 @@ def test_foreign(tmp_path: Path) -> None:
         ({"view": {"size": [80, 0], "crop": [0, 0, 1, 1]}}, "size has 0"),
         ({"view": {"size": [80, 60], "crop": [0, 0, 0, 1]}}, "has no area"),
         ({"view": [1]}, "view is a list"),
+        ({"view": {"size": [80, 60], "crop": [0, 0, 1, 1], "digest": 3}}, "digest is a int, no string"),
         ({"origin": {"model": "m", "options": {"a": []}, "version": ""}}, "option 'a' is a list"),
         ({"extra": 1}, "it has 'extra', which a result has not"),
         ({"rows": {"caption": "ab", "texts": ["ab"], "spans": [[0, 3]], "words": [0]}}, "span .* is not in"),
@@ -322,7 +331,7 @@ def test_any_value_of_an_entry(name: str, value: Any) -> None:
 @given(
     st.sampled_from(
         [("rows", one) for one in ("caption", "texts", "spans", "words")]
-        + [("view", "size"), ("view", "crop")]
+        + [("view", "size"), ("view", "crop"), ("view", "digest")]
     ),
     json_values,
 )

@@ -21,7 +21,7 @@ from support.results import result_of, tokens_of
 from exclip_widget import ExclipError, FileError, ImageError, Interactions, ParameterError, demo, write_page
 from exclip_widget.results import Origin, View
 from exclip_widget.results.page import document, figure_of
-from exclip_widget.results.shown import encode_interactions
+from exclip_widget.results.shown import encode_image, encode_interactions
 
 IMAGE = Image.new("RGB", (80, 60), "teal")
 RESULT = result_of()
@@ -73,6 +73,32 @@ def test_several_results_have_a_figure_each(tmp_path: Path) -> None:
     assert [state["foil"] for state in states] == [None, None, FOIL.caption]
     assert states[0]["_image"] == states[1]["_image"]
     assert page.all("h1") == ["Where do these similarities come from?"]
+
+
+def test_an_image_of_several_results_is_in_the_page_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is encoded once, however it is given; an image of another shape with the same bytes is another."""
+    encoded: list[tuple[int, int]] = []
+
+    def encode(image: Image.Image) -> tuple[bytes, str]:
+        encoded.append(image.size)
+        return encode_image(image)
+
+    monkeypatch.setattr("exclip_widget.results.shown.encode_image", encode)
+    noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    turned = result_of(view=View((60, 80))), noise.reshape(80, 60, 3)
+    given = [noise, tmp_path / "noise.png", Image.fromarray(noise)]
+    write_page(tmp_path / "one.html", [(RESULT, noise)])
+    write_page(tmp_path / "p.html", [*((one, image) for one in (RESULT, FOIL) for image in given), turned])
+    assert encoded == [(80, 60), (80, 60), (60, 80)]
+    text = (tmp_path / "p.html").read_text("utf-8")
+    states = states_of(text)
+    assert len({state["_image"] for state in states[:-1]}) == 1
+    assert states[-1]["_image"] != states[0]["_image"]
+    assert text.count(base64.b64encode(states[0]["_image"]).decode()) == 1
+    assert [state["caption"] for state in states[:-1]] == [RESULT.caption] * 3 + [FOIL.caption] * 3
 
 
 def test_an_unknown_origin_is_left_out(tmp_path: Path) -> None:

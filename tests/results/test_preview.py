@@ -51,8 +51,15 @@ def test_the_heat_map_has_a_pixel_for_each_patch(view: View | None, size: tuple[
     assert (image["width"], image["height"]) == tuple(map(str, size))
     data = base64.b64decode(str(image["src"]).removeprefix("data:image/png;base64,"))
     heat = result.heat()
+    colors = colors_at(heat / np.abs(heat).max(), colormap())
     with Image.open(io.BytesIO(data)) as picture:
-        np.testing.assert_array_equal(picture, colors_at(heat / np.abs(heat).max(), colormap()))
+        np.testing.assert_array_equal(picture, colors)
+    # And a picture of that size for whatever shows no HTML.
+    bundle, _ = DisplayFormatter().format(result, include=["image/png"])
+    with Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))) as picture:
+        assert picture.size == size
+        corners = np.asarray(picture)[[0, 0, -1, -1], [0, -1, 0, -1]]
+    np.testing.assert_array_equal(corners, colors[[0, 0, -1, -1], [0, -1, 0, -1]])
 
 
 def test_a_difference_says_so() -> None:

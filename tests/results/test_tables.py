@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from support.libraries import hide_library
 from support.results import result_of
 
 from exclip_widget import MissingLibraryError, demo
@@ -124,14 +124,7 @@ def test_shapiq_plots_it() -> None:
 def test_a_missing_library_is_named_with_its_extra(
     library: str, extra: str, use: Callable[[Interactions], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Missing:
-        def find_spec(self, name: str, *_: object) -> None:
-            if name.partition(".")[0] == library:
-                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    for name in [name for name in sys.modules if name.partition(".")[0] == library]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    hide_library(library, monkeypatch)
     with pytest.raises(
         MissingLibraryError, match=rf"{library} is not installed; run: pip install 'exclip-widget\[{extra}\]'"
     ):

@@ -60,9 +60,13 @@ class Document(HTMLParser):
 
 
 def states_of(text: str) -> list[dict[str, Any]]:
-    """The state of each figure of a page, with its bytes."""
+    """The state of each figure of a page, with its bytes; also of an image that an earlier one has."""
 
     def read(value: dict[str, Any]) -> Any:
         return base64.b64decode(value["base64"]) if value.keys() == {"base64"} else value
 
-    return [json.loads(block, object_hook=read) for block in Document(text).scripts("application/json")]
+    states = [json.loads(block, object_hook=read) for block in Document(text).scripts("application/json")]
+    for state in states:
+        if isinstance(shared := state["_image"], dict):
+            state["_image"] = states[shared["of"]]["_image"]
+    return states
