@@ -549,14 +549,18 @@ class Explainer:
         read, (pixels, view) = self._read_caption(caption), self._read_image(image)
         found: dict[tuple[LayerName, LayerName], Interactions] = {}
         with evaluation_mode(self._towers.model):
-            (text_sides,) = self._text_sides([read], list(by_text.values()))
-            texts = [self._with_origin(self.method.factors(side, self._memory)) for side in text_sides]
-            in_order = sorted(by_image, key=lambda which: self._place(by_image[which]))
-            (sides,) = self._image_sides([pixels], [by_image[which] for which in in_order])
+            text_layers, image_layers = (
+                sorted(given, key=lambda which: _place_of(tower, given[which]))
+                for tower, given in ((self._towers.text, by_text), (self._towers.image, by_image))
+            )
+            (text_sides,) = self._text_sides([read], [by_text[which] for which in text_layers])
+            factors = self.method.factors_at_layers(text_sides, self._memory)
+            texts = [self._with_origin(one) for one in factors]
+            (sides,) = self._image_sides([pixels], [by_image[which] for which in image_layers])
             by_layer = self.method.refine_layers(texts, sides, self._memory)
-            for image_layer, side, estimates in zip(in_order, sides, by_layer, strict=True):
+            for image_layer, side, estimates in zip(image_layers, sides, by_layer, strict=True):
                 result = _labelled(estimates, texts, side, view)
-                found |= {(text, image_layer): one for text, one in zip(by_text, result, strict=True)}
+                found |= {(text, image_layer): one for text, one in zip(text_layers, result, strict=True)}
         return {(text, image): found[text, image] for text in by_text for image in by_image}
 
     def test(
@@ -803,11 +807,6 @@ class Explainer:
 
     # --------------------------------------------------------------------------------------------- inside
 
-    def _place(self, layer: Layer) -> int:
-        """Return where an image layer lies on the way through its tower."""
-        layers = self._towers.image.layers
-        return len(layers) if layer.after else layers.index(layer)
-
     @property
     def _most_together(self) -> int:
         """How many inputs may go through a tower together, if there is memory."""
@@ -894,6 +893,11 @@ def _layers_of(tower: Tower, given: Iterable[LayerName] | None) -> dict[LayerNam
     if not wanted:
         raise ParameterError(f"{name}={given!r} names no layer")
     return {which: tower.layer(which) for which in wanted}
+
+
+def _place_of(tower: Tower, layer: Layer) -> int:
+    """Return where a layer lies on the way through its tower."""
+    return len(tower.layers) if layer.after else tower.layers.index(layer)
 
 
 def _index_of(tower: Tower, layer: Layer) -> LayerName:

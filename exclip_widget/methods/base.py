@@ -41,6 +41,13 @@ class Method(ABC):
     def factors(self, side: Side, memory: int) -> Factors:
         """Return the factors of a side, using about `memory` bytes at a time."""
 
+    def factors_at_layers(self, sides: Sequence[Side], memory: int) -> list[Factors]:
+        """Return the factors of one input at several layers, from the first layer to the last.
+
+        By default each layer is computed by itself.
+        """
+        return [self.factors(side, memory) for side in sides]
+
     def refine(
         self, texts: Sequence[Factors], image: Side, estimates: int, memory: int
     ) -> Iterator[list[Estimate]]:
@@ -172,6 +179,7 @@ def as_factors(
     change: Float[Tensor, " embed"] | None = None,
     reference: Float[Tensor, " embed"] | None = None,
     along: Float[Tensor, " rows"] | None = None,
+    missing: Float[np.ndarray, " rows"] | None = None,
     samples: Samples | None = None,
     steps: int = 1,
     rule: str | None = None,
@@ -186,6 +194,8 @@ def as_factors(
         units of the unit embedding.
     along : Tensor, optional
         What each row adds along the embedding, if the factors leave that out, in the same units.
+    missing : np.ndarray, optional
+        About the norm of what each row lacks, in units of the unit embedding.
     """
     norm = norm_of(embedding, side.name)
     return Factors(
@@ -200,6 +210,7 @@ def as_factors(
         rule=rule,
         reference=None if reference is None else as_array(reference / norm),
         along=None if along is None else as_array(along / norm),
+        missing=missing,
     )
 
 

@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
+from torch import Tensor
 
+from ..paths.frozen import HeldPass, NotOnTheWayError
 from ..results.factors import Factors
 from .base import cotangents_of
 
@@ -37,6 +40,8 @@ class Directions:
         How many directions at the beginning hold the captions' sums and references, and the embedding.
     length : np.ndarray or None
         The image's unit embedding in this basis, (directions,), if `coefficients` leave it out.
+    missing : np.ndarray or None
+        About the norm of what each cotangent lacks from the beginning, (rows,).
 
     Examples
     --------
@@ -54,6 +59,7 @@ class Directions:
     coefficients: Float[np.ndarray, "rows directions"]
     needed: int
     length: Float[np.ndarray, " directions"] | None = None
+    missing: Float[np.ndarray, " rows"] | None = None
 
     def first(self, rank: int | None) -> Float[np.ndarray, "some embed"]:
         """Return the first `rank` directions, or as many as are needed or there are; None for all."""
@@ -88,7 +94,11 @@ class Directions:
         _, sizes, principal = np.linalg.svd(_without(cotangents, known), full_matrices=False)
         basis = np.vstack([known, principal[sizes > nothing]])
         return cls(
-            basis, cotangents @ basis.T, len(known), None if across is None else (basis @ aside.T)[:, 0]
+            basis,
+            cotangents @ basis.T,
+            len(known),
+            None if across is None else (basis @ aside.T)[:, 0],
+            _missing(texts),
         )
 
     def along(self, pulled: Float[np.ndarray, "some tokens"]) -> Float[np.ndarray, " tokens"] | None:
@@ -101,15 +111,29 @@ class Directions:
         return result
 
     def error(self, pulled: Float[np.ndarray, "some tokens"]) -> Float[np.ndarray, "rows tokens"] | None:
-        """Return about how far off those interactions are; None once no direction is left out.
+        """Return about how far off those interactions are; None once nothing is left out.
 
         That is ``|T[s] - T[s] V^T V| |P[t]|``, the bound of Cauchy and Schwarz, with twice what was seen of
         the image's factors, ``V P[t]``, for all of them: an estimate, and no bound.
         """
-        if len(pulled) == len(self.basis):
+        if len(pulled) == len(self.basis) and self.missing is None:
             return None
         left = np.linalg.norm(self.coefficients[:, len(pulled) :], axis=1)
+        if self.missing is not None:
+            left = np.hypot(left, self.missing)
         return np.outer(left, 2 * np.linalg.norm(pulled, axis=0))
+
+
+def _missing(texts: Sequence[Factors]) -> Float[np.ndarray, " rows"] | None:
+    """Return what the cotangents of `stack_factors` lack; None if they are exact."""
+    if all(text.missing is None for text in texts):
+        return None
+    missing = []
+    for text in texts:
+        values, *reference = cotangents_of(text)
+        missing.append(np.zeros(len(values)) if text.missing is None else text.missing)
+        missing += [np.zeros(len(part)) for part in reference]  # lack nothing
+    return np.concatenate(missing)
 
 
 def _without(vectors: Float[np.ndarray, "*rows embed"], basis: Float[np.ndarray, "directions embed"]) -> Any:
@@ -118,3 +142,68 @@ def _without(vectors: Float[np.ndarray, "*rows embed"], basis: Float[np.ndarray,
     for _ in range(2):
         rest = rest - rest @ basis.T @ basis
     return rest
+
+
+PROBES = 3
+"""How many sums at random must be known in a row before nothing else is looked for."""
+
+
+def shared_directions(
+    held: HeldPass, tokens: Sequence[int], tolerance: float
+) -> tuple[Float[Tensor, "directions embed"], float]:
+    """Return orthonormal directions in which nearly all factors of a tower lie, at all of its layers.
+
+    Factors of neighbouring layers span nearly the same. So a few sums of all of them, with random weights,
+    span what all of them do: the randomised range finder of Halko, Martinsson and Tropp (SIAM Review, 2011).
+
+    Parameters
+    ----------
+    held : HeldPass
+        The pass through the tower.
+    tokens : sequence of int
+        How many tokens there are at each layer.
+    tolerance : float
+        Which part of the factors may lie elsewhere.
+
+    Returns
+    -------
+    directions : Tensor
+        (directions, embed).
+    left : float
+        About which part lies elsewhere.
+
+    Raises
+    ------
+    NotOnTheWayError
+        If the pass does not serve all layers, or cannot be differentiated twice.
+    """
+    random = torch.Generator().manual_seed(0)
+    embedding = held.embedding
+    cotangent = torch.randn(len(embedding), generator=random).to(embedding)
+    seen = held.pull_back(cotangent)
+    sizes = [float(part.norm()) or 1.0 for part in seen]  # so that no layer outweighs the others
+
+    def weights() -> list[Tensor]:
+        return [
+            (torch.randn(count, generator=random) / size).to(embedding)
+            for count, size in zip(tokens, sizes, strict=True)
+        ]
+
+    first = weights()
+    expected = sum(float(part @ share) for part, share in zip(seen, first, strict=True))
+    basis = embedding.new_zeros(0, len(embedding))
+    lefts: list[float] = []
+    for number in range(min(sum(tokens), len(embedding)) + PROBES):
+        pushed = held.push_forward(first if number == 0 else weights())
+        size = pushed.norm()
+        if number == 0 and abs(float(pushed @ cotangent) - expected) > 1e-3 * float(size * cotangent.norm()):
+            raise NotOnTheWayError  # a function on the way can be differentiated once only
+        rest = pushed
+        for _ in range(2):
+            rest = rest - (rest @ basis.T) @ basis
+        lefts.append(float(rest.norm() / size) if size else 0.0)
+        if max(lefts[-PROBES:]) <= tolerance and number + 1 >= PROBES:
+            break
+        if lefts[-1] > 1e-6:
+            basis = torch.cat([basis, (rest / rest.norm())[None]])
+    return basis, max(lefts[-PROBES:])

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -33,7 +34,7 @@ from ..paths.frozen import FrozenPath, HeldPass, NotOnTheWayError
 from ..results.factors import Factors
 from ..results.interactions import Estimate
 from .base import Method, as_array, as_factors, norm_of, split_by_caption
-from .directions import Directions
+from .directions import Directions, shared_directions
 from .side import Side
 
 
@@ -102,6 +103,35 @@ class FrozenGates(Method):
             along = values @ unit
             values = values - torch.outer(along, unit)
         return as_factors(self, side, values, embedding, change=values.sum(0), along=along)
+
+    def factors_at_layers(self, sides: Sequence[Side], memory: int) -> list[Factors]:
+        """Return the factors at several layers; with a tolerance, in the few directions that they share."""
+        if self.tolerance is not None and len(sides) > 1 and sides[0].name == "text":
+            with suppress(NotOnTheWayError):
+                return self._in_few_directions(sides, self.tolerance)
+        return super().factors_at_layers(sides, memory)
+
+    def _in_few_directions(self, sides: Sequence[Side], tolerance: float) -> list[Factors]:
+        held = HeldPass(
+            [side.differentiable() for side in sides],
+            [side.reference for side in sides],
+            [side.tokens for side in sides],
+        )
+        basis, left = shared_directions(held, [len(side.tokens) for side in sides], tolerance / 4)
+        pulled = [held.pull_back(direction) for direction in basis]
+        found = []
+        for number, side in enumerate(sides):
+            of_tokens = torch.stack([at_layers[number] for at_layers in pulled], 1)
+            rows = int(side.row_index.max()) + 1
+            by_row = of_tokens.new_zeros(rows, len(basis)).index_add(
+                0, side.row_index.to(of_tokens.device), of_tokens
+            )
+            values = by_row @ basis
+            missing = as_array(left * values.norm(dim=1) / norm_of(held.embedding, side.name))
+            found.append(
+                as_factors(self, side, values, held.embedding, change=values.sum(0), missing=missing)
+            )
+        return found
 
     def refine(
         self, texts: Sequence[Factors], image: Side, estimates: int, memory: int

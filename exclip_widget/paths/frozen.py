@@ -76,6 +76,7 @@ class HeldPass:
                 raise NotOnTheWayError
             hold_gates(self._embedded, self._start, watched)
         self.embedding = self._embedded[0].detach()
+        self._pushed: tuple[Tensor, list[Tensor]] | None = None
 
     @contextmanager
     def _held(self) -> Iterator[None]:
@@ -101,12 +102,50 @@ class HeldPass:
                 retain_graph=True,
                 allow_unused=bool(later),  # by itself, a layer that nothing comes back to is an error
             )
-        if any(part is None for part in pulled):
+        return self._along_the_way(pulled)
+
+    def push_forward(self, shares: Sequence[Float[Tensor, " _"]]) -> Float[Tensor, " embed"]:
+        """Return a sum of factors: ``sum_l sum_s shares[l][s] T_l[s]`` over layers l and their tokens s.
+
+        One pass does it for all layers, and costs about two pull-backs.
+
+        Raises
+        ------
+        NotOnTheWayError
+            If a layer does not lie on the way from the first one to the embedding, or a function on the way
+            can be differentiated once only.
+        """
+        with self._held(), fast_products(), differentiating():
+            if self._pushed is None:
+                # A pull-back is linear in its cotangent: its derivative pushes tangents forward.
+                with torch.enable_grad():
+                    cotangent = torch.zeros_like(self._embedded, requires_grad=True)
+                    pulled = torch.autograd.grad(
+                        self._embedded,
+                        [self._start, *self._passed],
+                        cotangent,
+                        create_graph=True,
+                        allow_unused=len(self._cuts) > 1,
+                    )
+                    self._pushed = cotangent, self._along_the_way(pulled)
+            cotangent, moved = self._pushed
+            with torch.enable_grad():
+                along = sum((part * share).sum() for part, share in zip(moved, shares, strict=True))
+            assert isinstance(along, Tensor)
+            if not along.requires_grad:
+                raise NotOnTheWayError
+            (found,) = torch.autograd.grad(along, cotangent, retain_graph=True)
+        pushed: Tensor = found[0]
+        return pushed
+
+    def _along_the_way(self, pulled: Sequence[Tensor | None]) -> list[Float[Tensor, " _"]]:
+        """Return what came back to each layer, times the change of each token there."""
+        first, *later = pulled
+        if first is None or any(part is None for part in later):
             raise NotOnTheWayError
-        at_later = (cut.tokens_of(part) for cut, part in zip(later, pulled[1:], strict=True))
+        at_later = (cut.tokens_of(part) for cut, part in zip(self._cuts[1:], later, strict=True))
         return [
-            (part[0] * change).sum(-1)
-            for part, change in zip((pulled[0], *at_later), self._changes, strict=True)
+            (part[0] * change).sum(-1) for part, change in zip((first, *at_later), self._changes, strict=True)
         ]
 
 

@@ -83,6 +83,8 @@ class Factors:
     along : np.ndarray or None
         What each row adds along the side's own embedding, (rows,), if `values` leave that out: it makes the
         embedding longer, and cosine similarity does not see lengths. It is a part of the own terms.
+    missing : np.ndarray or None
+        About the norm of what each row of `values` lacks, (rows,), if a tolerance left something out.
     """
 
     values: Float[np.ndarray, "rows embed"]
@@ -98,6 +100,7 @@ class Factors:
     origin: Origin | None = None
     reference: Float[np.ndarray, " embed"] | None = None
     along: Float[np.ndarray, " rows"] | None = None
+    missing: Float[np.ndarray, " rows"] | None = None
 
     def __post_init__(self) -> None:
         if self.reference is None and self.change is not None:

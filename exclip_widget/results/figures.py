@@ -210,8 +210,11 @@ def read_drawing(
     """
     if kind not in SIZES:
         raise ParameterError(f"kind={kind!r} is not one of {', '.join(map(repr, SIZES))}")
-    if kind in ("caption", "receipt") and image is not None:
-        raise ParameterError(f"kind={kind!r} shows no image; leave image out, or give kind='both'")
+    if kind in ("caption", "receipt"):
+        if image is not None and image is not False:
+            raise ParameterError(f"kind={kind!r} shows no image; leave image out, or give kind='both'")
+    elif image is None and result.view is not None:
+        image = result.view.picture
     limit = None if scale is None else positive_number("scale", scale)
     if kind == "words":
         heats = [(text_of(result.rows, rows), result.heat(list(rows))) for rows in _parts_of(result, words)]
@@ -221,7 +224,7 @@ def read_drawing(
     return Drawing(
         result=result,
         kind=kind,
-        pixels=None if image is None else _pixels_of(image, result),
+        pixels=None if image is None or image is False else _pixels_of(image, result),
         words=words,
         region=region,
         heats=heats,

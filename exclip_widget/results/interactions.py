@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import shapiq
     import xarray
     from matplotlib.axes import Axes
+    from PIL import Image
 
     from ..image import ImageLike
 
@@ -253,6 +254,11 @@ class Interactions:
         return None if self.view is None else self.view.size
 
     @property
+    def _picture(self) -> Image.Image | None:
+        """The image, if it is still at hand."""
+        return None if self.view is None else self.view.picture
+
+    @property
     def crop(self) -> Crop | None:
         """Left, top, width and height of what the model saw, as fractions of the image; None if unknown."""
         return None if self.view is None else self.view.crop
@@ -267,16 +273,19 @@ class Interactions:
         )
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """Return what a notebook shows: the tinted caption and the heat map, or `repr` if there are none.
+        """Return what a notebook shows: the widget, and for what cannot show it a picture.
 
-        The heat map is there as a picture, too, for whatever shows no HTML.
+        There is a widget if the image is among those that were explained last. Else, and in a saved notebook
+        that is read elsewhere, there are the tinted caption and the heat map, as HTML and as a PNG; `repr` if
+        there is no heat map.
         """
         del include, exclude
-        from .preview import picture, preview
+        from .preview import live_view, picture, preview
 
         shown = {"text/plain": repr(self)}
         with suppress(ParameterError):  # numbers that are not finite, or no words
             shown |= {"text/html": preview(self), "image/png": picture(self)}
+            shown |= live_view(self)
         return shown
 
     def __eq__(self, other: object) -> bool:
@@ -667,7 +676,7 @@ class Interactions:
     def to_html(
         self,
         path: str | os.PathLike[str],
-        image: ImageLike,
+        image: ImageLike | None = None,
         *,
         foil: Interactions | None = None,
         title: str | None = None,
@@ -683,8 +692,9 @@ class Interactions:
         ----------
         path : str or path
             Where to write; ends in ``.html``. ``~`` is the home directory.
-        image : PIL image, numpy array, path or binary file
-            The image that was explained.
+        image : PIL image, numpy array, path or binary file, optional
+            The image that was explained. It may be left out if it is among those that this process has
+            explained last.
         foil : Interactions, optional
             The result of another caption of the same image, explained in the same way, to compare with.
         title : str, optional
@@ -715,7 +725,12 @@ class Interactions:
         """
         from .page import write_page
 
-        write_page(path, [(self, image, foil)], title=title, overwrite=overwrite)
+        shown = image if image is not None else self._picture
+        if shown is None:
+            raise ParameterError(
+                "image=None, and the image that was explained is no longer at hand; expected that image"
+            )
+        write_page(path, [(self, shown, foil)], title=title, overwrite=overwrite)
 
     # ----------------------------------------------------------------------------------- other libraries
 
@@ -817,8 +832,9 @@ class Interactions:
 
         Parameters
         ----------
-        image : PIL image or array, optional
-            The image that was explained, in its own size. By default the patches are drawn alone.
+        image : PIL image, array or False, optional
+            The image that was explained, in its own size. It may be left out if it is among those that this
+            process has explained last. Otherwise, or with False, the patches are drawn alone.
         words, region : optional
             As `__getitem__` and `patches` take them. `words` are those of the heat map, `region` is that of
             the tints, and a receipt is of both.

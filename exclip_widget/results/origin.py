@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import xxhash
 from PIL import Image
 
+from .pictures import recall, remember
+
 Crop: TypeAlias = tuple[float, float, float, float]
 """Left, top, width and height of what the model saw, as fractions of the image."""
 
@@ -58,7 +60,9 @@ class View:
         >>> View.of(Image.new("RGB", (640, 480))).digest
         '...'
         """
-        return cls(image.size, crop, xxhash.xxh3_128_hexdigest(image.tobytes()))
+        view = cls(image.size, crop, xxhash.xxh3_128_hexdigest(image.tobytes()))
+        remember(str(view.digest), image)
+        return view
 
     @property
     def crop(self) -> Crop:
@@ -66,6 +70,11 @@ class View:
         if callable(self._crop):
             self._crop = self._crop()
         return self._crop
+
+    @property
+    def picture(self) -> Image.Image | None:
+        """The image itself, if it is among those that this process has explained last."""
+        return recall(self.digest)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, View) and self._parts == other._parts

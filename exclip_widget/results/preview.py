@@ -1,10 +1,12 @@
-"""Previews: what a notebook shows of a result that is the value of a cell. Results hold no image."""
+"""Previews: what a notebook shows of a result that is the value of a cell."""
 
 from __future__ import annotations
 
 import base64
 import io
+import sys
 from html import escape
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +19,9 @@ from .regions import view_box
 
 SIDE = 192
 """Longest side of the grid of patches, in pixels."""
+
+STRONGEST = 190
+"""How far the strongest colour covers the image, of 255."""
 
 
 def preview(result: Interactions) -> str:
@@ -42,7 +47,7 @@ def preview(result: Interactions) -> str:
             f"{escape(text)}</span>"
         )
     width, height = _shown_size(result)
-    source = f"data:image/png;base64,{_encode(_heat_picture(result.heat()))}"
+    source = _small_source(result)
     similarity = "similarity" if result.foil is None else "difference of similarities"
     return (
         f'<div style="max-width:640px;line-height:1.7"><div dir="auto">{" ".join(words)}</div>'
@@ -68,7 +73,26 @@ def picture(result: Interactions) -> str:
     >>> picture(demo.example())[:8]
     'iVBORw0K'
     """
-    return _encode(_heat_picture(result.heat()).resize(_shown_size(result), Image.Resampling.NEAREST))
+    return _encode(_shown_picture(result), "png")
+
+
+def live_view(result: Interactions) -> dict[str, Any]:
+    """Return a widget of the result, as IPython displays one; nothing without a kernel or the image.
+
+    Raises
+    ------
+    ParameterError
+        If the result cannot be shown: it is a difference, or has numbers that are not finite.
+    """
+    known = None if result.view is None else result.view.picture
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if known is None or not hasattr(shell, "kernel"):
+        return {}
+    # By the package's own door: results know nothing of widgets.
+    package = sys.modules[__name__.partition(".")[0]]
+    shown = package.ExplainWidget.from_result(result, known)._repr_mimebundle_()
+    bundle: dict[str, Any] = shown[0] if isinstance(shown, tuple) else shown
+    return {kind: data for kind, data in bundle.items() if kind != "text/plain"}
 
 
 def _shown_size(result: Interactions) -> tuple[int, int]:
@@ -81,12 +105,37 @@ def _shown_size(result: Interactions) -> tuple[int, int]:
     return max(1, round(SIDE * width / longest)), max(1, round(SIDE * height / longest))
 
 
+def _small_source(result: Interactions) -> str:
+    """Return the picture as a data URL of few bytes."""
+    if result.view is None or result.view.picture is None:
+        return f"data:image/png;base64,{_encode(_heat_picture(result.heat()), 'png')}"
+    return f"data:image/jpeg;base64,{_encode(_shown_picture(result), 'jpeg')}"
+
+
+def _shown_picture(result: Interactions) -> Image.Image:
+    """Return the heat map, over the image if it is at hand."""
+    heat, size = result.heat(), _shown_size(result)
+    shown = _heat_picture(heat).resize(size, Image.Resampling.NEAREST)
+    if result.view is None or result.view.picture is None:
+        return shown
+    box, longest = view_box(result.view), max(result.view.size)
+    factor = max(1, longest // (4 * SIDE))  # a photograph's pixels are not needed one by one
+    small = result.view.picture.convert("RGB").reduce(factor)
+    # What lies beyond the image is black.
+    seen = small.transform(
+        size, Image.Transform.EXTENT, [edge / factor for edge in box], Image.Resampling.BILINEAR
+    )
+    strength = np.abs(heat) / (np.abs(heat).max() or 1.0)
+    mask = Image.fromarray((STRONGEST * strength).astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+    return Image.composite(shown, seen, mask)
+
+
 def _heat_picture(heat: Float[np.ndarray, "rows columns"]) -> Image.Image:
     """Return a heat map as a picture, one pixel a patch."""
     return Image.fromarray(colors_at(heat / (np.abs(heat).max() or 1.0), colormap()))
 
 
-def _encode(shown: Image.Image) -> str:
+def _encode(shown: Image.Image, kind: str) -> str:
     file = io.BytesIO()
-    shown.save(file, "png")
+    shown.save(file, kind)
     return base64.b64encode(file.getvalue()).decode("ascii")

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import ExclipError
+from ..lru_cache import LRUCache
 from ..results.interactions import Interactions
 from ..results.origin import View
 from ..results.shown import describe_tokens, finished_traits
 from ..store import Ranked
 from . import gallery_protocol, protocol
-from .lru_cache import LRUCache
 from .ranking import NOTHING, Entry, Query, Ranking, ResultImages, StoreImages
 from .session import FIRST_ID, Host, message_of
 from .thumbnails import Thumbnails

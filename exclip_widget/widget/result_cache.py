@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float
 
 from ..inputs.caption import Caption
+from ..lru_cache import LRUCache
 from ..results.classification import Classification
 from ..results.factors import Factors
 from ..results.interactions import Interactions
 from ..results.origin import View
-from .lru_cache import LRUCache
 from .request import Request
 
 MOST_BYTES = 2**26

@@ -13,7 +13,7 @@ from PIL import Image
 from ..datasets.reading import path_of
 from ..errors import ImageError, ParameterError
 from ..image import ImageLike, open_image
-from .lru_cache import LRUCache
+from ..lru_cache import LRUCache
 
 Pictures: TypeAlias = str | os.PathLike[str] | Mapping[str, ImageLike] | Callable[[str], ImageLike]
 """Where pictures are: a folder, a mapping from ids to images, or a function from an id to an image."""

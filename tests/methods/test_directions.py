@@ -22,6 +22,7 @@ from exclip_widget import (
     interactions_of,
 )
 from exclip_widget.methods.directions import Directions
+from exclip_widget.paths.frozen import HeldPass
 
 CAPTION, FOIL = "a red boat and two dogs", "a blue boat"
 LAYERS: Any = {"text_layer": 0, "image_layer": 1}
@@ -220,3 +221,67 @@ def test_a_tolerance_that_is_none_is_refused(tolerance: Any) -> None:
 def test_a_rank_and_a_tolerance_at_once_are_refused() -> None:
     with pytest.raises(ParameterError, match=r"rank=3 and tolerance=0\.1"):
         FrozenGates(rank=3, tolerance=0.1)
+
+
+@pytest.mark.parametrize("tolerance", [0.2, 0.02])
+def test_a_grid_of_layers_is_as_exact_as_asked(model: Any, tolerance: float) -> None:
+    found, whole = (
+        explain_layers(model, picture(), CAPTION, method=FrozenGates(tolerance=t), **inputs_of(model))
+        for t in (tolerance, None)
+    )
+    assert list(found) == list(whole)
+    for layers, one in found.items():
+        assert off(one, whole[layers]) <= tolerance
+        assert relative_error(one.values.sum(0), whole[layers].values.sum(0)) <= tolerance
+        assert one.similarity == pytest.approx(whole[layers].similarity, abs=1e-6)
+        np.testing.assert_allclose(one.token_terms, whole[layers].token_terms, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", list(FAMILIES)[1::4])
+def test_a_grid_of_layers_of_every_family(name: str) -> None:
+    this = family(name)
+    found, whole = (
+        explain_layers(
+            this.explained(this.model), picture(), CAPTION, method=FrozenGates(tolerance=t), **this.options
+        )
+        for t in (0.05, None)
+    )
+    for layers, one in found.items():
+        scale = np.linalg.norm(whole[layers].values)
+        assert np.linalg.norm(one.values - whole[layers].values) <= 0.05 * scale + 1e-7
+
+
+def test_text_layers_in_any_order(model: Any) -> None:
+    options: Any = {"method": FrozenGates(tolerance=0.01), "image_layers": [1], **inputs_of(model)}
+    up, down = (
+        explain_layers(model, picture(), CAPTION, text_layers=layers, **options)
+        for layers in ([0, 1, "output"], ["output", 1, 0])
+    )
+    assert list(down) == [("output", 1), (1, 1), (0, 1)]
+    for layers, one in down.items():
+        np.testing.assert_allclose(one.values, up[layers].values, atol=1e-6)
+        assert one.text_layer == up[layers].text_layer
+
+
+def test_factors_of_few_directions_say_what_they_lack(model: Any) -> None:
+    """And the result passes it on as an error that covers what is missing."""
+    found, whole = (
+        explain_layers(model, picture(), CAPTION, method=FrozenGates(tolerance=t), **inputs_of(model))
+        for t in (0.3, None)
+    )
+    for layers, one in found.items():
+        if (away := np.linalg.norm(one.values - whole[layers].values)) > 1e-6:
+            assert one.error is not None
+            assert away < np.linalg.norm(one.error)
+
+
+def test_the_range_is_found_in_one_pass(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[object] = []
+
+    def spy(*arguments: Any) -> Any:
+        passes.append(HeldPass(*arguments))
+        return passes[-1]
+
+    monkeypatch.setattr("exclip_widget.methods.frozen.HeldPass", spy)
+    explain_layers(model, picture(), CAPTION, method=FrozenGates(tolerance=0.1), **inputs_of(model))
+    assert len(passes) == 2  # one for each tower

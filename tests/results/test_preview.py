@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import pickle
+from dataclasses import replace
+from types import SimpleNamespace
 
+import IPython
 import numpy as np
 import pytest
 from IPython.core.formatters import DisplayFormatter
@@ -15,6 +19,7 @@ from support.results import result_of, tokens_of
 from exclip_widget import Interactions, demo
 from exclip_widget.results import View
 from exclip_widget.results.colormap import colormap, colors_at
+from exclip_widget.results.origin import Crop
 from exclip_widget.results.preview import SIDE
 
 
@@ -87,3 +92,49 @@ def test_what_has_no_picture_is_shown_in_words(result: Interactions) -> None:
 def test_it_is_small() -> None:
     result = result_of(rows=32, columns=32, tokens=tokens_of("a b " * 30))
     assert len(result._repr_mimebundle_()["text/html"]) < 30_000
+
+
+def with_picture(size: tuple[int, int] = (80, 60), crop: Crop = (0, 0, 1, 1)) -> Interactions:
+    """A result that still has its image: red at the left, blue at the right."""
+    image = Image.new("RGB", size, "red")
+    image.paste("blue", (size[0] // 2, 0, *size))
+    return result_of(view=View.of(image, crop), values=np.zeros((9, 3, 4), np.float32))
+
+
+def picture_of(result: Interactions) -> np.ndarray:
+    data = base64.b64decode(result._repr_mimebundle_()["image/png"])
+    with Image.open(io.BytesIO(data)) as picture:
+        return np.asarray(picture)
+
+
+def test_the_image_lies_under_the_heat_map_while_it_is_at_hand() -> None:
+    result = with_picture()
+    seen = picture_of(result)
+    assert seen[72, 40].tolist() == [255, 0, 0]
+    assert seen[72, 150].tolist() == [0, 0, 255]
+    # And whatever has become of the result meanwhile.
+    assert picture_of(pickle.loads(pickle.dumps(result)))[72, 40].tolist() == [255, 0, 0]
+    hot = replace(result, values=np.ones((9, 3, 4), np.float32))
+    assert picture_of(hot)[72, 40].tolist() != [255, 0, 0]
+
+
+def test_what_lies_beyond_the_image_is_black() -> None:
+    seen = picture_of(with_picture(crop=(0, -0.5, 1, 2)))
+    assert seen[2, 40].tolist() == [0, 0, 0]
+    assert seen[len(seen) // 2, 20].tolist() == [255, 0, 0]
+
+
+def test_a_large_image_makes_no_large_preview() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (3000, 4000, 3), dtype=np.uint8)
+    result = result_of(view=View.of(Image.fromarray(noise)))
+    assert len(result._repr_mimebundle_()["text/html"]) < 40_000
+
+
+def test_a_kernel_that_has_the_image_shows_the_widget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
+    shown = with_picture()._repr_mimebundle_()
+    assert shown["application/vnd.jupyter.widget-view+json"]["model_id"]
+    assert {"text/plain", "text/html", "image/png"} <= set(shown)  # for where there is no kernel
+    assert "application/vnd.jupyter.widget-view+json" not in result_of()._repr_mimebundle_()
+    difference = with_picture() - with_picture()
+    assert "application/vnd.jupyter.widget-view+json" not in difference._repr_mimebundle_()

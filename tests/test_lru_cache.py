@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exclip_widget.widget.lru_cache import LRUCache
+from exclip_widget.lru_cache import LRUCache
 
 
 def test_what_was_used_last_stays() -> None:
