@@ -140,9 +140,10 @@ class HeldPass:
 
     def _along_the_way(self, pulled: Sequence[Tensor | None]) -> list[Float[Tensor, " _"]]:
         """Return what came back to each layer, times the change of each token there."""
-        first, *later = pulled
-        if first is None or any(part is None for part in later):
+        known = [part for part in pulled if part is not None]
+        if len(known) < len(pulled):
             raise NotOnTheWayError
+        first, *later = known
         at_later = (cut.tokens_of(part) for cut, part in zip(self._cuts[1:], later, strict=True))
         return [
             (part[0] * change).sum(-1) for part, change in zip((first, *at_later), self._changes, strict=True)
