@@ -90,6 +90,23 @@ def test_frozen_is_the_pass_run_again_with_its_gates_held(
 
 
 @pytest.mark.parametrize("name", EVERY)
+def test_frozen_without_what_only_lengthens_the_embedding(name: str) -> None:
+    this = family(name)
+    text, image, caption = CUTS[0]
+    text_layer, image_layer = layers(this, text, image)
+    truth = held.frozen(*cut(name, text, image, caption), gated_units=name in GATED_UNITS, length=False)
+    found = explained(
+        name, text_layer, image_layer, caption, in_float64(this.model), method="frozen", length=False
+    )
+    grid = this.grids[this.image_layers.index(image_layer)]
+    assert_agree(found, this, truth, caption, grid, tolerance=1e-6)
+    text_terms = np.array([truth.text_terms[row].sum() for row in rows_of(this, caption)])
+    largest = max(np.abs(text_terms).max(), np.abs(truth.image_terms).max(), 1e-3)
+    np.testing.assert_allclose(found.token_terms, text_terms, atol=1e-6 * largest)
+    assert sum_of_all(found) == pytest.approx(found.similarity, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_frozen_at_all_layers_is_one_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """And gives what each layer gives by itself."""
     this = family(name)

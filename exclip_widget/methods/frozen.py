@@ -10,7 +10,8 @@ interactions are ``A = T P^T / (|f| |g|)``, as for the other methods. See `excli
 
 The last gate is the length of the image's embedding. What a patch adds along the embedding itself only
 makes it longer, which a cosine does not see; it is the same map for every word, and hides what they differ
-in. So it is taken out of the interactions, and to first order each side's own terms have it:
+in. With ``length=False`` it is taken out of the interactions, and to first order each side's own terms have
+it:
 
     A[s, p] = T[s] . (P[p] - (P[p] . e) e) / (|f| |g|),    e = g / |g|
 """
@@ -50,8 +51,9 @@ class FrozenGates(Method):
     tolerance : float, optional
         Pull back until interactions are about as exact as this, as a part of their norm.
     length : bool
-        Whether interactions have what patches add along the image's embedding: ``A = T P^T`` as it is. By
-        default own terms have it.
+        Whether interactions have what patches add along the image's embedding: ``A = T P^T`` as it is.
+        Without it, own terms have it: maps of words differ more, and point better, but a word's sum over the
+        image no longer says what it adds to the similarity.
 
     Raises
     ------
@@ -66,7 +68,7 @@ class FrozenGates(Method):
     Examples
     --------
     >>> FrozenGates(rank=5)
-    FrozenGates(rank=5, tolerance=None, length=False)
+    FrozenGates(rank=5, tolerance=None, length=True)
     """
 
     name: ClassVar = "frozen"
@@ -75,7 +77,7 @@ class FrozenGates(Method):
 
     rank: int | None = None
     tolerance: float | None = None
-    length: bool = False
+    length: bool = True
 
     def __post_init__(self) -> None:
         if self.rank is not None and self.tolerance is not None:
@@ -92,7 +94,7 @@ class FrozenGates(Method):
     def factors(self, side: Side, memory: int) -> Factors:
         """Return ``T[s] = J_s (x_s - r_s)``, which sum to what the held pass gains over the reference.
 
-        Those of an image are without what lies along its embedding.
+        Without `length` those of an image are without what lies along its embedding.
         """
         del memory
         path, once = self._path(side), side.tokens.new_ones(1)

@@ -157,7 +157,9 @@ def note_of(result: Interactions) -> tuple[str, str]:
     What each word and each patch adds to the similarity of caption and image in CLIP. Method frozen, ...
     """
     origin = result.origin or Origin("this model")
-    chosen = ", ".join(f"{name} {value}" for name, value in origin.options.items() if value is not None)
+    chosen = ", ".join(
+        f"{name} {value}" for name, value in origin.options.items() if value not in (None, True)
+    )
     return (
         f"What each word and each patch adds to the similarity of caption and image in {origin.model}.",
         f"Method {result.method}{f' ({chosen})' if chosen else ''}, text layer {result.text_layer}, "

@@ -15,7 +15,7 @@ from ..results.pairs import HALF
 from ..results.regions import cover, grow, mask_of_boxes, patch_boxes
 from ..results.rows import Grid
 from ..results.selection import Rows
-from .parts import Part
+from .parts import Part, view_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class Ranked:
     boxes: tuple[tuple[float, ...], ...] = ()
 
 
-COLUMNS = ("id", "values", "embedding", "rows", "columns", "first", "size", "crop")
+COLUMNS = ("id", "values", "embedding", "rows", "columns", "first", "size", "crop", "digest")
 """What of an image is read to answer questions."""
 
 
@@ -108,8 +108,7 @@ class Images(NamedTuple):
 
     def view(self, row: int) -> View | None:
         """Return the view of an image."""
-        size = self.columns["size"][row]
-        return None if size is None else View(tuple(size), tuple(self.columns["crop"][row]))
+        return view_of(*(self.columns[name][row] for name in ("size", "crop", "digest")))
 
     def patches(self, row: int) -> slice:
         """Return where the patches of an image are."""

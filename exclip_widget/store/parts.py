@@ -89,6 +89,7 @@ def schema_of(kind: str, head: Head) -> pyarrow.Schema:
             pa.field("first", number, nullable=False),
             pa.field("size", pa.list_(number)),
             pa.field("crop", pa.list_(real)),
+            pa.field("digest", text),
         ],
     }
     return pa.schema(common + own[kind], metadata={HEAD: head.text().encode()})
@@ -131,8 +132,18 @@ def row_of(key: str, factors: Factors, head: Head, more: Mapping[str, object]) -
             "first": grid.first,
             "size": None if view is None else list(view.size),
             "crop": None if view is None else list(view.crop),
+            "digest": None if view is None else view.digest,
         }
     return row | dict(more)
+
+
+def view_of(size: Sequence[int] | None, crop: Sequence[float] | None, digest: str | None) -> View | None:
+    """Return the view of an image as it is kept; None if its pixels were given preprocessed."""
+    if size is None or crop is None:
+        return None
+    width, height = size
+    left, top, across, down = crop
+    return View((width, height), (left, top, across, down), digest)
 
 
 def _bytes(vector: Float[np.ndarray, " _"] | None) -> bytes | None:
@@ -172,7 +183,7 @@ def factors_of(row: Mapping[str, Any], head: Head) -> Factors:
         rows = Grid(row["rows"], row["columns"], row["first"])
         if not 0 <= rows.first <= rows.first + len(rows) <= len(values):
             raise ValueError(f"row {row['id']!r:.80} has {len(values)} factors of {len(rows)} patches")
-        view = None if row["size"] is None else View(tuple(row["size"]), tuple(row["crop"]))
+        view = view_of(row["size"], row["crop"], row["digest"])
     recipe = head.recipe
     return Factors(
         values=values,

@@ -32,7 +32,7 @@ from .asking import (
     sums_of,
 )
 from .head import read_head
-from .parts import parts_of, require_pyarrow
+from .parts import parts_of, require_pyarrow, view_of
 
 GROUPS_KEPT = 2
 """Groups of captions that are kept: those of neighbouring images are mostly in one."""
@@ -154,9 +154,9 @@ class Store:
         """
         found: dict[str, View | None] = {}
         for part in self._image_parts:
-            columns = part.columns(["id", "size", "crop"])
-            for key, size, crop in zip(*columns.values(), strict=True):
-                found.setdefault(key, None if size is None else View(tuple(size), tuple(crop)))
+            columns = part.columns(["id", "size", "crop", "digest"])
+            for key, *kept in zip(*columns.values(), strict=True):
+                found.setdefault(key, view_of(*kept))
         return found
 
     def __repr__(self) -> str:

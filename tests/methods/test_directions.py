@@ -194,7 +194,7 @@ def test_length_moves_from_interactions_to_own_terms(model: Any) -> None:
             without.values.sum(axes) + cls[1] + getattr(without, own),
             atol=1e-6,
         )
-    explainer = Explainer(model, method="frozen", **LAYERS, **inputs_of(model))
+    explainer = Explainer(model, method=FrozenGates(length=False), **LAYERS, **inputs_of(model))
     factors = explainer.image_factors(picture())
     np.testing.assert_allclose(factors.values @ factors.embedding, 0, atol=1e-6)
 

@@ -137,11 +137,10 @@ class HeldTruth(CutTruth):
     reference_term: float
 
 
-def frozen(text: Cut, image: Cut, *, gated_units: bool = False, length: bool = False) -> HeldTruth:
+def frozen(text: Cut, image: Cut, *, gated_units: bool = False, length: bool = True) -> HeldTruth:
     """Interactions of both sides' parts; their sums and one constant each are the embeddings.
 
-    What a part of the image adds along its embedding counts for each side alone, unless `length` is asked
-    for.
+    Without `length`, what a part of the image adds along its embedding counts for each side alone.
     """
     sides = [HeldCut(side, gated_units=gated_units) for side in (text, image)]
     parts = [side.parts() for side in sides]
