@@ -18,14 +18,16 @@ const MOST_BYTES = { widget: 30_000, captions: 32_000, gallery: 38_000 };
  * element or style, and are never spelled in a string. `check` refuses those that are.
  */
 const OWN_NAMES = [
-  ...["abandoned", "answering", "askAgain", "chosen", "clearTests", "effect", "expire", "foilOnly"],
+  ...["abandoned", "answer", "answering", "askAgain", "changed", "chosen", "choices"],
+  ...["clearTests", "dispose", "draw", "effect", "ends", "expire", "extend", "foilOnly"],
   ...["follow", "forget", "frames", "hasFoil", "hasQuestions", "heard", "heatLock", "heatScale"],
-  ...["interactions", "invert", "isComputing", "isWaiting", "layers", "locked", "lookAt", "notice"],
-  ...["onChange", "onEnd", "palette", "peek", "pieces", "pointed", "press", "preview", "problem"],
-  ...["questions", "receive", "report", "selectRegion", "selectTokens", "selected"],
-  ...["selectedRegion", "selectedTokens", "settings", "shapeOf", "silent", "smooth"],
-  ...["spoken", "stale", "strength", "subscribe", "summands", "summary", "summed", "texts"],
-  ...["tintLock", "tintScale", "units", "unlocked", "unwatched", "watched"],
+  ...["interactions", "invert", "isComputing", "isWaiting", "keep", "layers", "lock", "locked"],
+  ...["look", "lookAt", "moved", "node", "notice", "onChange", "onEnd", "pairs", "palette"],
+  ...["peek", "pieces", "plan", "pointed", "press", "preview", "problem", "questions", "receive"],
+  ...["report", "selectRegion", "selectTokens", "selected", "selectedRegion", "selectedTokens"],
+  ...["settings", "shapeOf", "silent", "smooth", "spoken", "stale", "strength", "subscribe"],
+  ...["summands", "summary", "summed", "tests", "texts", "tintLock", "tintScale", "units"],
+  ...["unlocked", "unwatched", "watched"],
 ];
 const OWN = OWN_NAMES.join("|");
 
