@@ -83,6 +83,9 @@ class Factors:
     along : np.ndarray or None
         What each row adds along the side's own embedding, (rows,), if `values` leave that out: it makes the
         embedding longer, and cosine similarity does not see lengths. It is a part of the own terms.
+    outliers : np.ndarray or None
+        Which patches of an image are outliers at the layer, bool, (rows, columns); see `find_outliers`. None
+        for a caption, and if it is unknown.
     """
 
     values: Float[np.ndarray, "rows embed"]
@@ -98,6 +101,7 @@ class Factors:
     origin: Origin | None = None
     reference: Float[np.ndarray, " embed"] | None = None
     along: Float[np.ndarray, " rows"] | None = None
+    outliers: Bool[np.ndarray, "rows columns"] | None = None
 
     def __post_init__(self) -> None:
         if self.reference is None and self.change is not None:
