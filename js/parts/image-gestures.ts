@@ -193,7 +193,8 @@ export function imageGestures(
     const value = view.heat.peek()?.[next];
     const place = `Row ${Math.floor(next / columns) + 1}, column ${(next % columns) + 1}`;
     const chosen = axis.selected.peek().includes(next) ? ", selected" : "";
-    spoken.value = `${place}${value === undefined ? "" : `, ${signed(value)}`}${chosen}`;
+    const outlier = state.outliers.peek().includes(next) ? ", outlier" : "";
+    spoken.value = `${place}${value === undefined ? "" : `, ${signed(value)}`}${outlier}${chosen}`;
     return true;
   }
 

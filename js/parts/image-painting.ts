@@ -93,6 +93,23 @@ export function paintOutline(
   strokeTwice(context, width, outer);
 }
 
+/** Mark outlier patches, quietly: they may be in the middle of what is looked at. */
+export function paintRings(
+  context: Context,
+  map: Geometry,
+  patches: Selection,
+  unit: number,
+): void {
+  context.beginPath();
+  for (const p of patches) {
+    const { columns } = map.grid;
+    const [x, y] = map.at({ x: (p % columns) + 0.5, y: Math.floor(p / columns) + 0.5 });
+    context.moveTo(x + 3 * unit, y);
+    context.arc(x, y, 3 * unit, 0, 7);
+  }
+  strokeTwice(context, unit, "#0008");
+}
+
 /** Paint a lasso's path so far, and in dashes how it would close. */
 export function paintPath(
   context: Context,

@@ -1,6 +1,7 @@
 /** The line of small buttons under the image, and the one beside the caption's scale. */
 import { signal } from "@preact/signals-core";
 import { type Mode, modeOf } from "../algebra/selection.ts";
+import type { WidgetState } from "../state/widget-state.ts";
 import { iconButton, switchOf, toolbar } from "../ui/buttons.ts";
 import { element, give } from "../ui/dom.ts";
 import { icons } from "../ui/icons.ts";
@@ -22,7 +23,12 @@ const MODES: readonly ["add" | "subtract", name: string, hint: string][] = [
 ];
 
 /** Selecting on the image, and a few settings of how it is read, out of the way until asked for. */
-export function imageTools(view: ViewState, settings: Settings, scope: Scope): HTMLElement {
+export function imageTools(
+  state: WidgetState,
+  view: ViewState,
+  settings: Settings,
+  scope: Scope,
+): HTMLElement {
   const { tool, mode } = settings;
   const held = heldMode(scope);
   const pressed = <Value extends Tool | "add" | "subtract">(
@@ -50,6 +56,14 @@ export function imageTools(view: ViewState, settings: Settings, scope: Scope): H
     () => (held.value === "replace" ? mode.value : held.value),
   );
   const whole = wholeAxis(view.region, "patches", scope);
+  const rings = switchOf(
+    "Hide outlier patches",
+    icons.outliers,
+    state.outliersHidden,
+    "aria-pressed",
+    scope,
+    "Hide the patches in rings: their activations are so long that they speak of the whole image",
+  );
   const open = signal(false);
   const hint = "Signs, colours, strength";
   const more = switchOf("Appearance", icons.settings, open, "aria-expanded", scope, hint);
@@ -57,12 +71,13 @@ export function imageTools(view: ViewState, settings: Settings, scope: Scope): H
 
   scope.effect(() => {
     panel.hidden = !open.value;
+    rings.hidden = state.outliers.value.length === 0;
   });
   return element(
     "div",
     "exclip-tools",
     { "data-testid": "exclip-tools" },
-    toolbar("Selecting on the image", scope, choices, modes, whole, [more]),
+    toolbar("Selecting on the image", scope, choices, modes, whole, [rings, more]),
     panel,
   );
 }
