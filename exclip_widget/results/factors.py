@@ -101,7 +101,7 @@ class Factors:
     origin: Origin | None = None
     reference: Float[np.ndarray, " embed"] | None = None
     along: Float[np.ndarray, " rows"] | None = None
-    outliers: Bool[np.ndarray, "rows columns"] | None = None
+    outliers: Bool[np.ndarray, "patch_rows patch_columns"] | None = None
 
     def __post_init__(self) -> None:
         if self.reference is None and self.change is not None:

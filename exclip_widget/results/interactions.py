@@ -850,7 +850,7 @@ class Interactions:
     ) -> Axes:
         """Draw this result on matplotlib axes, in the widget's colours. Needs matplotlib.
 
-        A foil difference is drawn in the same way: ``(a - b).plot(image)``.
+        A foil difference is drawn in the same way: ``(a - b).plot(image)``. Outlier patches have rings.
 
         Parameters
         ----------
@@ -996,7 +996,10 @@ def shapes_of(tokens: Tokens, grid: Grid) -> dict[str, tuple[int, ...]]:
 
 def _same(one: object, other: object) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=True)
+        equal_nan = one.dtype.kind == "f"
+        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=equal_nan)
+    if one is None or other is None:
+        return one is other
     return one == other or (one != one and other != other)  # NaN
 
 

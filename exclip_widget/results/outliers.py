@@ -80,6 +80,6 @@ def _moved(
     values: Float[np.ndarray, "... rows columns"], outliers: Bool[np.ndarray, "rows columns"], spread: bool
 ) -> tuple[Float[np.ndarray, "... rows columns"], Float[np.ndarray, "..."]]:
     """Return values with those of outliers taken out, or spread over the others, and their sum."""
-    taken = values[..., outliers].sum(-1, dtype=np.float64)
+    taken = np.asarray(values[..., outliers].sum(-1, dtype=np.float64))
     share = taken[..., None, None] / np.count_nonzero(~outliers) if spread else 0
     return np.where(outliers, 0, values + share).astype(values.dtype), taken

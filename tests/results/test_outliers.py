@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.outliers import with_long_patches
 from support.results import result_of, results
 
+from exclip_widget import Explainer, demo, interactions_of
 from exclip_widget.results import Interactions
 from exclip_widget.results.outliers import find_outliers
 
@@ -167,3 +171,56 @@ def test_a_difference_keeps_the_outliers_of_its_image() -> None:
         one.receipt().parts["outlier"] - foil.receipt().parts["outlier"], abs=1e-6
     )
     np.testing.assert_array_equal((result_of() - foil).outliers, outliers)
+
+
+def test_figures_have_a_ring_around_each() -> None:
+    outliers = np.zeros((3, 4), bool)
+    outliers[[0, 2], [3, 1]] = True
+    rings = result_of(outliers=outliers).plot().collections
+    assert len(rings) == 2  # white on black
+    for ring in rings:
+        assert sorted(ring.get_offsets().tolist()) == [[30.0, 50.0], [70.0, 10.0]]
+    assert not result_of().plot().collections
+
+
+# ------------------------------------------------------------------------------------------- a real tower
+
+BOOK = demo.load()
+PATCHES = (30, 77)
+
+
+@pytest.mark.parametrize("method", ["frozen", "exclip", "similarity", "gradient"])
+def test_patches_that_a_tower_makes_long_are_found_by_either_road(method: str) -> None:
+    options: dict[str, Any] = {"steps": 2} if method == "exclip" else {}
+    explainer = Explainer(
+        with_long_patches(PATCHES), tokenizer=BOOK.tokenizer, method=method, image_layer=1, **options
+    )
+    image, caption = BOOK.pages[0].image, BOOK.pages[0].caption
+    result = explainer.explain(image, caption)
+    assert np.flatnonzero(result.outliers).tolist() == list(PATCHES)
+    factors = explainer.image_factors(image)
+    text = explainer.text_factors(caption)
+    assert text.outliers is None
+    by_factors = interactions_of(text, factors)
+    for found in (factors.outliers, by_factors.outliers, explainer.image_factors([image])[0].outliers):
+        np.testing.assert_array_equal(found, result.outliers)
+    assert result.receipt().parts["outlier"] == pytest.approx(result.between(None, result.outliers), abs=1e-6)
+    hidden = result.without_outliers()
+    assert not hidden.heat()[result.outliers].any()
+    assert hidden.residual == pytest.approx(result.residual, abs=1e-4, nan_ok=True)
+
+
+def test_they_are_those_of_the_layer() -> None:
+    explainer = Explainer(with_long_patches(PATCHES), tokenizer=BOOK.tokenizer)
+    found = explainer.explain_layers(
+        BOOK.pages[0].image, "a red boat", text_layers=[0], image_layers=[0, 1, "output"]
+    )
+    counts = {image: int(result.outliers.sum()) for (_, image), result in found.items()}
+    assert counts[0] == 0
+    assert counts[1] == len(PATCHES)
+
+
+def test_the_model_that_ships_has_none() -> None:
+    explainer = Explainer(BOOK.model, tokenizer=BOOK.tokenizer)
+    for page in BOOK.pages[:3]:
+        assert not explainer.image_factors(page.image).outliers.any()
