@@ -1,6 +1,6 @@
 /** Everything drawn over the image, in device pixels. */
 import { outlineOf } from "../algebra/outline.ts";
-import type { Point } from "../algebra/regions.ts";
+import { centerOf, type Point, placeOf } from "../algebra/regions.ts";
 import type { Selection } from "../algebra/selection.ts";
 import type { Grid } from "../protocol.ts";
 import { element } from "../ui/dom.ts";
@@ -102,8 +102,7 @@ export function paintRings(
 ): void {
   context.beginPath();
   for (const p of patches) {
-    const { columns } = map.grid;
-    const [x, y] = map.at({ x: (p % columns) + 0.5, y: Math.floor(p / columns) + 0.5 });
+    const [x, y] = map.at(centerOf(p, map.grid.columns));
     context.moveTo(x + 3 * unit, y);
     context.arc(x, y, 3 * unit, 0, 7);
   }
@@ -133,7 +132,7 @@ export function paintPath(
 
 /** Corner marks, so that the cursor never looks like a selection. */
 export function paintCursor(context: Context, map: Geometry, patch: number, unit: number): void {
-  const [row, column] = [Math.floor(patch / map.grid.columns), patch % map.grid.columns];
+  const [row, column] = placeOf(patch, map.grid.columns);
   const [left, top, right, bottom] = [map.x(column), map.y(row), map.x(column + 1), map.y(row + 1)];
   const arm = Math.min(right - left, bottom - top) / 3;
   context.beginPath();

@@ -62,7 +62,7 @@ export function imageTools(
     state.outliersHidden,
     "aria-pressed",
     scope,
-    "Hide the patches in rings: their activations are so long that they speak of the whole image",
+    "Hide the patches in rings: of long activations, which speak of the whole image",
   );
   const open = signal(false);
   const hint = "Signs, colours, strength";
