@@ -49,6 +49,7 @@ from .results.classification import Classification, Logits
 from .results.factors import Factors
 from .results.interactions import Estimate, Interactions, label_estimate
 from .results.origin import Option, Origin, View
+from .results.outliers import find_outliers
 from .results.rows import Grid
 from .version import __version__
 
@@ -435,7 +436,7 @@ class Explainer:
             pixels, view = self._read_image(images)  # type: ignore[arg-type]
             with evaluation_mode(self._towers.model):
                 ((side,),) = self._image_sides([pixels], [self._image_layer])
-                return replace(self._with_origin(self.method.factors(side, self._memory)), view=view)
+                return replace(self._factors(side), view=view)
 
         def read() -> Iterator[tuple[int, _Seen]]:
             for index, image in enumerate(images):
@@ -474,7 +475,7 @@ class Explainer:
         for batch in sides_together(inputs, sides_in_mode, like, name=name, memory=self._memory, most=most):
             for index, one, side in batch:
                 with naming(name, index), evaluation_mode(self._towers.model):
-                    factors = self._with_origin(self.method.factors(side, self._memory))
+                    factors = self._factors(side)
                 found.append((index, one, factors))
                 bar.update()
         return found
@@ -814,6 +815,11 @@ class Explainer:
         is_known = self._towers.state is not None and self._towers.source is self._towers.model
         return MOST_TOGETHER if is_known else 1
 
+    def _factors(self, side: Side) -> Factors:
+        """Return the factors of a side by the method, with where they are from."""
+        outliers = _outliers_of(side) if isinstance(side.rows, Grid) else None
+        return self._with_origin(replace(self.method.factors(side, self._memory), outliers=outliers))
+
     def _with_origin(self, factors: Factors) -> Factors:
         options = asdict(self.method)  # type: ignore[call-overload]  # every method is a dataclass
         return replace(factors, origin=Origin.of(_name_of(self._towers.model), options, __version__))
@@ -842,7 +848,7 @@ class Explainer:
     def _text_factors(self, read: Caption) -> Factors:
         with evaluation_mode(self._towers.model):
             ((side,),) = self._text_sides([read], [self._text_layer])
-            return self._with_origin(self.method.factors(side, self._memory))
+            return self._factors(side)
 
     def _text_sides(self, captions: Sequence[Caption], layers: Sequence[Layer]) -> list[list[Side]]:
         """Return each caption at each of `layers`; captions have one length."""
@@ -921,10 +927,18 @@ def _name_of(model: object) -> str:
 def _labelled(
     estimates: Sequence[Estimate], texts: Sequence[Factors], side: Side, view: View | None
 ) -> list[Interactions]:
+    outliers = _outliers_of(side)
     return [
-        label_estimate(estimate, text, _grid_of(side), side.layer.name, view)
+        label_estimate(estimate, text, _grid_of(side), side.layer.name, view, outliers)
         for estimate, text in zip(estimates, texts, strict=True)
     ]
+
+
+def _outliers_of(side: Side) -> Bool[np.ndarray, "rows columns"]:
+    """Return which patches of an image are outliers at its layer."""
+    grid = _grid_of(side)
+    norms = as_array(side.tokens[grid.patches].norm(dim=-1))
+    return find_outliers(norms.reshape(grid.rows, grid.columns))
 
 
 def _grid_of(side: Side) -> Grid:

@@ -13,6 +13,53 @@ const STATIC = "exclip_widget/widget/static";
 /** What may travel to a page: script and styles together, as `gzip -9` packs them. */
 const MOST_BYTES = { widget: 30_000, captions: 32_000, gallery: 38_000 };
 
+/**
+ * Names of properties of our own, which the bundles shorten: they are on no wire, in no
+ * element or style, and are never spelled in a string. `check` refuses those that are.
+ */
+const OWN_NAMES = [
+  ...["abandoned", "answer", "answering", "askAgain", "changed", "chosen", "choices"],
+  ...["clearTests", "dispose", "draw", "effect", "ends", "expire", "extend", "foilOnly"],
+  ...["follow", "forget", "frames", "hasFoil", "hasQuestions", "heard", "heatLock", "heatScale"],
+  ...["interactions", "invert", "isComputing", "isWaiting", "keep", "layers", "lock", "locked"],
+  ...[
+    "look",
+    "lookAt",
+    "moved",
+    "node",
+    "notice",
+    "onChange",
+    "onEnd",
+    "outliersHidden",
+    "pairs",
+    "palette",
+  ],
+  ...["peek", "pieces", "plan", "pointed", "press", "preview", "problem", "questions", "receive"],
+  ...[
+    "report",
+    "select",
+    "selectRegion",
+    "selectTokens",
+    "selected",
+    "selectedRegion",
+    "selectedTokens",
+  ],
+  ...[
+    "settings",
+    "shapeOf",
+    "show",
+    "silent",
+    "smooth",
+    "spoken",
+    "stale",
+    "strength",
+    "subscribe",
+  ],
+  ...["summands", "summary", "summed", "tests", "texts", "tintLock", "tintScale", "units"],
+  ...["unlocked", "unwatched", "watched"],
+];
+const OWN = OWN_NAMES.join("|");
+
 const shared = { configFile: false, logLevel: "warn", publicDir: false };
 
 if (process.argv.includes("--dev")) {
@@ -30,27 +77,31 @@ if (process.argv.includes("--dev")) {
 }
 
 /** Bundle a script and a style sheet into `name.js` and `name.css`. */
-async function bundle(name, input, watch) {
-  await build({
-    ...shared,
-    build: {
-      outDir: STATIC,
-      emptyOutDir: false,
-      target: "es2022",
-      cssTarget: "es2022",
-      watch,
-      modulePreload: false,
-      rolldownOptions: {
-        input,
-        // Nothing else imports the module: its export is what it is for.
-        preserveEntrySignatures: "strict",
-        output: {
-          entryFileNames: "[name].js",
-          assetFileNames: `${name}[extname]`,
+async function bundle(name, inputs, watch) {
+  // One by one: names are shortened only in a build of a single file.
+  for (const input of Object.entries(inputs)) {
+    await build({
+      ...shared,
+      build: {
+        outDir: STATIC,
+        emptyOutDir: false,
+        target: "es2022",
+        cssTarget: "es2022",
+        watch,
+        modulePreload: false,
+        rolldownOptions: {
+          input: Object.fromEntries([input]),
+          // Nothing else imports the module: its export is what it is for.
+          preserveEntrySignatures: "strict",
+          output: {
+            entryFileNames: "[name].js",
+            assetFileNames: `${name}[extname]`,
+            minify: { mangleProps: { include: new RegExp(`^(${OWN})$`) } },
+          },
         },
       },
-    },
-  });
+    });
+  }
 }
 
 async function check() {
@@ -64,6 +115,12 @@ async function check() {
     }
     console.log(`together ${sum} of ${most} bytes`);
     if (sum > most) throw new Error(`The ${widget} is too large; see MOST_BYTES.`);
+  }
+  for (const name of ["widget", "captions", "gallery", "page"]) {
+    const code = await readFile(`${STATIC}/${name}.js`, "utf8");
+    // A property that is read by a string would be missed: it has a shorter name now.
+    const spelled = code.match(new RegExp(`["'\`](${OWN})["'\`]`));
+    if (spelled) throw new Error(`${name}.js spells ${spelled[0]}; take it out of OWN_NAMES.`);
   }
   const page = `${await readFile(`${STATIC}/page.js`)}${await readFile(`${STATIC}/page.css`)}`;
   if (/<\/(script|style)|<!--/i.test(page)) throw new Error("The page would end its own elements.");

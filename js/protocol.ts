@@ -37,6 +37,8 @@ export interface Summary {
   residual: number | null;
   /** What the words and what the patches add by themselves, if the method tells. */
   own?: readonly [words: number, patches: number] | null | undefined;
+  /** Patches whose activations are far longer than the others', sorted; unknown in older states. */
+  outliers?: readonly number[] | undefined;
   /** The largest standard error of an entry, for sampled methods. */
   error: number | null;
 }

@@ -85,6 +85,9 @@ class Factors:
         embedding longer, and cosine similarity does not see lengths. It is a part of the own terms.
     missing : np.ndarray or None
         About the norm of what each row of `values` lacks, (rows,), if a tolerance left something out.
+    outliers : np.ndarray or None
+        Which patches of an image are outliers at the layer, bool, (rows, columns); see `find_outliers`. None
+        for a caption, and if it is unknown.
     """
 
     values: Float[np.ndarray, "rows embed"]
@@ -101,6 +104,7 @@ class Factors:
     reference: Float[np.ndarray, " embed"] | None = None
     along: Float[np.ndarray, " rows"] | None = None
     missing: Float[np.ndarray, " rows"] | None = None
+    outliers: Bool[np.ndarray, "patch_rows patch_columns"] | None = None
 
     def __post_init__(self) -> None:
         if self.reference is None and self.change is not None:

@@ -291,6 +291,13 @@ def _draw_heat(axes: Axes, drawing: Drawing, heat: Float[np.ndarray, "rows colum
     if pixels is not None:
         axes.imshow(pixels, extent=(0, width, height, 0), cmap="gray")
     axes.imshow(shown, extent=(left, right, bottom, top), interpolation="nearest")
+    outliers = drawing.result.outliers
+    if outliers is not None and outliers.any():
+        rows, columns = np.nonzero(outliers)
+        x = left + (columns + 0.5) * (right - left) / heat.shape[1]
+        y = top + (rows + 0.5) * (bottom - top) / heat.shape[0]
+        for color, points in (("black", 2), ("white", 1)):  # a ring that shows on any image
+            axes.scatter(x, y, 16, facecolors="none", edgecolors=color, linewidths=points)
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     axes.set_xticks([])

@@ -3,7 +3,8 @@
 A file holds one result in the safetensors format, which is numbers and strings and nothing that runs.
 
 - Tensors, float32 or float64: `values` (tokens, rows, columns) and `cls` (tokens,); if the method gives them,
-  `error` (tokens, rows, columns), `token_terms` (tokens,) and `patch_terms` (rows, columns).
+  `error` (tokens, rows, columns), `token_terms` (tokens,) and `patch_terms` (rows, columns). If it is known,
+  `outliers`, bool, (rows, columns).
 - Metadata: `format` is ``"exclip_widget.Interactions"``, `version` is ``"1"``, and `result` is a JSON object
   with all other attributes of `Interactions` by their names. `rows` is an object of `caption`, `texts`,
   `spans` and `words`; `grid` of `rows`, `columns` and `first`; `view` of `size`, `crop` and `digest`, or
@@ -35,7 +36,7 @@ FORMAT = "exclip_widget.Interactions"
 VERSION = 1
 SUFFIX = ".safetensors"
 
-ARRAYS = ("values", "cls", "error", "token_terms", "patch_terms")
+ARRAYS = ("values", "cls", "error", "token_terms", "patch_terms", "outliers")
 """Attributes that are tensors; those that a method does not give are left out."""
 
 NUMBERS = ("similarity", "total", "cls_term", "reference_term")
@@ -218,7 +219,9 @@ def _result(given: Any, tensors: Mapping[str, np.ndarray]) -> Interactions:
     if unknown := sorted({*given} - names) + sorted({*tensors} - set(ARRAYS)):
         raise ValueError(f"it has {unknown[0]!r}, which a result has not")
     for name, array in tensors.items():
-        if array.dtype not in (np.float32, np.float64):
+        if name == "outliers" and array.dtype != bool:
+            raise TypeError(f"{name} is {array.dtype}, not bool")
+        if name != "outliers" and array.dtype not in (np.float32, np.float64):
             raise TypeError(f"{name} is {array.dtype}, neither float32 nor float64")
     rest: dict[str, Any] = {
         "rows": _tokens(_object("rows", given["rows"])),

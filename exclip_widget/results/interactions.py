@@ -17,6 +17,7 @@ from .alignment import align_rows
 from .difference import aligned, difference_of
 from .factors import Factors
 from .origin import Crop, Origin, View
+from .outliers import without_outliers
 from .pairs import HALF, strongest_pairs
 from .places import Boxes, Mask, Points, boxes_of, mask_of, points_of
 from .receipt import Receipt, parts_of
@@ -164,6 +165,10 @@ class Interactions:
     reference_term : float
         The product of both references; NaN if unknown. With `values`, `cls` and the own terms it sums to the
         similarity, but for the quadrature's residual.
+    outliers : np.ndarray or None
+        Which patches are outliers, bool, (rows, columns): the norm of their activation at the image layer is
+        more than four standard deviations above the mean of the others, and more than twice the median.
+        Their interactions are of the whole image rather than of their place. None if it is unknown.
     view : View or None
         Size of the image and the part of it that the model saw, which places patches in the image. None if
         the image was given as preprocessed pixels.
@@ -197,6 +202,7 @@ class Interactions:
     patch_terms: Float[np.ndarray, "rows columns"] | None = None
     cls_term: float = float("nan")
     reference_term: float = float("nan")
+    outliers: Bool[np.ndarray, "rows columns"] | None = None
     view: View | None = None
     origin: Origin | None = None
     foil: str | None = None
@@ -490,7 +496,8 @@ class Interactions:
         Parameters
         ----------
         words, region : optional
-            As `__getitem__` and `patches` take them. By default all words, and all patches.
+            As `__getitem__` and `patches` take them. By default all words, and all patches; outlier patches
+            have a line of their own unless they are in a region that is given.
 
         Raises
         ------
@@ -510,6 +517,9 @@ class Interactions:
         True
         """
         rows, patches = self[words], self.patches(region)
+        outliers = None if self.outliers is None or not self.outliers.any() else self.outliers
+        if region is None and outliers is not None:
+            patches = ~outliers
         parts = parts_of(
             self._finite(),
             self.cls,
@@ -519,10 +529,36 @@ class Interactions:
             similarity=self.similarity,
             total=self.total,
             own=self.own,
+            outliers=outliers,
         )
         left = "caption" if words is None else text_of(self.rows, rows)
         right = "image" if region is None else _count_patches(patches)
         return Receipt(f"{left} × {right}", parts, self.similarity)
+
+    def without_outliers(self, *, spread: bool = False) -> Interactions:
+        """Return this result with outlier patches hidden: no heat map, tint or region has them any more.
+
+        All sums stay: of each token, and of the whole.
+
+        Parameters
+        ----------
+        spread : bool
+            Whether what outlier patches add is spread evenly over all other patches. By default it counts as
+            that of the image's tokens that are no patches, in `cls` and `cls_term`.
+
+        Returns
+        -------
+        Interactions
+            In which `outliers` has none; this one if there are none, or it is not known which they are.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> result = demo.example()
+        >>> int(result.outliers.sum()), result.without_outliers() is result
+        (0, True)
+        """
+        return without_outliers(self, spread=spread)
 
     # ------------------------------------------------------------------------------- places in the image
 
@@ -743,7 +779,8 @@ class Interactions:
             With the columns `token` (its row in this result), `text`, `word` (its number, -1 for special
             tokens), `start` and `end` (characters of the caption, -1 if unknown), `row` and `column` of the
             patch, its edges `left`, `top`, `right` and `bottom` in pixels of the image (if it is known), and
-            `value`; `error`, too, if there is one. Its `attrs` have the numbers of the whole.
+            `value`; `error` and `outlier` (whether the patch is one), if they are known. Its `attrs` have the
+            numbers of the whole.
 
         Raises
         ------
@@ -828,7 +865,7 @@ class Interactions:
     ) -> Axes:
         """Draw this result on matplotlib axes, in the widget's colours. Needs matplotlib.
 
-        A foil difference is drawn in the same way: ``(a - b).plot(image)``.
+        A foil difference is drawn in the same way: ``(a - b).plot(image)``. Outlier patches have rings.
 
         Parameters
         ----------
@@ -953,6 +990,7 @@ class Interactions:
             patch_terms=self.patch_terms - foil.patch_terms if own else None,  # type: ignore[operator]
             cls_term=self.cls_term - foil.cls_term,
             reference_term=self.reference_term - foil.reference_term,
+            outliers=foil.outliers if self.outliers is None else self.outliers,
             view=self.view,
             origin=self.origin,
             foil=foil.caption,
@@ -968,12 +1006,16 @@ def shapes_of(tokens: Tokens, grid: Grid) -> dict[str, tuple[int, ...]]:
         "error": shape,
         "token_terms": shape[:1],
         "patch_terms": shape[1:],
+        "outliers": shape[1:],
     }
 
 
 def _same(one: object, other: object) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=True)
+        equal_nan = one.dtype.kind == "f"
+        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=equal_nan)
+    if one is None or other is None:
+        return one is other
     return one == other or (one != one and other != other)  # NaN
 
 
@@ -1087,7 +1129,7 @@ def _all_products(texts: list[Factors], images: list[Factors]) -> list[list[Inte
                 steps=image.steps,
                 own=None if own is None else own[i][j],
             )
-            of_text.append(label_estimate(estimate, text, _grid_of(image), image.layer, image.view))
+            of_text.append(_labelled(estimate, text, image))
         result.append(of_text)
     return result
 
@@ -1116,16 +1158,21 @@ def _all_own_terms(texts: list[Factors], images: list[Factors]) -> list[list[Own
 
 
 def _product_of(text: Factors, image: Factors) -> Interactions:
-    return label_estimate(product(text, image), text, _grid_of(image), image.layer, image.view)
+    return _labelled(product(text, image), text, image)
 
 
-def _grid_of(image: Factors) -> Grid:
+def _labelled(estimate: Estimate, text: Factors, image: Factors) -> Interactions:
     assert isinstance(image.rows, Grid)
-    return image.rows
+    return label_estimate(estimate, text, image.rows, image.layer, image.view, image.outliers)
 
 
 def label_estimate(
-    estimate: Estimate, text: Factors, grid: Grid, image_layer: str, view: View | None = None
+    estimate: Estimate,
+    text: Factors,
+    grid: Grid,
+    image_layer: str,
+    view: View | None = None,
+    outliers: Bool[np.ndarray, "rows columns"] | None = None,
 ) -> Interactions:
     """Return an estimate as `Interactions`: with its tokens and patches, method, layers and origin."""
     assert isinstance(text.rows, Tokens)
@@ -1150,6 +1197,7 @@ def label_estimate(
         patch_terms=None if own is None else own.image[grid.patches].reshape(shape[1:]).astype(np.float32),
         cls_term=float("nan") if own is None else float(np.delete(own.image, grid.patches).sum()),
         reference_term=float("nan") if own is None else own.references,
+        outliers=outliers,
         view=view,
         origin=text.origin,
     )

@@ -13,6 +13,7 @@ from .selection import Rows
 LABELS = {
     "selection": "selection",
     "rest": "other words × patches",
+    "outlier": "outlier patches",
     "special": "special tokens",
     "class": "class token",
     "words": "words alone",
@@ -37,12 +38,15 @@ class Receipt:
 
         - ``"selection"``: the interactions of what is selected;
         - ``"rest"``: all other pairs of a word and a patch;
+        - ``"outlier"``: all words with outlier patches, unless they are selected;
         - ``"special"``: special tokens, unless they are selected, with all patches;
         - ``"class"``: all tokens with the image's tokens that are no patches;
         - ``"words"``: own terms of all tokens, their products with the reference image;
         - ``"patches"``: own terms of all of the image's tokens, their products with the reference caption;
         - ``"reference"``: what the references of caption and image already share;
         - ``"residual"``: what the steps of the quadrature leave over.
+
+        ``"outlier"`` is left out if no patch is an outlier, or that is unknown.
 
         ``"words"`` and ``"patches"`` are left out by a method that knows no own terms: its references share
         them. For one that knows no sum of its interactions, ``"unexplained"`` stands for the last two.
@@ -77,6 +81,7 @@ def parts_of(
     similarity: float,
     total: float,
     own: tuple[float, float] | None = None,
+    outliers: Bool[np.ndarray, "rows columns"] | None = None,
 ) -> dict[str, float]:
     """Return the parts of a receipt, which add up to `similarity`.
 
@@ -94,6 +99,8 @@ def parts_of(
         Cosine similarity, and what all interactions sum to in the limit; NaN if unknown.
     own : (float, float), optional
         What all tokens, and what all of the image's tokens, add by themselves.
+    outliers : np.ndarray, optional
+        Which patches are outliers, if there are any.
     """
     everywhere = values.sum((1, 2), dtype=np.float64)
     there = np.where(patches, values, 0).sum((1, 2), dtype=np.float64)
@@ -102,9 +109,12 @@ def parts_of(
     in_words, in_others = there[chosen & is_word].sum(), there[chosen & ~is_word].sum()
     every_word, every_special = everywhere[is_word].sum(), everywhere[~is_word].sum()
     of_class = cls.sum(dtype=np.float64)
-    parts = {
-        "selection": in_words + in_others,
-        "rest": every_word - in_words,
+    parts = {"selection": in_words + in_others, "rest": every_word - in_words}
+    if outliers is not None:
+        with_outliers = (is_word[:, None, None] & outliers) & ~(chosen[:, None, None] & patches)
+        parts["outlier"] = values[with_outliers].sum(dtype=np.float64)
+        parts["rest"] -= parts["outlier"]
+    parts |= {
         "special": every_special - in_others,
         "class": of_class,
     }

@@ -64,6 +64,8 @@ def to_pandas(result: Interactions) -> pandas.DataFrame:
     columns["value"] = result.values.ravel()
     if result.error is not None:
         columns["error"] = result.error.ravel()
+    if result.outliers is not None:
+        columns["outlier"] = result.outliers[row, column]
     table: pandas.DataFrame = frame(columns)
     table.attrs.update(_attributes(result))
     return table
@@ -79,6 +81,7 @@ def to_xarray(result: Interactions) -> xarray.Dataset:
         "error": (("token", "row", "column"), result.error),
         "token_terms": (("token",), result.token_terms),
         "patch_terms": (("row", "column"), result.patch_terms),
+        "outliers": (("row", "column"), result.outliers),
     }
     coordinates: dict[str, Any] = {
         "token": np.arange(len(tokens)),

@@ -15,7 +15,7 @@ from ..results.pairs import HALF
 from ..results.regions import cover, grow, mask_of_boxes, patch_boxes
 from ..results.rows import Grid
 from ..results.selection import Rows
-from .parts import Part, view_of
+from .parts import Part, outliers_of, view_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class Ranked:
     boxes: tuple[tuple[float, ...], ...] = ()
 
 
-COLUMNS = ("id", "values", "embedding", "rows", "columns", "first", "size", "crop", "digest")
+COLUMNS = ("id", "values", "embedding", "rows", "columns", "first", "size", "crop", "digest", "outliers")
 """What of an image is read to answer questions."""
 
 
@@ -109,6 +109,11 @@ class Images(NamedTuple):
     def view(self, row: int) -> View | None:
         """Return the view of an image."""
         return view_of(*(self.columns[name][row] for name in ("size", "crop", "digest")))
+
+    def outliers(self, row: int) -> Bool[np.ndarray, "rows columns"] | None:
+        """Return which patches of an image are outliers; None if the store does not know it."""
+        kept = self.columns.get("outliers")
+        return None if kept is None else outliers_of(kept[row], self.grids[row])
 
     def patches(self, row: int) -> slice:
         """Return where the patches of an image are."""
@@ -286,6 +291,20 @@ def special_share(
     of_specials = float((text.sum(0) - words) @ patches + text.sum(0) @ others)
     whole = abs(of_words) + abs(of_specials)
     return abs(of_specials) / whole if whole else 0.0
+
+
+def outlier_share(words: Float[np.ndarray, " patches"], outliers: Bool[np.ndarray, " patches"]) -> float:
+    """Return which share of the interactions of all words outlier patches carry.
+
+    Both shares are of magnitudes: the sum over outlier patches, and the sum over all others.
+
+    Examples
+    --------
+    >>> outlier_share(np.array([3.0, -1.0, 2.0]), np.array([True, False, False]))
+    0.75
+    """
+    of_outliers, of_others = abs(float(words[outliers].sum())), abs(float(words[~outliers].sum()))
+    return of_outliers / (of_outliers + of_others) if of_outliers else 0.0
 
 
 def off_box(

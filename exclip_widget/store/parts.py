@@ -4,6 +4,8 @@ Factors are a column of bytes: numbers in the dtype of the store's head, little-
 ``(rows, embed)``. As lists of numbers they would be readable by more tools, but Parquet keeps the length of
 each list beside every number and takes ten times as long to read them; bytes are read as fast as memory is
 copied. ``np.frombuffer(bytes, dtype).reshape(-1, embed)`` reads them. `embedding` and `change` are float32.
+`outliers` has a byte for each patch, 1 for an outlier. Parts that were written before there was such a column
+are read, too.
 
 A part is written under another name and then renamed, so there is never half of one. All parts carry the
 store's head, by which a part of another store is told apart.
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ..errors import FileError, ParameterError
 from ..results.factors import Factors
@@ -39,6 +41,9 @@ SUFFIX = ".parquet"
 
 IMAGES_A_GROUP, CAPTIONS_A_GROUP = 64, 256
 """Rows that are read together: about 13 MB of a ViT-B-16's images in float16."""
+
+OPTIONAL = frozenset({"outliers"})
+"""Columns that parts may lack, since there have not always been such."""
 
 DAMAGE = (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError, NotImplementedError)
 """What reading something unexpected raises; errors of pyarrow are among them."""
@@ -90,6 +95,7 @@ def schema_of(kind: str, head: Head) -> pyarrow.Schema:
             pa.field("size", pa.list_(number)),
             pa.field("crop", pa.list_(real)),
             pa.field("digest", text),
+            pa.field("outliers", bytes_),
         ],
     }
     return pa.schema(common + own[kind], metadata={HEAD: head.text().encode()})
@@ -133,6 +139,7 @@ def row_of(key: str, factors: Factors, head: Head, more: Mapping[str, object]) -
             "size": None if view is None else list(view.size),
             "crop": None if view is None else list(view.crop),
             "digest": None if view is None else view.digest,
+            "outliers": None if factors.outliers is None else factors.outliers.tobytes(),
         }
     return row | dict(more)
 
@@ -173,6 +180,7 @@ def factors_of(row: Mapping[str, Any], head: Head) -> Factors:
     embedding = np.frombuffer(row["embedding"], "<f4").astype(np.float32)
     values = numbers_of(row["values"], head, len(embedding)).astype(np.float32)
     rows: Tokens | Grid
+    outliers = None
     if "caption" in row:
         spans = tuple(None if one is None else (one["start"], one["end"]) for one in row["spans"])
         rows = Tokens(row["caption"], tuple(row["texts"]), spans, tuple(row["words"]))
@@ -184,6 +192,7 @@ def factors_of(row: Mapping[str, Any], head: Head) -> Factors:
         if not 0 <= rows.first <= rows.first + len(rows) <= len(values):
             raise ValueError(f"row {row['id']!r:.80} has {len(values)} factors of {len(rows)} patches")
         view = view_of(row["size"], row["crop"], row["digest"])
+        outliers = outliers_of(row.get("outliers"), rows)
     recipe = head.recipe
     return Factors(
         values=values,
@@ -199,7 +208,13 @@ def factors_of(row: Mapping[str, Any], head: Head) -> Factors:
         origin=Origin(str(recipe["model"]), head.options, str(recipe["package"])),
         reference=_vector(row["reference"]),
         along=_vector(row["along"]),
+        outliers=outliers,
     )
+
+
+def outliers_of(data: bytes | None, grid: Grid) -> Bool[np.ndarray, "rows columns"] | None:
+    """Return which patches are outliers, as they are kept; None if it is unknown."""
+    return None if data is None else np.frombuffer(data, bool).reshape(grid.rows, grid.columns)
 
 
 def write_part(folder: Path, kind: str, head: Head, rows: Sequence[Mapping[str, object]]) -> None:
@@ -262,7 +277,10 @@ class Part:
             schema = pa.parquet.read_schema(self.path)
             if (schema.metadata or {}).get(HEAD) != self.head.text().encode():
                 raise ValueError("it is no part of this store")
-            if not schema.remove_metadata().equals(schema_of(self.kind, self.head).remove_metadata()):
+            wanted = schema_of(self.kind, self.head)
+            for name in OPTIONAL.difference(schema.names).intersection(wanted.names):
+                wanted = wanted.remove(wanted.get_field_index(name))
+            if not schema.remove_metadata().equals(wanted.remove_metadata()):
                 raise ValueError("it has other columns")
 
     def errors(self) -> _Errors:
@@ -277,11 +295,12 @@ class Part:
         return found
 
     def groups(self, names: Sequence[str]) -> Iterator[pyarrow.RecordBatch]:
-        """Yield some columns of rows that are read together, in their order."""
+        """Yield those columns that there are of rows that are read together, in their order."""
         pa = require_pyarrow()
         with self.errors(), pa.parquet.ParquetFile(self.path) as file:
+            there = [name for name in names if name not in OPTIONAL or name in file.schema_arrow.names]
             for group in range(file.num_row_groups):
-                (batch,) = file.read_row_group(group, list(names)).combine_chunks().to_batches()
+                (batch,) = file.read_row_group(group, there).combine_chunks().to_batches()
                 yield batch
 
     def group(self, number: int) -> pyarrow.RecordBatch:

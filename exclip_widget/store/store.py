@@ -26,6 +26,7 @@ from .asking import (
     Ranked,
     heat_maps,
     off_box,
+    outlier_share,
     special_share,
     stream_images,
     strongest,
@@ -370,6 +371,42 @@ class Store:
                     assert isinstance(text.rows, Tokens)
                     is_word = np.array(text.rows.words) >= 0
                     share = special_share(text.values, is_word, sums.patches[row], sums.others[row])
+                    yield Ranked(caption["id"], key, share)
+
+        return _largest(shares(), top)
+
+    def outlier_shares(self, *, top: int = 10) -> list[Ranked]:
+        """Return the pairs of whose interactions outlier patches carry the largest share, the worst first.
+
+        They are those of words with patches. A value is from 0 to 1, and 0 if there are no outlier patches.
+
+        Parameters
+        ----------
+        top : int
+            How many pairs to return at most.
+
+        Raises
+        ------
+        ParameterError
+            If an image was stored without its outlier patches, by an earlier version of this package.
+        FileError
+            If a part is damaged.
+        """
+
+        def shares() -> Iterator[Ranked]:
+            for images, row, key, captions in self._by_image():
+                outliers = images.outliers(row)
+                if outliers is None:
+                    raise ParameterError(
+                        f"the store does not know the outlier patches of image {key!r:.80}; write it again "
+                        "with this version of the package"
+                    )
+                patches = images.values[images.patches(row)].astype(np.float32)
+                for caption in captions:
+                    text = self._factors_in(caption)
+                    assert isinstance(text.rows, Tokens)
+                    is_word = np.array(text.rows.words) >= 0
+                    share = outlier_share(patches @ text.values[is_word].sum(0), outliers.ravel())
                     yield Ranked(caption["id"], key, share)
 
         return _largest(shares(), top)

@@ -62,7 +62,7 @@ class ExplainGallery(SyncedWidget):
         Pairs have their own.
     phrase : str, optional
         What is asked first.
-    order : {"set", "match", "foils", "off_box", "special"}, optional
+    order : {"set", "match", "foils", "off_box", "special", "outlier"}, optional
         In what order tiles are shown first. That of a phrase if there is one, or else that of the set.
 
     Attributes
@@ -77,8 +77,8 @@ class ExplainGallery(SyncedWidget):
     order : str
         `"match"`: how strongly a region speaks to the phrase, by its strongest patch. `"foils"`: by how much
         the foil of a pair wins. `"off_box"`: which share of a phrase's heat lies off its boxes. `"special"`:
-        which share special tokens carry. `"set"`: as the store has them. In the last four each tile shows
-        the heat of its own caption or phrase.
+        which share special tokens carry. `"outlier"`: which share outlier patches carry. `"set"`: as the
+        store has them. In all but the first each tile shows the heat of its own caption or phrase.
     store : Store or None
         The store that is asked; None for results.
 

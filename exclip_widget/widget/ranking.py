@@ -18,9 +18,10 @@ from ..results.rows import Tokens
 from ..results.selection import Rows, select_rows
 from ..store import Ranked, Store
 
-ORDERS = ("set", "match", "foils", "off_box", "special")
+ORDERS = ("set", "match", "foils", "off_box", "special", "outlier")
 """In what order a gallery shows pairs: that of the set; how strongly a region speaks to the phrase; by how
-much a foil wins; which share of a phrase's heat lies off its boxes; which share special tokens carry."""
+much a foil wins; which share of a phrase's heat lies off its boxes; which share special tokens carry; which
+share outlier patches carry."""
 
 NOTHING = {
     "set": "The store has no images.",
@@ -28,6 +29,7 @@ NOTHING = {
     "foils": "No caption of this store has a foil.",
     "off_box": "No caption of this store has phrases with boxes.",
     "special": "No caption of this store has its image there.",
+    "outlier": "No caption of this store has its image there.",
 }
 """What is said if an order has nothing to show."""
 
@@ -237,6 +239,7 @@ class StoreImages:
                 "foils": self.store.foil_margins,
                 "off_box": self.store.off_boxes,
                 "special": self.store.special_shares,
+                "outlier": self.store.outlier_shares,
             }[order]
             self._asked[order] = question(top=2**62)
         return self._asked[order]

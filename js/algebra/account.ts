@@ -11,6 +11,7 @@ import { invert, type Selection } from "./selection.ts";
 export type PartName =
   | "selection"
   | "rest"
+  | "outlier"
   | "special"
   | "class"
   | "words"
@@ -31,9 +32,9 @@ export interface Account {
 }
 
 /** What the kernel says of the whole; `total` if the method's paths are known to cover it. */
-type Whole = Pick<Summary, "similarity" | "total" | "own">;
+type Whole = Pick<Summary, "similarity" | "total" | "own" | "outliers">;
 
-/** `rows` and `patches` are what is selected, or everything where that is nothing. */
+/** `rows` and `patches` are what is selected, or everything (but outliers) where that is nothing. */
 export function accountOf(
   a: Interactions,
   content: Selection,
@@ -50,9 +51,13 @@ export function accountOf(
   const inOthers = of(invert(content, rows), patches);
   const [everyWord, everySpecial] = [of(content, all), of(special, all)];
   const cls = a.cls.reduce((sum, value) => sum + value, 0);
+  const outliers = whole?.outliers ?? [];
+  const chosen = patches.filter((p) => outliers.includes(p));
+  const outlier = of(content, outliers) - of(invert(special, rows), chosen);
   const parts: Part[] = [
     { name: "selection", value: inWords + inOthers },
-    { name: "rest", value: everyWord - inWords },
+    { name: "rest", value: everyWord - inWords - outlier },
+    ...(outliers.length > 0 ? [{ name: "outlier", value: outlier } as const] : []),
     { name: "special", value: everySpecial - inOthers },
     { name: "class", value: cls },
   ];

@@ -13,6 +13,19 @@ export interface Interactions {
   cls: Float32Array;
 }
 
+/** The interactions with some patches hidden: theirs count as those of the class token. */
+export function hide(a: Interactions, patches: readonly number[]): Interactions {
+  const width = a.rows * a.columns;
+  const [values, cls] = [a.values.slice(), a.cls.slice()];
+  for (let t = 0; t < a.tokens; t++) {
+    for (const p of patches) {
+      cls[t] = (cls[t] ?? 0) + (values[t * width + p] ?? 0);
+      values[t * width + p] = 0;
+    }
+  }
+  return { ...a, values, cls };
+}
+
 /** The sum of the values at these places. */
 export function sumOf(values: ArrayLike<number>, places: readonly number[]): number {
   return places.reduce((sum, place) => sum + (values[place] ?? 0), 0);

@@ -1,5 +1,7 @@
 /** The outline of a set of patches: the edges that only one patch of the set has. */
 
+import { placeOf } from "./regions.ts";
+
 /** In grid units: from (x1, y1) to (x2, y2). */
 export type Edge = readonly [x1: number, y1: number, x2: number, y2: number];
 
@@ -7,7 +9,7 @@ export function outlineOf(patches: Iterable<number>, columns: number): Edge[] {
   const inside = new Set(patches);
   const edges: Edge[] = [];
   for (const patch of inside) {
-    const [row, column] = [Math.floor(patch / columns), patch % columns];
+    const [row, column] = placeOf(patch, columns);
     if (!inside.has(patch - columns)) edges.push([column, row, column + 1, row]);
     if (!inside.has(patch + columns)) edges.push([column, row + 1, column + 1, row + 1]);
     // The neighbour's index would wrap to another row at the sides of the grid.

@@ -12,6 +12,17 @@ export interface Point {
 
 type Size = Pick<Grid, "rows" | "columns">;
 
+/** Row and column of a patch. */
+export const placeOf = (patch: number, columns: number): [row: number, column: number] => [
+  Math.floor(patch / columns),
+  patch % columns,
+];
+
+export function centerOf(patch: number, columns: number): Point {
+  const [row, column] = placeOf(patch, columns);
+  return { x: column + 0.5, y: row + 0.5 };
+}
+
 /** All patches that the box between two points touches; none where it misses the grid. */
 export function boxOf(a: Point, b: Point, { rows, columns }: Size): number[] {
   const [left, right] = extent(a.x, b.x);
@@ -41,7 +52,7 @@ export function strokeOf(a: Point, b: Point, radius: number, { rows, columns }: 
       { rows, columns },
     );
     for (const patch of around) {
-      const [row, column] = [Math.floor(patch / columns), patch % columns];
+      const [row, column] = placeOf(patch, columns);
       const under = Math.floor(x) === column && Math.floor(y) === row;
       if (under || Math.hypot(column + 0.5 - x, row + 0.5 - y) <= radius) patches.add(patch);
     }

@@ -1,6 +1,6 @@
 /**
  * The widget on a synthetic image and matrix, with no kernel. The address
- * chooses what to see: ?theme=dark&tokens=2,3&region=40,41&foil=a+blue+boat&phase=computing,
+ * chooses what to see: ?theme=dark&tokens=2,3&region=40,41&foil=a+blue+boat&phase=computing&outliers=40,77,
  * or ?captions=a+red+boat|a+blue+boat|two+fish
  */
 import listed from "../captions.ts";
@@ -89,6 +89,7 @@ const model = new MockKernel({
   tokens: indices("tokens"),
   region: indices("region"),
 });
+model.outliers = indices("outliers");
 model.pace = 0;
 model.compute({});
 await new Promise((resolve) => setTimeout(resolve, 50));

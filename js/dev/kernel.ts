@@ -128,6 +128,8 @@ export function alignmentOf(caption: string, foil: string): AlignedRows[] {
 
 export class MockKernel extends MockModel {
   /** Milliseconds from one step to the next. */
+  /** Patches that are said to be outliers. */
+  outliers: number[] = [];
   pace = 250;
   /** Whether anybody is there. */
   alive = true;
@@ -258,6 +260,7 @@ export class MockKernel extends MockModel {
             error: null,
             foil_similarity: foilTotal && foilTotal + 0.0037,
             foil_total: complete ? foilTotal : null,
+            outliers: this.outliers,
           },
         });
       };

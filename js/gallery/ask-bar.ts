@@ -13,6 +13,7 @@ const NAMES: Record<Order, readonly [text: string, hint: string]> = {
   foils: ["Foil wins", "the foil's similarity minus the caption's"],
   off_box: ["Off its box", "which share of a phrase's heat lies off its boxes"],
   special: ["Special tokens", "which share of the interactions they carry"],
+  outlier: ["Outlier patches", "which share of the words' interactions they carry"],
   set: ["As stored", "the order of the set"],
 };
 

@@ -10,7 +10,7 @@
 import type { Request, Token, Traits } from "../protocol.ts";
 
 /** In what order tiles are shown; see `ExplainGallery.order`. */
-export const ORDERS = ["match", "foils", "off_box", "special", "set"] as const;
+export const ORDERS = ["match", "foils", "off_box", "special", "outlier", "set"] as const;
 export type Order = (typeof ORDERS)[number];
 
 export interface GalleryTraits {

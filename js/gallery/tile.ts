@@ -28,7 +28,7 @@ export interface TileView {
 /** A value in the words of its order. */
 export function valueText({ value }: { value: number | null }, order: Order): string {
   if (value === null) return "";
-  return order === "off_box" || order === "special" ? percent(value) : signed(value);
+  return ["off_box", "special", "outlier"].includes(order) ? percent(value) : signed(value);
 }
 
 /** Characters of a caption that may not fit beneath a tile, and of what stands before the words in question. */

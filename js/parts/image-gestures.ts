@@ -1,6 +1,6 @@
 /** Gestures over the image: pointers and keys that preview and select patches. */
 import { type ReadonlySignal, type Signal, signal } from "@preact/signals-core";
-import { boxOf, lassoOf, type Point, strokeOf } from "../algebra/regions.ts";
+import { boxOf, centerOf, lassoOf, type Point, placeOf, strokeOf } from "../algebra/regions.ts";
 import { join, type Selection, same } from "../algebra/selection.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { claim } from "../ui/dom.ts";
@@ -62,10 +62,6 @@ export function imageGestures(
     };
   }
 
-  const centerOf = (patch: number): Point => {
-    const { columns } = state.grid.peek();
-    return { x: (patch % columns) + 0.5, y: Math.floor(patch / columns) + 0.5 };
-  };
   const patchAt = (point: Point) => boxOf(point, point, state.grid.peek())[0] ?? -1;
   const radius = () => {
     const { rows, columns } = state.grid.peek();
@@ -172,7 +168,7 @@ export function imageGestures(
       return true;
     }
     if (axis.act(event)) return true;
-    const [row, column] = [Math.floor(at / columns), at % columns];
+    const [row, column] = placeOf(at, columns);
     const target = {
       ArrowLeft: [row, column - 1],
       ArrowRight: [row, column + 1],
@@ -188,12 +184,15 @@ export function imageGestures(
     const next = cursor.peek() === null || !inside ? at : nextRow * columns + nextColumn;
     cursor.value = next;
     lastCursor = next;
-    if (event.shiftKey) axis.extend(at, (from) => boxOf(centerOf(from), centerOf(next), grid));
+    if (event.shiftKey)
+      axis.extend(at, (from) => boxOf(centerOf(from, columns), centerOf(next, columns), grid));
     else axis.point([next]);
     const value = view.heat.peek()?.[next];
-    const place = `Row ${Math.floor(next / columns) + 1}, column ${(next % columns) + 1}`;
+    const [down, across] = placeOf(next, columns);
+    const place = `Row ${down + 1}, column ${across + 1}`;
     const chosen = axis.selected.peek().includes(next) ? ", selected" : "";
-    spoken.value = `${place}${value === undefined ? "" : `, ${signed(value)}`}${chosen}`;
+    const outlier = state.outliers.peek().includes(next) ? ", outlier" : "";
+    spoken.value = `${place}${value === undefined ? "" : `, ${signed(value)}`}${outlier}${chosen}`;
     return true;
   }
 

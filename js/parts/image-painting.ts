@@ -1,6 +1,6 @@
 /** Everything drawn over the image, in device pixels. */
 import { outlineOf } from "../algebra/outline.ts";
-import type { Point } from "../algebra/regions.ts";
+import { centerOf, type Point, placeOf } from "../algebra/regions.ts";
 import type { Selection } from "../algebra/selection.ts";
 import type { Grid } from "../protocol.ts";
 import { element } from "../ui/dom.ts";
@@ -93,6 +93,22 @@ export function paintOutline(
   strokeTwice(context, width, outer);
 }
 
+/** Mark outlier patches, quietly: they may be in the middle of what is looked at. */
+export function paintRings(
+  context: Context,
+  map: Geometry,
+  patches: Selection,
+  unit: number,
+): void {
+  context.beginPath();
+  for (const p of patches) {
+    const [x, y] = map.at(centerOf(p, map.grid.columns));
+    context.moveTo(x + 3 * unit, y);
+    context.arc(x, y, 3 * unit, 0, 7);
+  }
+  strokeTwice(context, unit, "#0008");
+}
+
 /** Paint a lasso's path so far, and in dashes how it would close. */
 export function paintPath(
   context: Context,
@@ -116,7 +132,7 @@ export function paintPath(
 
 /** Corner marks, so that the cursor never looks like a selection. */
 export function paintCursor(context: Context, map: Geometry, patch: number, unit: number): void {
-  const [row, column] = [Math.floor(patch / map.grid.columns), patch % map.grid.columns];
+  const [row, column] = placeOf(patch, map.grid.columns);
   const [left, top, right, bottom] = [map.x(column), map.y(row), map.x(column + 1), map.y(row + 1)];
   const arm = Math.min(right - left, bottom - top) / 3;
   context.beginPath();

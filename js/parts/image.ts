@@ -13,6 +13,7 @@ import {
   paintOutline,
   paintOutside,
   paintPath,
+  paintRings,
 } from "./image-painting.ts";
 
 export interface ImageView {
@@ -61,6 +62,7 @@ export function imageView(
     if (heat) {
       paintHeat(context, map, heat, view.heatScale.end.peek(), ink, settings.smooth.peek());
     }
+    paintRings(context, map, state.outliers.peek(), unit);
     paintOutline(context, map, axis.selected.peek(), 2.5 * unit);
     const under = axis.preview.peek();
     if (under) paintOutline(context, map, under, 1.25 * unit, "#0008");
@@ -86,7 +88,7 @@ export function imageView(
   });
   scope.effect(() => {
     void [state.grid.value, view.heat.value, gestures.cursor.value, settings.smooth.value];
-    void [axis.selected.value, axis.preview.value];
+    void [axis.selected.value, axis.preview.value, state.outliers.value];
     canvas.dataset.scale = String(view.heatScale.end.value);
     // The photograph steps back as far as heat comes forward.
     const strength = view.heat.value ? view.ink.value.strength : 0;

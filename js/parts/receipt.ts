@@ -16,6 +16,7 @@ import type { ViewState } from "../view/view-state.ts";
 const TEXTS: Record<PartName | "similarity", [label: string, note: string]> = {
   selection: ["", "What is selected"],
   rest: ["other words × patches", "All other words and patches"],
+  outlier: ["outlier patches", "All words with the patches in rings"],
   special: ["special tokens", "Start, end and padding, with all patches"],
   class: ["class token", "All tokens with the class token"],
   words: ["words alone", "All tokens with the reference image"],
@@ -47,7 +48,10 @@ export function receipt(state: WidgetState, view: ViewState, scope: Scope): Rece
     const { value: whole } = state.summary;
     const known = whole && Number.isFinite(whole.similarity) ? whole : null;
     const { tokens, region } = view;
-    return a && accountOf(a, tokens.all.value, tokens.chosen.value, region.chosen.value, known);
+    const { value: patches } = region.selected;
+    const others = invert(known?.outliers ?? [], region.all.value);
+    const where = patches.length > 0 ? patches : others;
+    return a && accountOf(a, tokens.all.value, tokens.chosen.value, where, known);
   });
   const special = computed(() => invert(view.tokens.all.value, range(state.tokens.value.length)));
 
@@ -79,7 +83,7 @@ export function receipt(state: WidgetState, view: ViewState, scope: Scope): Rece
       const total = name === "similarity";
       const value = total ? similarity : (values[index] ?? null);
       // The kernel's own numbers keep their places until they are known.
-      const open = similarity === null && name !== "unexplained";
+      const open = similarity === null && name !== "unexplained" && name !== "outlier";
       row.node.hidden = value === null && !open && !total && name !== "selection";
       row.show(
         name === "selection" ? what.value : total ? SUMS[state.look.value] : TEXTS[name][0],
@@ -108,8 +112,8 @@ export function receipt(state: WidgetState, view: ViewState, scope: Scope): Rece
   });
 
   const spoken = computed(() => {
-    const value = view.selection.value;
-    return value === null ? "" : `${what.value}: ${signed(value)}`;
+    const selection = account.value?.parts[0];
+    return selection ? `${what.value}: ${signed(selection.value)}` : "";
   });
   return { node, spoken };
 }

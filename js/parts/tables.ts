@@ -1,6 +1,7 @@
 /** The numbers as tables, for who wants to read, sort or hear them. */
 import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
 import { heatOf, sumOf, tintOf } from "../algebra/interactions.ts";
+import { placeOf } from "../algebra/regions.ts";
 import { join } from "../algebra/selection.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { switchOf } from "../ui/buttons.ts";
@@ -64,9 +65,10 @@ export function tables(
       .slice(0, PATCHES);
     return listed.map((patch) => {
       const selected = chosen.includes(patch);
+      const [row, column] = placeOf(patch, a.columns);
       return {
         key: String(patch),
-        name: `row ${Math.floor(patch / a.columns) + 1}, column ${(patch % a.columns) + 1}`,
+        name: `row ${row + 1}, column ${column + 1}`,
         selected,
         select: () => view.region.select(join(chosen, [patch], selected ? "subtract" : "add")),
         values: [heat[patch] ?? 0],

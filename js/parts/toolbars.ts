@@ -1,7 +1,8 @@
 /** The line of small buttons under the image, and the one beside the caption's scale. */
 import { signal } from "@preact/signals-core";
 import { type Mode, modeOf } from "../algebra/selection.ts";
-import { type IconButton, iconButton, switchOf, toolbar } from "../ui/buttons.ts";
+import type { WidgetState } from "../state/widget-state.ts";
+import { iconButton, switchOf, toolbar } from "../ui/buttons.ts";
 import { element, give } from "../ui/dom.ts";
 import { icons } from "../ui/icons.ts";
 import type { Scope } from "../ui/scope.ts";
@@ -10,65 +11,73 @@ import type { Settings, Tool } from "../view/settings.ts";
 import type { ViewState } from "../view/view-state.ts";
 import { appearance } from "./appearance.ts";
 
-const TOOLS: readonly [Tool, string, string][] = [
+const TOOLS: readonly [Tool, name: string, hint: string][] = [
   ["box", "Box", "Click a patch or drag a box (B)"],
   ["brush", "Brush", "Paint over patches (P); [ and ] change its size"],
   ["lasso", "Lasso", "Draw around patches (L)"],
 ];
 
-const MODES: readonly ["add" | "subtract", string, string][] = [
+const MODES: readonly ["add" | "subtract", name: string, hint: string][] = [
   ["add", "Add", "Add to the selection (Shift)"],
   ["subtract", "Subtract", "Take from the selection (Alt)"],
 ];
 
 /** Selecting on the image, and a few settings of how it is read, out of the way until asked for. */
-export function imageTools(view: ViewState, settings: Settings, scope: Scope): HTMLElement {
+export function imageTools(
+  state: WidgetState,
+  view: ViewState,
+  settings: Settings,
+  scope: Scope,
+): HTMLElement {
   const { tool, mode } = settings;
   const held = heldMode(scope);
-  const choices = TOOLS.map(([value, name, hint]) => {
-    const choose = () => {
+  const pressed = <Value extends Tool | "add" | "subtract">(
+    buttons: readonly [Value, name: string, hint: string][],
+    choose: (value: Value) => void,
+    now: () => Tool | Mode,
+  ) =>
+    buttons.map(([value, name, hint]) => {
+      const { node, press } = iconButton(name, icons[value], scope, () => choose(value), hint);
+      scope.effect(() => press(now() === value));
+      return node;
+    });
+  const choices = pressed(
+    TOOLS,
+    (value) => {
       tool.value = value;
-    };
-    return iconButton(name, icons[value], scope, choose, hint);
-  });
-  const modes = MODES.map(([value, name, hint]) => {
-    const choose = () => {
+    },
+    () => tool.value,
+  );
+  const modes = pressed(
+    MODES,
+    (value) => {
       mode.value = mode.peek() === value ? "replace" : value;
-    };
-    return iconButton(name, icons[value], scope, choose, hint);
-  });
+    },
+    () => (held.value === "replace" ? mode.value : held.value),
+  );
   const whole = wholeAxis(view.region, "patches", scope);
+  const rings = switchOf(
+    "Hide outlier patches",
+    icons.outliers,
+    state.outliersHidden,
+    "aria-pressed",
+    scope,
+    "Hide the patches in rings: of long activations, which speak of the whole image",
+  );
   const open = signal(false);
   const hint = "Signs, colours, strength";
   const more = switchOf("Appearance", icons.settings, open, "aria-expanded", scope, hint);
   const panel = appearance(view, settings, scope);
 
   scope.effect(() => {
-    TOOLS.forEach(([value], i) => {
-      choices[i]?.press(tool.value === value);
-    });
-  });
-  scope.effect(() => {
-    const now = held.value === "replace" ? mode.value : held.value;
-    MODES.forEach(([value], i) => {
-      modes[i]?.press(now === value);
-    });
-  });
-  scope.effect(() => {
     panel.hidden = !open.value;
+    rings.hidden = state.outliers.value.length === 0;
   });
   return element(
     "div",
     "exclip-tools",
     { "data-testid": "exclip-tools" },
-    toolbar(
-      "Selecting on the image",
-      scope,
-      choices.map(({ node }) => node),
-      modes.map(({ node }) => node),
-      whole.map(({ node }) => node),
-      [more],
-    ),
+    toolbar("Selecting on the image", scope, choices, modes, whole, [rings, more]),
     panel,
   );
 }
@@ -84,17 +93,11 @@ export function captionTools(
   const cut = settings.pieces;
   const pieces = switchOf("Pieces", icons.pieces, cut, "aria-pressed", scope, hint);
   const whole = wholeAxis(view.tokens, "words", scope);
-  return toolbar(
-    "Selecting in the caption",
-    scope,
-    [pieces],
-    whole.map(({ node }) => node),
-    [more],
-  );
+  return toolbar("Selecting in the caption", scope, [pieces], whole, [more]);
 }
 
 /** Everything else, and nothing. */
-function wholeAxis(axis: Axis, what: string, scope: Scope): IconButton[] {
+function wholeAxis(axis: Axis, what: string, scope: Scope): HTMLElement[] {
   const [all, clear] = [`Invert selected ${what}`, `Clear selected ${what}`];
   const others = iconButton(all, icons.invert, scope, axis.invert, `${all} (I)`);
   const none = iconButton(clear, icons.clear, scope, () => axis.select([]), `${clear} (Esc)`);
@@ -102,7 +105,7 @@ function wholeAxis(axis: Axis, what: string, scope: Scope): IconButton[] {
     // Not disabled: a button that has the focus should not lose it by being used.
     give(none.node, { "aria-disabled": axis.selected.value.length === 0 });
   });
-  return [others, none];
+  return [others.node, none.node];
 }
 
 /** What Shift and Alt say while they are held, to be seen on the buttons that stand for them. */

@@ -46,7 +46,13 @@ export function mount(el: HTMLElement, state: WidgetState, scope: Scope): void {
     line,
     box(
       "exclip-body",
-      box("exclip-left", image.node, imageTools(view, settings, scope), heatLegend, source.node),
+      box(
+        "exclip-left",
+        image.node,
+        imageTools(state, view, settings, scope),
+        heatLegend,
+        source.node,
+      ),
       box(
         "exclip-right",
         captionLines(state, view, words(state, view, settings, scope), scope),

@@ -3,9 +3,9 @@
  * difference of both. One selection holds for all three, by the rows that are
  * aligned.
  */
-import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
+import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals-core";
 import { differenceOf, placesOf, rowsOf, subtract } from "../algebra/alignment.ts";
-import type { Interactions } from "../algebra/interactions.ts";
+import { hide, type Interactions } from "../algebra/interactions.ts";
 import type { Selection } from "../algebra/selection.ts";
 import type { AlignedRows, Grid, SentSummary, Summary, TextName, Token } from "../protocol.ts";
 import type { Results } from "./results.ts";
@@ -29,6 +29,9 @@ export interface Looks {
   readonly texts: Readonly<Record<Look, ExplainedText>>;
   /** The numbers of what is looked at. */
   readonly summary: ReadonlySignal<Summary | null>;
+  /** Patches whose activations are far longer than the others': they speak of the whole image. */
+  readonly outliers: ReadonlySignal<Selection>;
+  readonly outliersHidden: Signal<boolean>;
   lookAt(look: Look): void;
   /** Select rows of what is looked at. */
   selectTokens(rows: Selection): void;
@@ -50,6 +53,11 @@ export function createLooks(
   const hasFoil = computed(() => foil.value !== null);
   const look = computed<Look>(() => (hasFoil.value ? chosen.value : "caption"));
   const summary = traits.signal("_summary", null);
+  const outliersHidden = signal(false);
+  const outliers = computed(() => {
+    const { rows, columns } = grid.value;
+    return (summary.value?.outliers ?? []).filter((p) => p < rows * columns);
+  });
   const tokens = {
     caption: traits.signal("_tokens", []),
     foil: traits.signal("_foil_tokens", []),
@@ -79,7 +87,8 @@ export function createLooks(
         const a = shown[name].value;
         const fits =
           a?.tokens === tokens[name].value.length && a.rows === rows && a.columns === columns;
-        return fits ? a : null;
+        if (!fits) return null;
+        return outliersHidden.value ? hide(a, outliers.value) : a;
       }),
       selected: computed(() => selected().filter((row) => row < tokens[name].value.length)),
     };
@@ -114,7 +123,12 @@ export function createLooks(
         selected: computed(() => places.value.toSorted((a, b) => a - b)),
       },
     },
-    summary: computed(() => summary.value && summaryOf(summary.value, look.value)),
+    summary: computed(() => {
+      const found = summary.value && summaryOf(summary.value, look.value);
+      return found && { ...found, outliers: outliersHidden.value ? [] : outliers.value };
+    }),
+    outliers,
+    outliersHidden,
     lookAt(next) {
       chosen.value = next;
     },

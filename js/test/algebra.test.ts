@@ -50,6 +50,7 @@ describe("the same as in Python", () => {
         similarity,
         total,
         own: own && [own[0] ?? 0, own[1] ?? 0],
+        outliers: example.outliers,
       });
       expect(parts.map((part) => part.name)).toEqual(Object.keys(receipt));
       close(

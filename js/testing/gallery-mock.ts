@@ -38,7 +38,7 @@ export class MockGallery implements GalleryModel {
       order: "set",
       _tokens: [],
       _any_phrase: true,
-      _orders: ["set", "match", "foils", "off_box", "special"],
+      _orders: ["set", "match", "foils", "off_box", "special", "outlier"],
       _suggestions: [],
       _count: 0,
       _end: null,

@@ -10,6 +10,7 @@ export const icons = {
   subtract: "M3 8h10",
   invert:
     "M8 2.5a5.5 5.5 0 1 0 0 11a5.5 5.5 0 1 0 0-11zM8 2.5v11M9.2 3v10M10.4 3.5v9M11.6 4.5v7M12.6 6v4",
+  outliers: "M8 5a3 3 0 1 0 0 6a3 3 0 1 0 0-6zM3 13L13 3",
   clear: "M4 4l8 8M12 4l-8 8",
   settings: "M2 5h5M11 5h3M9 3v4M2 11h2M8 11h6M6 9v4",
   pieces: "M1.5 5.5h2.5v5h-2.5zM6 5.5h4v5h-4zM12 5.5h2.5v5h-2.5z",

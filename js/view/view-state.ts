@@ -3,7 +3,7 @@
  * this view, and the numbers that follow from both.
  */
 import { computed, type ReadonlySignal, type Signal } from "@preact/signals-core";
-import { heatOf, interactionOf, largest, sumOf, tintOf } from "../algebra/interactions.ts";
+import { heatOf, largest, sumOf, tintOf } from "../algebra/interactions.ts";
 import { extent, range } from "../algebra/numbers.ts";
 import { same } from "../algebra/selection.ts";
 import { type Word, wordsOf } from "../algebra/words.ts";
@@ -46,8 +46,6 @@ export interface ViewState {
   /** Per unit, in the order of `units`. */
   readonly tint: ReadonlySignal<readonly number[] | null>;
   readonly tintScale: Scale;
-  /** The interaction of what is selected, without previews. */
-  readonly selection: ReadonlySignal<number | null>;
 }
 
 export function createViewState(
@@ -158,9 +156,5 @@ export function createViewState(
         return under ? units.value.findIndex((unit) => same(unit.tokens, under)) : -1;
       }),
     ),
-    selection: computed(() => {
-      const a = state.interactions.value;
-      return a && interactionOf(a, tokens.chosen.value, region.chosen.value);
-    }),
   };
 }

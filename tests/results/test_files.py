@@ -85,6 +85,16 @@ def test_whatever_is_in_it(changes: dict[str, Any]) -> None:
     assert from_bytes(to_bytes(result)) == result
 
 
+def test_outliers_are_kept() -> None:
+    outliers = np.zeros((3, 4), bool)
+    outliers[1, 2] = True
+    result = result_of(outliers=outliers)
+    assert from_bytes(to_bytes(result)) == result != result_of()
+    data = to_bytes(result_of(outliers=outliers.astype(np.float32)))
+    with pytest.raises(FileError, match="outliers is float32, not bool"):
+        from_bytes(data)
+
+
 def test_a_file_is_written_and_read_by_another_process(tmp_path: Path) -> None:
     path = tmp_path / "boat.safetensors"
     result = demo.example()

@@ -44,6 +44,7 @@ def result_in(example: dict[str, Any], name: str) -> Interactions:
         similarity=text["similarity"],
         total=float("nan") if text["total"] is None else text["total"],
         tokens=tokens,
+        outliers=np.isin(np.arange(rows * columns), example["outliers"]).reshape(rows, columns),
         **own_terms(text["own"], len(tokens), (rows, columns)),
     )
 

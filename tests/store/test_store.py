@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.outliers import with_long_patches
 
 from exclip_widget import (
     Explainer,
@@ -264,6 +265,31 @@ def test_what_special_tokens_carry(folder: Path) -> None:
     assert [one.value for one in found] == sorted((one.value for one in found), reverse=True)
 
 
+def test_what_outlier_patches_carry(tmp_path: Path) -> None:
+    model = with_long_patches((30, 77), block=-2)
+    own = Explainer(model, tokenizer=BOOK.tokenizer, method="exclip", steps=2)
+    store = write_store(tmp_path / "store", own, PAIRS[:4])
+    expected = {}
+    for caption, image in store.pairs:
+        result = store.interactions(caption, image)
+        assert np.flatnonzero(result.outliers).tolist() == [30, 77]
+        of_all, of_outliers = result.between(), result.between(None, result.outliers)
+        expected[caption] = abs(of_outliers) / (abs(of_outliers) + abs(of_all - of_outliers))
+    found = store.outlier_shares(top=100)
+    assert {one.caption_id: one.value for one in found} == pytest.approx(expected, abs=1e-4)
+    assert [one.value for one in found] == sorted(expected.values(), reverse=True) != [0] * 4
+    # A store of an earlier version has no such column: all else is read.
+    for part in (tmp_path / "store" / "images").glob("part-*"):
+        table = pq.read_table(part)
+        pq.write_table(table.drop_columns(["outliers"]), part)
+    older = Store(tmp_path / "store")
+    assert older.special_shares(top=100) == store.special_shares(top=100)
+    assert older.image_factors(PAIRS[0].image_id).outliers is None
+    assert older.interactions(*older.pairs[0]).outliers is None
+    with pytest.raises(ParameterError, match=r"outlier patches of image '0'; write it again"):
+        older.outlier_shares()
+
+
 def test_words_whose_heat_is_off_their_boxes(folder: Path) -> None:
     """As `evaluate` scores it."""
     store, own = Store(folder), explainer()
@@ -373,7 +399,7 @@ def test_what_two_writers_have_written_counts_once(copied: Path) -> None:
             shutil.copy(part, part.with_name(f"part-9{number:05d}-other.parquet"))
     after = Store(copied)
     assert (after.pairs, after.images, after.captions) == (before.pairs, before.images, before.captions)
-    for ask in ("foil_margins", "special_shares", "off_boxes"):
+    for ask in ("foil_margins", "special_shares", "outlier_shares", "off_boxes"):
         assert getattr(after, ask)(top=1000) == getattr(before, ask)(top=1000)
     found, expected = after.find("0a", top=1000), before.find("0a", top=1000)
     assert [match.image_id for match in found] == [match.image_id for match in expected]
@@ -542,4 +568,5 @@ def test_an_empty_store(tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", explainer(), [])
     assert (store.captions, store.images, store.pairs) == ((), (), ())
     assert store.foil_margins() == store.special_shares() == store.off_boxes() == []
+    assert store.outlier_shares() == []
     assert store.find(explainer().text_factors("a boat")) == []

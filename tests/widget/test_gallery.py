@@ -93,6 +93,7 @@ def test_questions_are_those_of_the_store(store: Store) -> None:
         ("foils", store.foil_margins),
         ("off_box", store.off_boxes),
         ("special", store.special_shares),
+        ("outlier", store.outlier_shares),
     ):
         gallery.order = order
         assert gallery.wait(60) == question(top=100)

@@ -63,6 +63,7 @@ def test_result_is_that_of_explain() -> None:
         "foil_total": None,
         "own": list(result.own),
         "foil_own": None,
+        "outliers": [],
     }
 
 
