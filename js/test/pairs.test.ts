@@ -19,6 +19,10 @@ function matrix(...rows: string[]): Interactions {
   };
 }
 
+/** Words of these rows, one each. */
+const wordsOf = (texts: string, first: number) =>
+  texts.split(" ").map((text, i) => ({ text, tokens: [first + i] }));
+
 const NONE = "000000 000000 000000 000000";
 // A blob of 8 with a skirt of 3, and a second one of 6 at the other side.
 const BOAT = "380000 880006 300066 000000";
@@ -27,11 +31,10 @@ const SEA = "00-5-500 000000 000000 000000";
 
 describe("the strongest pairs", () => {
   const a = matrix(NONE, RED, BOAT, SEA, NONE);
-  const words = [[1], [2], [3]];
-  const { positive, negative } = strongestPairs(a, words, 3);
+  const { positive, negative } = strongestPairs(a, wordsOf("red boat sea", 1), 3);
 
   it("grow from a peak down to half of it, and join the words that share it", () => {
-    expect(positive[0]).toMatchObject({ tokens: [1, 2], region: [1, 6, 7] });
+    expect(positive[0]).toMatchObject({ text: "red boat", tokens: [1, 2], region: [1, 6, 7] });
     expect(positive[0]?.value).toBeCloseTo(0.24 + 0.12, 6);
   });
 
@@ -55,14 +58,15 @@ describe("the strongest pairs", () => {
     // "red" alone over the same place is the same finding.
     expect(positive).toHaveLength(2);
     const faint = matrix(BOAT, "000000 000000 000000 000001");
-    expect(strongestPairs(faint, [[0], [1]], 9).positive.map(({ tokens }) => tokens)).toEqual([
-      [0],
-      [0],
-    ]);
+    const found = strongestPairs(faint, wordsOf("boat sea", 0), 9).positive;
+    expect(found.map(({ text }) => text)).toEqual(["boat", "boat"]);
   });
 
   it("are none where there is nothing", () => {
-    expect(strongestPairs(matrix(NONE), [[0]], 3)).toEqual({ positive: [], negative: [] });
+    expect(strongestPairs(matrix(NONE), wordsOf("boat", 0), 3)).toEqual({
+      positive: [],
+      negative: [],
+    });
     expect(strongestPairs(matrix(NONE), [], 3)).toEqual({ positive: [], negative: [] });
   });
 });
