@@ -6,10 +6,13 @@
  *    (full width at half maximum). While another patch outside still has half
  *    the word's strongest value, it starts a region of its own.
  * 2. The word's neighbours join it to a phrase while each has, over the same
- *    region, the same sign and at least half of the word's sum.
+ *    region, the same sign and enough of the word's sum: half of it before the
+ *    word, and a tenth after it, where in English the noun stands. Function words
+ *    and punctuation marks join no phrase, so it ends where a noun phrase does.
  * 3. Pairs are ranked by the magnitude of their interaction. One that shares a
  *    word and a patch with a stronger one of its sign is the same finding, and
- *    left out; so is what has less than a tenth of the strongest.
+ *    left out; so is what has less than a tenth of the strongest, and a function
+ *    word with less than half of it.
  */
 import { heatOf, type Interactions, interactionOf, largest, sumOf } from "./interactions.ts";
 import { grow } from "./regions.ts";
@@ -23,6 +26,8 @@ export interface Pair {
   region: Selection;
   /** The interaction of both. */
   value: number;
+  /** Whether it is of a function word or a punctuation mark. */
+  alone: boolean | undefined;
 }
 
 const HALF = 0.5;
@@ -33,7 +38,7 @@ const MOST = 4;
 /** At most `count` pairs of each sign, strongest first; `words` are in reading order. */
 export function strongestPairs(
   a: Interactions,
-  words: readonly Pick<Word, "text" | "tokens">[],
+  words: readonly Omit<Word, "special">[],
   count: number,
 ): { positive: Pair[]; negative: Pair[] } {
   const heats = words.map(({ tokens }) => heatOf(a, tokens));
@@ -46,25 +51,27 @@ export function strongestPairs(
         ).map((region) => {
           // Nothing beyond either end.
           const over = (at: number) => sign * sumOf(heats[at] ?? [], region);
-          const joins = (other: number) => over(other) >= HALF * over(word);
+          const joins = (other: number, share: number) =>
+            [word, other].every((at) => !words[at]?.alone) && over(other) >= share * over(word);
           let [first, end] = [word, word + 1];
-          while (joins(first - 1)) first--;
-          while (joins(end)) end++;
+          while (joins(first - 1, HALF)) first--;
+          while (joins(end, LEAST)) end++;
           const phrase = words.slice(first, end);
           const tokens = sorted(phrase.flatMap(({ tokens }) => tokens));
           const text = phrase.map(({ text }) => text).join(" ");
-          return { text, tokens, region, value: interactionOf(a, tokens, region) };
+          const value = interactionOf(a, tokens, region);
+          return { text, tokens, region, value, alone: words[word]?.alone };
         }),
       )
       .sort((one, other) => sign * (other.value - one.value)),
   );
-  const least = LEAST * largest([...positive, ...negative].map(({ value }) => value));
+  const most = largest([...positive, ...negative].map(({ value }) => value));
   const best = (pairs: Pair[]) => {
     const kept: Pair[] = [];
     for (const pair of pairs) {
       if (
         kept.length < count &&
-        Math.abs(pair.value) >= least &&
+        Math.abs(pair.value) >= (pair.alone ? HALF : LEAST) * most &&
         !kept.some((one) => meet(one.tokens, pair.tokens) && meet(one.region, pair.region))
       ) {
         kept.push(pair);

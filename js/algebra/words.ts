@@ -11,6 +11,8 @@ export interface Word {
   tokens: number[];
   /** A token such as `<eot>`, which stands for nothing in the caption. */
   special: boolean;
+  /** Whether it joins no phrase. */
+  alone?: boolean;
 }
 
 export type Part = { word: Word } | { between: string };

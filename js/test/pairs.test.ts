@@ -62,6 +62,28 @@ describe("the strongest pairs", () => {
     expect(found.map(({ text }) => text)).toEqual(["boat", "boat"]);
   });
 
+  it("end where a noun phrase does", () => {
+    const found = (texts: string, ...rows: string[]) =>
+      strongestPairs(
+        matrix(...rows),
+        wordsOf(texts, 0).map((word) => ({ ...word, alone: /^(on|left|,)$/.test(word.text) })),
+        3,
+      ).positive.map(({ text }) => text);
+    const one = "380000 880000 300000 000000";
+    const half = "040000 440000 000000 000000";
+    const tenth = "020000 100000 000000 000000";
+    // A word before another needs half of its sum, one after it a tenth.
+    expect(found("big boat", half, one)).toEqual(["big boat"]);
+    expect(found("big boat", tenth, one)).toEqual(["boat"]);
+    expect(found("boat trip", one, tenth)).toEqual(["boat trip"]);
+    expect(found("boat trip", one, "010000 100000 000000 000000")).toEqual(["boat"]);
+    // Function words join on neither side, and nothing joins across them.
+    expect(found("on boat , boat", tenth, one, half, one)).toEqual(["boat", "boat", ","]);
+    // They stand for themselves if they have half of the strongest pair.
+    expect(found("boat left", half, one)).toEqual(["left", "boat"]);
+    expect(found("boat left", one, "030000 330000 000000 000000")).toEqual(["boat"]);
+  });
+
   it("are none where there is nothing", () => {
     expect(strongestPairs(matrix(NONE), wordsOf("boat", 0), 3)).toEqual({
       positive: [],
