@@ -15,6 +15,8 @@ export interface Token {
   /** Index of the word that this piece belongs to, increasing; -1 if special. */
   word: number;
   special: boolean;
+  /** Whether it joins no phrase: a function word, a punctuation mark or a special token. Older notebooks do not say. */
+  alone?: boolean;
   /** Unicode code-point offsets into the caption, null if unknown. */
   start: number | null;
   end: number | null;

@@ -23,7 +23,7 @@ from .places import Boxes, Mask, Points, boxes_of, mask_of, points_of
 from .receipt import Receipt, parts_of
 from .regions import Region, patch_boxes, require_view, select_patches
 from .rows import Grid, Span, Tokens
-from .selection import Rows, Words, rows_of_words, select_rows, text_of
+from .selection import Rows, Words, select_rows, text_of
 
 if TYPE_CHECKING:
     import pandas
@@ -466,8 +466,10 @@ class Interactions:
         """Return the strongest pairs of a phrase and a region, at most `k` of each sign.
 
         A region holds what is connected with a word's strongest patch and has at least half its value.
-        Neighbouring words join while they have half the word's sum there. Pairs below a tenth of the
-        strongest are left out. The widget lists the same; see `exclip_widget.results.pairs`.
+        Neighbouring words join to a phrase if they interact with it, too. A phrase ends where a noun phrase
+        does: English function words, such as "of", and punctuation marks are never part of one, but stand
+        for themselves if they are among the strongest. Pairs below a tenth of the strongest are left out.
+        The widget lists the same; see `exclip_widget.results.pairs`.
 
         Raises
         ------
@@ -477,10 +479,10 @@ class Interactions:
         Examples
         --------
         >>> from exclip_widget import demo
-        >>> demo.example().strongest(2).positive[0].text
-        'red'
+        >>> [pair.text for pair in demo.example().strongest(2).positive]
+        ['red', 'two yellow fish']
         """
-        found = strongest_pairs(self._finite(), rows_of_words(self.rows), whole_number("k", k))
+        found = strongest_pairs(self._finite(), self.rows, whole_number("k", k))
         positive, negative = (
             tuple(
                 Pair(one.rows, _mask_of(one.patches, self._size), one.value, text_of(self.rows, one.rows))

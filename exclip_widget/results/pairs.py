@@ -3,10 +3,12 @@
 1. A word's region starts at the patch where the word is strongest. It holds what is connected with it, has
    its sign, and at least half its value (full width at half maximum). While another patch outside still has
    half the word's strongest value, it starts a region of its own.
-2. The word's neighbours join it to a phrase while each has, over the same region, the same sign and at least
-   half of the word's sum.
+2. The word's neighbours join it to a phrase while each has, over the same region, the same sign and enough
+   of the word's sum: half of it before the word, and a tenth after it, where in English the noun stands.
+   Function words and punctuation marks join no phrase (`phrases`), so it ends where a noun phrase does.
 3. Pairs are ranked by the magnitude of their interaction. One that shares a word and a patch with a stronger
-   one of its sign is the same finding, and left out. So is what has less than a tenth of the strongest.
+   one of its sign is the same finding, and left out. So is what has less than a tenth of the strongest, and
+   a function word with less than half of it.
 """
 
 from __future__ import annotations
@@ -15,31 +17,39 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from .phrases import stand_alone
 from .regions import Size, grow
-from .selection import Rows
+from .rows import Tokens
+from .selection import Rows, rows_of_words
 
 HALF = 0.5
-"""Share of the strongest value from which a patch belongs to a region, and a word to a phrase."""
+"""Share of the strongest value from which a patch belongs to a region; of a word's sum from which a word
+before it joins; of the strongest pair from which a function word is one."""
 
 LEAST = 0.1
-"""Share of the strongest pair below which a pair is left out."""
+"""Share of the strongest pair below which a pair is left out, and of a word's sum from which a word after it
+joins."""
 
 MOST = 4
 """Regions looked for per word and sign."""
 
 
 class Found(NamedTuple):
-    """A phrase and a region: rows of the caption, patches of the grid, and their interaction."""
+    """A phrase and a region: rows of the caption, patches of the grid, and their interaction.
+
+    `alone` is whether the phrase is a function word or a punctuation mark.
+    """
 
     rows: Rows
     patches: tuple[int, ...]
     value: float
+    alone: bool
 
 
 def strongest_pairs(
-    values: Float[np.ndarray, "tokens rows columns"], words: Sequence[Rows], count: int
+    values: Float[np.ndarray, "tokens rows columns"], tokens: Tokens, count: int
 ) -> tuple[list[Found], list[Found]]:
     """Return at most `count` pairs of each sign, positive and negative ones, strongest first.
 
@@ -47,38 +57,45 @@ def strongest_pairs(
     ----------
     values : np.ndarray
         Interactions.
-    words : sequence of tuple of int
-        Rows of each word, in reading order.
+    tokens : Tokens
+        What the rows are.
     count : int
         How many pairs of each sign to return at most.
     """
     size = values.shape[1], values.shape[2]
+    words = rows_of_words(tokens)
+    alone = np.array(stand_alone(tokens), bool)[[rows[0] for rows in words]]
     heats = np.zeros((len(words), size[0] * size[1]))
     for word, rows in enumerate(words):
         heats[word] = values[list(rows)].sum(0, dtype=np.float64).ravel()
-    positive, negative = _pairs_of_sign(heats, words, size), _pairs_of_sign(-heats, words, size)
+    positive, negative = (_pairs_of_sign(sign * heats, words, alone, size) for sign in (1, -1))
     most = max((pair.value for pair in (*positive, *negative)), default=0.0)
     return (
-        _best(positive, count, LEAST * most),
-        [pair._replace(value=-pair.value) for pair in _best(negative, count, LEAST * most)],
+        _best(positive, count, most),
+        [pair._replace(value=-pair.value) for pair in _best(negative, count, most)],
     )
 
 
 def _pairs_of_sign(
-    heats: Float[np.ndarray, "words patches"], words: Sequence[Rows], size: Size
+    heats: Float[np.ndarray, "words patches"],
+    words: Sequence[Rows],
+    alone: Bool[np.ndarray, " words"],
+    size: Size,
 ) -> list[Found]:
     """Return every word with each of its regions, and its neighbours that join it; positive ones only."""
     found = []
     for word, heat in enumerate(heats):
         for region in _regions_of(heat, size):
             sums = heats[:, region].sum(1)
-            first = last = word
-            while first > 0 and sums[first - 1] >= HALF * sums[word]:
+            joining = np.where(alone | alone[word], 0, sums)
+            first, end = word, word + 1
+            while first > 0 and joining[first - 1] >= HALF * sums[word]:
                 first -= 1
-            while last + 1 < len(words) and sums[last + 1] >= HALF * sums[word]:
-                last += 1
-            rows = sorted(row for rows in words[first : last + 1] for row in rows)
-            found.append(Found(tuple(rows), tuple(region), float(sums[first : last + 1].sum())))
+            while end < len(words) and joining[end] >= LEAST * sums[word]:
+                end += 1
+            rows = sorted(row for rows in words[first:end] for row in rows)
+            value = float(sums[first:end].sum())
+            found.append(Found(tuple(rows), tuple(region), value, bool(alone[word])))
     return found
 
 
@@ -97,12 +114,12 @@ def _regions_of(heat: Float[np.ndarray, " patches"], size: Size) -> list[list[in
     return regions
 
 
-def _best(pairs: list[Found], count: int, least: float) -> list[Found]:
+def _best(pairs: list[Found], count: int, most: float) -> list[Found]:
     kept: list[Found] = []
     for pair in sorted(pairs, key=lambda pair: -pair.value):
-        if len(kept) == count or pair.value < least:
-            break
-        if not any(_overlap(pair.rows, one.rows) and _overlap(pair.patches, one.patches) for one in kept):
+        least = (HALF if pair.alone else LEAST) * most
+        found = any(_overlap(pair.rows, one.rows) and _overlap(pair.patches, one.patches) for one in kept)
+        if len(kept) < count and pair.value >= least and not found:
             kept.append(pair)
     return kept
 

@@ -19,6 +19,7 @@ from .alignment import align_rows
 from .classification import Classification
 from .interactions import Interactions, require_comparable
 from .origin import Crop, View
+from .phrases import stand_alone
 from .rows import Tokens
 
 MOST_SHOWN_PIXELS = 1024
@@ -146,10 +147,13 @@ def describe_tokens(tokens: Tokens) -> list[dict[str, Any]]:
             "text": text,
             "word": word,
             "special": word < 0,
+            "alone": alone,
             "start": span[0] if span else None,
             "end": span[1] if span else None,
         }
-        for text, word, span in zip(tokens.texts, tokens.words, tokens.spans, strict=True)
+        for text, word, span, alone in zip(
+            tokens.texts, tokens.words, tokens.spans, stand_alone(tokens), strict=True
+        )
     ]
 
 

@@ -64,10 +64,11 @@ export function differenceOf(
 
   const tokens: Token[] = pairs.map(([row, foilRow]) => {
     const text = (row === null ? foil.tokens[foilRow ?? -1] : caption.tokens[row])?.text ?? "";
-    return { text, word: -1, special: true, start: null, end: null };
+    return { text, word: -1, special: true, alone: true, start: null, end: null };
   });
   let text = "";
   groups.forEach(({ words, pairs }, word) => {
+    const alone = words.every((set) => [...set].every((word) => word.alone));
     const [ours, theirs] = words.map((set) => [...set].map(({ text }) => text).join(" "));
     const name = ours === theirs ? ours : [ours, theirs && `− ${theirs}`].filter(Boolean).join(" ");
     if (text) text += " ";
@@ -75,7 +76,7 @@ export function differenceOf(
     text += name;
     const end = Array.from(text).length;
     for (const index of pairs) {
-      tokens[index] = { text: name ?? "", word, special: false, start, end };
+      tokens[index] = { text: name ?? "", word, special: false, alone, start, end };
     }
   });
   return { caption: text, tokens };

@@ -6,20 +6,28 @@
  *    (full width at half maximum). While another patch outside still has half
  *    the word's strongest value, it starts a region of its own.
  * 2. The word's neighbours join it to a phrase while each has, over the same
- *    region, the same sign and at least half of the word's sum.
+ *    region, the same sign and enough of the word's sum: half of it before the
+ *    word, and a tenth after it, where in English the noun stands. Function words
+ *    and punctuation marks join no phrase, so it ends where a noun phrase does.
  * 3. Pairs are ranked by the magnitude of their interaction. One that shares a
  *    word and a patch with a stronger one of its sign is the same finding, and
- *    left out; so is what has less than a tenth of the strongest.
+ *    left out; so is what has less than a tenth of the strongest, and a function
+ *    word with less than half of it.
  */
-import { heatOf, type Interactions, sumOf } from "./interactions.ts";
+import { heatOf, type Interactions, interactionOf, largest, sumOf } from "./interactions.ts";
 import { grow } from "./regions.ts";
 import { type Selection, sorted } from "./selection.ts";
+import type { Word } from "./words.ts";
 
 export interface Pair {
+  /** The phrase. */
+  text: string;
   tokens: Selection;
   region: Selection;
   /** The interaction of both. */
   value: number;
+  /** Whether it is of a function word or a punctuation mark. */
+  alone: boolean | undefined;
 }
 
 const HALF = 0.5;
@@ -27,62 +35,63 @@ const LEAST = 0.1;
 /** Regions looked for per word and sign. */
 const MOST = 4;
 
-/** At most `count` pairs of each sign, strongest first; `words` are rows of the matrix in reading order. */
+/** At most `count` pairs of each sign, strongest first; `words` are in reading order. */
 export function strongestPairs(
   a: Interactions,
-  words: readonly Selection[],
+  words: readonly Omit<Word, "special">[],
   count: number,
 ): { positive: Pair[]; negative: Pair[] } {
-  const heats = words.map((tokens) => heatOf(a, tokens));
-  const over = (word: number, region: Selection) => sumOf(heats[word] ?? [], region);
-  const found: Record<"positive" | "negative", Pair[]> = { positive: [], negative: [] };
-
-  for (const [name, sign] of [["positive", 1] as const, ["negative", -1] as const]) {
-    for (let word = 0; word < words.length; word++) {
-      for (const region of regionsOf(heats[word] ?? [], sign, a)) {
-        const least = HALF * Math.abs(over(word, region));
-        const joins = (other: number) => other in words && sign * over(other, region) >= least;
-        let [first, last] = [word, word];
-        while (joins(first - 1)) first--;
-        while (joins(last + 1)) last++;
-        const phrase = words.slice(first, last + 1);
-        const value = phrase.reduce((sum, _, i) => sum + over(first + i, region), 0);
-        found[name].push({ tokens: sorted(phrase.flat()), region, value });
-      }
-    }
-  }
-  const strongest = Math.max(
-    ...Object.values(found).flatMap((pairs) => pairs.map(({ value }) => Math.abs(value))),
+  const heats = words.map(({ tokens }) => heatOf(a, tokens));
+  const [positive = [], negative = []] = [1, -1].map((sign) =>
+    heats
+      .flatMap((heat, word) =>
+        regionsOf(
+          heat.map((value) => sign * value),
+          a,
+        ).map((region) => {
+          // Nothing beyond either end.
+          const over = (at: number) => sign * sumOf(heats[at] ?? [], region);
+          const joins = (other: number, share: number) =>
+            [word, other].every((at) => !words[at]?.alone) && over(other) >= share * over(word);
+          let [first, end] = [word, word + 1];
+          while (joins(first - 1, HALF)) first--;
+          while (joins(end, LEAST)) end++;
+          const phrase = words.slice(first, end);
+          const tokens = sorted(phrase.flatMap(({ tokens }) => tokens));
+          const text = phrase.map(({ text }) => text).join(" ");
+          const value = interactionOf(a, tokens, region);
+          return { text, tokens, region, value, alone: words[word]?.alone };
+        }),
+      )
+      .sort((one, other) => sign * (other.value - one.value)),
   );
+  const most = largest([...positive, ...negative].map(({ value }) => value));
   const best = (pairs: Pair[]) => {
     const kept: Pair[] = [];
-    pairs.sort((one, other) => Math.abs(other.value) - Math.abs(one.value));
     for (const pair of pairs) {
-      if (kept.length === count || Math.abs(pair.value) < LEAST * strongest) break;
-      if (!kept.some((one) => meet(one.tokens, pair.tokens) && meet(one.region, pair.region))) {
+      if (
+        kept.length < count &&
+        Math.abs(pair.value) >= (pair.alone ? HALF : LEAST) * most &&
+        !kept.some((one) => meet(one.tokens, pair.tokens) && meet(one.region, pair.region))
+      ) {
         kept.push(pair);
       }
     }
     return kept;
   };
-  return { positive: best(found.positive), negative: best(found.negative) };
+  return { positive: best(positive), negative: best(negative) };
 }
 
-function regionsOf(heat: ArrayLike<number>, sign: number, size: Interactions): number[][] {
-  const value = (patch: number) => sign * (heat[patch] ?? 0);
+/** The regions of a word; `left` is its heat map, of which each takes what it holds. */
+function regionsOf(left: Float64Array, size: Interactions): number[][] {
   const regions: number[][] = [];
-  const taken = new Set<number>();
-  let strongest = 0;
+  let least = 0;
   while (regions.length < MOST) {
-    let peak = -1;
-    for (let patch = 0; patch < heat.length; patch++) {
-      if (!taken.has(patch) && value(patch) > (peak < 0 ? 0 : value(peak))) peak = patch;
-    }
-    strongest ||= value(peak);
-    if (peak < 0 || value(peak) < HALF * strongest) break;
-    const least = HALF * value(peak);
-    const region = grow(peak, size, (patch) => !taken.has(patch) && value(patch) >= least);
-    for (const patch of region) taken.add(patch);
+    const most = Math.max(...left);
+    if (!(most > 0 && most >= least)) break;
+    least ||= HALF * most;
+    const region = grow(left.indexOf(most), size, (patch) => (left[patch] ?? 0) >= HALF * most);
+    for (const patch of region) left[patch] = 0;
     regions.push(region);
   }
   return regions;

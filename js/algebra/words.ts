@@ -11,6 +11,8 @@ export interface Word {
   tokens: number[];
   /** A token such as `<eot>`, which stands for nothing in the caption. */
   special: boolean;
+  /** Whether it joins no phrase. */
+  alone?: boolean;
 }
 
 export type Part = { word: Word } | { between: string };
@@ -47,20 +49,19 @@ export function partsOf(caption: string, tokens: readonly Token[], pieces = fals
   const letters = Array.from(caption);
   const parts: Part[] = [];
   let cursor = 0;
-  for (const { text, tokens: rows, special, ...span } of group(tokens, pieces)) {
-    const start = Math.max(span.start ?? cursor, cursor);
-    const end = Math.min(span.end ?? cursor, letters.length);
-    const word = { text, tokens: rows, special };
+  for (const { start: from, end: to, ...word } of group(tokens, pieces)) {
+    const start = Math.max(from ?? cursor, cursor);
+    const end = Math.min(to ?? cursor, letters.length);
     if (start < end) {
       if (start > cursor) parts.push({ between: letters.slice(cursor, start).join("") });
       cursor = end;
       word.text = letters.slice(start, end).join("");
-    } else if (pieces && span.end !== null && span.end <= cursor) {
+    } else if (pieces && to !== null && to <= cursor) {
       word.text = REST;
     } else {
       // No place in the caption is known: the token's own text, set apart.
       const last = parts.at(-1);
-      if (!special && last && "word" in last) parts.push({ between: " " });
+      if (!word.special && last && "word" in last) parts.push({ between: " " });
     }
     parts.push({ word });
   }

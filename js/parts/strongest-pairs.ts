@@ -51,7 +51,7 @@ export function strongestPairsList(state: WidgetState, view: ViewState, scope: S
 
   scope.effect(() => {
     const a = state.interactions.value;
-    const words = view.words.value.map(({ tokens }) => tokens);
+    const words = view.words.value;
     if (!a) {
       pairs.value = null;
       return;
@@ -70,17 +70,13 @@ export function strongestPairsList(state: WidgetState, view: ViewState, scope: S
     columns.replaceChildren();
     for (const name of ["positive", "negative"] as const) {
       const entries = (found?.[name] ?? []).map((pair) => {
-        const words = view.words.value.filter(({ tokens }) =>
-          tokens.every((t) => pair.tokens.includes(t)),
-        );
-        const phrase = words.map(({ text }) => text).join(" ");
         const squares = pair.region.map((p) => `M${p % width} ${Math.floor(p / width)}h1v1h-1z`);
         const shown = drawing("exclip-place", squares.join(""), width, rows);
         const entry = button(
           "exclip-pair",
           { "data-value": pair.value },
           shown,
-          element("span", "exclip-pair-words", { dir: "auto" }, phrase),
+          element("span", "exclip-pair-words", { dir: "auto" }, pair.text),
           element("span", "exclip-heard", `and ${patchCount(pair.region.length)},`),
           element("span", "exclip-pair-value", signed(pair.value)),
         );

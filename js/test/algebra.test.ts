@@ -63,11 +63,7 @@ describe("the same as in Python", () => {
   it.each(cases)("strongest pairs: $label", ({ example, name }) => {
     const { caption, tokens, strongest } = example.texts[name];
     const words = wordsOf(caption, tokens).filter(({ special }) => !special);
-    const found = strongestPairs(
-      interactionsIn(example, name),
-      words.map((word) => word.tokens),
-      3,
-    );
+    const found = strongestPairs(interactionsIn(example, name), words, 3);
     for (const sign of ["positive", "negative"] as const) {
       expect(found[sign].map(({ tokens, region }) => ({ tokens, region }))).toEqual(
         strongest[sign].map(({ tokens, region }) => ({ tokens, region })),

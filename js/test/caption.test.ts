@@ -24,7 +24,7 @@ describe("words of the caption", () => {
     ];
     const parts = partsOf("A  SailBoat!", tokens);
     expect(shown(parts)).toBe("[A]  [SailBoat][!]");
-    expect(parts[2]).toEqual({ word: { text: "SailBoat", tokens: [1, 2], special: false } });
+    expect(parts[2]).toMatchObject({ word: { text: "SailBoat", tokens: [1, 2], special: false } });
   });
 
   it("leave special tokens out", () => {

@@ -19,6 +19,10 @@ function matrix(...rows: string[]): Interactions {
   };
 }
 
+/** Words of these rows, one each. */
+const wordsOf = (texts: string, first: number) =>
+  texts.split(" ").map((text, i) => ({ text, tokens: [first + i] }));
+
 const NONE = "000000 000000 000000 000000";
 // A blob of 8 with a skirt of 3, and a second one of 6 at the other side.
 const BOAT = "380000 880006 300066 000000";
@@ -27,11 +31,10 @@ const SEA = "00-5-500 000000 000000 000000";
 
 describe("the strongest pairs", () => {
   const a = matrix(NONE, RED, BOAT, SEA, NONE);
-  const words = [[1], [2], [3]];
-  const { positive, negative } = strongestPairs(a, words, 3);
+  const { positive, negative } = strongestPairs(a, wordsOf("red boat sea", 1), 3);
 
   it("grow from a peak down to half of it, and join the words that share it", () => {
-    expect(positive[0]).toMatchObject({ tokens: [1, 2], region: [1, 6, 7] });
+    expect(positive[0]).toMatchObject({ text: "red boat", tokens: [1, 2], region: [1, 6, 7] });
     expect(positive[0]?.value).toBeCloseTo(0.24 + 0.12, 6);
   });
 
@@ -55,14 +58,37 @@ describe("the strongest pairs", () => {
     // "red" alone over the same place is the same finding.
     expect(positive).toHaveLength(2);
     const faint = matrix(BOAT, "000000 000000 000000 000001");
-    expect(strongestPairs(faint, [[0], [1]], 9).positive.map(({ tokens }) => tokens)).toEqual([
-      [0],
-      [0],
-    ]);
+    const found = strongestPairs(faint, wordsOf("boat sea", 0), 9).positive;
+    expect(found.map(({ text }) => text)).toEqual(["boat", "boat"]);
+  });
+
+  it("end where a noun phrase does", () => {
+    const found = (texts: string, ...rows: string[]) =>
+      strongestPairs(
+        matrix(...rows),
+        wordsOf(texts, 0).map((word) => ({ ...word, alone: /^(on|left|,)$/.test(word.text) })),
+        3,
+      ).positive.map(({ text }) => text);
+    const one = "380000 880000 300000 000000";
+    const half = "040000 440000 000000 000000";
+    const tenth = "020000 100000 000000 000000";
+    // A word before another needs half of its sum, one after it a tenth.
+    expect(found("big boat", half, one)).toEqual(["big boat"]);
+    expect(found("big boat", tenth, one)).toEqual(["boat"]);
+    expect(found("boat trip", one, tenth)).toEqual(["boat trip"]);
+    expect(found("boat trip", one, "010000 100000 000000 000000")).toEqual(["boat"]);
+    // Function words join on neither side, and nothing joins across them.
+    expect(found("on boat , boat", tenth, one, half, one)).toEqual(["boat", "boat", ","]);
+    // They stand for themselves if they have half of the strongest pair.
+    expect(found("boat left", half, one)).toEqual(["left", "boat"]);
+    expect(found("boat left", one, "030000 330000 000000 000000")).toEqual(["boat"]);
   });
 
   it("are none where there is nothing", () => {
-    expect(strongestPairs(matrix(NONE), [[0]], 3)).toEqual({ positive: [], negative: [] });
+    expect(strongestPairs(matrix(NONE), wordsOf("boat", 0), 3)).toEqual({
+      positive: [],
+      negative: [],
+    });
     expect(strongestPairs(matrix(NONE), [], 3)).toEqual({ positive: [], negative: [] });
   });
 });

@@ -133,6 +133,38 @@ def test_the_strongest_pairs() -> None:
     assert len(result.strongest(1).positive) == 1
 
 
+HALF = "2.4.0.0.0.0/4.4.0.0.0.0/0.0.0.0.0.0/0.0.0.0.0.0"
+QUARTER = "0.3.0.0.0.0/3.3.0.0.0.0/0.0.0.0.0.0/0.0.0.0.0.0"
+TENTH = "0.2.0.0.0.0/1.0.0.0.0.0/0.0.0.0.0.0/0.0.0.0.0.0"
+WHOLE = "3.8.0.0.0.0/8.8.0.0.0.0/3.0.0.0.0.0/0.0.0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("caption", "pictures", "expected"),
+    [
+        # The region is that of "boat": 8, 8 and 8. A word before it needs half of that, one after it a tenth.
+        ("big boat", (HALF, WHOLE), ["big boat"]),
+        ("big boat", (TENTH, WHOLE), ["boat"]),
+        ("boat trip", (WHOLE, TENTH), ["boat trip"]),
+        ("boat trip", (WHOLE, "0.1.0.0.0.0/1.0.0.0.0.0/0.0.0.0.0.0/0.0.0.0.0.0"), ["boat"]),
+        # Function words and punctuation marks join neither before nor after, and nothing joins across them.
+        ("on boat and red", (QUARTER, WHOLE, QUARTER, QUARTER), ["boat", "red"]),
+        ("boat , boat", (WHOLE, QUARTER, WHOLE), ["boat", "boat"]),
+        # They stand for themselves, and for no other word, if they have half of the strongest pair.
+        ("boat left", (HALF, WHOLE), ["left", "boat"]),
+        ("boat left", (WHOLE, HALF), ["boat", "left"]),
+        ("boat left", (WHOLE, QUARTER), ["boat"]),
+        ("left right", (WHOLE, WHOLE), ["left", "right"]),
+    ],
+)
+def test_phrases_end_where_noun_phrases_do(
+    caption: str, pictures: tuple[str, ...], expected: list[str]
+) -> None:
+    positive, negative = pictured(*pictures, caption=caption).strongest(3)
+    assert [pair.text for pair in positive] == expected
+    assert not negative
+
+
 @given(results(), st.integers(1, 9))
 def test_pairs_are_what_they_say(result: Interactions, count: int) -> None:
     for sign, pairs in zip((1, -1), result.strongest(count), strict=True):
@@ -143,6 +175,7 @@ def test_pairs_are_what_they_say(result: Interactions, count: int) -> None:
             assert sign * pair.value > 0
             assert pair.value == pytest.approx(result.between(pair.words, pair.region), abs=1e-9)
             assert not set(pair.words) & {0, len(result.tokens) - 1}
+            assert "a" not in pair.text.split() or pair.text == "a"
         for at, pair in enumerate(pairs):
             for other in pairs[:at]:
                 assert not (set(pair.words) & set(other.words) and (pair.region & other.region).any())

@@ -17,7 +17,7 @@ from exclip_widget.results import Interactions, Tokens, View
 from exclip_widget.results.alignment import align_rows
 from exclip_widget.results.pairs import strongest_pairs
 from exclip_widget.results.regions import grow
-from exclip_widget.results.selection import rows_of_words
+from exclip_widget.results.shown import describe_tokens
 
 EXAMPLES = json.loads((Path(__file__).parents[1] / "algebra" / "algebra.json").read_text())
 
@@ -75,7 +75,8 @@ def test_sums_receipts_and_strongest_pairs(number: int, name: str) -> None:
         parts = result.receipt(given["tokens"], region).parts
         assert list(parts) == list(given["receipt"])
         assert parts == pytest.approx(given["receipt"], abs=1e-12)
-    found = strongest_pairs(result.values, rows_of_words(result.rows), 3)
+    assert describe_tokens(result.rows) == text["tokens"]
+    found = strongest_pairs(result.values, result.rows, 3)
     for pairs, expected in zip(found, text["strongest"].values(), strict=True):
         assert [(list(pair.rows), list(pair.patches)) for pair in pairs] == [
             (one["tokens"], one["region"]) for one in expected

@@ -21,6 +21,7 @@ def test_words_and_picture_reach_the_browser() -> None:
     np.testing.assert_allclose([left, top, width, height], [0.25, 0, 0.5, 1], atol=0.01)
     spelled = [widget.caption[t["start"] : t["end"]] for t in widget._tokens if not t["special"]]
     assert spelled[:3] == ["A", "Red", "boat"]
+    assert [token["alone"] for token in widget._tokens[:5]] == [True, True, False, False, True]
     assert widget._tokens[0]["word"] == widget._tokens[-1]["word"] == -1
     assert widget._choices["methods"] == ["frozen", "exclip", "similarity", "gradient", "banzhaf"]
     assert [len(widget._choices[side]) for side in ("text_layers", "image_layers")] == [3, 6]
