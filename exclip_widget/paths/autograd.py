@@ -194,8 +194,14 @@ def differentiating() -> Iterator[None]:
 
 def _not_differentiable(error: Exception) -> str:
     told = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    if "reentrant" in told or "not have been used" in told:
+    if "reentrant" in told:
         told = "a checkpoint on the way is reentrant; pass use_reentrant=False to it"
+    elif "not have been used" in told:
+        # A reentrant checkpoint whose inputs need no gradient looks the same.
+        told = (
+            "something between the layer and the embedding detaches, or a checkpoint there is reentrant "
+            "(pass use_reentrant=False to it)"
+        )
     return f"the model cannot be differentiated: {told:.200}; methods 'similarity' and 'banzhaf' do without"
 
 

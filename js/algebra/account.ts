@@ -63,7 +63,7 @@ export function accountOf(
   ];
   const covered = everyWord + everySpecial + cls;
   if (whole) {
-    const { similarity, total, own } = whole;
+    const { similarity, total = null, own } = whole;
     const [words, patches] = own ?? [0, 0];
     if (own) parts.push({ name: "words", value: words }, { name: "patches", value: patches });
     const known = total ?? covered;

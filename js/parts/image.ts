@@ -128,9 +128,11 @@ export function imageView(
   const seen = new IntersectionObserver(schedule);
   seen.observe(canvas);
   scope.on(canvas, "contextrestored", schedule);
-  scope.onEnd(() => resized.disconnect());
-  scope.onEnd(() => seen.disconnect());
-  scope.onEnd(() => cancelAnimationFrame(frame));
+  scope.onEnd(() => {
+    resized.disconnect();
+    seen.disconnect();
+    cancelAnimationFrame(frame);
+  });
 
   return { node, canvas, spoken: gestures.spoken };
 }

@@ -46,7 +46,15 @@ export function receipt(state: WidgetState, view: ViewState, scope: Scope): Rece
   const account = computed(() => {
     const a = state.interactions.value;
     const { value: whole } = state.summary;
-    const known = whole && Number.isFinite(whole.similarity) ? whole : null;
+    // What a damaged state says instead of small numbers would not add up.
+    const known =
+      whole &&
+      Number.isFinite(whole.similarity) &&
+      Object.values(whole)
+        .flat()
+        .every((one) => Math.abs(one ?? 0) < 1e6)
+        ? whole
+        : null;
     const { tokens, region } = view;
     const { value: patches } = region.selected;
     const others = invert(known?.outliers ?? [], region.all.value);

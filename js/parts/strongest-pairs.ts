@@ -23,7 +23,7 @@ export function strongestPairsList(state: WidgetState, view: ViewState, scope: S
     "div",
     "exclip-pairs",
     { "data-testid": "exclip-pairs", role: "group", "aria-label": "Strongest pairs" },
-    box("exclip-pairs-head", "strongest pairs"),
+    box("exclip-name-of", "strongest pairs"),
     columns,
   );
   const refresh = rove(columns, scope);

@@ -70,8 +70,7 @@ export function createTraits(model: Model): SyncedTraits {
   /** Hosts announce the traits of one update one by one, or all at once. */
   function read(): void {
     const before = traits.peek();
-    const now: Partial<Traits> = {};
-    for (const name of NAMES) Object.assign(now, { [name]: model.get(name) });
+    const now: Partial<Traits> = Object.fromEntries(NAMES.map((name) => [name, model.get(name)]));
     const changed = (...names: readonly Name[]) =>
       names.some((name) =>
         name === "_image" ? !sameImage(now._image, before._image) : !alike(now[name], before[name]),

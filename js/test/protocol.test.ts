@@ -7,7 +7,7 @@ import toKernel from "../../tests/protocol/to_kernel.json";
 import listed from "../captions.ts";
 import exclip from "../main.ts";
 import { readMessage, type Traits } from "../protocol.ts";
-import { open, View } from "../testing/harness.ts";
+import { open, stateOf, View } from "../testing/harness.ts";
 import { MockModel, tokensOf } from "../testing/mock.ts";
 
 describe("messages from the kernel", () => {
@@ -118,20 +118,8 @@ describe("messages to the kernel", () => {
 });
 
 describe("states", () => {
-  const bytes = (text: string) =>
-    new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
-  /** A state as a host hands it over. */
-  const read = (state: object) =>
-    Object.fromEntries(
-      Object.entries(state).map(([name, value]) => [
-        name,
-        typeof value?.base64 === "string" ? bytes(value.base64) : value,
-      ]),
-    ) as Partial<Traits>;
-
   it.each(states.valid)("are shown: $name", async ({ state }) => {
-    const traits = read(state);
-    const model = new MockModel(traits);
+    const model = new MockModel(stateOf(state));
     const widget = (state.captions.length > 0 ? listed : exclip)();
     widget.initialize({ model });
     const view = await new View(widget, model).settled();

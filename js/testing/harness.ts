@@ -71,6 +71,18 @@ export async function traits(changes: Partial<Traits> = {}): Promise<Partial<Tra
   };
 }
 
+/** A state of `tests/protocol` as a host hands it over: bytes are views. */
+export const stateOf = (state: object) =>
+  Object.fromEntries(
+    Object.entries(state).map(([name, value]) => [
+      name,
+      typeof value?.base64 === "string" ? bytesOf(value.base64) : value,
+    ]),
+  ) as Partial<Traits>;
+
+const bytesOf = (text: string) =>
+  new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+
 /** Two frames: one to paint in, one to be sure of it. */
 export async function painted(): Promise<void> {
   for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);

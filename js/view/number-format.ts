@@ -45,7 +45,11 @@ export function rounded(
   const whole = units.map(Math.round);
   const sum = Math.round(total * 10 ** decimals);
   const lost = (i: number) => (units[i] ?? 0) - (whole[i] ?? 0);
-  for (let left = sum - whole.reduce((a, b) => a + b, 0); left !== 0; left -= Math.sign(left)) {
+  for (
+    let left = sum - whole.reduce((a, b) => a + b, 0);
+    Math.abs(left) > 0;
+    left -= Math.sign(left)
+  ) {
     const others = whole.map((_, i) => i).slice(1);
     const [most = 0] = others.sort((a, b) => Math.sign(left) * (lost(b) - lost(a)));
     whole[most] = (whole[most] ?? 0) + Math.sign(left);

@@ -1,0 +1,480 @@
+"""Soak: one widget in a real JupyterLab is asked again and again while the world around it fails.
+
+    scripts/soak                                        # 1000 captions, 300 images, 200 layers: hours
+    scripts/soak --captions 60 --images 20 --layers 15  # minutes
+
+Each step asks for one thing on the page. Some of them meet a fault: the kernel is killed, the connection is
+cut, or the page is reloaded. Once a step has settled, page and kernel must both show what was asked for last,
+once, and the similarity must be the model's own. The memory of both is noted. A seed says what happens when.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import signal
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+from playwright.sync_api import Error, expect, sync_playwright
+
+from support.browser import CURRENT, READY_MS, Notebook, Wire, launch_chromium
+from support.instrument import DONE_MS
+from support.servers import LabServer, write_notebook
+
+SETUP = """
+import hashlib, json, os, threading
+import torch
+from IPython.display import display
+from exclip_widget import ExplainWidget, demo
+
+book = demo.load()
+page = book.pages[0]
+widget = ExplainWidget(book.model, page.image, page.caption, tokenizer=book.tokenizer)
+display(widget)
+
+def own_similarity():
+    with torch.no_grad():
+        image = book.model.encode_image(book.preprocess(widget.image)[None])
+        text = book.model.encode_text(book.tokenizer([widget.caption]))
+    return torch.cosine_similarity(image.double(), text.double()).item()
+
+def facts():
+    found = {
+        "id": widget._request["id"], "phase": widget._request["phase"],
+        "caption": widget.caption, "image_layer": widget.image_layer,
+        "image": hashlib.sha256(widget.image.tobytes()).hexdigest(),
+    }
+    if found["phase"] == "done":
+        result = widget.interactions
+        found |= {
+            "shown_image": hashlib.sha256(widget._image).hexdigest(),
+            "explained": [result.caption, result.image_layer],
+            "layer_name": widget._choices["image_layers"][widget.image_layer],
+            "similarity": result.similarity, "own_similarity": own_similarity(),
+            "sums": result.values.sum((1, 2), float).tolist(),
+            "threads": sum(thread.name == "exclip-widget" for thread in threading.enumerate()),
+        }
+    return json.dumps(found)
+"""
+
+# What is on the page. The image's bytes are read last, when the rest has come to rest.
+SEEN = """async () => {
+    const roots = [...document.querySelectorAll("[data-testid=exclip]")];
+    const [root] = roots;
+    if (!root) return { views: 0 };
+    const one = (name) => root.querySelector(`[data-testid="exclip-${name}"]`);
+    const said = ["notice", "error", "offline", "refused-caption", "refused-image"]
+        .map(one).filter((node) => node && !node.hidden && node.textContent);
+    const seen = {
+        views: roots.length,
+        phase: root.dataset.phase,
+        stale: root.classList.contains("exclip-stale"),
+        editing: Boolean(one("field-caption")?.checkVisibility()),
+        said: said.map((node) => node.textContent),
+        words: [...root.querySelectorAll("[data-testid=exclip-word]")]
+            .map((node) => [node.textContent, node.dataset.tokens, Number(node.dataset.value)]),
+        similarity: Number(root.querySelector('[data-figure="similarity"]')?.dataset.value),
+        layer: Number(one("image_layer")?.value),
+    };
+    const { src } = root.querySelector(".exclip-frame img");
+    if (seen.phase === "done" && !seen.stale && src) {
+        const bytes = await (await fetch(src)).arrayBuffer();
+        const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+        seen.image = [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    }
+    return seen;
+}"""
+
+SETTLED_S = 120
+"""Upper bound of the time to settle; it includes the wait after which a silent kernel is asked again."""
+
+MOST_GROWTH = 1.1
+"""Of the memory of a kernel or page, from the middle to the end of its longest life."""
+
+MEMORY_STEPS = 50
+"""Steps between the two from which on that counts: allocators and caches take some to come to rest."""
+
+COLOURS = "red orange yellow green blue purple pink white black".split()
+THINGS = "boat fish house sun snail mushroom umbrella tree car bird cup star".split()
+PLACES = ["left of", "right of", "above", "below", "and"]
+IMAGES = 12
+LAYERS = 6
+
+# What the browser says of connections that were ended here, and Lab of a kernel that was killed.
+OF_FAULTS = re.compile(r"WebSocket|Failed to load resource|NetworkError|Failed to fetch|[Kk]ernel")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many steps of each kind, and the share of them that meets each kind of fault."""
+
+    captions: int = 1000
+    images: int = 300
+    layers: int = 200
+    cuts: float = 0.03
+    reloads: float = 0.02
+    kills: float = 0.01
+
+    def steps(self, chance: random.Random) -> list[tuple[str, str | None]]:
+        """Return what is asked at each step, and the fault that it meets."""
+        asked = ["caption"] * self.captions + ["image"] * self.images + ["layer"] * self.layers
+        shares = {"cut": self.cuts, "reload": self.reloads, "kill": self.kills}
+        faults: list[str | None] = [
+            fault for fault, share in shares.items() for _ in range(round(share * len(asked)))
+        ]
+        faults += [None] * (len(asked) - len(faults))
+        chance.shuffle(asked)
+        chance.shuffle(faults)
+        return list(zip(asked, faults, strict=True))
+
+
+@dataclass
+class Memory:
+    """Bytes of one process or page after steps, in lives that a kill or a reload ends."""
+
+    lives: list[list[tuple[int, float]]] = field(default_factory=lambda: [[]])
+
+    def note(self, step: int, used: float) -> None:
+        self.lives[-1].append((step, used))
+
+    def begin_life(self) -> None:
+        self.lives.append([])
+
+    def growth(self) -> dict[str, float] | None:
+        """Return MB at the middle and at the end of the longest life, and the steps between.
+
+        Caches fill at first, so the first third does not count.
+        """
+        life = max(self.lives, key=len)
+        third = len(life) // 3
+        if third == 0:
+            return None
+        middle, end = life[third : 2 * third], life[-third:]
+        (mb, later), steps = (
+            [statistics.median(used for _, used in part) / 1e6 for part in (middle, end)],
+            statistics.median(step for step, _ in end) - statistics.median(step for step, _ in middle),
+        )
+        return {"MB": round(mb, 1), "MB later": round(later, 1), "steps between": steps}
+
+
+class Soak:
+    """A run on one notebook, whose only cell is `SETUP`.
+
+    Parameters
+    ----------
+    notebook
+        Open, with nothing run yet.
+    wire
+        What connects its page with its kernel.
+    folder
+        Where images to upload are put.
+    seed
+        Decides what is asked, and when the world fails.
+    """
+
+    def __init__(self, notebook: Notebook, wire: Wire, folder: Path, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.done: Counter[str] = Counter()
+        self.settle_s: list[float] = []
+        self.kernel_memory, self.page_memory = Memory(), Memory()
+        self._notebook, self._page, self._wire = notebook, notebook.page, wire
+        self._devtools = self._page.context.new_cdp_session(self._page)
+        self._images = list(_draw_images(folder, self.chance))
+        self._root = self._page.get_by_test_id("exclip")
+        self._captions: list[str] = []
+        self._expected: dict[str, Any] = {}
+        self._id, self._asked, self._pid = 0, 0, 0
+        self._run_cells()
+
+    def run(self, plan: Plan, log: Callable[[str], None] = lambda _: None) -> None:
+        """Go through all steps of a plan.
+
+        Raises
+        ------
+        AssertionError
+            At the first step that goes wrong, or at the end if memory has grown.
+        """
+        ask = {"caption": self._ask_for_caption, "image": self._ask_for_image, "layer": self._scrub_layer}
+        meet = {"cut": self._cut, "reload": self._reload, "kill": self._kill}
+        steps = plan.steps(self.chance)
+        for step, (what, fault) in enumerate(steps):
+            start = time.monotonic()
+            try:
+                if fault is None:
+                    ask[what]()
+                else:
+                    with self._errors_of_faults_expected():
+                        meet[fault](ask[what])
+                self._check()
+            except (AssertionError, Error) as error:
+                raise AssertionError(f"step {step}, {what}, {fault or 'no fault'}: {error}") from error
+            self.done.update([what, *([fault] if fault else [])])
+            if fault is None:
+                self.settle_s.append(time.monotonic() - start)
+            self._note_memory(step)
+            if step % 10 == 9 or step + 1 == len(steps):
+                log(json.dumps({"step": step + 1, "of": len(steps)} | self.report()))
+
+        for whose, memory in (("kernel", self.kernel_memory), ("page", self.page_memory)):
+            found = memory.growth()
+            if found is not None and found["steps between"] >= MEMORY_STEPS:
+                assert found["MB later"] <= MOST_GROWTH * found["MB"], f"the {whose} grows: {found}"
+
+    def report(self) -> dict[str, Any]:
+        """Return what was done, and what it took."""
+        return {
+            "done": dict(self.done),
+            "median s": round(statistics.median(self.settle_s), 2) if self.settle_s else None,
+            "kernel": self.kernel_memory.growth(),
+            "page": self.page_memory.growth(),
+        }
+
+    # ------------------------------------------------------------------------------------------- asking
+
+    def _ask_for_caption(self) -> None:
+        """Edit the caption one to three times at once; sometimes into one that was there before."""
+        captions = [self._caption() for _ in range(self.chance.choice((1, 1, 1, 2, 3)))]
+        self._root.get_by_test_id("exclip-word").first.focus()
+        self._page.keyboard.press("F2")
+        # In one go: an answer may close the field between two steps of a driver.
+        self._root.get_by_test_id("exclip-field-caption").evaluate(
+            """(field, captions) => {
+                for (const caption of captions) {
+                    field.value = caption;
+                    field.dispatchEvent(new InputEvent("input", { bubbles: true }));
+                    field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
+                }
+            }""",
+            captions,
+        )
+        self._captions += captions
+        self._expected["caption"] = captions[-1]
+        self._asked += len(captions)
+
+    def _caption(self) -> str:
+        if self._captions and self.chance.random() < 0.2:
+            return self.chance.choice(self._captions[-20:])
+        one, two = (f"{self.chance.choice(COLOURS)} {self.chance.choice(THINGS)}" for _ in range(2))
+        return f"a {one} {self.chance.choice(PLACES)} {self.chance.randint(2, 9)} {two}"
+
+    def _ask_for_image(self) -> None:
+        path = self.chance.choice(self._images)
+        self._root.get_by_test_id("exclip-file").set_input_files(path)
+        with Image.open(path) as image:
+            self._expected["image"] = sha256(image.tobytes()).hexdigest()
+        self._asked += 1
+
+    def _scrub_layer(self) -> None:
+        """Press arrow keys on the slider, of which each is a request."""
+        slider = self._root.get_by_test_id("exclip-image_layer")
+        slider.focus()
+        for _ in range(self.chance.randint(1, 4)):
+            at = self._expected["image_layer"]
+            step = self.chance.choice([by for by in (-1, 1) if 0 <= at + by < LAYERS])
+            self._page.keyboard.press("ArrowRight" if step > 0 else "ArrowLeft")
+            self._expected["image_layer"] = at + step
+            self._asked += 1
+
+    # ------------------------------------------------------------------------------------------- faults
+
+    def _cut(self, ask: Callable[[], None]) -> None:
+        """Cut the connection before or after something is asked, and mend it."""
+        if self.chance.random() < 0.5:
+            self._wire.cut()
+            ask()
+        else:
+            ask()
+            self._wire.cut()
+        self._wire.mend()
+
+    def _reload(self, ask: Callable[[], None]) -> None:
+        """Reload the page while something is computed."""
+        ask()
+        self._wait_until_accepted()
+        self._notebook.save()
+        self._page.reload()
+        self._notebook.wait_until_idle()
+        self._root.wait_for(timeout=DONE_MS)
+        self.page_memory.begin_life()
+
+    def _kill(self, ask: Callable[[], None]) -> None:
+        """Kill the kernel while it computes: the page keeps what it has, and the cell is run again."""
+        ask()
+        self._page.evaluate(
+            f"""() => {{
+                {CURRENT}
+                window.statuses = [];
+                const {{ sessionContext }} = panel.context;
+                sessionContext.statusChanged.connect((_, now) => window.statuses.push(now));
+            }}"""
+        )
+        os.kill(self._pid, signal.SIGKILL)
+        self._page.wait_for_function(
+            "() => window.statuses.some((one) => one.endsWith('restarting'))", timeout=READY_MS
+        )
+        self._page.get_by_role("dialog").get_by_role("button", name="Ok").click()
+        self._notebook.wait_until_idle()
+        # The last result, and what was asked since: its field is open until it is answered.
+        seen = self._page.evaluate(SEEN)
+        assert seen["words"] or seen["editing"], "the caption is gone with the kernel"
+        assert abs(seen["similarity"]) <= 1, "the result is gone with the kernel"
+        self._run_cells()
+
+    @contextmanager
+    def _errors_of_faults_expected(self) -> Iterator[None]:
+        """Forget what the console says of the fault itself; all else stays an error."""
+        self._notebook.check_console()
+        yield
+        self._notebook.errors = [said for said in self._notebook.errors if not OF_FAULTS.search(said)]
+
+    # ------------------------------------------------------------------------------------------- checks
+
+    def _run_cells(self) -> None:
+        self._notebook.run_all()
+        self._notebook.wait_until_run(DONE_MS)
+        expect(self._root).to_have_attribute("data-phase", "done", timeout=DONE_MS)
+        self._pid = int(self._notebook.value("os.getpid()"))
+        self._notebook.value("widget.wait(300).nodes")
+        facts = self._facts()
+        self._expected = {name: facts[name] for name in ("caption", "image", "image_layer")}
+        self._id, self._asked = facts["id"], 0
+        self._notebook.save()
+        self.kernel_memory.begin_life()
+
+    def _facts(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._notebook.execute("print(facts())"))
+        return found
+
+    def _wait_until_accepted(self) -> None:
+        end = time.monotonic() + SETTLED_S
+        while wrong := self._not_as_expected(self._facts()):
+            assert time.monotonic() < end, f"the kernel has not accepted {wrong}"
+            self._page.wait_for_timeout(20)
+
+    def _not_as_expected(self, facts: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in self._expected.items() if facts[name] != value}
+
+    def _check(self) -> None:
+        """Wait until page and kernel agree on what was asked last, and see that it stays so."""
+        self._page.mouse.move(0, 0)
+        end = time.monotonic() + SETTLED_S
+        while faults := self._faults(self._page.evaluate(SEEN), facts := self._facts()):
+            assert time.monotonic() < end, f"after {SETTLED_S} s: {'; '.join(faults)}"
+            self._page.wait_for_timeout(30)
+        accepted = facts["id"] - self._id
+        assert accepted <= self._asked, f"{self._asked} were asked, and {accepted} computed"
+        if self.chance.random() < 0.2:
+            self._page.wait_for_timeout(300)
+            again = self._facts()
+            late = self._faults(self._page.evaluate(SEEN), again)
+            assert not late, f"right at first, and then: {'; '.join(late)}"
+            assert again["id"] == facts["id"], "one more was computed than asked"
+        self._id, self._asked = facts["id"], 0
+        self._notebook.check_console()
+
+    def _faults(self, seen: dict[str, Any], facts: dict[str, Any]) -> list[str]:
+        """Return what differs between what was asked, what the kernel has, and what the page shows."""
+        faults = [
+            f"{name} in the kernel is {facts[name]!r}, asked was {value!r}"
+            for name, value in self._not_as_expected(facts).items()
+        ]
+        if facts["phase"] != "done" or seen["views"] != 1 or seen["phase"] != "done":
+            return [*faults, f"{seen['views']} views, page {seen.get('phase')}, kernel {facts['phase']}"]
+
+        def compare(what: str, found: object, expected: object) -> None:
+            if found != expected:
+                faults.append(f"{what} is {found!r}, not {expected!r}")
+
+        def close(what: str, found: float, expected: float, by: float) -> None:
+            if not abs(found - expected) <= by:
+                faults.append(f"{what} is {found}, not {expected}")
+
+        compare(
+            "the explained caption and layer", facts["explained"], [facts["caption"], facts["layer_name"]]
+        )
+        close("the similarity", facts["similarity"], facts["own_similarity"], 1e-5)
+        compare("threads that still work", facts["threads"], 0)
+        compare("stale", seen["stale"], False)
+        compare("an open field", seen["editing"], False)
+        compare("what is said", seen["said"], [])
+        compare(
+            "the caption", "".join(text for text, _, _ in seen["words"]), facts["caption"].replace(" ", "")
+        )
+        compare("the layer", seen["layer"], facts["image_layer"])
+        compare("the image", seen.get("image"), facts["shown_image"])
+        close("the printed similarity", seen["similarity"], facts["similarity"], 1e-9)
+        if not faults:
+            for text, rows, value in seen["words"]:
+                expected = sum(facts["sums"][int(row)] for row in rows.split(","))
+                close(f"the value of {text!r}", value, expected, 2e-6)
+        return faults
+
+    def _note_memory(self, step: int) -> None:
+        status = Path(f"/proc/{self._pid}/status")
+        if status.exists():  # on Linux
+            found = re.search(r"VmRSS:\s+(\d+) kB", status.read_text())
+            assert found
+            self.kernel_memory.note(step, 1024 * int(found[1]))
+        self._devtools.send("HeapProfiler.collectGarbage")
+        self.page_memory.note(step, self._devtools.send("Runtime.getHeapUsage")["usedSize"])
+
+
+def _draw_images(folder: Path, chance: random.Random) -> Iterator[Path]:
+    """Draw images of several shapes, in two formats."""
+    for number in range(IMAGES):
+        size = (chance.randint(120, 480), chance.randint(120, 480))
+        image = Image.new("RGB", size, chance.choice(COLOURS))
+        draw = ImageDraw.Draw(image)
+        for _ in range(4):
+            x, y = chance.randrange(size[0]), chance.randrange(size[1])
+            draw.ellipse((x, y, x + 80, y + 60), fill=chance.choice(COLOURS))
+        path = folder / f"{number}.{'png' if number % 2 else 'jpg'}"
+        image.save(path)
+        yield path
+
+
+@contextmanager
+def soaked_notebook(seed: int) -> Iterator[Soak]:
+    """Start a JupyterLab and a browser, open the notebook, and run its cell."""
+    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
+        folder = Path(temporary)
+        browser = launch_chromium(playwright)
+        with LabServer(folder / "lab") as lab:
+            write_notebook(lab.notebooks / "soak.ipynb", SETUP)
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            wire = Wire(page)
+            notebook = Notebook(page, lab.url("soak.ipynb"))
+            notebook.close_side_bar()
+            yield Soak(notebook, wire, folder, seed)
+            notebook.shut_down()
+        browser.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="scripts/soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    plan = Plan()
+    for name in ("captions", "images", "layers"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(plan, name), metavar="N")
+    for name in ("cuts", "reloads", "kills"):
+        parser.add_argument(f"--{name}", type=float, default=getattr(plan, name), metavar="SHARE")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = vars(parser.parse_args())
+    with soaked_notebook(chosen.pop("seed")) as soak:
+        soak.run(Plan(**chosen), lambda line: print(line, flush=True))
+
+
+if __name__ == "__main__":
+    main()
