@@ -303,7 +303,7 @@ class Soak:
         ask()
         self._wait_until_accepted()
         self._notebook.save()
-        self._page.reload()
+        self._page.reload(timeout=READY_MS)
         self._notebook.wait_until_idle()
         self._root.wait_for(timeout=DONE_MS)
         self.page_memory.begin_life()
@@ -453,6 +453,7 @@ def soaked_notebook(seed: int) -> Iterator[Soak]:
         with LabServer(folder / "lab") as lab:
             write_notebook(lab.notebooks / "soak.ipynb", SETUP)
             page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.set_default_timeout(READY_MS)
             wire = Wire(page)
             notebook = Notebook(page, lab.url("soak.ipynb"))
             notebook.close_side_bar()
