@@ -277,7 +277,8 @@ def test_what_outlier_patches_carry(tmp_path: Path) -> None:
         expected[caption] = abs(of_outliers) / (abs(of_outliers) + abs(of_all - of_outliers))
     found = store.outlier_shares(top=100)
     assert {one.caption_id: one.value for one in found} == pytest.approx(expected, abs=1e-4)
-    assert [one.value for one in found] == sorted(expected.values(), reverse=True) != [0] * 4
+    assert [one.value for one in found] == sorted((one.value for one in found), reverse=True)
+    assert found[-1].value > 0
     # A store of an earlier version has no such column: all else is read.
     for part in (tmp_path / "store" / "images").glob("part-*"):
         table = pq.read_table(part)
