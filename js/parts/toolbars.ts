@@ -64,6 +64,7 @@ export function imageTools(
     scope,
     "Hide the patches in rings: of long activations, which speak of the whole image",
   );
+  rings.tabIndex = -1; // not there yet as the bar's stop of the Tab key
   const open = signal(false);
   const hint = "Signs, colours, strength";
   const more = switchOf("Appearance", icons.settings, open, "aria-expanded", scope, hint);
