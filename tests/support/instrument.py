@@ -140,6 +140,7 @@ class Instrument:
                 "tokens": w.tokens or [i for i, t in enumerate(w._tokens) if not t["special"]],
                 "texts": [w.caption[t["start"]:t["end"]] for t in w._tokens if not t["special"]],
                 "total": w._summary["total"],
+                "own": w.interactions.own,
             }"""
         )
         letters = re.sub(r"\s", "", self.text())
@@ -159,10 +160,14 @@ class Instrument:
         assert sum(value for _, value, _ in receipt.values()) == pytest.approx(similarity, abs=1e-6)
         chosen = sum(python["words"][row] for row in python["tokens"])
         assert receipt["selection"][1] == pytest.approx(chosen, abs=2e-6)
+        alone = python["own"] or [0, 0]
+        if python["own"]:
+            assert [receipt[side][1] for side in ("words", "patches")] == pytest.approx(alone, abs=2e-6)
+        left = similarity - sum(alone)
         if python["total"] is None:
-            assert receipt["unexplained"][1] == pytest.approx(similarity - python["all"], abs=2e-6)
+            assert receipt["unexplained"][1] == pytest.approx(left - python["all"], abs=2e-6)
         else:
-            assert receipt["reference"][1] == pytest.approx(similarity - python["total"], abs=2e-6)
+            assert receipt["reference"][1] == pytest.approx(left - python["total"], abs=2e-6)
             assert receipt["residual"][1] == pytest.approx(python["total"] - python["all"], abs=2e-6)
 
     def edit(self, text: str, part: str = "caption") -> None:
