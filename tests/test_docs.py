@@ -161,7 +161,7 @@ def test_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_result_can_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every snippet, one after the other."""
     code = snippets("results.md")
-    assert len(code) == 3
+    assert len(code) == 4
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     mpl.use("agg")

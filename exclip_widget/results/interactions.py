@@ -480,7 +480,7 @@ class Interactions:
         --------
         >>> from exclip_widget import demo
         >>> [pair.text for pair in demo.example().strongest(2).positive]
-        ['red', 'two yellow fish']
+        ['red', 'boat']
         """
         found = strongest_pairs(self._finite(), self.rows, whole_number("k", k))
         positive, negative = (

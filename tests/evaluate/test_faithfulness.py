@@ -137,6 +137,7 @@ def small(values: list[list[float]], cls: list[float], like: Interactions) -> In
         grid=replace(like.grid, rows=1, columns=3),
         token_terms=None,
         patch_terms=None,
+        outliers=None,
         values=np.array(values, np.float32)[:, None],
         cls=np.array(cls, np.float32),
     )

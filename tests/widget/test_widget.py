@@ -38,6 +38,7 @@ from exclip_widget import (
     ExclipError,
     ModelError,
 )
+from exclip_widget.results import pictures
 
 PAGES = book().pages
 FOIL = "a red boat left of two purple fish"
@@ -349,6 +350,7 @@ def test_closed_in_mid_stream_it_frees_thread_and_memory() -> None:
     until(lambda: not working())
     alive = [weakref.ref(widget), weakref.ref(gate.model), weakref.ref(widget.image)]
     del widget, gate
+    pictures.forget()
     gc.collect()
     assert [there() for there in alive] == [None] * 3
 
