@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 from support.shapes import unchecked_arrays
 
 from exclip_widget.evaluate.metrics import energy
-from exclip_widget.results import Interactions, Tokens
-from exclip_widget.results.latex import escape
 
 HEAT = np.ones((2, 3))
 
@@ -22,8 +25,28 @@ def test_arrays_of_shapes_that_differ_are_refused() -> None:
         assert energy(HEAT, HEAT[:, :1]) == 1
 
 
+IN_A_NEW_PROCESS = """
+from support.shapes import install_checks
+
+install_checks("exclip_widget")
+
+from exclip_widget.evaluate.metrics import energy
+from exclip_widget.results import Interactions, Tokens
+from exclip_widget.results.latex import escape
+
+for function in (energy, Interactions.__init__, escape, Tokens.__init__):
+    print(hasattr(function, "__wrapped__"))
+"""
+
+
 def test_what_has_no_arrays_stays_as_it_is() -> None:
-    assert hasattr(energy, "__wrapped__")
-    assert hasattr(Interactions.__init__, "__wrapped__")
-    assert not hasattr(escape, "__wrapped__")
-    assert not hasattr(Tokens.__init__, "__wrapped__")
+    """In a new process: what is asked is how things are imported."""
+    tests = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_NEW_PROCESS],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])},
+    )
+    assert done.stdout.split() == ["True", "True", "False", "False"]
