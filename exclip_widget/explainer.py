@@ -308,16 +308,24 @@ class Explainer:
         ImageError
             If the image cannot be read.
         """
-        return self._read_image(image)[0]
+        return self._open_image(image)[0]
 
-    def _read_image(self, image: ImageLike | Tensor) -> tuple[Float[Tensor, "1 3 height width"], View | None]:
+    def _read_image(self, image: ImageLike | Tensor) -> _Seen:
         """Return what the model sees of an image, and which part of the image that is, if it is known."""
+        pixels, opened = self._open_image(image)
+        if opened is None:
+            return pixels, None
+        return pixels, View.of(opened, partial(field_of_view, self.preprocess, opened.size))
+
+    def _open_image(
+        self, image: ImageLike | Tensor
+    ) -> tuple[Float[Tensor, "1 3 height width"], Image.Image | None]:
+        """Return what the model sees of an image, and the image, unless it was preprocessed already."""
         size = self._towers.image.size
         if isinstance(image, Tensor):
             return check_pixels(image, size), None
         opened = open_image(image)
-        view = View.of(opened, partial(field_of_view, self.preprocess, opened.size))
-        return preprocess_image(opened, self.preprocess, size), view
+        return preprocess_image(opened, self.preprocess, size), opened
 
     def grid(self, image: ImageLike | Tensor) -> tuple[int, int]:
         """Return rows and columns of the patches of an image at the image layer.

@@ -19,6 +19,7 @@ from ..inputs.preprocessing import field_of_view
 from ..methods import METHODS, Method
 from ..methods.batches import naming
 from ..models.fingerprint import digest
+from ..results.origin import View
 from ..results.shown import encode_image
 from .uploads import UploadedFile, decode
 
@@ -42,8 +43,8 @@ class ShownImage:
         The whole image, RGB.
     pixels : Tensor
         What the model gets.
-    crop : (float, float, float, float)
-        Left, top, width and height of what the model sees, as fractions of the image.
+    view : View
+        The image's size and hash, and the part that the model sees.
     encoded : (bytes, str)
         What the browser gets; see `encode_image`.
     digest : bytes
@@ -52,7 +53,7 @@ class ShownImage:
 
     image: Image.Image
     pixels: Float[Tensor, "1 3 height width"]
-    crop: tuple[float, float, float, float]
+    view: View
     encoded: tuple[bytes, str]
     digest: bytes
 
@@ -277,5 +278,5 @@ def _read_image(explainer: Explainer, given: Any) -> ShownImage:
         raise ImageError("image is a tensor of pixels; a widget shows the image itself, so give it that")
     image = decode(given) if isinstance(given, UploadedFile) else open_image(given)
     pixels = explainer.read_image(image)
-    crop = field_of_view(explainer.preprocess, image.size)
-    return ShownImage(image, pixels, crop, encode_image(image), digest(pixels))
+    view = View.of(image, field_of_view(explainer.preprocess, image.size))
+    return ShownImage(image, pixels, view, encode_image(image), digest(pixels))

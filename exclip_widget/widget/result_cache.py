@@ -12,7 +12,6 @@ from ..lru_cache import LRUCache
 from ..results.classification import Classification
 from ..results.factors import Factors
 from ..results.interactions import Interactions
-from ..results.origin import View
 from .request import Request
 
 MOST_BYTES = 2**26
@@ -49,8 +48,8 @@ class ResultCache:
             yield result
             return
         texts = [self._factors_of(request, caption) for caption in request.captions]
-        view = View.of(request.image.image, request.image.crop)
-        for found in request.explainer.refine(texts, request.image.pixels, count, view=view):
+        image = request.image
+        for found in request.explainer.refine(texts, image.pixels, count, view=image.view):
             result = tuple(found)
             yield result
         if fingerprint is not None and result is not None:
