@@ -31,6 +31,7 @@ from torch import Tensor
 
 from ..checks import positive_number, whole_number
 from ..errors import ParameterError
+from ..paths.autograd import sum_by_row
 from ..paths.frozen import FrozenPath, HeldPass, NotOnTheWayError
 from ..results.factors import Factors
 from ..results.interactions import Estimate
@@ -124,11 +125,7 @@ class FrozenGates(Method):
         found = []
         for number, side in enumerate(sides):
             of_tokens = torch.stack([at_layers[number] for at_layers in pulled], 1)
-            rows = int(side.row_index.max()) + 1
-            by_row = of_tokens.new_zeros(rows, len(basis)).index_add(
-                0, side.row_index.to(of_tokens.device), of_tokens
-            )
-            values = by_row @ basis
+            values = sum_by_row(of_tokens, side.row_index) @ basis
             missing = as_array(left * values.norm(dim=1) / norm_of(held.embedding, side.name))
             found.append(
                 as_factors(self, side, values, held.embedding, change=values.sum(0), missing=missing)

@@ -162,8 +162,17 @@ class CutPath:
         return int(self.row_index.max()) + 1
 
     def _by_row(self, of_tokens: Float[Tensor, " tokens"]) -> Float[Tensor, " rows"]:
-        row_index = self.row_index.to(of_tokens.device)
-        return of_tokens.new_zeros(self._row_count()).index_add(0, row_index, of_tokens)
+        return sum_by_row(of_tokens, self.row_index)
+
+
+def sum_by_row(
+    of_tokens: Float[Tensor, "tokens ..."], row_index: Int[Tensor, " tokens"]
+) -> Float[Tensor, "rows ..."]:
+    """Return the sum over the tokens of each row."""
+    count = int(row_index.max()) + 1
+    return of_tokens.new_zeros(count, *of_tokens.shape[1:]).index_add(
+        0, row_index.to(of_tokens.device), of_tokens
+    )
 
 
 def require_gradient(embedded: Tensor) -> None:

@@ -247,7 +247,7 @@ class Interactions:
         return relative_residual(found, None if np.isnan(self.total) else self.total)
 
     @property
-    def own(self) -> tuple[float, float] | None:
+    def own_sums(self) -> tuple[float, float] | None:
         """What all tokens, and what all of the image's tokens, add by themselves; None if unknown."""
         if self.token_terms is None or self.patch_terms is None:
             return None
@@ -530,7 +530,7 @@ class Interactions:
             patches=patches,
             similarity=self.similarity,
             total=self.total,
-            own=self.own,
+            own=self.own_sums,
             outliers=outliers,
         )
         left = "caption" if words is None else text_of(self.rows, rows)

@@ -34,9 +34,3 @@ def recall(digest: str | None) -> Image.Image | None:
     """Return the image with this hash; None if it is kept no longer."""
     with _lock:
         return _kept.get(digest)
-
-
-def forget() -> None:
-    """Drop all images."""
-    with _lock:
-        _kept.clear()

@@ -185,7 +185,7 @@ def _summarise(result: Sequence[Interactions]) -> dict[str, float | list[float] 
         "foil_total": foil[0].total if foil else None,
     }
     outliers = () if main.outliers is None else np.flatnonzero(main.outliers).tolist()
-    own = {"own": main.own, "foil_own": foil[0].own if foil else None}
+    own = {"own": main.own_sums, "foil_own": foil[0].own_sums if foil else None}
     return {
         **{name: finite_or_none(number) for name, number in numbers.items()},
         **{name: list(both) if both and np.isfinite(both).all() else None for name, both in own.items()},

@@ -289,8 +289,7 @@ def special_share(
     words = text[is_word].sum(0)
     of_words = float(words @ patches)
     of_specials = float((text.sum(0) - words) @ patches + text.sum(0) @ others)
-    whole = abs(of_words) + abs(of_specials)
-    return abs(of_specials) / whole if whole else 0.0
+    return share_of(of_specials, of_words)
 
 
 def outlier_share(words: Float[np.ndarray, " patches"], outliers: Bool[np.ndarray, " patches"]) -> float:
@@ -303,8 +302,19 @@ def outlier_share(words: Float[np.ndarray, " patches"], outliers: Bool[np.ndarra
     >>> outlier_share(np.array([3.0, -1.0, 2.0]), np.array([True, False, False]))
     0.75
     """
-    of_outliers, of_others = abs(float(words[outliers].sum())), abs(float(words[~outliers].sum()))
-    return of_outliers / (of_outliers + of_others) if of_outliers else 0.0
+    return share_of(float(words[outliers].sum()), float(words[~outliers].sum()))
+
+
+def share_of(part: float, rest: float) -> float:
+    """Return the share of a part in a whole, by magnitudes; 0 of nothing.
+
+    Examples
+    --------
+    >>> share_of(-1.0, 3.0)
+    0.25
+    """
+    whole = abs(part) + abs(rest)
+    return abs(part) / whole if whole else 0.0
 
 
 def off_box(

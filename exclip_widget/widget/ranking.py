@@ -16,7 +16,8 @@ from ..results.factors import Factors
 from ..results.interactions import Interactions, interactions_of
 from ..results.rows import Tokens
 from ..results.selection import Rows, select_rows
-from ..store import Ranked, Store
+from ..store import Head, Ranked, Store
+from ..store.asking import share_of
 
 ORDERS = ("set", "match", "foils", "off_box", "special", "outlier")
 """In what order a gallery shows pairs: that of the set; how strongly a region speaks to the phrase; by how
@@ -134,9 +135,8 @@ class StoreImages:
 
     def __init__(self, store: Store, explainer: Explainer | None) -> None:
         if explainer is not None:
-            store.head.require_same(
-                type(store.head)(explainer.recipe(), store.head.dtype), f"store {str(store.folder)!r:.200}"
-            )
+            wanted = Head(explainer.recipe(), store.head.dtype)
+            store.head.require_same(wanted, f"store {str(store.folder)!r:.200}")
         self.store = store
         self.count = len(store.images)
         self.explainer = explainer
@@ -350,8 +350,7 @@ def _special_share(result: Interactions) -> float:
     """Return which share of a result's interactions special tokens carry, as `Store.special_shares` does."""
     of_words = float(result.values[np.array(result.words) >= 0].sum())
     of_specials = float(result.values.sum() + result.cls.sum()) - of_words
-    whole = abs(of_words) + abs(of_specials)
-    return abs(of_specials) / whole if whole else 0.0
+    return share_of(of_specials, of_words)
 
 
 def _rows_in(tokens: Tokens, span: tuple[int, int]) -> Rows:

@@ -104,7 +104,7 @@ def test_sums_stay_without_outliers(drawn: Interactions, seed: int, spread: bool
     np.testing.assert_allclose(
         after.values.sum((1, 2)) + after.cls, before.values.sum((1, 2)) + before.cls, atol=1e-6
     )
-    assert after.own == pytest.approx(before.own, abs=1e-5)
+    assert after.own_sums == pytest.approx(before.own_sums, abs=1e-5)
     assert after.residual == pytest.approx(before.residual, abs=1e-4)
     assert after.values.dtype == after.cls.dtype == after.patch_terms.dtype == np.float32
     assert not after.values[:, before.outliers].any()

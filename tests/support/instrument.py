@@ -140,7 +140,7 @@ class Instrument:
                 "tokens": w.tokens or [i for i, t in enumerate(w._tokens) if not t["special"]],
                 "texts": [w.caption[t["start"]:t["end"]] for t in w._tokens if not t["special"]],
                 "total": w._summary["total"],
-                "own": w.interactions.own,
+                "own": w.interactions.own_sums,
             }"""
         )
         letters = re.sub(r"\s", "", self.text())

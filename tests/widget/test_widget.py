@@ -62,7 +62,7 @@ def test_result_is_that_of_explain() -> None:
         "error": None,
         "foil_similarity": None,
         "foil_total": None,
-        "own": list(result.own),
+        "own": list(result.own_sums),
         "foil_own": None,
         "outliers": [],
     }
@@ -89,7 +89,7 @@ def test_foil_is_explained_as_if_it_were_alone(method: str) -> None:
     if method in ("similarity", "gradient"):
         assert owns == [None, None]
     else:
-        assert owns == [list(one.own) for one in (result, widget.foil_interactions)]
+        assert owns == [list(one.own_sums) for one in (result, widget.foil_interactions)]
     if method in ("exclip", "frozen"):
         assert widget._summary["foil_total"] == widget.foil_interactions.total
     else:
@@ -350,7 +350,7 @@ def test_closed_in_mid_stream_it_frees_thread_and_memory() -> None:
     until(lambda: not working())
     alive = [weakref.ref(widget), weakref.ref(gate.model), weakref.ref(widget.image)]
     del widget, gate
-    pictures.forget()
+    pictures._kept.clear()
     gc.collect()
     assert [there() for there in alive] == [None] * 3
 
