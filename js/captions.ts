@@ -4,9 +4,10 @@ import { captionList } from "./parts/caption-list.ts";
 import { mount } from "./parts/view.ts";
 import type { Traits } from "./protocol.ts";
 import { createListed } from "./state/listed.ts";
+import { createState } from "./state/widget-state.ts";
 import { widgetOf } from "./widget.ts";
 
-export default widgetOf((el, state, scope, model) => {
+export default widgetOf(createState, (el, state, scope, model) => {
   mount(el, state, scope);
   const list = captionList(state, createListed(model, scope), scope);
   el.querySelector(".exclip-right")?.prepend(list);

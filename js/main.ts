@@ -2,6 +2,7 @@
 import type { AnyWidget } from "@anywidget/types";
 import { mount } from "./parts/view.ts";
 import type { Traits } from "./protocol.ts";
+import { createState } from "./state/widget-state.ts";
 import { widgetOf } from "./widget.ts";
 
-export default widgetOf(mount) satisfies AnyWidget<Partial<Traits>>;
+export default widgetOf(createState, mount) satisfies AnyWidget<Partial<Traits>>;

@@ -4,22 +4,29 @@
  * different proxies of one model, and nothing tells that they are the same.
  */
 import type { InitializeProps, RenderProps } from "@anywidget/types";
-import type { Model } from "./protocol.ts";
-import { createState, type WidgetState } from "./state/widget-state.ts";
 import { message } from "./ui/message.ts";
 import { Scope } from "./ui/scope.ts";
 
 /** Hosts before anywidget 0.11 pass no signal; all of them run the returned cleanup. */
-interface Start extends Partial<Pick<InitializeProps, "signal">> {
-  model: Model;
+interface Start<M> extends Partial<Pick<InitializeProps, "signal">> {
+  model: M;
 }
 
-/** Return the factory of a widget whose views are what `mount` puts into an element. */
-export const widgetOf =
-  (mount: (el: HTMLElement, state: WidgetState, scope: Scope, model: Model) => void) => () => {
-    let state: WidgetState | undefined;
+/** What the views of a widget share. */
+interface State {
+  dispose(): void;
+}
 
-    function initialize({ model, signal }: Start): () => void {
+/** Return the factory of a widget, whose views are what `mount` puts into an element. */
+export const widgetOf =
+  <M, S extends State>(
+    createState: (model: M) => S,
+    mount: (el: HTMLElement, state: S, scope: Scope, model: M) => void,
+  ) =>
+  () => {
+    let state: S | undefined;
+
+    function initialize({ model, signal }: Start<M>): () => void {
       const scope = new Scope(signal);
       try {
         state = createState(model);
@@ -30,7 +37,7 @@ export const widgetOf =
       return () => scope.end();
     }
 
-    function render({ model, el, signal }: Start & Pick<RenderProps, "el">): () => void {
+    function render({ model, el, signal }: Start<M> & Pick<RenderProps, "el">): () => void {
       const scope = new Scope(signal);
       try {
         // On a host that never initializes, the first view starts the widget.
