@@ -108,7 +108,8 @@ def split_by_caption(
     embedding: Float[Tensor, " embed"],
     reference: Float[Tensor, " embed"] | None = None,
     error: Float[np.ndarray, "rows tokens"] | None = None,
-    along: Float[np.ndarray, " tokens"] | None = None,
+    *,
+    in_all: bool = False,
 ) -> list[Estimate]:
     """Return the interactions of each of `texts` among those of all of them.
 
@@ -125,8 +126,9 @@ def split_by_caption(
         not, it is what the interactions leave of the embedding.
     error : np.ndarray, optional
         How far off the interactions may be.
-    along : np.ndarray, optional
-        What each of the image's tokens adds along its unit embedding, if the interactions leave that out.
+    in_all : bool
+        Whether the last cotangent of each caption gave all that each of the image's tokens adds to the
+        similarity, and not its product with the caption's reference.
     """
     norm = norm_of(embedding, "image")
     unit = as_array(embedding / norm)
@@ -139,8 +141,8 @@ def split_by_caption(
         matrix, own = part, None
         if text.reference is not None:
             matrix, of_image = part[:-1], part[-1]
-            if along is not None:
-                of_image = of_image + along.astype(of_image.dtype) * (text.embedding @ unit)
+            if in_all:
+                of_image = of_image - matrix.sum(0)
             with_image, with_caption = text.values @ unit, text.reference @ unit
             own = (
                 OwnTerms(with_image - matrix.sum(1), of_image, float(with_caption - of_image.sum()))
@@ -179,6 +181,7 @@ def as_factors(
     change: Float[Tensor, " embed"] | None = None,
     reference: Float[Tensor, " embed"] | None = None,
     along: Float[Tensor, " rows"] | None = None,
+    start: Float[Tensor, " embed"] | None = None,
     missing: Float[np.ndarray, " rows"] | None = None,
     samples: Samples | None = None,
     steps: int = 1,
@@ -194,6 +197,8 @@ def as_factors(
         units of the unit embedding.
     along : Tensor, optional
         What each row adds along the embedding, if the factors leave that out, in the same units.
+    start : Tensor, optional
+        Then also the embedding of the reference by the encoder itself, in the same units.
     missing : np.ndarray, optional
         About the norm of what each row lacks, in units of the unit embedding.
     """
@@ -210,6 +215,7 @@ def as_factors(
         rule=rule,
         reference=None if reference is None else as_array(reference / norm),
         along=None if along is None else as_array(along / norm),
+        start=None if start is None else as_array(start / norm),
         missing=missing,
     )
 

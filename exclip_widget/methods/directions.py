@@ -5,9 +5,8 @@ The tower meets the factors T of captions only in what they span. With orthonorm
     T P^T = (T V^T) (V P^T)
 
 so one pull-back for each row of V does instead of one for each token. The sum of each caption's factors comes
-first: its heat map is exact from then on. What else own terms need comes next, the captions' references and
-the image's own embedding, and then the directions in which the factors are largest, so that few of them leave
-little.
+first: its heat map is exact from then on. What own terms need comes next, and then the directions in which
+the factors are largest, so that few of them leave little.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from torch import Tensor
 
 from ..paths.frozen import HeldPass, NotOnTheWayError
 from ..results.factors import Factors
-from .base import cotangents_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +33,10 @@ class Directions:
     basis : np.ndarray
         Orthonormal directions, the most important first, (directions, embed), float64.
     coefficients : np.ndarray
-        The cotangents of `stack_factors` in this basis, (rows, directions), float64.
+        The cotangents in this basis, (rows, directions), float64: each caption's factors, and then one for
+        own terms, if there is one.
     needed : int
-        How many directions at the beginning hold the captions' sums and references, and the embedding.
-    length : np.ndarray or None
-        The image's unit embedding in this basis, (directions,), if `coefficients` leave it out.
+        How many directions at the beginning hold the captions' sums, and what own terms need.
     missing : np.ndarray or None
         About the norm of what each cotangent lacks from the beginning, (rows,).
 
@@ -58,7 +55,6 @@ class Directions:
     basis: Float[np.ndarray, "directions embed"]
     coefficients: Float[np.ndarray, "rows directions"]
     needed: int
-    length: Float[np.ndarray, " directions"] | None = None
     missing: Float[np.ndarray, " rows"] | None = None
 
     def first(self, rank: int | None) -> Float[np.ndarray, "some embed"]:
@@ -66,7 +62,12 @@ class Directions:
         return self.basis if rank is None else self.basis[: max(rank, self.needed)]
 
     @classmethod
-    def of(cls, texts: Sequence[Factors], across: Float[np.ndarray, " embed"] | None = None) -> Directions:
+    def of(
+        cls,
+        texts: Sequence[Factors],
+        across: Float[np.ndarray, " embed"] | None = None,
+        in_all: Float[np.ndarray, "captions embed"] | None = None,
+    ) -> Directions:
         """Return the directions of captions' factors.
 
         Parameters
@@ -74,36 +75,34 @@ class Directions:
         texts : sequence of Factors
             The captions.
         across : np.ndarray, optional
-            The image's unit embedding: then only what lies across it is taken of the captions' factors, and
-            it is a direction of its own.
+            A unit vector: then only what lies across it is taken of the captions' factors.
+        in_all : np.ndarray, optional
+            What is pulled back for own terms instead of the captions' references, a row for each.
         """
         aside = np.zeros((0, texts[0].values.shape[1])) if across is None else across[None].astype(np.float64)
-        cotangents = _without(
-            np.concatenate([part for text in texts for part in cotangents_of(text)], dtype=np.float64), aside
+        of_captions = [_without(text.values.astype(np.float64), aside) for text in texts]
+        if in_all is not None:
+            for_own_terms = list(in_all.astype(np.float64))
+        else:
+            for_own_terms = [
+                text.reference.astype(np.float64) for text in texts if text.reference is not None
+            ]
+        cotangents = np.concatenate(
+            [
+                part
+                for number, values in enumerate(of_captions)
+                for part in (values, *(one[None] for one in for_own_terms[number : number + 1]))
+            ]
         )
         nothing = 1e-7 * float(np.linalg.norm(cotangents, axis=1).max())
         known = np.zeros((0, cotangents.shape[1]))
-        sums = [_without(text.values.sum(0, dtype=np.float64), aside) for text in texts]
-        references = [
-            _without(text.reference.astype(np.float64), aside) for text in texts if text.reference is not None
-        ]
-        for vector in (*sums, *aside, *references):
+        for vector in (*(values.sum(0) for values in of_captions), *for_own_terms):
             rest = _without(vector, known)
             if (size := np.linalg.norm(rest)) > nothing:
                 known = np.vstack([known, rest / size])
         _, sizes, principal = np.linalg.svd(_without(cotangents, known), full_matrices=False)
         basis = np.vstack([known, principal[sizes > nothing]])
-        return cls(
-            basis,
-            cotangents @ basis.T,
-            len(known),
-            None if across is None else (basis @ aside.T)[:, 0],
-            _missing(texts),
-        )
-
-    def along(self, pulled: Float[np.ndarray, "some tokens"]) -> Float[np.ndarray, " tokens"] | None:
-        """Return what each of the image's tokens adds along its embedding; None if that is not asked for."""
-        return None if self.length is None else self.length[: len(pulled)] @ pulled
+        return cls(basis, cotangents @ basis.T, len(known), _missing(texts, len(for_own_terms) > 0))
 
     def interactions(self, pulled: Float[np.ndarray, "some tokens"]) -> Float[np.ndarray, "rows tokens"]:
         """Return the interactions that the first directions give: `pulled` is what each gave, pulled back."""
@@ -124,15 +123,14 @@ class Directions:
         return np.outer(left, 2 * np.linalg.norm(pulled, axis=0))
 
 
-def _missing(texts: Sequence[Factors]) -> Float[np.ndarray, " rows"] | None:
-    """Return what the cotangents of `stack_factors` lack; None if they are exact."""
+def _missing(texts: Sequence[Factors], own_terms: bool) -> Float[np.ndarray, " rows"] | None:
+    """Return what each cotangent lacks; None if they are exact. Those for own terms lack nothing."""
     if all(text.missing is None for text in texts):
         return None
     missing = []
     for text in texts:
-        values, *reference = cotangents_of(text)
-        missing.append(np.zeros(len(values)) if text.missing is None else text.missing)
-        missing += [np.zeros(len(part)) for part in reference]  # lack nothing
+        missing.append(np.zeros(len(text.values)) if text.missing is None else text.missing)
+        missing.append(np.zeros(int(own_terms)))
     return np.concatenate(missing)
 
 

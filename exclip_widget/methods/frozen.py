@@ -10,10 +10,13 @@ interactions are ``A = T P^T / (|f| |g|)``, as for the other methods. See `excli
 
 The last gate is the length of the image's embedding. What a patch adds along the embedding itself only
 makes it longer, which a cosine does not see; it is the same map for every word, and hides what they differ
-in. With ``length=False`` it is taken out of the interactions, and to first order each side's own terms have
-it:
+in. With ``length=False`` it is taken out of the interactions,
 
     A[s, p] = T[s] . (P[p] - (P[p] . e) e) / (|f| |g|),    e = g / |g|
+
+and what patches add in all is not held to the length at the end, but averaged over the path from the
+reference's own embedding (`exclip_widget.results.normalisation`). Own terms have what interactions leave of
+it.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from ..paths.autograd import sum_by_row
 from ..paths.frozen import FrozenPath, HeldPass, NotOnTheWayError
 from ..results.factors import Factors
 from ..results.interactions import Estimate
+from ..results.normalisation import along_the_path
 from .base import Method, as_array, as_factors, norm_of, split_by_caption
 from .directions import Directions, shared_directions
 from .side import Side
@@ -53,8 +57,7 @@ class FrozenGates(Method):
         Pull back until interactions are about as exact as this, as a part of their norm.
     length : bool
         Whether interactions have what patches add along the image's embedding: ``A = T P^T`` as it is.
-        Without it, own terms have it: maps of words differ more, and point better, but a word's sum over the
-        image no longer says what it adds to the similarity.
+        Without it, own terms have it: maps of words differ more, and point better.
 
     Raises
     ------
@@ -100,12 +103,13 @@ class FrozenGates(Method):
         del memory
         path, once = self._path(side), side.tokens.new_ones(1)
         values, (embedding,) = path.integrate_tangents(once, once), path.embeddings(once)
-        along = None
+        along = start = None
         if side.name == "image" and not self.length:
             unit = embedding / norm_of(embedding, side.name)
             along = values @ unit
             values = values - torch.outer(along, unit)
-        return as_factors(self, side, values, embedding, change=values.sum(0), along=along)
+            start = side.reference_embedding()
+        return as_factors(self, side, values, embedding, change=values.sum(0), along=along, start=start)
 
     def factors_at_layers(self, sides: Sequence[Side], memory: int) -> list[Factors]:
         """Return the factors at several layers; with a tolerance, in the few directions that they share."""
@@ -157,7 +161,12 @@ class FrozenGates(Method):
         cuts = [image.differentiable() for image in images]
         held = HeldPass(cuts, [image.reference for image in images], [image.tokens for image in images])
         norm = norm_of(held.embedding, "image")
-        directions = Directions.of(texts, None if self.length else as_array(held.embedding / norm))
+        if self.length:
+            directions = Directions.of(texts)
+        else:
+            end, start = (as_array(one / norm) for one in (held.embedding, images[0].reference_embedding()))
+            in_all = along_the_path(start, end, np.stack([text.embedding for text in texts]))
+            directions = Directions.of(texts, end, in_all)
         first = directions.first(self.rank)
         most = len(first)
         due = {math.ceil(most * (turn / estimates) ** 2) for turn in range(1, estimates + 1)}
@@ -168,7 +177,7 @@ class FrozenGates(Method):
             is_last = done == most or self._is_enough(directions, pulled, done)
             if is_last or done in due:
                 yield [
-                    _estimates(
+                    self._estimates(
                         texts, directions, np.array(at_layer), held.embedding, done if is_last else most
                     )
                     for at_layer in pulled
@@ -188,24 +197,24 @@ class FrozenGates(Method):
                     return False
         return True
 
+    def _estimates(
+        self,
+        texts: Sequence[Factors],
+        directions: Directions,
+        pulled: Float[np.ndarray, "some tokens"],
+        embedding: Float[Tensor, " embed"],
+        steps: int,
+    ) -> list[Estimate]:
+        """Return what some directions give at a layer. Interactions sum to their total: nothing is left."""
+        interactions = torch.from_numpy(directions.interactions(pulled)).to(embedding)
+        found = split_by_caption(
+            texts, interactions, embedding, error=directions.error(pulled), in_all=not self.length
+        )
+        return [
+            one._replace(total=float(one.matrix.sum(dtype=np.float64)), done=len(pulled), steps=steps)
+            for one in found
+        ]
+
     def _path(self, side: Side) -> FrozenPath:
         cut = side.differentiable()
         return FrozenPath(cut, side.reference, side.tokens, side.row_index, cut.held)
-
-
-def _estimates(
-    texts: Sequence[Factors],
-    directions: Directions,
-    pulled: Float[np.ndarray, "some tokens"],
-    embedding: Float[Tensor, " embed"],
-    steps: int,
-) -> list[Estimate]:
-    """Return what some directions give at a layer. Interactions sum to their total: nothing is left over."""
-    interactions = torch.from_numpy(directions.interactions(pulled)).to(embedding)
-    found = split_by_caption(
-        texts, interactions, embedding, error=directions.error(pulled), along=directions.along(pulled)
-    )
-    return [
-        one._replace(total=float(one.matrix.sum(dtype=np.float64)), done=len(pulled), steps=steps)
-        for one in found
-    ]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..inputs.caption import Caption
-from ..models.activation_cache import cached_activations
+from ..models.activation_cache import cached_activations, cached_embedding
 from ..models.fingerprint import Fingerprint
 from ..models.shortcuts import agrees
 from ..models.tower import TextTower, Tower
@@ -44,6 +44,8 @@ class Side:
         Returns `run` such that autograd can differentiate it in the dtype of `tokens`.
     last_block_path : callable or None
         From a reference to the path through the tower's last block, if the layer is its input.
+    reference_embedding : callable
+        Returns the embedding that the whole tower gives to the reference, (embed,).
     """
 
     name: str
@@ -55,6 +57,7 @@ class Side:
     run: Callable[[Tensor], Tensor]
     differentiable: Callable[[], Cut]
     last_block_path: Callable[[Tensor], Path] | None
+    reference_embedding: Callable[[], Float[Tensor, " embed"]]
 
     def path(self, reference: Float[Tensor, "tokens width"] | None = None) -> Path:
         """Return the path to the input from its reference, or from another one."""
@@ -90,7 +93,18 @@ def text_sides(
                 read = caption.with_appended(len(tokens) - len(caption.row_index))
             rows, row_index = read.rows, read.row_index.clone()
             of_caption.append(
-                _side(towers, "text", tower.state, inputs[None], at, tokens, start[:kept], row_index, rows)
+                _side(
+                    towers,
+                    "text",
+                    tower.state,
+                    inputs[None],
+                    reference[None],
+                    at,
+                    tokens,
+                    start[:kept],
+                    row_index,
+                    rows,
+                )
             )
     return sides
 
@@ -105,13 +119,24 @@ def image_sides(
     tower = towers.image
     (images, starts), state = cached_activations(tower, layers, batch, references)
     sides = []
-    for pixels, found, reference in zip(batch, images, starts, strict=True):
+    for pixels, given, found, reference in zip(batch, references, images, starts, strict=True):
         of_image = []
         for at, start in zip(found, reference, strict=True):
             (tokens,), count = at.tokens, at.tokens.shape[1]
             grid = Grid(*tower.locate_patches(at.layer, at.layout, count, pixels))
             of_image.append(
-                _side(towers, "image", state, pixels, at, tokens, start.tokens[0], torch.arange(count), grid)
+                _side(
+                    towers,
+                    "image",
+                    state,
+                    pixels,
+                    given,
+                    at,
+                    tokens,
+                    start.tokens[0],
+                    torch.arange(count),
+                    grid,
+                )
             )
         sides.append(of_image)
     return sides
@@ -122,6 +147,7 @@ def _side(
     name: str,
     state: Fingerprint | None,
     inputs: Tensor,
+    reference_inputs: Tensor,
     at: Activation,
     tokens: Float[Tensor, "read width"],
     reference: Float[Tensor, "tokens width"],
@@ -180,4 +206,5 @@ def _side(
         run=lambda given: cut(given).to(dtype),
         differentiable=differentiable,
         last_block_path=last_block_path if is_last else None,
+        reference_embedding=lambda: cached_embedding(tower, state, reference_inputs).to(dtype),
     )

@@ -12,17 +12,22 @@ from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..paths.cut import Activation, Layer, read_activations
+from ..paths.cut import Activation, Layer, embedding_of, read_activations
 from .fingerprint import Fingerprint, digest, fingerprint
 from .tower import Tower
 
 MOST_BYTES = 2**26
 """Largest size of the cache of one tower."""
 
+MOST_EMBEDDINGS = 256
+"""How many embeddings of references are kept for one tower."""
+
 _Key = tuple[bytes, Layer]
 _caches: WeakKeyDictionary[nn.Module, tuple[object, OrderedDict[_Key, Activation]]] = WeakKeyDictionary()
+_embeddings: WeakKeyDictionary[nn.Module, tuple[object, dict[bytes, Tensor]]] = WeakKeyDictionary()
 
 
 def cached_activations(
@@ -51,6 +56,24 @@ def cached_activations(
     while len(cache) > len(layers) and sum(at.tokens.nbytes for at in cache.values()) > MOST_BYTES:
         cache.popitem(last=False)
     return result, state
+
+
+def cached_embedding(tower: Tower, state: Fingerprint | None, inputs: Tensor) -> Float[Tensor, " embed"]:
+    """Return the embedding that a tower gives to one input, (1, ...), from the cache if `state` is known.
+
+    `state` is the fingerprint that `cached_activations` gave.
+    """
+    if state is None:
+        return embedding_of(tower.encode(inputs))[0]
+    model = tower.encoder_code, state
+    known, kept = _embeddings.get(tower.root, (None, {}))
+    if known != model or len(kept) >= MOST_EMBEDDINGS:
+        kept = {}
+        _embeddings[tower.root] = model, kept
+    key = digest(inputs)
+    if key not in kept:
+        kept[key] = embedding_of(tower.encode(inputs))[0].clone()
+    return kept[key]
 
 
 def _look_up(

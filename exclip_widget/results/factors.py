@@ -83,6 +83,9 @@ class Factors:
     along : np.ndarray or None
         What each row adds along the side's own embedding, (rows,), if `values` leave that out: it makes the
         embedding longer, and cosine similarity does not see lengths. It is a part of the own terms.
+    start : np.ndarray or None
+        The embedding that the encoder gives to the reference itself, (embed,), if `along` is known: what rows
+        add by themselves is averaged over the path from there.
     missing : np.ndarray or None
         About the norm of what each row of `values` lacks, (rows,), if a tolerance left something out.
     outliers : np.ndarray or None
@@ -103,6 +106,7 @@ class Factors:
     origin: Origin | None = None
     reference: Float[np.ndarray, " embed"] | None = None
     along: Float[np.ndarray, " rows"] | None = None
+    start: Float[np.ndarray, " embed"] | None = None
     missing: Float[np.ndarray, " rows"] | None = None
     outliers: Bool[np.ndarray, "patch_rows patch_columns"] | None = None
 

@@ -16,6 +16,7 @@ from ..errors import ParameterError
 from .alignment import align_rows
 from .difference import aligned, difference_of
 from .factors import Factors
+from .normalisation import along_the_path
 from .origin import Crop, Origin, View
 from .outliers import without_outliers
 from .pairs import HALF, strongest_pairs
@@ -1147,9 +1148,9 @@ def _all_own_terms(texts: list[Factors], images: list[Factors]) -> list[list[Own
     references = np.stack(captions) @ np.stack(pictures).T
     for j, image in enumerate(images):
         if image.along is not None:
-            similarities = np.stack([text.embedding for text in texts]) @ image.embedding
-            with_captions[j] = with_captions[j] + np.outer(image.along, similarities)
-            references[:, j] -= similarities * image.along.sum()
+            of_image = _terms_beside_interactions(texts, image)
+            references[:, j] += with_captions[j].sum(0) - of_image.sum(0)
+            with_captions[j] = of_image
     return [
         [
             OwnTerms(of_text[:, j], of_image[:, i], float(references[i, j]))
@@ -1157,6 +1158,20 @@ def _all_own_terms(texts: list[Factors], images: list[Factors]) -> list[list[Own
         ]
         for i, of_text in enumerate(with_pictures)
     ]
+
+
+def _terms_beside_interactions(texts: list[Factors], image: Factors) -> Float[np.ndarray, "tokens captions"]:
+    """Return what of all that an image's tokens add its interactions leave out, for each caption.
+
+    The interactions are without what tokens add along the image's embedding.
+    """
+    assert image.along is not None
+    in_all = np.stack([text.embedding for text in texts])
+    if image.start is not None:
+        in_all = along_the_path(image.start, image.embedding, in_all).astype(in_all.dtype)
+    sums = np.stack([text.values.sum(0) for text in texts])
+    found: np.ndarray = image.values @ (in_all - sums).T + np.outer(image.along, in_all @ image.embedding)
+    return found
 
 
 def _product_of(text: Factors, image: Factors) -> Interactions:

@@ -73,6 +73,7 @@ def schema_of(kind: str, head: Head) -> pyarrow.Schema:
         pa.field("change", bytes_),
         pa.field("reference", bytes_),
         pa.field("along", bytes_),
+        pa.field("start", bytes_),
         pa.field("rule", text),
     ]
     span = pa.struct([("start", number), ("end", number)])
@@ -120,6 +121,7 @@ def row_of(key: str, factors: Factors, head: Head, more: Mapping[str, object]) -
         "change": _bytes(factors.change),
         "reference": _bytes(factors.reference if factors.change is None else None),
         "along": _bytes(factors.along),
+        "start": _bytes(factors.start),
         "rule": factors.rule,
     }
     if isinstance(factors.rows, Tokens):
@@ -208,6 +210,7 @@ def factors_of(row: Mapping[str, Any], head: Head) -> Factors:
         origin=Origin(str(recipe["model"]), head.options, str(recipe["package"])),
         reference=_vector(row["reference"]),
         along=_vector(row["along"]),
+        start=_vector(row["start"]),
         outliers=outliers,
     )
 

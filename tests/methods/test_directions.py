@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -168,35 +169,46 @@ def test_the_basis_is_orthonormal_and_spans_the_factors(model: Any) -> None:
     assert directions.needed == 2
 
 
-def test_an_embedding_set_aside_is_a_direction_of_its_own(model: Any) -> None:
+def test_what_is_set_aside_is_in_no_factor(model: Any) -> None:
     explainer = Explainer(model, method="frozen", **LAYERS, **inputs_of(model))
     factors = explainer.text_factors(CAPTION)
     embedding = explainer.image_factors(picture()).embedding
-    directions = Directions.of([factors], embedding)
+    directions = Directions.of([factors], embedding, factors.embedding[None])
     spanned = directions.coefficients @ directions.basis
-    np.testing.assert_allclose(spanned @ embedding, 0, atol=1e-7)
     along = np.outer(factors.values @ embedding, embedding)
     np.testing.assert_allclose(spanned[:-1], factors.values - along, atol=1e-6)
-    assert directions.needed == 3
-    assert directions.length is not None
-    np.testing.assert_allclose(directions.length @ directions.basis, embedding, atol=1e-6)
-    np.testing.assert_allclose(directions.along(directions.basis), embedding, atol=1e-6)
+    np.testing.assert_allclose(spanned[-1], factors.embedding, atol=1e-6)
+    assert directions.needed == 2
 
 
 def test_length_moves_from_interactions_to_own_terms(model: Any) -> None:
-    """What masking one side is predicted to do stays, and so does the sum of everything."""
+    """What masking words is predicted to do stays, and so does the sum of everything."""
     with_it, without = (explained(model, FrozenGates(length=length)) for length in (True, False))
     assert off(without, with_it) > 0.01
-    for axes, own in (((1, 2), "token_terms"), ((0,), "patch_terms")):
-        cls = with_it.cls if own == "token_terms" else 0, without.cls if own == "token_terms" else 0
-        np.testing.assert_allclose(
-            with_it.values.sum(axes) + cls[0] + getattr(with_it, own),
-            without.values.sum(axes) + cls[1] + getattr(without, own),
-            atol=1e-6,
-        )
+    of_words = [one.values.sum((1, 2)) + one.cls + one.token_terms for one in (with_it, without)]
+    np.testing.assert_allclose(*of_words, atol=1e-6)
     explainer = Explainer(model, method=FrozenGates(length=False), **LAYERS, **inputs_of(model))
     factors = explainer.image_factors(picture())
     np.testing.assert_allclose(factors.values @ factors.embedding, 0, atol=1e-6)
+
+
+def test_patches_add_in_all_what_turns_the_embedding(model: Any) -> None:
+    """Over a path whose ends the factors know: all of them turn it from one end to the other."""
+    explainer = Explainer(model, method=FrozenGates(length=False), **LAYERS, **inputs_of(model))
+    text, image = explainer.text_factors(CAPTION), explainer.image_factors(picture())
+    held = image.embedding - (image.change + image.along.sum() * image.embedding)
+    found = interactions_of(text, replace(image, start=held))
+    everything = found.values.sum() + found.cls.sum() + found.patch_terms.sum() + found.cls_term
+    expected = text.embedding @ (image.embedding - held / np.linalg.norm(held))
+    assert everything == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_embedding_of_the_reference_is_computed_once(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    explainer = Explainer(model, method=FrozenGates(length=False), **LAYERS, **inputs_of(model))
+    first = explainer.explain(picture(), CAPTION)
+    monkeypatch.setattr("exclip_widget.models.activation_cache.embedding_of", None)
+    again = explainer.explain(picture(), CAPTION)
+    np.testing.assert_array_equal(first.patch_terms, again.patch_terms)
 
 
 @pytest.mark.parametrize("length", [None, 1, "yes"])

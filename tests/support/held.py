@@ -140,7 +140,9 @@ class HeldTruth(CutTruth):
 def frozen(text: Cut, image: Cut, *, gated_units: bool = False, length: bool = True) -> HeldTruth:
     """Interactions of both sides' parts; their sums and one constant each are the embeddings.
 
-    Without `length`, what a part of the image adds along its embedding counts for each side alone.
+    Without `length`, what a part of the image adds along its embedding is no interaction. It adds in all
+    what the derivative of the similarity's direction gives, averaged over the path from the embedding of the
+    reference by the encoder itself; an own term is what interactions leave of it.
     """
     sides = [HeldCut(side, gated_units=gated_units) for side in (text, image)]
     parts = [side.parts() for side in sides]
@@ -152,14 +154,29 @@ def frozen(text: Cut, image: Cut, *, gated_units: bool = False, length: bool = T
         np.testing.assert_allclose(part.sum(0), together, atol=1e-9 * float(side.embedding.norm()))
     values = (parts[0] @ parts[1].T / norms).numpy()
     starts = [side.run(side.cut.r) for side in sides]
-    longer = np.zeros_like(values)
+    text_terms = (parts[0] @ starts[1] / norms).numpy()
+    image_terms = (parts[1] @ starts[0] / norms).numpy()
     if not length:
         longer = (torch.outer(parts[0] @ g, parts[1] @ g) / (g @ g) / norms).numpy()
+        in_all = parts[1] @ _mean_gradient(f / f.norm(), image.run(image.r).detach(), g)
+        values = values - longer
+        text_terms = text_terms + longer.sum(1)
+        image_terms = in_all.numpy() - values.sum(0)
+    similarity = float(f @ g / norms)
     return HeldTruth(
-        values - longer,
-        similarity=float(f @ g / norms),
-        total=float((values - longer).sum()),
-        text_terms=(parts[0] @ starts[1] / norms).numpy() + longer.sum(1),
-        image_terms=(parts[1] @ starts[0] / norms).numpy() + longer.sum(0),
-        reference_term=float(starts[0] @ starts[1] / norms - longer.sum()),
+        values,
+        similarity=similarity,
+        total=float(values.sum()),
+        text_terms=text_terms,
+        image_terms=image_terms,
+        reference_term=similarity - float(values.sum() + text_terms.sum() + image_terms.sum()),
     )
+
+
+def _mean_gradient(f: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """The gradient of ``f . g / |g|``, by autograd, averaged over the straight path to `end`."""
+    places, weights = np.polynomial.legendre.leggauss(400)
+    way = [start + (1 + place) / 2 * (end - start) for place in places]
+    path = torch.stack(way).requires_grad_()
+    (gradients,) = torch.autograd.grad((path @ f / path.norm(dim=1)).sum(), path)
+    return torch.from_numpy(weights / 2) @ gradients
