@@ -90,13 +90,13 @@ def test_frozen_is_the_pass_run_again_with_its_gates_held(
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_frozen_without_what_only_lengthens_the_embedding(name: str) -> None:
+def test_frozen_with_the_length_of_the_embedding_held(name: str) -> None:
     this = family(name)
     text, image, caption = CUTS[0]
     text_layer, image_layer = layers(this, text, image)
-    truth = held.frozen(*cut(name, text, image, caption), gated_units=name in GATED_UNITS, length=False)
+    truth = held.frozen(*cut(name, text, image, caption), gated_units=name in GATED_UNITS, length=True)
     found = explained(
-        name, text_layer, image_layer, caption, in_float64(this.model), method="frozen", length=False
+        name, text_layer, image_layer, caption, in_float64(this.model), method="frozen", length=True
     )
     grid = this.grids[this.image_layers.index(image_layer)]
     assert_agree(found, this, truth, caption, grid, tolerance=1e-6)

@@ -55,7 +55,7 @@ ROWS = (
     Row("banzhaf, 512 masks", {"method": "banzhaf"}, most=8),
     Row("frozen, text 0, image 0", {"method": "frozen", "text_layer": 0, "image_layer": 0}, most=150),
     Row("frozen, text 0, image 1", {"method": "frozen"}, most=150),
-    Row("frozen, text 0, image 1, length=False", {"method": "frozen", "length": False}, most=150),
+    Row("frozen, text 0, image 1, length=True", {"method": "frozen", "length": True}, most=150),
     Row("frozen, text 0, image 2", {"method": "frozen", "text_layer": 0, "image_layer": 2}, most=150),
     Row("exclip, last block of both", EXCLIP),
     Row("exclip, text 0, image last", EXCLIP | {"text_layer": 0, "image_layer": -1}),

@@ -196,7 +196,8 @@ def as_factors(
         left without them if that is not the rest, all in the embedding's own units. The result has them in
         units of the unit embedding.
     along : Tensor, optional
-        What each row adds along the embedding, if the factors leave that out, in the same units.
+        What each row adds to the embedding's length, if the factors are parts of its direction, in the same
+        units.
     start : Tensor, optional
         Then also the embedding of the reference by the encoder itself, in the same units.
     missing : np.ndarray, optional

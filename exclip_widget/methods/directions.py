@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..paths.frozen import HeldPass, NotOnTheWayError
 from ..results.factors import Factors
+from ..results.normalisation import Normalisation
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +34,8 @@ class Directions:
     basis : np.ndarray
         Orthonormal directions, the most important first, (directions, embed), float64.
     coefficients : np.ndarray
-        The cotangents in this basis, (rows, directions), float64: each caption's factors, and then one for
-        own terms, if there is one.
+        The cotangents in this basis, (rows, directions), float64: each caption's factors, and then what its
+        own terms need, if they are known.
     needed : int
         How many directions at the beginning hold the captions' sums, and what own terms need.
     missing : np.ndarray or None
@@ -65,8 +66,7 @@ class Directions:
     def of(
         cls,
         texts: Sequence[Factors],
-        across: Float[np.ndarray, " embed"] | None = None,
-        in_all: Float[np.ndarray, "captions embed"] | None = None,
+        normalisation: Normalisation | None = None,
     ) -> Directions:
         """Return the directions of captions' factors.
 
@@ -74,19 +74,18 @@ class Directions:
         ----------
         texts : sequence of Factors
             The captions.
-        across : np.ndarray, optional
-            A unit vector: then only what lies across it is taken of the captions' factors.
-        in_all : np.ndarray, optional
-            What is pulled back for own terms instead of the captions' references, a row for each.
+        normalisation : Normalisation, optional
+            That of the image's embedding, if its length is not held.
         """
-        aside = np.zeros((0, texts[0].values.shape[1])) if across is None else across[None].astype(np.float64)
-        of_captions = [_without(text.values.astype(np.float64), aside) for text in texts]
-        if in_all is not None:
-            for_own_terms = list(in_all.astype(np.float64))
-        else:
+        if normalisation is None:
+            of_captions = [text.values.astype(np.float64) for text in texts]
             for_own_terms = [
                 text.reference.astype(np.float64) for text in texts if text.reference is not None
             ]
+        else:
+            of_captions = [normalisation.of_pairs(text.values.astype(np.float64)) for text in texts]
+            embeddings = np.stack([text.embedding for text in texts]).astype(np.float64)
+            for_own_terms = list(normalisation.of_parts(embeddings))
         cotangents = np.concatenate(
             [
                 part

@@ -8,15 +8,15 @@ the sum of its tokens' parts and one constant:
 with J the Jacobian of the held pass. No quadrature is needed, one pass serves all layers, and the
 interactions are ``A = T P^T / (|f| |g|)``, as for the other methods. See `exclip_widget.paths.gates`.
 
-The last gate is the length of the image's embedding. What a patch adds along the embedding itself only
-makes it longer, which a cosine does not see; it is the same map for every word, and hides what they differ
-in. With ``length=False`` it is taken out of the interactions,
+The last gate is the length of the image's embedding, by which a cosine divides. Held like the others
+(``length=True``), patches are credited for making the embedding longer, which no cosine sees; that is the
+same map for every word, and hides what they differ in. So by default it is not held: what a patch adds is
+what it adds to the embedding's direction, on the way from the reference's own embedding on
+(`exclip_widget.results.normalisation`). With N and M the linear maps that stand for that,
 
-    A[s, p] = T[s] . (P[p] - (P[p] . e) e) / (|f| |g|),    e = g / |g|
+    A[s, p] = T[s] . N(P[p]) / |f|,    a patch adds in all  f . M(P[p]) / |f|
 
-and what patches add in all is not held to the length at the end, but averaged over the path from the
-reference's own embedding (`exclip_widget.results.normalisation`). Own terms have what interactions leave of
-it.
+and its own term is what its interactions leave of the latter.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ..paths.autograd import sum_by_row
 from ..paths.frozen import FrozenPath, HeldPass, NotOnTheWayError
 from ..results.factors import Factors
 from ..results.interactions import Estimate
-from ..results.normalisation import along_the_path
+from ..results.normalisation import Normalisation
 from .base import Method, as_array, as_factors, norm_of, split_by_caption
 from .directions import Directions, shared_directions
 from .side import Side
@@ -56,8 +56,8 @@ class FrozenGates(Method):
     tolerance : float, optional
         Pull back until interactions are about as exact as this, as a part of their norm.
     length : bool
-        Whether interactions have what patches add along the image's embedding: ``A = T P^T`` as it is.
-        Without it, own terms have it: maps of words differ more, and point better.
+        Whether the length of the image's embedding is held like all other gates, so that interactions are
+        the plain products ``A = T P^T``.
 
     Raises
     ------
@@ -72,7 +72,7 @@ class FrozenGates(Method):
     Examples
     --------
     >>> FrozenGates(rank=5)
-    FrozenGates(rank=5, tolerance=None, length=True)
+    FrozenGates(rank=5, tolerance=None, length=False)
     """
 
     name: ClassVar = "frozen"
@@ -81,7 +81,7 @@ class FrozenGates(Method):
 
     rank: int | None = None
     tolerance: float | None = None
-    length: bool = True
+    length: bool = False
 
     def __post_init__(self) -> None:
         if self.rank is not None and self.tolerance is not None:
@@ -98,18 +98,18 @@ class FrozenGates(Method):
     def factors(self, side: Side, memory: int) -> Factors:
         """Return ``T[s] = J_s (x_s - r_s)``, which sum to what the held pass gains over the reference.
 
-        Without `length` those of an image are without what lies along its embedding.
+        Those of an image are parts of its embedding's direction, unless its length is held.
         """
         del memory
         path, once = self._path(side), side.tokens.new_ones(1)
         values, (embedding,) = path.integrate_tangents(once, once), path.embeddings(once)
-        along = start = None
-        if side.name == "image" and not self.length:
-            unit = embedding / norm_of(embedding, side.name)
-            along = values @ unit
-            values = values - torch.outer(along, unit)
-            start = side.reference_embedding()
-        return as_factors(self, side, values, embedding, change=values.sum(0), along=along, start=start)
+        if side.name == "text" or self.length:
+            return as_factors(self, side, values, embedding, change=values.sum(0))
+        start, norm = side.reference_embedding(), norm_of(embedding, side.name)
+        paired = torch.from_numpy(_normalisation(embedding, start).of_pairs(as_array(values))).to(values)
+        return as_factors(
+            self, side, paired, embedding, change=paired.sum(0), along=values @ embedding / norm, start=start
+        )
 
     def factors_at_layers(self, sides: Sequence[Side], memory: int) -> list[Factors]:
         """Return the factors at several layers; with a tolerance, in the few directions that they share."""
@@ -161,12 +161,10 @@ class FrozenGates(Method):
         cuts = [image.differentiable() for image in images]
         held = HeldPass(cuts, [image.reference for image in images], [image.tokens for image in images])
         norm = norm_of(held.embedding, "image")
-        if self.length:
-            directions = Directions.of(texts)
-        else:
-            end, start = (as_array(one / norm) for one in (held.embedding, images[0].reference_embedding()))
-            in_all = along_the_path(start, end, np.stack([text.embedding for text in texts]))
-            directions = Directions.of(texts, end, in_all)
+        directions = Directions.of(
+            texts,
+            None if self.length else _normalisation(held.embedding, images[0].reference_embedding()),
+        )
         first = directions.first(self.rank)
         most = len(first)
         due = {math.ceil(most * (turn / estimates) ** 2) for turn in range(1, estimates + 1)}
@@ -218,3 +216,9 @@ class FrozenGates(Method):
     def _path(self, side: Side) -> FrozenPath:
         cut = side.differentiable()
         return FrozenPath(cut, side.reference, side.tokens, side.row_index, cut.held)
+
+
+def _normalisation(embedding: Float[Tensor, " embed"], start: Float[Tensor, " embed"]) -> Normalisation:
+    """Return what stands for the normalisation of an image's embedding, of any length."""
+    norm = norm_of(embedding, "image")
+    return Normalisation.between(as_array(start / norm), as_array(embedding / norm))

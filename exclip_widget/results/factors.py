@@ -81,11 +81,10 @@ class Factors:
         What is left if all rows are taken away, (embed,): the embedding without `change`, unless the method
         gives another. None if the method knows no such vector.
     along : np.ndarray or None
-        What each row adds along the side's own embedding, (rows,), if `values` leave that out: it makes the
-        embedding longer, and cosine similarity does not see lengths. It is a part of the own terms.
+        What each row adds to the length of the side's embedding, (rows,), if `values` are parts of its
+        direction (`exclip_widget.results.normalisation`); None if they are parts of the embedding itself.
     start : np.ndarray or None
-        The embedding that the encoder gives to the reference itself, (embed,), if `along` is known: what rows
-        add by themselves is averaged over the path from there.
+        Then also the embedding that the encoder gives to the reference itself, (embed,).
     missing : np.ndarray or None
         About the norm of what each row of `values` lacks, (rows,), if a tolerance left something out.
     outliers : np.ndarray or None

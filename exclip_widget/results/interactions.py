@@ -16,7 +16,7 @@ from ..errors import ParameterError
 from .alignment import align_rows
 from .difference import aligned, difference_of
 from .factors import Factors
-from .normalisation import along_the_path
+from .normalisation import Normalisation
 from .origin import Crop, Origin, View
 from .outliers import without_outliers
 from .pairs import HALF, strongest_pairs
@@ -1161,16 +1161,13 @@ def _all_own_terms(texts: list[Factors], images: list[Factors]) -> list[list[Own
 
 
 def _terms_beside_interactions(texts: list[Factors], image: Factors) -> Float[np.ndarray, "tokens captions"]:
-    """Return what of all that an image's tokens add its interactions leave out, for each caption.
-
-    The interactions are without what tokens add along the image's embedding.
-    """
+    """Return what of all that an image's tokens add its interactions leave out, for each caption."""
     assert image.along is not None
-    in_all = np.stack([text.embedding for text in texts])
-    if image.start is not None:
-        in_all = along_the_path(image.start, image.embedding, in_all).astype(in_all.dtype)
+    assert image.start is not None
+    normalisation = Normalisation.between(image.start, image.embedding)
+    in_all = normalisation.of_parts(np.stack([text.embedding for text in texts]))
     sums = np.stack([text.values.sum(0) for text in texts])
-    found: np.ndarray = image.values @ (in_all - sums).T + np.outer(image.along, in_all @ image.embedding)
+    found: np.ndarray = normalisation.parts_of(image.values, image.along) @ in_all.T - image.values @ sums.T
     return found
 
 

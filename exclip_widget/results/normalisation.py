@@ -1,16 +1,18 @@
-"""The derivative of an embedding's direction, averaged along a straight path.
+"""What normalising an embedding does to its parts: linear maps that stand for it.
 
-A cosine similarity sees an embedding's direction only. On the path ``g(m) = start + m (end - start)`` it
-changes by ``J(m) (end - start)``, with
+A cosine similarity sees an embedding's direction only. On the straight path ``g(m)`` from one embedding to
+another one the direction's derivative is
 
     J(m) = (I - u u^T) / |g(m)|,    u = g(m) / |g(m)|
 
-and the mean of ``J`` over the path has a closed form: outside of the plane of start and end it is a multiple
-of the identity, and in that plane four numbers. So ``mean(J) (end - start)`` is exactly the change from the
-one direction to the other.
+Its mean over the path has a closed form: outside of the plane of both ends it is a multiple of the identity,
+and in that plane four numbers. So ``mean(J) (end - start)`` is exactly the change from the one direction to
+the other.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -18,55 +20,125 @@ from jaxtyping import Float
 NEAR_ZERO = 1e-3
 """How close to zero a path may come, in lengths of its end: nearer, it has no direction to speak of."""
 
+AT_THE_END = 0.6
+"""Share of the end itself in `Normalisation.of_pairs`; the table of `docs/evaluation.md` has decided it."""
 
-def along_the_path(
-    start: Float[np.ndarray, " embed"],
-    end: Float[np.ndarray, " embed"],
-    cotangents: Float[np.ndarray, "rows embed"],
-) -> Float[np.ndarray, "rows embed"]:
-    """Return the products of cotangents with the mean derivative of the direction from `start` to `end`.
 
-    Parameters
+@dataclass(frozen=True, eq=False)
+class PlaneMap:
+    """A symmetric linear map that is a multiple of the identity outside of a plane.
+
+    Attributes
     ----------
-    start, end : np.ndarray
-        The path, (embed,); `end` is a unit vector.
-    cotangents : np.ndarray
-        (rows, embed).
+    outside : float
+        The multiple.
+    plane : np.ndarray
+        Orthonormal vectors that span the plane, (2, embed).
+    inside : np.ndarray
+        The map in the plane, (2, 2).
+    """
 
-    Returns
-    -------
-    np.ndarray
-        (rows, embed), float64. `cotangents` as they are if the path passes zero (`NEAR_ZERO`): that takes
-        the length at its end for all of it.
+    outside: float
+    plane: Float[np.ndarray, "2 embed"]
+    inside: Float[np.ndarray, "2 2"]
+
+    def __call__(self, vectors: Float[np.ndarray, "rows embed"]) -> Float[np.ndarray, "rows embed"]:
+        """Return the map of each vector, in their dtype."""
+        flat = vectors @ self.plane.T
+        moved = self.outside * vectors + flat @ (self.inside - self.outside * np.eye(2)) @ self.plane
+        found: np.ndarray = moved.astype(vectors.dtype, copy=False)
+        return found
+
+    def inverse(self) -> PlaneMap:
+        """Return the inverse."""
+        return PlaneMap(1 / self.outside, self.plane, np.linalg.inv(self.inside))
+
+
+@dataclass(frozen=True, eq=False)
+class Normalisation:
+    """What stands for the normalisation of an embedding, from that of a reference on.
+
+    Attributes
+    ----------
+    end : np.ndarray
+        The unit embedding, in the plane of `of_parts`, (2,).
+    of_parts : PlaneMap
+        The mean of the derivative over the path: of what a part adds in all.
+    of_pairs : PlaneMap
+        The same, with a larger share of the derivative at the end: of interactions.
 
     Examples
     --------
-    >>> start, end = np.array([0.0, 2.0]), np.array([1.0, 0.0])
-    >>> change = along_the_path(start, end, np.eye(2)) @ (end - start)  # (1, 0) - (0, 1)
-    >>> [round(float(one), 12) for one in change]
-    [1.0, -1.0]
+    >>> start, end = np.array([0.0, 2.0, 0.0]), np.array([1.0, 0.0, 0.0])
+    >>> change = Normalisation.between(start, end).of_parts((end - start)[None])[0]
+    >>> [round(float(one), 12) for one in change]  # from (0, 1, 0) to (1, 0, 0)
+    [1.0, -1.0, 0.0]
     """
-    start, end, given = (np.asarray(one, np.float64) for one in (start, end, cotangents))
+
+    end: Float[np.ndarray, " 2"]
+    of_parts: PlaneMap
+    of_pairs: PlaneMap
+
+    @classmethod
+    def between(cls, start: Float[np.ndarray, " embed"], end: Float[np.ndarray, " embed"]) -> Normalisation:
+        """Return what stands for the normalisation of `end`, a unit vector, on the way from `start`.
+
+        A path through zero (`NEAR_ZERO`) has no direction there: then the length is that of the end, all the
+        way.
+        """
+        start, end = start.astype(np.float64), end.astype(np.float64)
+        plane = _plane_of(end, end - start)
+        begin, last = plane @ start, plane @ end
+        parts = PlaneMap(*_mean_derivative(begin, last, plane))
+        across = np.eye(2) - np.outer(last, last)
+        pairs = PlaneMap(
+            (1 - AT_THE_END) * parts.outside + AT_THE_END,
+            plane,
+            (1 - AT_THE_END) * parts.inside + AT_THE_END * across,
+        )
+        return cls(last, parts, pairs)
+
+    def parts_of(
+        self, paired: Float[np.ndarray, "rows embed"], along: Float[np.ndarray, " rows"]
+    ) -> Float[np.ndarray, "rows embed"]:
+        """Return the parts whose maps by `of_pairs` are `paired`, and which add `along` to the end's length.
+
+        The map alone hardly tells what lies along the end; with `along` it is well known.
+        """
+        whole = self.of_pairs.inside + np.outer(self.end, self.end)
+        with_along = PlaneMap(self.of_pairs.outside, self.of_pairs.plane, whole)
+        return with_along.inverse()(paired + np.outer(along, self.end @ self.of_pairs.plane))
+
+
+def _plane_of(
+    end: Float[np.ndarray, " embed"], change: Float[np.ndarray, " embed"]
+) -> Float[np.ndarray, "2 embed"]:
+    """Return an orthonormal basis of a plane that holds both vectors, `end` first."""
+    across = change - (change @ end) * end
+    if np.linalg.norm(across) < 1e-9:
+        across = np.eye(1, len(end), int(np.abs(end).argmin()))[0]  # any plane that holds the end
+    across -= (across @ end) * end
+    return np.stack([end, across / np.linalg.norm(across)])
+
+
+def _mean_derivative(
+    start: Float[np.ndarray, " 2"], end: Float[np.ndarray, " 2"], plane: Float[np.ndarray, "2 embed"]
+) -> tuple[float, Float[np.ndarray, "2 embed"], Float[np.ndarray, "2 2"]]:
+    """Return the fields of the map that is the mean derivative of the direction."""
     change = end - start
     size = float(np.linalg.norm(change))
-    if size < NEAR_ZERO * 1e-3:
-        return given - np.outer(given @ end, end)  # the path is a point
+    if size < NEAR_ZERO**2:  # the path is a point
+        return 1.0, plane, np.eye(2) - np.outer(end, end)
     forward = change / size
-    across = end - (end @ forward) * forward
-    distance = float(np.linalg.norm(across))
+    sideways = np.array([-forward[1], forward[0]])
+    distance = float(end @ sideways)
     places = np.array([start @ forward, end @ forward])
     lengths = np.hypot(places, distance)
-    nearest = distance if places[0] < 0 < places[1] else float(lengths.min())
+    nearest = abs(distance) if places[0] < 0 < places[1] else float(lengths.min())
     if nearest < NEAR_ZERO:
-        return given
-    sideways = across / distance if distance else across
-    turned = float(np.diff(np.arcsinh(places / max(distance, 1e-150)))[0])  # the integral of 1 / |g|
+        return 1.0, plane, np.eye(2)
+    turned = float(np.diff(np.arcsinh(places / max(abs(distance), 1e-150)))[0])  # the integral of 1 / |g|
     cosine, sine = float(np.diff(places / lengths)[0]), float(np.diff(distance / lengths)[0])
-    of_forward, of_sideways = given @ forward, given @ sideways
-    moved = (
-        turned * given
-        - np.outer((turned - cosine) * of_forward - sine * of_sideways, forward)
-        - np.outer(cosine * of_sideways - sine * of_forward, sideways)
-    )
-    found: np.ndarray = moved / size
-    return found
+    axes = np.stack([forward, sideways])
+    inside = np.array([[cosine, sine], [sine, turned - cosine]])
+    return turned / size, plane, axes.T @ inside @ axes / size

@@ -137,12 +137,13 @@ class HeldTruth(CutTruth):
     reference_term: float
 
 
-def frozen(text: Cut, image: Cut, *, gated_units: bool = False, length: bool = True) -> HeldTruth:
+def frozen(text: Cut, image: Cut, *, gated_units: bool = False, length: bool = False) -> HeldTruth:
     """Interactions of both sides' parts; their sums and one constant each are the embeddings.
 
-    Without `length`, what a part of the image adds along its embedding is no interaction. It adds in all
-    what the derivative of the similarity's direction gives, averaged over the path from the embedding of the
-    reference by the encoder itself; an own term is what interactions leave of it.
+    Without `length`, parts of the image are those of its embedding's direction: what the derivative of the
+    direction gives, averaged over the path from the embedding of the reference by the encoder itself. For
+    interactions the derivative at the end counts for three fifths. An own term is what interactions leave of
+    what a part adds in all.
     """
     sides = [HeldCut(side, gated_units=gated_units) for side in (text, image)]
     parts = [side.parts() for side in sides]
@@ -157,10 +158,12 @@ def frozen(text: Cut, image: Cut, *, gated_units: bool = False, length: bool = T
     text_terms = (parts[0] @ starts[1] / norms).numpy()
     image_terms = (parts[1] @ starts[0] / norms).numpy()
     if not length:
-        longer = (torch.outer(parts[0] @ g, parts[1] @ g) / (g @ g) / norms).numpy()
-        in_all = parts[1] @ _mean_gradient(f / f.norm(), image.run(image.r).detach(), g)
-        values = values - longer
-        text_terms = text_terms + longer.sum(1)
+        start = image.run(image.r).detach()
+        in_all = parts[1] @ _mean_gradient(f / f.norm(), start, g)
+        for row, text in enumerate(parts[0] / f.norm()):
+            of_pair = 0.4 * _mean_gradient(text, start, g) + 0.6 * _gradient(text, g[None])[0]
+            values[row] = (parts[1] @ of_pair).numpy()
+        text_terms = (parts[0] @ g / norms).numpy() - values.sum(1)
         image_terms = in_all.numpy() - values.sum(0)
     similarity = float(f @ g / norms)
     return HeldTruth(
@@ -173,10 +176,15 @@ def frozen(text: Cut, image: Cut, *, gated_units: bool = False, length: bool = T
     )
 
 
-def _mean_gradient(f: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """The gradient of ``f . g / |g|``, by autograd, averaged over the straight path to `end`."""
+def _gradient(text: Tensor, images: Tensor) -> Tensor:
+    """The gradients of ``text . g / |g|`` at each of some embeddings g, by autograd."""
+    at = images.clone().requires_grad_()
+    (gradients,) = torch.autograd.grad((at @ text / at.norm(dim=1)).sum(), at)
+    return gradients
+
+
+def _mean_gradient(text: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Their mean over the straight path from one embedding to another one."""
     places, weights = np.polynomial.legendre.leggauss(400)
-    way = [start + (1 + place) / 2 * (end - start) for place in places]
-    path = torch.stack(way).requires_grad_()
-    (gradients,) = torch.autograd.grad((path @ f / path.norm(dim=1)).sum(), path)
-    return torch.from_numpy(weights / 2) @ gradients
+    path = torch.stack([start + (1 + place) / 2 * (end - start) for place in places])
+    return torch.from_numpy(weights / 2) @ _gradient(text, path)
