@@ -158,7 +158,9 @@ def note_of(result: Interactions) -> tuple[str, str]:
     """
     origin = result.origin or Origin("this model")
     chosen = ", ".join(
-        f"{name} {value}" for name, value in origin.options.items() if value not in (None, True)
+        f"{name} {value}"
+        for name, value in origin.options.items()
+        if value is not None and value is not False
     )
     return (
         f"What each word and each patch adds to the similarity of caption and image in {origin.model}.",
