@@ -115,6 +115,8 @@ class Explainer:
     method : str or Method
         A method of `exclip_widget.methods` with its options, such as ``Banzhaf(samples=1024)``, or its
         name for the default options: `"frozen"`, `"exclip"`, `"similarity"`, `"gradient"` or `"banzhaf"`.
+        The default was decided by scores: on held-out scenes with exact masks the strongest patch of
+        `"frozen"` is on what the word names in .93 of cases, that of `"exclip"` in .52 (docs/evaluation.md).
     text_layer, image_layer : int or str, optional
         Layer at whose input a tower is cut: its index, negative from the end, or its name; `"output"` is
         the output of the last one. By default what suits the method: the first text block and the second
