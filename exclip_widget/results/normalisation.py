@@ -89,7 +89,7 @@ class Normalisation:
         start, end = start.astype(np.float64), end.astype(np.float64)
         plane = _plane_of(end, end - start)
         begin, last = plane @ start, plane @ end
-        parts = PlaneMap(*_mean_derivative(begin, last, plane))
+        parts = _mean_derivative(begin, last, plane)
         across = np.eye(2) - np.outer(last, last)
         pairs = PlaneMap(
             (1 - AT_THE_END) * parts.outside + AT_THE_END,
@@ -123,12 +123,12 @@ def _plane_of(
 
 def _mean_derivative(
     start: Float[np.ndarray, " 2"], end: Float[np.ndarray, " 2"], plane: Float[np.ndarray, "2 embed"]
-) -> tuple[float, Float[np.ndarray, "2 embed"], Float[np.ndarray, "2 2"]]:
-    """Return the fields of the map that is the mean derivative of the direction."""
+) -> PlaneMap:
+    """Return the mean derivative of the direction between two embeddings, given in their plane."""
     change = end - start
     size = float(np.linalg.norm(change))
     if size < NEAR_ZERO**2:  # the path is a point
-        return 1.0, plane, np.eye(2) - np.outer(end, end)
+        return PlaneMap(1, plane, np.eye(2) - np.outer(end, end))
     forward = change / size
     sideways = np.array([-forward[1], forward[0]])
     distance = float(end @ sideways)
@@ -136,9 +136,9 @@ def _mean_derivative(
     lengths = np.hypot(places, distance)
     nearest = abs(distance) if places[0] < 0 < places[1] else float(lengths.min())
     if nearest < NEAR_ZERO:
-        return 1.0, plane, np.eye(2)
+        return PlaneMap(1, plane, np.eye(2))
     turned = float(np.diff(np.arcsinh(places / max(abs(distance), 1e-150)))[0])  # the integral of 1 / |g|
     cosine, sine = float(np.diff(places / lengths)[0]), float(np.diff(distance / lengths)[0])
     axes = np.stack([forward, sideways])
     inside = np.array([[cosine, sine], [sine, turned - cosine]])
-    return turned / size, plane, axes.T @ inside @ axes / size
+    return PlaneMap(turned / size, plane, axes.T @ inside @ axes / size)
