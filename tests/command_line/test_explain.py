@@ -86,7 +86,7 @@ def test_several_files_of_one_explanation(folder: Path, run: Run, expected: Inte
     assert found["similarity"] == pytest.approx(expected.similarity)
     assert found["residual"] == pytest.approx(expected.residual, abs=1e-4)
     assert (found["image_size"], found["crop"]) == ([480, 480], [0, 0, 1, 1])
-    assert found["origin"]["options"] == {"rank": None, "tolerance": None, "length": True}
+    assert found["origin"]["options"] == {"rank": None, "tolerance": None, "length": False}
     assert (found["format"], found["version"], found["foil"]) == ("exclip_widget.explanation", 1, None)
 
 
