@@ -179,7 +179,7 @@ def require_gradient(embedded: Tensor) -> None:
     """Raise `ModelError` if autograd knows no way from an embedding back to the layer."""
     if not embedded.requires_grad:
         raise ModelError(
-            "no gradient reaches the layer: the model is quantised, or detaches on the way; "
+            "no gradient reaches the layer: the model is quantised, detaches on the way, or runs in no_grad; "
             "methods 'similarity' and 'banzhaf' do without"
         )
 

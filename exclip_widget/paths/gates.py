@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -67,6 +68,14 @@ SWITCHES = frozenset("Softmax SafeSoftmax Sigmoid Hardsigmoid".split())
 
 PRODUCTS = frozenset("Mul Div Mm Bmm Addmm Addbmm Baddbmm Mv Addmv Dot Matmul Linear Addcmul Addcdiv".split())
 """Linear in each factor. If several depend on the tokens, one must be a gate."""
+
+SHARES = frozenset("Tanh Sigmoid Hardsigmoid Erf".split())
+"""What an activation that is written by hand multiplies its input by, shifted and scaled."""
+
+SHIFTS_AND_SCALES = frozenset(
+    "View UnsafeView Permute Transpose ToCopy Clone Alias Add Sub Rsub Neg Mul Div".split()
+)
+"""With one signal, they change no more of it than its shape, scale and zero."""
 
 WEIGHTS = {
     **dict.fromkeys("Convolution ConvolutionOverrideable MkldnnConvolution SlowConv2D ThnnConv2D".split(), 1),
@@ -187,6 +196,8 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
+        if not isinstance(func, OpOverload):  # such as torch.cond: its node is refused by its name
+            return func(*args, **(kwargs or {}))
         before = None
         if func in (torch.ops.aten.tanh.default, torch.ops.aten.tanh_.default):
             before = args[0].detach().clone()
@@ -352,10 +363,25 @@ class _Graph:
         return kinds
 
     def _ends_in_activation(self, node: Node) -> bool:
-        """Return whether an activation is the last that happened to a factor, shapes aside."""
-        while kind_of(node) in ("View", "Permute", "Transpose", "ToCopy", "Clone", "UnsafeView", "Alias"):
-            node = node.next_functions[0][0]
-        return kind_of(node) in ACTIVATIONS or kind_of(node) == "Tanh"
+        """Return whether an activation is the last that happened to a factor, by a function or by hand."""
+        node = self._without_constants(node)
+        if kind_of(node) != "Mul":
+            return kind_of(node) in ACTIVATIONS or kind_of(node) == "Tanh"
+        # Such as x * sigmoid(x), or x * (1 + tanh(...)).
+        return any(
+            kind_of(self._without_constants(one)) in SHARES
+            for one, _ in node.next_functions
+            if self._has_signal(one)
+        )
+
+    def _without_constants(self, node: Node) -> Node:
+        """Return the node before everything that only reshapes, shifts or scales what comes out of it."""
+        while kind_of(node) in SHIFTS_AND_SCALES:
+            below = [one for one, _ in node.next_functions if self._has_signal(one)]
+            if len(below) != 1:
+                break
+            (node,) = below
+        return node
 
     def _is_start(self, node: Node) -> bool:
         return getattr(node, "variable", None) is self.start

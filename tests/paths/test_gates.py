@@ -161,6 +161,44 @@ def test_group_norm_and_batch_norm() -> None:
     torch.testing.assert_close(torch.autograd.grad(out, x, cotangent)[0], plain)
 
 
+def gelu_of_transformers(x: Tensor) -> Tensor:
+    """As T5 and GPT-2 have it."""
+    return 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x.pow(3))))
+
+
+def fast_gelu_of_transformers(x: Tensor) -> Tensor:
+    return 0.5 * x * (1 + torch.tanh(x * 0.79788456 * (1 + 0.044715 * x * x)))
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "known"),
+    [
+        (gelu_of_transformers, lambda x: F.gelu(x, approximate="tanh")),
+        (fast_gelu_of_transformers, lambda x: F.gelu(x, approximate="tanh")),
+        (lambda x: x * (1 + torch.erf(x / 2**0.5)) / 2, F.gelu),
+        (lambda x: x * torch.sigmoid(x), F.silu),
+        (lambda x: torch.sigmoid(x) * x, F.silu),
+        (lambda x: x * F.hardsigmoid(x), F.hardswish),
+        (lambda x: -2 * F.silu(x), lambda x: -2 * F.silu(x)),
+    ],
+    ids=["gelu by tanh", "fast gelu", "gelu by erf", "silu", "silu turned", "hardswish", "scaled"],
+)
+@pytest.mark.parametrize("is_gated", [False, True])
+def test_an_activation_by_hand_is_the_one_that_it_writes_out(
+    by_hand: Callable[[Tensor], Tensor], known: Callable[[Tensor], Tensor], is_gated: bool
+) -> None:
+    """Its input goes on; in a gated unit it is the gate of the other half."""
+
+    def network(x: Tensor) -> Tensor:
+        gate, value = (x @ GROW).chunk(2, -1)
+        return by_hand(gate) * value if is_gated else by_hand(x @ MIX)
+
+    gates = known((X @ GROW).chunk(2, -1)[0])
+    fixed = lambda x: gates * (x @ GROW).chunk(2, -1)[1]  # noqa: E731
+    expected = held_jacobian(fixed if is_gated else lambda x: known(x @ MIX), X)
+    torch.testing.assert_close(jacobian(network, X), expected, atol=1e-7, rtol=1e-7)
+
+
 def on_a_part(change: Callable[[Tensor, Tensor], object]) -> Callable[[Tensor], Tensor]:
     """Return a network that changes a part of its tokens in place; autograd does not show how."""
 
@@ -192,6 +230,8 @@ class Twice(torch.autograd.Function):
         (lambda x: x.pow(3), "PowBackward0"),
         (lambda x: x + F.softplus(x), "SoftplusBackward0"),
         (lambda x: x + x.exp(), "ExpBackward0"),
+        (lambda x: F.silu(x) * (x * x.sigmoid()), "MulBackward0 of two signals"),
+        (lambda x: x * (1 + x @ MIX), "MulBackward0 of two signals"),
         (lambda x: 1 / x, "MulBackward0 of a constant"),
         (lambda x: MIX[0] / x, "DivBackward0 of a constant"),
         (lambda x: 2 * x.exp(), "MulBackward0 of a constant"),
@@ -203,6 +243,7 @@ class Twice(torch.autograd.Function):
         (lambda x: F.prelu(x, x.mean()[None]), "of two signals"),
         (lambda x: torch.lerp(x, MIX[0], x), "LerpBackward1 of two signals"),
         (lambda x: Twice.apply(x), "TwiceBackward"),
+        (lambda x: torch.cond(x.sum() > 1e9, lambda x: 0 * x, lambda x: x.tanh(), (x,)), "CondAutogradOp"),
         (lambda x: F.batch_norm(x, None, None, training=True), "NativeBatchNormBackward0"),
     ],
 )

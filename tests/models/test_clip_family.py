@@ -1,0 +1,69 @@
+"""Models of open_clip with towers of other libraries."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import transformers
+from support.cuts import picture
+from support.zoo.inputs import preprocess_to
+from support.zoo.tokenizers import bert_tokenizer, saved_tokenizer
+from support.zoo.weights import draw
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from exclip_widget import explain
+
+CAPTION = "a red boat"
+
+
+def with_mt5() -> tuple[Any, dict[str, Any]]:
+    """mT5 has no positions, so open_clip knows no length of a context, and gates its GELU by hand."""
+    spoken = bert_tokenizer("xlm-roberta")
+    config = transformers.MT5Config(
+        vocab_size=len(spoken),
+        d_model=24,
+        d_kv=8,
+        d_ff=48,
+        num_layers=2,
+        num_heads=3,
+        pad_token_id=spoken.pad_token_id,
+        decoder_start_token_id=spoken.pad_token_id,
+    )
+    vision = {"layers": 2, "width": 32, "head_width": 8, "patch_size": 8, "image_size": 32}
+    text = {"hf_model_pretrained": False, "hf_pooler_type": "mean_pooler", "hf_proj_type": "linear"}
+    with tempfile.TemporaryDirectory() as folder:
+        config.save_pretrained(folder)
+        model = open_clip.CustomTextCLIP(12, vision, {"hf_model_name": folder} | text)
+    return draw(model, 47), {"preprocess": preprocess_to(32, 32), "tokenizer": saved_tokenizer(spoken)}
+
+
+class Known(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x, approximate="tanh")
+
+
+@pytest.mark.parametrize("method", ["frozen", "exclip"])
+@pytest.mark.parametrize("layer", [0, -1])
+def test_a_tower_without_positions_and_with_gated_units(layer: int, method: str) -> None:
+    model, options = with_mt5()
+    assert model.text.context_length == 0
+    pixels = options["preprocess"](picture())[None]
+    with torch.no_grad():
+        sides = model.encode_text(options["tokenizer"](CAPTION)), model.encode_image(pixels)
+    options |= {"method": method, "text_layer": layer, "tolerance": 1e-3}
+    found = explain(model, picture(), CAPTION, **options)
+    assert found.similarity == pytest.approx(float(F.cosine_similarity(*sides)), abs=1e-5)
+    assert found.residual is not None
+    assert found.residual < 2e-3
+    fused = copy.deepcopy(model)
+    for block in fused.text.transformer.block:
+        block.layer[1].DenseReluDense.act = Known()
+    expected = explain(fused, picture(), CAPTION, **options).values
+    np.testing.assert_allclose(found.values, expected, atol=1e-4 * np.abs(expected).max())
