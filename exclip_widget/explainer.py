@@ -535,6 +535,59 @@ class Explainer:
 
         return self._in_evaluation_mode(work())
 
+    def refine_layers(
+        self,
+        texts: Sequence[Factors],
+        image: ImageLike | Tensor,
+        image_layers: Iterable[LayerName] | None = None,
+        *,
+        view: View | None = None,
+    ) -> Iterator[dict[LayerName, list[Interactions]] | None]:
+        """Yield the interactions of captions with one image at several of its layers, as the last item.
+
+        Before it comes None, whenever something else may be done for a while.
+
+        Parameters
+        ----------
+        texts, image, view
+            As `refine` takes them.
+        image_layers : iterable of int or str, optional
+            The layers; by default all that a tower has.
+
+        Raises
+        ------
+        ImageError, ParameterError
+            If the image cannot be read, or its tower has no such layer.
+        """
+        self._look_again()
+        by_layer = _layers_of(self._towers.image, image_layers)
+        pixels, found = self._read_image(image)
+        return self._refine_layers(texts, pixels, view or found, by_layer)
+
+    def _refine_layers(
+        self,
+        texts: Sequence[Factors],
+        pixels: Float[Tensor, "1 3 height width"],
+        view: View | None,
+        by_layer: Mapping[LayerName, Layer],
+    ) -> Iterator[dict[LayerName, list[Interactions]] | None]:
+        """Yield what `refine_layers` does."""
+        names = _in_order(self._towers.image, by_layer)
+
+        def work() -> Iterator[dict[LayerName, list[Interactions]] | None]:
+            (sides,) = self._image_sides([pixels], [by_layer[which] for which in names])
+            yield None
+            for found in self.method.refine_layers(texts, sides, self._memory):
+                if found is None:
+                    yield None
+                    continue
+                yield {
+                    which: _labelled(estimates, texts, side, view)
+                    for which, side, estimates in zip(names, sides, found, strict=True)
+                }
+
+        return self._in_evaluation_mode(work())
+
     def explain(self, image: ImageLike | Tensor, caption: str) -> Interactions:
         """Return the interactions of a caption and an image; see the function `explain`."""
         self._look_again()
@@ -560,18 +613,14 @@ class Explainer:
         read, (pixels, view) = self._read_caption(caption), self._read_image(image)
         found: dict[tuple[LayerName, LayerName], Interactions] = {}
         with evaluation_mode(self._towers.model):
-            text_layers, image_layers = (
-                sorted(given, key=lambda which: _place_of(tower, given[which]))
-                for tower, given in ((self._towers.text, by_text), (self._towers.image, by_image))
-            )
+            text_layers = _in_order(self._towers.text, by_text)
             (text_sides,) = self._text_sides([read], [by_text[which] for which in text_layers])
             factors = self.method.factors_at_layers(text_sides, self._memory)
             texts = [self._with_origin(one) for one in factors]
-            (sides,) = self._image_sides([pixels], [by_image[which] for which in image_layers])
-            by_layer = self.method.refine_layers(texts, sides, self._memory)
-            for image_layer, side, estimates in zip(image_layers, sides, by_layer, strict=True):
-                result = _labelled(estimates, texts, side, view)
-                found |= {(text, image_layer): one for text, one in zip(text_layers, result, strict=True)}
+            *_, by_layer = self._refine_layers(texts, pixels, view, by_image)
+        assert by_layer is not None
+        for image_layer, results in by_layer.items():
+            found |= {(text, image_layer): one for text, one in zip(text_layers, results, strict=True)}
         return {(text, image): found[text, image] for text in by_text for image in by_image}
 
     def test(
@@ -844,9 +893,10 @@ class Explainer:
         """Yield from `work`, with the caller's modes restored between two of its steps."""
         while True:
             with evaluation_mode(self._towers.model):
-                found = next(work, None)
-            if found is None:
-                return
+                try:
+                    found = next(work)
+                except StopIteration:
+                    return
             yield found
 
     def _first_sides(self, caption: Caption, pixels: Float[Tensor, "1 3 height width"]) -> tuple[Side, Side]:
@@ -911,9 +961,13 @@ def _layers_of(tower: Tower, given: Iterable[LayerName] | None) -> dict[LayerNam
     return {which: tower.layer(which) for which in wanted}
 
 
-def _place_of(tower: Tower, layer: Layer) -> int:
-    """Return where a layer lies on the way through its tower."""
-    return len(tower.layers) if layer.after else tower.layers.index(layer)
+def _in_order(tower: Tower, by_layer: Mapping[LayerName, Layer]) -> list[LayerName]:
+    """Return names of layers in the order in which they lie on the way through their tower."""
+    places = {
+        which: len(tower.layers) if layer.after else tower.layers.index(layer)
+        for which, layer in by_layer.items()
+    }
+    return sorted(by_layer, key=places.__getitem__)
 
 
 def _index_of(tower: Tower, layer: Layer) -> LayerName:

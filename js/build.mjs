@@ -18,13 +18,14 @@ const MOST_BYTES = { widget: 30_000, captions: 32_000, gallery: 38_000 };
  * element or style, and are never spelled in a string. `check` refuses those that are.
  */
 const OWN_NAMES = `
-  abandoned answer answering askAgain changed chosen choices clearTests dispose draw effect ends
-  expire extend foilOnly follow forget frames hasFoil hasQuestions heard heatLock heatScale
-  interactions invert isComputing isWaiting keep layers lock locked look lookAt moved node
-  notice onChange onEnd outliersHidden pairs palette peek pieces plan pointed press preview
-  problem questions receive report select selectRegion selectTokens selected selectedRegion
-  selectedTokens settings shapeOf show silent smooth spoken stale strength subscribe summands
-  summary summed tests texts tintLock tintScale units unlocked unwatched watched
+  abandoned answer answering askAgain before changed choices chosen clearTests column cover
+  cursor dispose draw effect ends expire extend foilOnly follow forget frames gap goTo hasFoil
+  hasQuestions heard heatLock heatScale interactions invert isComputing isWaiting keep layers
+  lock locked look lookAt mode moved names node notice number onChange onEnd outliersHidden pairs
+  palette peek pieces plan point pointed press preview problem questions receive report select
+  selected selectedRegion selectedTokens selectRegion selectTokens sent settings shape shapeOf
+  show silent smooth spoken stale strength subscribe summands summary summed tests texts tintLock
+  tintScale units unlocked unwatched watched
 `;
 const OWN = OWN_NAMES.trim().split(/\s+/).join("|");
 

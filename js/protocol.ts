@@ -140,6 +140,15 @@ export interface EstimateMessage {
   bytes: number;
 }
 
+/** What request `id` would give at these layers; the results of caption and foil come with it. */
+export interface LayerMessage {
+  kind: "layer";
+  id: number;
+  text_layer: Layer;
+  image_layer: Layer;
+  _summary: SentSummary;
+}
+
 /** About request `id`. The kernel says `alive` to each `join`. */
 export type Report =
   | { kind: "alive" }
@@ -151,7 +160,7 @@ export type Answer =
   | { kind: "accepted"; question: number }
   | { kind: "refused"; question: number; message: string };
 
-export type FromKernel = Report | Answer;
+export type FromKernel = Report | LayerMessage | Answer;
 
 export type ToKernel =
   | { kind: "join"; refresh?: true }
@@ -171,6 +180,7 @@ export type Model = Pick<
 const COUNTS: Record<FromKernel["kind"], readonly string[]> = {
   alive: [],
   estimate: ["id", "frame", "offset", "bytes"],
+  layer: ["id"],
   progress: ["id", "done", "total"],
   accepted: ["question"],
   refused: ["question"],
@@ -184,6 +194,11 @@ export function readMessage(content: unknown, buffers: readonly unknown[] = []):
   if (!COUNTS[kind as FromKernel["kind"]].every((name) => isCount(message[name]))) return null;
   const isText = part === "caption" || part === "foil";
   if (kind === "estimate" && !(isText && buffers.length === 1)) return null;
+  if (kind === "layer") {
+    const { text_layer, image_layer, _summary } = message;
+    const areLayers = [text_layer, image_layer].every((one) => one === "output" || isCount(one));
+    if (!(areLayers && _summary && typeof _summary === "object" && buffers.length > 0)) return null;
+  }
   if (kind === "refused" && typeof message.message !== "string") return null;
   return message as unknown as FromKernel;
 }

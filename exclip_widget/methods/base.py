@@ -31,11 +31,14 @@ class Method(ABC):
         Where it cuts the text and the image tower by default.
     needs_gradients : bool
         Whether it differentiates the towers.
+    shares_layers : bool
+        Whether all layers of an image's tower cost little more than the first of them.
     """
 
     name: ClassVar[str]
     default_layers: ClassVar[tuple[int | str, int | str]]
     needs_gradients: ClassVar[bool]
+    shares_layers: ClassVar[bool] = False
 
     @abstractmethod
     def factors(self, side: Side, memory: int) -> Factors:
@@ -72,10 +75,11 @@ class Method(ABC):
 
     def refine_layers(
         self, texts: Sequence[Factors], images: Sequence[Side], memory: int
-    ) -> list[list[Estimate]]:
-        """Return the interactions of each of `texts` with one image at several layers.
+    ) -> Iterator[list[list[Estimate]] | None]:
+        """Yield the interactions of each of `texts` with one image at several layers, as the last item.
 
-        By default each layer is computed by itself.
+        Before it comes None, whenever something else may be done for a while. By default each layer is
+        computed by itself.
 
         Parameters
         ----------
@@ -86,7 +90,12 @@ class Method(ABC):
         memory : int
             About how many bytes to use at a time.
         """
-        return [list(self.refine(texts, image, 1, memory))[-1] for image in images]
+        found = []
+        for image in images:
+            *_, last = self.refine(texts, image, 1, memory)
+            found.append(last)
+            yield None
+        yield found
 
 
 def stack_factors(texts: Sequence[Factors], like: Tensor) -> Float[Tensor, "rows embed"]:

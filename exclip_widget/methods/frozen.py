@@ -78,6 +78,7 @@ class FrozenGates(Method):
     name: ClassVar = "frozen"
     default_layers: ClassVar = (0, 1)
     needs_gradients: ClassVar = True
+    shares_layers: ClassVar = True
 
     rank: int | None = None
     tolerance: float | None = None
@@ -141,25 +142,26 @@ class FrozenGates(Method):
     ) -> Iterator[list[Estimate]]:
         """Yield interactions without the image's factors, better with each direction pulled back."""
         del memory
-        for (found,) in self._pull_back(texts, [image], estimates):
-            yield found
+        for found in self._pull_back(texts, [image], estimates):
+            if found is not None:
+                yield found[0]
 
     def refine_layers(
         self, texts: Sequence[Factors], images: Sequence[Side], memory: int
-    ) -> list[list[Estimate]]:
-        """Return the interactions at several layers of the image's tower, from one pass through it."""
+    ) -> Iterator[list[list[Estimate]] | None]:
+        """Yield the interactions at several layers of the image's tower, from one pass through it."""
         try:
-            *_, found = self._pull_back(texts, images, 1)
+            yield from self._pull_back(texts, images, 1)
         except NotOnTheWayError:
-            return super().refine_layers(texts, images, memory)
-        return found
+            yield from super().refine_layers(texts, images, memory)
 
     def _pull_back(
         self, texts: Sequence[Factors], images: Sequence[Side], estimates: int
-    ) -> Iterator[list[list[Estimate]]]:
-        """Yield estimates by layer and caption."""
+    ) -> Iterator[list[list[Estimate]] | None]:
+        """Yield estimates by layer and caption, and None between them."""
         cuts = [image.differentiable() for image in images]
         held = HeldPass(cuts, [image.reference for image in images], [image.tokens for image in images])
+        yield None
         norm = norm_of(held.embedding, "image")
         directions = Directions.of(
             texts,
@@ -180,6 +182,8 @@ class FrozenGates(Method):
                     )
                     for at_layer in pulled
                 ]
+            else:
+                yield None
             if is_last:
                 return
 

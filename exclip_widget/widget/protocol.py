@@ -197,6 +197,22 @@ def estimate(id: int, part: str, frame: int, offset: int, size: int) -> KernelMe
     return {"kind": "estimate", "id": id, "part": part, "frame": frame, "offset": offset, "bytes": size}
 
 
+def layer(
+    id: int, text_layer: int | str, image_layer: int | str, summary: Mapping[str, Any]
+) -> KernelMessage:
+    """Return the header of what request `id` would give at a text and an image layer.
+
+    Its buffers are the results of the caption and of its foil, if there is one, as the traits have them.
+    """
+    return {
+        "kind": "layer",
+        "id": id,
+        "text_layer": text_layer,
+        "image_layer": image_layer,
+        "_summary": dict(summary),
+    }
+
+
 def progress(id: int, done: int, total: int) -> KernelMessage:
     """Return how much of request `id` is done."""
     return {"kind": "progress", "id": id, "done": done, "total": total}

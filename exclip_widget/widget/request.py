@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,9 @@ from ..models.fingerprint import digest
 from ..results.origin import View
 from ..results.shown import encode_image
 from .uploads import UploadedFile, decode
+
+Layers: TypeAlias = tuple[LayerName, LayerName]
+"""A text layer and an image layer."""
 
 CHANGEABLE = ("image", "captions", "caption", "foil", "method", "text_layer", "image_layer")
 """What can be changed, by the names of the widget's traits."""
@@ -195,19 +198,44 @@ class Request:
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for requests with equal results, as long as the model stays the same."""
+        return self.key_at(self.explainer.layers)
+
+    def key_at(self, layers: Layers) -> tuple[object, ...]:
+        """Return what `key` would be at other layers."""
         texts = tuple(caption.rows.caption for caption in self.captions)
-        return self.image.digest, texts, self.explainer.method, self.explainer.layers
+        return self.image.digest, texts, self.explainer.method, layers
+
+    @property
+    def layers_by_distance(self) -> tuple[list[LayerName], list[LayerName]]:
+        """The layers of the text and of the image tower, each from the nearest on: the request's own."""
+        text, image = (
+            _by_distance(len(names), layer)
+            for names, layer in zip(self.explainer.layer_names, self.explainer.layers, strict=True)
+        )
+        return text, image
 
     def same_as(self, other: Request) -> bool:
         """Return whether nothing differs from `other`."""
-        return self.same_list_as(other) and (self.key, self.chosen_layers) == (
-            other.key,
+        return self.same_but_for_layers(other) and (self.explainer.layers, self.chosen_layers) == (
+            other.explainer.layers,
             other.chosen_layers,
         )
+
+    def same_but_for_layers(self, other: Request) -> bool:
+        """Return whether nothing differs from `other` but the layers."""
+        layers = self.explainer.layers
+        return self.same_list_as(other) and self.key_at(layers) == other.key_at(layers)
 
     def same_list_as(self, other: Request) -> bool:
         """Return whether the same captions are ranked for the same image."""
         return self.image is other.image and self.texts == other.texts
+
+
+def _by_distance(count: int, layer: LayerName) -> list[LayerName]:
+    """Return a tower's layers from the nearest to one of them on; the last one's output comes after it."""
+    names: list[LayerName] = [*range(count), "output"]
+    place = names.index(layer)
+    return sorted(names, key=lambda name: abs(names.index(name) - place))
 
 
 def _with_method(methods: Mapping[str, Method], given: Any) -> Mapping[str, Method]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
+from ..explainer import Explainer, LayerName
 from ..inputs.caption import Caption
 from ..lru_cache import LRUCache
 from ..results.classification import Classification
 from ..results.factors import Factors
 from ..results.interactions import Interactions
-from .request import Request
+from .request import Layers, Request
 
 MOST_BYTES = 2**26
 """Largest size of the results, and of the factors, that a widget keeps."""
@@ -36,6 +37,21 @@ class ResultCache:
 
     def estimates(self, request: Request, count: int) -> Iterator[Result]:
         """Yield about `count` ever better results, the last of which is final; one, if it is known."""
+        result = self.known(request)
+        if result is not None:
+            yield result
+            return
+        fingerprint = self._fingerprint
+        texts = [self._factors_of(request.explainer, caption) for caption in request.captions]
+        image = request.image
+        for found in request.explainer.refine(texts, image.pixels, count, view=image.view):
+            result = tuple(found)
+            yield result
+        if fingerprint is not None and result is not None:
+            self._results.put(request.key, result)
+
+    def known(self, request: Request) -> Result | None:
+        """Return the result of a request, if it is kept and the model is what it was."""
         fingerprint = request.explainer.fingerprint()
         if fingerprint is None or fingerprint != self._fingerprint:
             self._results.clear()
@@ -43,17 +59,30 @@ class ResultCache:
             self._text_embeddings.clear()
             self._image_embedding = None
         self._fingerprint = fingerprint
-        result = self._results.get(request.key)
-        if result is not None:
-            yield result
-            return
-        texts = [self._factors_of(request, caption) for caption in request.captions]
+        return self.at(request, request.explainer.layers)
+
+    def at(self, request: Request, layers: Layers) -> Result | None:
+        """Return the result of a request at some layers, if it is kept, whatever the model is now."""
+        return self._results.get(request.key_at(layers))
+
+    def explain_layers(
+        self, request: Request, text_layer: LayerName, image_layers: Sequence[LayerName]
+    ) -> Iterator[None]:
+        """Compute and keep the results of a request at other layers; yield when something else may be done.
+
+        They are kept only if the model has stayed what it was.
+        """
+        fingerprint = self._fingerprint
+        explainer = request.explainer.with_method(request.explainer.method, text_layer, image_layers[0])
+        texts = [self._factors_of(explainer, caption) for caption in request.captions]
+        yield
         image = request.image
-        for found in request.explainer.refine(texts, image.pixels, count, view=image.view):
-            result = tuple(found)
-            yield result
-        if fingerprint is not None and result is not None:
-            self._results.put(request.key, result)
+        for found in explainer.refine_layers(texts, image.pixels, image_layers, view=image.view):
+            if found is None:
+                yield
+            elif fingerprint == self._fingerprint == explainer.fingerprint():
+                for image_layer, result in found.items():
+                    self._results.put(request.key_at((text_layer, image_layer)), tuple(result))
 
     def embed_captions(self, request: Request) -> Iterator[None]:
         """Embed the listed captions of a request, and yield after some of them each. Those known are kept."""
@@ -77,9 +106,8 @@ class ResultCache:
         similarities = embeddings @ self._image_embedding[1]
         return Classification(request.texts, similarities, explainer.logits())
 
-    def _factors_of(self, request: Request, caption: Caption) -> Factors:
+    def _factors_of(self, explainer: Explainer, caption: Caption) -> Factors:
         """Return the factors of a caption, which stay valid if the image changes."""
-        explainer = request.explainer
         key = (caption.rows.caption, explainer.method, explainer.layers[0])
         factors = self._text_factors.get(key)
         if factors is None:

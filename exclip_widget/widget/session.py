@@ -7,6 +7,7 @@ estimates, progress and answers as messages of `protocol`.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -19,7 +20,8 @@ from ..results.classification import Classification
 from ..results.interactions import Interactions
 from ..results.shown import encode_interactions, result_traits, scores_traits
 from . import protocol, wire
-from .request import Request
+from .layers import results_by_layer
+from .request import Layers, Request
 from .result_cache import Result, ResultCache
 from .uploads import Uploads
 from .worker import Worker
@@ -33,8 +35,10 @@ MOST_TESTS = 50
 MOST_MESSAGE_CHARACTERS = 2000
 """Length at which an error's text is cut for the browser."""
 
-READING, COMPUTING, TESTING = range(3)
+READING, COMPUTING, TESTING, GOING_ON = range(4)
 """Priorities of jobs: a question is read first, since its answer may make other work unnecessary."""
+
+_log = logging.getLogger(__name__)
 
 
 class Host(Protocol):
@@ -118,6 +122,8 @@ class Session:
         self._tests: list[dict[str, Any]] = []
         self._test_count = 0
         self._frame = 0
+        self._is_watched = False
+        self._sent_layers: set[Layers] = set()
         self._last_good: tuple[Request, Result, Classification | None] | None = None
         self._error: Exception | None = None
         self.closed = False
@@ -233,6 +239,9 @@ class Session:
             self._host.send(protocol.alive())
             if not self.is_settled and self.result:
                 self._send_estimate()
+            self._is_watched = True
+            self._sent_layers.clear()
+            self._go_on()
 
     def close(self) -> None:
         """Discard all work, and free what is kept."""
@@ -264,11 +273,23 @@ class Session:
 
     def _begin(self, request: Request) -> None:
         self.id += 1
+        self._sent_layers.clear()
         self._error = None
         self._show(request, (), self.classification if request.same_list_as(self.request) else None)
         self._publish_phase("computing")
         self._host.flush()
         self.worker.submit(COMPUTING, partial(self._compute, self.id))
+
+    def _move(self, request: Request, result: Result) -> None:
+        """Show a result that is known of the same request at other layers."""
+        self._show(request, result, self.classification)
+        self._last_good = request, result, self.classification
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Have results at other layers made, once a request is done and somebody may move to them."""
+        if self._is_watched and self.phase == "done":
+            self.worker.submit(GOING_ON, partial(self._send_layers, self.id, self.request))
 
     def _show(self, request: Request, result: Result, classification: Classification | None) -> None:
         """Publish a request and what is known of it. A selection stays for as long as it means the same."""
@@ -319,6 +340,8 @@ class Session:
                 if not changes:
                     raise ExclipError("a newer request has taken its place")
                 request = before.changed(changes)
+                is_move = request.same_but_for_layers(before) and not request.same_as(before)
+                known = self._cache.known(request) if is_move else None
             except Exception as error:
                 self._refuse(question, error)
                 return
@@ -327,7 +350,10 @@ class Session:
                     return
                 if self.request is before and question.changes.keys() == changes.keys():
                     self._questions.remove(question)
-                    self._accept(request)
+                    if known is not None and self.phase == "done":
+                        self._move(request, known)
+                    else:
+                        self._accept(request)
                     if question.number is not None:  # after the traits, or controls would show the old ones
                         self._host.send(protocol.accepted(question.number))
                     return
@@ -365,6 +391,34 @@ class Session:
             if self._is_current(id):
                 self._last_good = request, self.result, self.classification
                 self._settle("done")
+                self._go_on()
+
+    def _send_layers(self, id: int, request: Request) -> None:
+        """Send results at other layers, until something else is wanted. Nobody waits for them."""
+
+        def is_wanted() -> bool:
+            same_row = self.request.explainer.layers[0] == request.explainer.layers[0]
+            return id == self.id and same_row and self.phase == "done" and not self.worker.stopped
+
+        try:
+            for found in results_by_layer(request, self._cache):
+                self.worker.run_urgent(READING)
+                if is_wanted():
+                    self.worker.run_urgent(TESTING)
+                with self._host.lock:
+                    if not is_wanted():
+                        return
+                    if found is not None:
+                        self._send_layer(*found)
+        except Exception:
+            _log.debug("results at other layers could not be made", exc_info=True)
+
+    def _send_layer(self, layers: Layers, result: Result) -> None:
+        if layers not in self._sent_layers:
+            self._sent_layers.add(layers)
+            traits = result_traits(result)
+            numbers = [memoryview(traits[name]) for name in ("_result", "_foil_result")[: len(result)]]
+            self._host.send(protocol.layer(self.id, *layers, traits["_summary"]), numbers)
 
     def _classify(self, id: int, request: Request) -> bool:
         """Rank the listed captions, and return whether the request is still the newest."""

@@ -1,6 +1,6 @@
 /** The panel of how the heat map looks: sign, smoothness, colours and strength. */
 import { oneOf, switchOf } from "../ui/buttons.ts";
-import { box, element } from "../ui/dom.ts";
+import { box, element, panel } from "../ui/dom.ts";
 import { icons } from "../ui/icons.ts";
 import type { Scope } from "../ui/scope.ts";
 import { colormap, css, gradient, palettes, type Sign } from "../view/colormap.ts";
@@ -59,10 +59,10 @@ export function appearance(
       node.style.backgroundImage = gradient(4, (x) => css(map.at(0.9 * x)));
     });
   });
-  return element(
-    "div",
+  return panel(
     "exclip-appearance",
-    { "data-testid": "exclip-appearance", role: "group", "aria-label": "Appearance" },
+    "group",
+    "Appearance",
     signs,
     box("exclip-group", smooth),
     colors,

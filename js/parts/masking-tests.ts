@@ -7,7 +7,7 @@ import type { MaskingTest } from "../protocol.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { attended } from "../ui/attended.ts";
 import { enable, rove, textButton } from "../ui/buttons.ts";
-import { box, button, drawing, element, give, shape } from "../ui/dom.ts";
+import { box, button, drawing, element, give, panel, shape } from "../ui/dom.ts";
 import { NO_KERNEL, refusal } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 import { plain, signed } from "../view/number-format.ts";
@@ -40,10 +40,10 @@ export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
   const plot = box("");
   const rows = box("exclip-trials-rows");
   const kept = box("exclip-trials-kept", plot, rows);
-  const node = element(
-    "div",
+  const node = panel(
     "exclip-trials",
-    { "data-testid": "exclip-trials", role: "group", "aria-label": "Tests" },
+    "group",
+    "Tests",
     box("exclip-trials-head", test, clear),
     refused.node,
     kept,

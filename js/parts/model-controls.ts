@@ -3,7 +3,7 @@ import { computed } from "@preact/signals-core";
 import type { Layer } from "../protocol.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { oneOf } from "../ui/buttons.ts";
-import { box, element, give } from "../ui/dom.ts";
+import { box, element, give, panel } from "../ui/dom.ts";
 import { message, NO_KERNEL, refusal } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 import { tickSlider } from "../ui/tick-slider.ts";
@@ -34,17 +34,17 @@ export function modelControls(state: WidgetState, scope: Scope): HTMLElement {
         names: computed(() => choices.value?.[`${topic}s`] ?? []),
         value: computed<Layer>(() => wanted(topic, state.layers[topic].value)),
         answering,
-        ask: (layer) => questions.change({ [topic]: layer }),
+        ask: (layer) => state.goTo(topic, layer),
       },
       scope,
     ),
   );
   const offline = message("exclip-offline", "status");
   const refused = refusal("control");
-  const node = element(
-    "div",
+  const node = panel(
     "exclip-controls",
-    { "data-testid": "exclip-controls", role: "group", "aria-label": "What is computed" },
+    "group",
+    "What is computed",
     box("exclip-control", element("span", "exclip-name-of", "method"), methods),
     ...layers,
     offline.node,

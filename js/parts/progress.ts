@@ -1,7 +1,7 @@
 /** Where the newest request stands: a thin line and a way out while computing, words after. */
 import type { WidgetState } from "../state/widget-state.ts";
 import { textButton } from "../ui/buttons.ts";
-import { box, element, give } from "../ui/dom.ts";
+import { box, element, give, panel } from "../ui/dom.ts";
 import { message } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 
@@ -17,16 +17,7 @@ export interface ProgressView {
 
 export function progress(state: WidgetState, scope: Scope): ProgressView {
   const bar = box("exclip-progress-bar");
-  const line = element(
-    "div",
-    "exclip-progress",
-    {
-      "data-testid": "exclip-progress",
-      role: "progressbar",
-      "aria-label": "Computing interactions",
-    },
-    bar,
-  );
+  const line = panel("exclip-progress", "progressbar", "Computing interactions", bar);
   const words = element("span", "exclip-computing", { "data-testid": "exclip-computing" });
   const cancel = textButton("Cancel", "exclip-cancel", scope, state.cancel);
   cancel.classList.add("exclip-button");

@@ -4,7 +4,7 @@ import { sumOf, tintOf } from "../algebra/interactions.ts";
 import { partsOf } from "../algebra/words.ts";
 import type { Look } from "../state/looks.ts";
 import type { WidgetState } from "../state/widget-state.ts";
-import { element } from "../ui/dom.ts";
+import { element, panel } from "../ui/dom.ts";
 import type { Scope } from "../ui/scope.ts";
 import type { ViewState } from "../view/view-state.ts";
 import { paintTint, tinted } from "./word-tint.ts";
@@ -17,11 +17,7 @@ export function stillWords(
   words: HTMLElement,
   scope: Scope,
 ): HTMLElement {
-  const node = element("div", "exclip-caption exclip-still", {
-    role: "group",
-    "aria-label": name,
-    dir: "auto",
-  });
+  const node = panel("exclip-caption exclip-still", "group", name, { dir: "auto" });
   const text = state.texts[look];
   const visible = computed(() => state.hasFoil.value && state.look.value !== look);
   const laid = computed(() => {

@@ -5,7 +5,7 @@ import { type Pair, strongestPairs } from "../algebra/strongest-pairs.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { attended } from "../ui/attended.ts";
 import { rove } from "../ui/buttons.ts";
-import { box, button, drawing, element, give } from "../ui/dom.ts";
+import { box, button, drawing, element, give, panel } from "../ui/dom.ts";
 import type { Scope } from "../ui/scope.ts";
 import { css } from "../view/colormap.ts";
 import { patchCount, signed } from "../view/number-format.ts";
@@ -19,10 +19,10 @@ const REST_MS = 80;
 
 export function strongestPairsList(state: WidgetState, view: ViewState, scope: Scope): HTMLElement {
   const columns = box("exclip-pairs-columns");
-  const node = element(
-    "div",
+  const node = panel(
     "exclip-pairs",
-    { "data-testid": "exclip-pairs", role: "group", "aria-label": "Strongest pairs" },
+    "group",
+    "Strongest pairs",
     box("exclip-name-of", "strongest pairs"),
     columns,
   );

@@ -5,7 +5,7 @@ import { placeOf } from "../algebra/regions.ts";
 import { join } from "../algebra/selection.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { switchOf } from "../ui/buttons.ts";
-import { button, element } from "../ui/dom.ts";
+import { button, element, panel } from "../ui/dom.ts";
 import { icons } from "../ui/icons.ts";
 import type { Scope } from "../ui/scope.ts";
 import { aligned } from "../view/number-format.ts";
@@ -155,10 +155,11 @@ function table(
     const entries = [...body.querySelectorAll("button")];
     entries.find((entry) => entry.dataset.row === focused)?.focus();
   });
-  return element(
-    "div",
+  return panel(
     "exclip-table",
-    { role: "region", "aria-label": caption, tabindex: "0" },
+    "region",
+    caption,
+    { tabindex: "0" },
     element(
       "table",
       "",

@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals-core";
 import { partsOf } from "../algebra/words.ts";
 import type { WidgetState } from "../state/widget-state.ts";
-import { button, element } from "../ui/dom.ts";
+import { button, element, panel } from "../ui/dom.ts";
 import type { Scope } from "../ui/scope.ts";
 import { signed } from "../view/number-format.ts";
 import type { Settings } from "../view/settings.ts";
@@ -22,11 +22,7 @@ export function words(
   settings: Settings,
   scope: Scope,
 ): HTMLElement {
-  const caption = element("div", "exclip-caption", {
-    role: "group",
-    "aria-label": "Caption",
-    dir: "auto",
-  });
+  const caption = panel("exclip-caption", "group", "Caption", { dir: "auto" });
   let buttons: Button[] = [];
   /** Set after each layout: new buttons need everything that old ones had. */
   const laid = signal({});

@@ -48,8 +48,7 @@ export function createLiveness<Message = ToKernel>(
   function send(content: Message | { kind: "join" }, buffer?: ArrayBuffer): void {
     if (disposed) return;
     try {
-      if (buffer) model.send(content, undefined, [buffer]);
-      else model.send(content);
+      model.send(content, undefined, buffer && [buffer]);
       wait();
     } catch {
       answering.value = false; // the host has closed the channel

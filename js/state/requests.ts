@@ -47,10 +47,10 @@ export function createRequests(
   /** The newest request that was cancelled here: its further estimates are not wanted. */
   const cancelled = signal<number>(NONE.id);
   const status = computed<Status>(() => {
-    const { id, phase, message } = request.value;
-    if (phase !== "computing") return { phase, message };
-    if (id <= cancelled.value) return { phase: "cancelled", message: "" };
-    return abandoned.value ? ABANDONED : { phase, message };
+    const now = request.value;
+    if (now.phase !== "computing") return now;
+    if (now.id <= cancelled.value) return { phase: "cancelled", message: "" };
+    return abandoned.value ? ABANDONED : now;
   });
 
   let current: number | null = null;

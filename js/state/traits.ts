@@ -37,6 +37,9 @@ export interface Change {
   changed(...names: readonly Name[]): boolean;
 }
 
+/** What lies over the traits of the model, if anything does. */
+export type Cover = (given: Partial<Traits>) => Partial<Traits> | undefined;
+
 export interface SyncedTraits {
   now(): Partial<Traits>;
   /** A trait that changes only if its contents do; `empty` if the host does not have it. */
@@ -46,6 +49,8 @@ export interface SyncedTraits {
   ): ReadonlySignal<NonNullable<Traits[Key]> | Empty>;
   /** Register what to do when the traits change, and when they are first read. */
   onChange(react: (change: Change) => void): void;
+  /** Read the traits: the model's, and what covers them. */
+  read(): void;
   /** Read the traits, and follow the model from now on. */
   follow(): void;
   dispose(): void;
@@ -63,14 +68,15 @@ function sameImage(a: DataView | undefined, b: DataView | undefined): boolean {
   return bytes.length === others.length && bytes.every((byte, i) => byte === others[i]);
 }
 
-export function createTraits(model: Model): SyncedTraits {
+export function createTraits(model: Model, cover: Cover): SyncedTraits {
   const traits = signal<Partial<Traits>>({});
   const reactions: ((change: Change) => void)[] = [];
 
   /** Hosts announce the traits of one update one by one, or all at once. */
   function read(): void {
     const before = traits.peek();
-    const now: Partial<Traits> = Object.fromEntries(NAMES.map((name) => [name, model.get(name)]));
+    const given: Partial<Traits> = Object.fromEntries(NAMES.map((name) => [name, model.get(name)]));
+    const now = { ...given, ...cover(given) };
     const changed = (...names: readonly Name[]) =>
       names.some((name) =>
         name === "_image" ? !sameImage(now._image, before._image) : !alike(now[name], before[name]),
@@ -91,6 +97,7 @@ export function createTraits(model: Model): SyncedTraits {
         return kept;
       });
     },
+    read,
     onChange: (react) => void reactions.push(react),
     follow() {
       read();

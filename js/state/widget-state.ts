@@ -16,6 +16,7 @@ import {
   type Token,
 } from "../protocol.ts";
 import type { Bytes } from "./frames.ts";
+import { createHeldLayers, type HeldLayers } from "./held-layers.ts";
 import { createLiveness } from "./liveness.ts";
 import { createLooks, type Looks } from "./looks.ts";
 import { createQuestions, type Questions } from "./questions.ts";
@@ -29,7 +30,10 @@ export interface Image {
   type: string;
 }
 
-export interface WidgetState extends Looks, Pick<Requests, "status" | "progress" | "cancel"> {
+export interface WidgetState
+  extends Looks,
+    Pick<Requests, "status" | "progress" | "cancel">,
+    Pick<HeldLayers, "goTo"> {
   /** These four, `summary` and `selectTokens` are about what is looked at. */
   readonly caption: ReadonlySignal<string>;
   readonly tokens: ReadonlySignal<readonly Token[]>;
@@ -60,7 +64,7 @@ const SILENT =
   "The kernel is not responding. It may be busy. If it was restarted, run the cell again.";
 
 export function createState(model: Model): WidgetState {
-  const traits = createTraits(model);
+  const traits = createTraits(model, (given) => held.cover(given));
   const liveness = createLiveness(model, {
     isComputing: () => requests.status.peek().phase === "computing",
     hasQuestions: () => questions.isWaiting(),
@@ -68,6 +72,7 @@ export function createState(model: Model): WidgetState {
   });
   const { send, silent } = liveness;
   const questions = createQuestions(send);
+  const held = createHeldLayers(traits, questions);
   const results = createResults(traits);
   const requests = createRequests(traits, results, liveness);
   const selections = createSelections(model, traits);
@@ -96,8 +101,12 @@ export function createState(model: Model): WidgetState {
     if (!message) return;
     batch(() => {
       liveness.heard();
-      if (message.kind === "accepted" || message.kind === "refused") questions.receive(message);
-      else requests.receive(message, buffers?.[0]);
+      if (message.kind === "layer") held.keep(message, buffers ?? []);
+      else if (message.kind === "accepted" || message.kind === "refused") {
+        questions.receive(message);
+        // What was refused is shown no more. What was accepted is in the traits, or will be in a moment.
+        if (message.kind === "refused") traits.read();
+      } else requests.receive(message, buffers?.[0]);
     });
   }
 
@@ -124,6 +133,7 @@ export function createState(model: Model): WidgetState {
       text_layer: traits.signal("text_layer", "output"),
       image_layer: traits.signal("image_layer", "output"),
     },
+    goTo: held.goTo,
     choices,
     tests: traits.signal("_tests", []),
     questions,

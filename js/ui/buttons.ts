@@ -1,6 +1,6 @@
 /** Small buttons with a drawing and a name, in rows that take one stop of the Tab key. */
 import type { Signal } from "@preact/signals-core";
-import { box, button, claim, drawing, element, give } from "./dom.ts";
+import { box, button, claim, drawing, give, panel } from "./dom.ts";
 import type { Scope } from "./scope.ts";
 
 export interface IconButton {
@@ -86,10 +86,10 @@ export function rove(container: HTMLElement, scope: Scope): () => void {
 }
 
 export function toolbar(name: string, scope: Scope, ...groups: (readonly Node[])[]): HTMLElement {
-  const node = element(
-    "div",
+  const node = panel(
     "exclip-toolbar",
-    { role: "toolbar", "aria-label": name },
+    "toolbar",
+    name,
     ...groups.map((group) => box("exclip-group", ...group)),
   );
   rove(node, scope);
@@ -116,7 +116,7 @@ export function oneOf<Value extends string>(
   choose: (value: Value) => void,
   scope: Scope,
 ): HTMLElement {
-  const group = element("div", "exclip-group", { role: "group", "aria-label": name });
+  const group = panel("exclip-group", "group", name);
   const refresh = rove(group, scope);
   scope.effect(() => {
     const buttons = values().map(([value, text, hint]) => {

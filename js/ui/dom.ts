@@ -24,6 +24,15 @@ export const button = (className: string, ...parts: (Attributes | Node | string)
 export const box = (className: string, ...children: (Node | string)[]) =>
   element("div", className, ...children);
 
+/** A part of the screen with its class, by which tests find it, a role and a name. */
+export const panel = (
+  className: string,
+  role: string,
+  label: string,
+  ...children: (Attributes | Node | string)[]
+) =>
+  element("div", className, { "data-testid": className, role, "aria-label": label }, ...children);
+
 export function give<Node extends Element>(node: Node, attributes: Attributes): Node {
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
   return node;

@@ -65,12 +65,14 @@ def test_messages_are_built_as_the_front_end_reads_them(example: dict[str, Any])
         given = {}
     if "bytes" in given:
         given["size"] = given.pop("bytes")
+    if "_summary" in given:
+        given["summary"] = given.pop("_summary")
     built = build(**given)
     assert built == {name: example["content"][name] for name in built}
 
 
 def test_every_kind_that_the_kernel_sends_has_an_example() -> None:
-    kinds = {"alive", "estimate", "progress", "accepted", "refused"}
+    kinds = {"alive", "estimate", "layer", "progress", "accepted", "refused"}
     assert {example["content"]["kind"] for example in FROM_KERNEL["valid"]} == kinds
 
 
