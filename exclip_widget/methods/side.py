@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..inputs.caption import Caption
 from ..models.activation_cache import cached_activations, cached_embedding
+from ..models.as_written import are_as_written
 from ..models.fingerprint import Fingerprint
 from ..models.shortcuts import agrees
 from ..models.tower import TextTower, Tower
@@ -167,7 +168,8 @@ def _side(
         exact: Tower = in_dtype.text.settled() if name == "text" else in_dtype.image
         same = next(found for found in (*exact.layers, exact.layer("output")) if found.name == layer.name)
         exact_inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
-        converted = Cut(exact.encode, exact_inputs, same, layout, rest)
+        is_own = state is not None or are_as_written(exact.root.modules())
+        converted = Cut(exact.encode, exact_inputs, same, layout, rest, is_own)
         if in_dtype is not towers and at.tokens.dtype == dtype:
             # Some parts compute in half precision, and may convert their inputs themselves.
             try:

@@ -243,6 +243,10 @@ def _activation(layer: Layer, native: Tensor, layout: TokenLayout, embedding: Te
     return Activation(layer, tokens, layout, embedding)
 
 
+RECORDED_APART = 0.02
+"""Largest relative difference that recording may make: bfloat16 rounds by less, other code moves more."""
+
+
 class Cut:
     """The rest of a tower from a layer on, for one input: from tokens there to the embedding.
 
@@ -256,6 +260,8 @@ class Cut:
         The layer, and how its tokens are arranged.
     padding : Tensor, optional
         Tokens that follow the given ones at the layer, (tokens, width), and always stay as they are.
+    is_own : bool
+        Whether the tower is known to run its library's own code alone.
     """
 
     def __init__(
@@ -265,12 +271,14 @@ class Cut:
         layer: Layer,
         layout: TokenLayout,
         padding: Float[Tensor, "tokens width"] | None = None,
+        is_own: bool = True,
     ) -> None:
         self._encode = encode
         self._inputs = inputs
         self._layer = layer
         self._layout = layout
         self._padding = padding
+        self._is_own = is_own
         self._needs_whole_batch = False
         self._tokens: Tensor | None = None
         self._runs = 0
@@ -303,6 +311,33 @@ class Cut:
                 f"expected embeddings, ({batch}, width)"
             )
         return embedding
+
+    def require_same(
+        self, tokens: Float[Tensor, "batch tokens width"], recorded: Float[Tensor, "batch embed"]
+    ) -> None:
+        """Refuse a tower that embeds tokens otherwise while autograd records it.
+
+        torch's attention, for one, has a fast path if nothing is recorded. It goes past functions that
+        somebody has replaced.
+
+        Raises
+        ------
+        ModelError
+            If the embeddings differ by more than rounding.
+        """
+        if self._is_own:
+            return
+        held = self._tokens
+        with torch.no_grad():
+            embedding = self(tokens.detach())
+        self._tokens = held  # checkpointed blocks that run again still belong to the recorded pass
+        apart = float((recorded.detach() - embedding).norm() / embedding.norm())
+        if apart > RECORDED_APART:
+            raise ModelError(
+                f"the model gives an embedding that is {apart:.1%} apart while autograd records it, so its "
+                "derivatives belong to another one; torch.backends.mha.set_fastpath_enabled(False) makes "
+                "torch's attention run the same code in both; methods 'similarity' and 'banzhaf' do without"
+            )
 
     def embed_through(
         self, tokens: Float[Tensor, "batch tokens width"], later: Sequence[Cut]

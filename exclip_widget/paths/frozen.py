@@ -35,6 +35,8 @@ class FrozenPath(CutPath):
         with sdpa_kernel(SDPBackend.MATH):
             with WatchedPass() as watched:
                 x, embedded = super()._record(nodes)
+            if isinstance(self.run, Cut):
+                self.run.require_same(x, embedded)
             hold_gates(embedded, x, watched)
         return x, embedded
 
@@ -71,6 +73,7 @@ class HeldPass:
             with WatchedPass() as watched, torch.enable_grad():
                 self._embedded, passed = first.embed_through(self._start, later)
             require_gradient(self._embedded)
+            first.require_same(self._start, self._embedded)
             self._passed = [native for native in passed if native is not None and native.requires_grad]
             if len(self._passed) < len(later):
                 raise NotOnTheWayError
