@@ -106,7 +106,7 @@ def test_the_last_of_ten_quick_edits_counts(view: Instrument) -> None:
 
 
 def test_layers_by_keyboard(view: Instrument) -> None:
-    """Each key is a request."""
+    """Each key is a layer, and where they come to rest is what Python has."""
     page, slider = view.notebook.page, image_layer(view)
     at = view.python("w.image_layer")
     slider.focus()
@@ -125,8 +125,49 @@ def test_layers_by_keyboard(view: Instrument) -> None:
     assert view.python(f"float(abs({EXPECTED}.values - w.interactions.values).max())") < 1e-5
 
 
+SCRUB = """(slider, layer) => {
+    const root = slider.closest("[data-testid=exclip]");
+    const value = (node) => Number(node.dataset.value);
+    slider.value = String(layer);
+    slider.dispatchEvent(new Event("input"));
+    return {
+        similarity: value(root.querySelector("[data-figure=similarity]")),
+        words: [...root.querySelectorAll("[data-testid=exclip-word]")].map(value),
+        stale: root.classList.contains("exclip-stale"),
+    };
+}"""
+
+
+def test_layers_scrub_in_the_frame_of_the_event(view: Instrument) -> None:
+    """What is read in the same task cannot have come from the kernel, which follows as the same request."""
+    slider = image_layer(view)
+    count = view.python("len(w._choices['image_layers']) + 1")
+    view.wait_for("sum(text == w.text_layer for text, _ in w.session._sent_layers)", count)
+    view.notebook.execute(
+        "from exclip_widget import explain_layers\n"
+        "grid = explain_layers(book.model, page.image, widget.caption, text_layers=[0], **options)"
+    )
+    view.leave()
+    heats, begun = [view.pixels()], view.python("w.session.id")
+    for layer in (5, 4, 3, 2, 0):
+        shown = slider.evaluate(SCRUB, layer)
+        words, similarity = view.python(
+            f"""(lambda r: ([r.values[[i for i, w in enumerate(r.words) if w == word]].sum().item()
+                for word in sorted(set(r.words) - {{-1}})], r.similarity))(grid[0, {layer}])"""
+        )
+        assert shown["words"] == pytest.approx(words, abs=2e-5)
+        assert shown["similarity"] == pytest.approx(similarity, abs=1e-6)
+        assert not shown["stale"]
+        heats.append(view.pixels())
+    assert len(set(heats)) == len(heats)
+    view.wait_for("w.image_layer", 0)
+    assert view.python("[w.session.id, w._request['phase']]") == [begun, "done"]
+    view.check()
+    assert view.pixels() == heats[-1]
+
+
 def test_a_layer_by_dragging(view: Instrument) -> None:
-    """Many requests, and the last one's result."""
+    """Many layers, and the last one's result."""
     slider = image_layer(view)
     at = view.python("w.image_layer")
     slider.scroll_into_view_if_needed()
