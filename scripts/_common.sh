@@ -101,6 +101,8 @@ install_python() {
         # The parity tests' oracles. What else they require (OpenCV, matplotlib) is not wanted, only
         # their code, and setuptools for clip, which imports pkg_resources.
         install --no-deps exclip clip-anytorch setuptools
+        # Compiled here, once: the workers start at one time, and each would compile all of it for itself.
+        "$python" -c 'import matplotlib.pyplot, open_clip, pandas, transformers' || true
     fi
     stamp "$want" "$now"
 }
