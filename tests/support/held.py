@@ -8,7 +8,7 @@ which sorts autograd's graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -110,20 +110,31 @@ class HeldCut:
     def __init__(self, cut: Cut, *, gated_units: bool = False) -> None:
         self.cut = cut
         self._held = Held(gated_units=gated_units)
-        self.embedding = self.run(cut.x)
+        # The gates of the input, once for each of the tokens that go through together.
+        self.embedding = self.run_each([cut.x] * cut.together)[0]
 
     def run(self, hidden: Tensor) -> Tensor:
         """The embedding of other tokens, by the gates of the input."""
-        with self._held.running():
-            # Without a gradient, modules would take a fused road of their own.
-            embedding = self.cut.run(hidden.detach().clone().requires_grad_())
-        return embedding.detach()
+        return self.run_each([hidden])[0]
+
+    def run_each(self, hidden: Sequence[Tensor]) -> Tensor:
+        """(number, embedding): that of every one of ``hidden``."""
+        together = self.cut.together
+        found = []
+        for start in range(0, len(hidden), together):
+            part = list(hidden[start : start + together])
+            filled = [*part, *[self.cut.x] * (together - len(part))]
+            with self._held.running():
+                # Without a gradient, modules would take a fused road of their own.
+                embeddings = self.cut.run_each([one.detach().clone().requires_grad_() for one in filled])
+            found.append(embeddings.detach()[: len(part)])
+        return torch.cat(found)
 
     def parts(self) -> Tensor:
         """(sites, embedding): what is lost when a site alone is replaced by the reference's."""
         sites = len(self.cut.by_site(self.cut.x))
         alone = ~torch.eye(sites, dtype=torch.bool)
-        return torch.stack([self.embedding - self.run(self.cut.masked(present)) for present in alone])
+        return self.embedding - self.run_each([self.cut.masked(present) for present in alone])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,17 +1,18 @@
 """The definitions, computed the slow way in float64, for any family; nothing is shared with the engine.
 
-An encoder is cut at the input of a module by a hook and run in full, one image or caption at a time, on the
-full context. Jacobians are taken one embedding component and one node at a time, and every interaction is
-the paper's sum over both inner widths. Here every site of the input counts: patches, class tokens and
-padding. What the engine gains by algebra (factors, one row instead of all, the cut at EOT) is absent, so an
-error in that algebra cannot hide.
+An encoder is cut at the input of a module by a hook and run in full, on the full context; many inputs go
+through it some at a time if that makes the same of each as alone. Jacobians are taken one embedding component
+and one node at a time, and every interaction is the paper's sum over both inner widths. Here every site of
+the input counts: patches, class tokens and padding. What the engine gains by algebra (factors, one row
+instead of all, the cut at EOT) is absent, so an error in that algebra cannot hide.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from support.zoo.families import Family, Inputs
 
 Encode = Callable[["Inputs"], Tensor]
+
+TOGETHER = 32
+"""How many hidden states go through an encoder at a time."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,35 @@ class Cut:
 
     def run(self, hidden: Tensor) -> Tensor:
         """The embedding when the module is given ``hidden`` in place of what it would be given."""
+        (embedding,) = self._run(hidden)
+        return embedding
+
+    @property
+    def batch_axis(self) -> int:
+        """OpenAI's blocks take (sequence, 1, width), all others (1, sequence, width)."""
+        return 0 if self.x.shape[0] == 1 else 1
+
+    @functools.cached_property
+    def together(self) -> int:
+        """How many hidden states it takes at a time: one, if the rest of the inputs has to be as many."""
+        try:
+            with torch.no_grad():
+                several = self._run(torch.cat([self.x, self.r], self.batch_axis))
+        except (RuntimeError, IndexError):
+            return 1
+        alone = torch.stack([self.run(self.x), self.run(self.r)])
+        same = several.shape == alone.shape and torch.allclose(several, alone, rtol=1e-9, atol=1e-12)
+        return TOGETHER if same else 1
+
+    def run_each(self, hidden: Sequence[Tensor]) -> Tensor:
+        """(number, embedding): that of every one of ``hidden``."""
+        return torch.cat([self._run(part) for part in self._parts(hidden)])
+
+    def _parts(self, hidden: Sequence[Tensor]) -> Iterator[Tensor]:
+        for start in range(0, len(hidden), self.together):
+            yield torch.cat(list(hidden[start : start + self.together]), self.batch_axis)
+
+    def _run(self, hidden: Tensor) -> Tensor:
         calls = []
 
         def replace(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -136,8 +169,8 @@ class Cut:
         finally:
             handle.remove()
         assert len(calls) == 1
-        assert embedding.shape[0] == 1
-        return embedding[0]
+        assert embedding.shape[0] == hidden.shape[self.batch_axis]
+        return embedding
 
     def embedding_at(self, node: float) -> Tensor:
         """The embedding at a point of the path from reference to input."""
@@ -149,8 +182,7 @@ class Cut:
             return hidden[0].flatten(1).T
         if hidden.ndim == 4:
             return hidden[0].flatten(0, 1)
-        # OpenAI's blocks take (sequence, 1, width), all others (1, sequence, width).
-        return hidden.squeeze(0 if hidden.shape[0] == 1 else 1)
+        return hidden.squeeze(self.batch_axis)
 
     def everywhere(self, site: int) -> Tensor:
         """The input with one site's vector at every site."""
@@ -171,10 +203,17 @@ class Cut:
 
     def jacobian(self, hidden: Tensor) -> Tensor:
         """(embedding, sites, width) at one point, one component at a time."""
-        hidden = hidden.detach().clone().requires_grad_()
-        embedding = self.run(hidden)
-        rows = [torch.autograd.grad(component, hidden, retain_graph=True)[0] for component in embedding]
-        return torch.stack([self.by_site(row) for row in rows])
+        (found,) = self.jacobians([hidden])
+        return found
+
+    def jacobians(self, hidden: Sequence[Tensor]) -> Iterator[Tensor]:
+        """That of each of several points, which do not see each other."""
+        for part in self._parts(hidden):
+            given = part.detach().clone().requires_grad_()
+            components = self._run(given).sum(0)
+            rows = [torch.autograd.grad(component, given, retain_graph=True)[0] for component in components]
+            for point in range(given.shape[self.batch_axis]):
+                yield torch.stack([self.by_site(row.narrow(self.batch_axis, point, 1)) for row in rows])
 
 
 def _double(inputs: Inputs) -> Inputs:
@@ -243,8 +282,9 @@ def exclip(text: Cut, image: Cut, *, rule: str, steps: int, text_sites: int | No
     jacobians, differences, gains = [], [], []
     for side in (text, image):
         integrated: Any = 0
-        for node, weight in zip(*nodes_and_weights(rule, steps, side.embedding_at), strict=True):
-            here = side.jacobian(side.r + float(node) * (side.x - side.r))
+        nodes, weights = nodes_and_weights(rule, steps, side.embedding_at)
+        points = [side.r + float(node) * (side.x - side.r) for node in nodes]
+        for weight, here in zip(weights, side.jacobians(points), strict=True):
             integrated = integrated + float(weight) * here
         jacobians.append(integrated)
         differences.append(side.by_site(side.x - side.r))
@@ -283,7 +323,7 @@ def similarity(text: Cut, image: Cut) -> CutTruth:
     with torch.no_grad():
         for side in (text, image):
             sites = len(side.by_site(side.x))
-            alone.append([side.run(side.everywhere(site)) for site in range(sites)])
+            alone.append(side.run_each([side.everywhere(site) for site in range(sites)]))
     f, g = _embeddings(text, image)
     values = [[float(torch.cosine_similarity(t, p, dim=0)) for p in alone[1]] for t in alone[0]]
     return CutTruth(np.array(values), float(torch.cosine_similarity(f, g, dim=0)))
@@ -299,13 +339,13 @@ def banzhaf_game(text: Cut, image: Cut, text_players: Sequence[int], image_playe
     with torch.no_grad():
         for side, players in ((text, text_players), (image, image_players)):
             sites = len(side.by_site(side.x))
-            rows = []
+            coalitions = []
             for coalition in itertools.product((False, True), repeat=len(players)):
                 present = torch.ones(sites, dtype=torch.bool)
                 present[list(players)] = torch.tensor(coalition)
-                embedding = side.run(side.masked(present))
-                rows.append(embedding / embedding.norm())
-            embeddings.append(torch.stack(rows))
+                coalitions.append(side.masked(present))
+            rows = side.run_each(coalitions)
+            embeddings.append(rows / rows.norm(dim=1, keepdim=True))
     game = embeddings[0] @ embeddings[1].T
     return game.reshape([2] * (len(text_players) + len(image_players)))
 
