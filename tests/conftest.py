@@ -38,7 +38,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     All end-to-end tests in JupyterLab share one server and one browser, and those without it a browser: two
     workers begin with them, which wait for servers and browsers, while the others do the rest; they are the
-    last to run without workers. The tests of a family share its model, and what the oracle says of it.
+    last to run without workers. The tests of a family share its model, and what the oracle says of it. Those
+    with Ray come after all others: its processes wait for each other some seconds only, and then give up.
     """
     with_workers = hasattr(config, "workerinput")
     for item in items:
@@ -51,6 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _group_of(item: pytest.Item) -> str | None:
     if item.get_closest_marker("e2e"):
         return "JupyterLab" if "lab" in getattr(item, "fixturenames", ()) else "browser"
+    if "ray" in getattr(item, "fixturenames", ()):
+        return "Ray"
     if item.path.name in ("test_families.py", "test_oracle.py"):
         return str(item.callspec.params.get("name")) if hasattr(item, "callspec") else None
     return None
@@ -60,6 +63,8 @@ def _order(item: pytest.Item, with_workers: bool) -> int:
     """The long groups first, then whatever takes long, so that no worker ends with it alone."""
     if item.get_closest_marker("e2e"):
         return 0 if with_workers else 3
+    if _group_of(item) == "Ray":
+        return 4
     if not with_workers:
         return 1
     return 1 if item.get_closest_marker("slow") or _group_of(item) else 2

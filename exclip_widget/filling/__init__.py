@@ -67,8 +67,8 @@ def write_store(
     Raises
     ------
     ParameterError
-        If the store was made in another way, an id has another caption there, Ray has not as many cores as
-        there are to be workers, or the explainer cannot be sent to them.
+        If the store was made in another way, an id has another caption there, Ray does not start or has not
+        as many cores as there are to be workers, or the explainer cannot be sent to them.
     FileError
         If the folder holds something else, or cannot be written to.
     MissingLibraryError

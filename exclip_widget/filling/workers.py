@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import traceback
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,6 +34,9 @@ WINDOW_BYTES = 2**28
 
 Actors begin anew with each window, so it is large. Images that are given as paths take none of it.
 """
+
+STARTS = 3
+"""How often Ray is started before it is given up: it waits half a minute for itself, and no longer."""
 
 
 class Worker:
@@ -95,7 +99,8 @@ def explain_by_workers(
     Raises
     ------
     ParameterError
-        If Ray has not as many cores, or the explainer cannot be sent or has another recipe there.
+        If Ray does not start or has not as many cores, or the explainer cannot be sent or has another
+        recipe there.
     MissingLibraryError
         If Ray is not installed.
     """
@@ -140,13 +145,47 @@ def _start(workers: int) -> None:
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send them to its makers
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # errors reach Python anyway
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        start_ray(logging_level=logging.ERROR)
     cores = int(_resources().get("CPU", 0))
     if workers > cores:
         raise ParameterError(
             f"workers={workers}, and Ray has {cores} cores; expected at most {cores}, or a Ray that "
             "was started with more"
         )
+
+
+def start_ray(**options: Any) -> None:
+    """Start Ray on this machine by options of `ray.init`, again if the machine was too busy for it.
+
+    Raises
+    ------
+    ParameterError
+        If it did not start.
+    """
+    import ray
+
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, **options)
+            return
+        except (ConnectionError, ValueError):  # of a Ray elsewhere that the caller's environment names
+            raise
+        except Exception as error:  # Ray has no class for it
+            _end_processes_of(error)
+            ray.shutdown()
+            if not left:
+                raise ParameterError(
+                    f"workers= needs Ray, which did not start in {STARTS} attempts: {error} Expected a "
+                    "machine that is less busy, or a Ray that was started before, by ray.init()"
+                ) from error
+
+
+def _end_processes_of(error: Exception) -> None:
+    """End what a start of Ray has left: Ray itself forgets these processes, and they would run on."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        kill = getattr(frame.f_locals.get("self"), "kill_all_processes", None)
+        if kill is not None:
+            kill(check_alive=False, wait=True)
 
 
 def _resources() -> dict[str, float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import io
 import random
+import signal
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -100,6 +102,63 @@ def test_no_worker_begins_if_nothing_is_left(tmp_path: Path, set_of_pairs: list[
     assert not ray.is_initialized()
 
 
+class SlowNode:
+    """What Ray makes of its processes, on a machine that is too busy for them."""
+
+    made: list[SlowNode]
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        self.made.append(self)
+        raise Exception("The current node timed out during startup.")
+
+    def kill_all_processes(self, *, check_alive: bool, wait: bool) -> None:
+        assert not check_alive
+        assert wait
+        with self.process:
+            self.process.kill()
+
+
+@pytest.mark.parametrize("failures", [0, 1, workers.STARTS])
+def test_ray_that_does_not_start_in_time_is_started_again(
+    failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray", reason=REASON)
+    SlowNode.made = []
+    given: list[dict[str, Any]] = []
+
+    def init(**options: Any) -> None:
+        given.append(options)
+        if len(given) <= failures:
+            SlowNode()
+
+    monkeypatch.setattr(ray, "init", init)
+    if failures < workers.STARTS:
+        workers.start_ray(num_cpus=2)
+        assert len(given) == failures + 1
+    else:
+        with pytest.raises(ParameterError, match=r"Ray, which did not start in 3 attempts: .* timed out"):
+            workers.start_ray(num_cpus=2)
+        assert len(given) == failures
+    assert all(one["num_cpus"] == 2 for one in given)
+    # None is left behind.
+    assert [node.process.returncode for node in SlowNode.made] == [-signal.SIGKILL] * failures
+
+
+def test_a_ray_elsewhere_that_is_not_there_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason=REASON)
+    asked = []
+
+    def init(**_: Any) -> None:
+        asked.append(1)
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ConnectionError):
+        workers.start_ray()
+    assert len(asked) == 1
+
+
 # -------------------------------------------------------------------------------------------- with Ray
 
 
@@ -112,23 +171,17 @@ def ray() -> Iterator[Any]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_prestart_worker_first_driver", "0")  # wait for no worker
         patch.setenv("RAY_agent_register_timeout_ms", "120000")  # of a machine that is busy
-        for attempts_left in (2, 1, 0):
-            try:
-                ray.init(
-                    num_cpus=2,
-                    num_gpus=0,
-                    object_store_memory=100 * 2**20,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                )
-                break
-            except Exception:  # a machine that is busy: Ray waits for half a minute, and no longer
-                ray.shutdown()
-                if not attempts_left:
-                    raise
-        yield ray
-        ray.shutdown()
-        gc.collect()  # what Ray leaves open is warned of here, and in no other test
+        started: list[subprocess.Popen[bytes]] = []
+        try:
+            workers.start_ray(num_cpus=2, num_gpus=0, object_store_memory=100 * 2**20)
+            node = ray._private.worker._global_node
+            started += [one.process for several in node.all_processes.values() for one in several]
+            yield ray
+        finally:
+            ray.shutdown()
+            for process in started:  # Ray does not wait for those that it kills
+                process.wait(60)
+            gc.collect()  # what Ray leaves open is warned of here, and in no other test
 
 
 pytestmark = [
