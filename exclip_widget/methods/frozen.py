@@ -8,15 +8,15 @@ the sum of its tokens' parts and one constant:
 with J the Jacobian of the held pass. No quadrature is needed, one pass serves all layers, and the
 interactions are ``A = T P^T / (|f| |g|)``, as for the other methods. See `exclip_widget.paths.gates`.
 
-The last gate is the length of the image's embedding, by which a cosine divides. Held like the others
-(``length=True``), patches are credited for making the embedding longer, which no cosine sees; that is the
-same map for every word, and hides what they differ in. So by default it is not held: what a patch adds is
-what it adds to the embedding's direction, on the way from the reference's own embedding on
-(`exclip_widget.results.normalisation`). With N and M the linear maps that stand for that,
+The last gate is the length of the image's embedding, by which a cosine divides. If it is held like the others
+(``length=True``), patches are credited for making the embedding longer, which no cosine sees. That is the
+same map for every word, and it hides what words differ in. So by default it is not held: a patch adds what it
+adds to the embedding's direction, on the way from the reference's own embedding. With N and M the linear maps
+that stand for that (`exclip_widget.results.normalisation`),
 
     A[s, p] = T[s] . N(P[p]) / |f|,    a patch adds in all  f . M(P[p]) / |f|
 
-and its own term is what its interactions leave of the latter.
+and its own term is what its interactions leave of that.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class FrozenGates(Method):
     Parameters
     ----------
     rank : int, optional
-        Number of pull-backs through the image's tower: directions of the captions' factors, their sums and
-        references first, which are always among them. By default as many as the factors have.
+        Number of pull-backs through the image's tower: directions of the captions' factors. Their sums and
+        what own terms need come first, and are always among them. By default as many as the factors have.
     tolerance : float, optional
         Pull back until interactions are about as exact as this, as a part of their norm.
     length : bool
