@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
 import torch
@@ -26,8 +26,27 @@ MOST_EMBEDDINGS = 256
 """How many embeddings of references are kept for one tower."""
 
 _Key = tuple[bytes, Layer]
-_caches: WeakKeyDictionary[nn.Module, tuple[object, OrderedDict[_Key, Activation]]] = WeakKeyDictionary()
-_embeddings: WeakKeyDictionary[nn.Module, tuple[object, dict[bytes, Tensor]]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """What is kept of one tower, as long as it stays what it was."""
+
+    model: object
+    activations: OrderedDict[_Key, Activation] = field(default_factory=OrderedDict)
+    embeddings: dict[bytes, Tensor] = field(default_factory=dict)
+
+
+_kept: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()
+
+
+def _kept_of(tower: Tower, state: Fingerprint) -> _Kept:
+    """Return what is kept of a tower in this state; of any other it is dropped."""
+    model = tower.encoder_code, state
+    kept = _kept.get(tower.root)
+    if kept is None or kept.model != model:
+        kept = _kept[tower.root] = _Kept(model)
+    return kept
 
 
 def cached_activations(
@@ -47,11 +66,7 @@ def cached_activations(
         return [
             [read_activations(layers, tower.encode, one, to_end=to_end) for one in batch] for batch in batches
         ], None
-    model = tower.encoder_code, state
-    known, cache = _caches.get(tower.root, (None, OrderedDict()))
-    if known != model:
-        cache = OrderedDict()
-        _caches[tower.root] = model, cache
+    cache = _kept_of(tower, state).activations
     result = [_look_up(cache, tower, layers, batch) for batch in batches]
     while len(cache) > len(layers) and sum(at.tokens.nbytes for at in cache.values()) > MOST_BYTES:
         cache.popitem(last=False)
@@ -65,15 +80,12 @@ def cached_embedding(tower: Tower, state: Fingerprint | None, inputs: Tensor) ->
     """
     if state is None:
         return embedding_of(tower.encode(inputs))[0]
-    model = tower.encoder_code, state
-    known, kept = _embeddings.get(tower.root, (None, {}))
-    if known != model or len(kept) >= MOST_EMBEDDINGS:
-        kept = {}
-        _embeddings[tower.root] = model, kept
-    key = digest(inputs)
-    if key not in kept:
-        kept[key] = embedding_of(tower.encode(inputs))[0].clone()
-    return kept[key]
+    embeddings, key = _kept_of(tower, state).embeddings, digest(inputs)
+    if key not in embeddings:
+        if len(embeddings) >= MOST_EMBEDDINGS:
+            embeddings.clear()
+        embeddings[key] = embedding_of(tower.encode(inputs))[0].clone()
+    return embeddings[key]
 
 
 def _look_up(
