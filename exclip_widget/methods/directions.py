@@ -23,6 +23,7 @@ from torch import Tensor
 from ..paths.frozen import HeldPass, NotOnTheWayError
 from ..results.factors import Factors
 from ..results.normalisation import Normalisation
+from .base import cotangents_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +64,7 @@ class Directions:
         return self.basis if rank is None else self.basis[: max(rank, self.needed)]
 
     @classmethod
-    def of(
-        cls,
-        texts: Sequence[Factors],
-        normalisation: Normalisation | None = None,
-    ) -> Directions:
+    def of(cls, texts: Sequence[Factors], normalisation: Normalisation | None = None) -> Directions:
         """Return the directions of captions' factors.
 
         Parameters
@@ -77,31 +74,19 @@ class Directions:
         normalisation : Normalisation, optional
             That of the image's embedding, if its length is not held.
         """
-        if normalisation is None:
-            of_captions = [text.values.astype(np.float64) for text in texts]
-            for_own_terms = [
-                text.reference.astype(np.float64) for text in texts if text.reference is not None
-            ]
-        else:
-            of_captions = [normalisation.of_pairs(text.values.astype(np.float64)) for text in texts]
-            embeddings = np.stack([text.embedding for text in texts]).astype(np.float64)
-            for_own_terms = list(normalisation.of_parts(embeddings))
-        cotangents = np.concatenate(
-            [
-                part
-                for number, values in enumerate(of_captions)
-                for part in (values, *(one[None] for one in for_own_terms[number : number + 1]))
-            ]
-        )
+        by_caption = [_pulled_back(text, normalisation) for text in texts]
+        cotangents = np.concatenate([part for parts in by_caption for part in parts])
+        sums = [values.sum(0) for values, *_ in by_caption]
+        for_own_terms = [one for _, *parts in by_caption for part in parts for one in part]
         nothing = 1e-7 * float(np.linalg.norm(cotangents, axis=1).max())
         known = np.zeros((0, cotangents.shape[1]))
-        for vector in (*(values.sum(0) for values in of_captions), *for_own_terms):
+        for vector in (*sums, *for_own_terms):
             rest = _without(vector, known)
             if (size := np.linalg.norm(rest)) > nothing:
                 known = np.vstack([known, rest / size])
         _, sizes, principal = np.linalg.svd(_without(cotangents, known), full_matrices=False)
         basis = np.vstack([known, principal[sizes > nothing]])
-        return cls(basis, cotangents @ basis.T, len(known), _missing(texts, len(for_own_terms) > 0))
+        return cls(basis, cotangents @ basis.T, len(known), _missing(texts, by_caption))
 
     def interactions(self, pulled: Float[np.ndarray, "some tokens"]) -> Float[np.ndarray, "rows tokens"]:
         """Return the interactions that the first directions give: `pulled` is what each gave, pulled back."""
@@ -122,14 +107,24 @@ class Directions:
         return np.outer(left, 2 * np.linalg.norm(pulled, axis=0))
 
 
-def _missing(texts: Sequence[Factors], own_terms: bool) -> Float[np.ndarray, " rows"] | None:
+def _pulled_back(text: Factors, normalisation: Normalisation | None) -> list[Float[np.ndarray, "_ _"]]:
+    """Return what is pulled back for a caption: its factors, and what its own terms need, if it is known."""
+    if normalisation is None:
+        return [part.astype(np.float64) for part in cotangents_of(text)]
+    values, embedding = (part.astype(np.float64) for part in (text.values, text.embedding[None]))
+    return [normalisation.of_pairs(values), normalisation.of_parts(embedding)]
+
+
+def _missing(
+    texts: Sequence[Factors], by_caption: Sequence[Sequence[Float[np.ndarray, "_ _"]]]
+) -> Float[np.ndarray, " rows"] | None:
     """Return what each cotangent lacks; None if they are exact. Those for own terms lack nothing."""
     if all(text.missing is None for text in texts):
         return None
     missing = []
-    for text in texts:
-        missing.append(np.zeros(len(text.values)) if text.missing is None else text.missing)
-        missing.append(np.zeros(int(own_terms)))
+    for text, (values, *others) in zip(texts, by_caption, strict=True):
+        missing.append(np.zeros(len(values)) if text.missing is None else text.missing)
+        missing += [np.zeros(len(part)) for part in others]
     return np.concatenate(missing)
 
 
