@@ -44,9 +44,14 @@ def gallery(run_cell: Callable[[str], Notebook]) -> tuple[Notebook, Locator]:
 
 def loaded(root: Locator) -> list[str]:
     """What the tiles in the page say, when all of them have come."""
-    expect(root.locator(".exclip-tile").first).to_be_visible()
-    expect(root.locator(".exclip-tile-waiting")).to_have_count(0)
-    return [tile.strip() for tile in root.get_by_test_id("exclip-tile").all_text_contents()]
+    tiles = root.get_by_test_id("exclip-tile")
+    while True:
+        expect(root.locator(".exclip-tile").first).to_be_visible()
+        expect(root.locator(".exclip-tile-waiting")).to_have_count(0)
+        # A new order may take all of them away between both looks.
+        texts = [text.strip() for text in tiles.all_text_contents()]
+        if not any(text.endswith("loading") for text in texts):
+            return texts
 
 
 def test_a_store_is_asked_and_a_pair_opened(gallery: tuple[Notebook, Locator]) -> None:
@@ -96,4 +101,4 @@ def test_a_store_is_asked_and_a_pair_opened(gallery: tuple[Notebook, Locator]) -
     expect(root.get_by_role("button", name=re.compile("^Special tokens"))).to_have_attribute(
         "aria-pressed", "true"
     )
-    assert "%" in loaded(root)[0]
+    expect(root.get_by_test_id("exclip-tile").first).to_contain_text("%")
