@@ -52,6 +52,20 @@ def test_after_success(name: str, layers: tuple[int, int]) -> None:
     assert model.training
 
 
+@pytest.mark.parametrize("method", ["frozen", "exclip", "gradient", "similarity", "banzhaf"])
+def test_the_default_device_is_another(method: str) -> None:
+    """What is made on the way says where; "meta" stands for any device that the model is not on."""
+    model, fresh = build("plain"), build("plain")
+    options: dict[str, Any] = inputs_of(model) | {"method": method}
+    tokenize = options["tokenizer"]
+    ids = {text: tokenize(text) for text in (CAPTION, "")}
+    options["tokenizer"] = lambda text: ids[text].clone()
+    expected = explain(model, picture(), CAPTION, **options)
+    with torch.device("meta"):
+        found = explain(fresh, picture(), CAPTION, **options)
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_after_success_in_other_precision(dtype: torch.dtype) -> None:
     model = build("plain").to(dtype)

@@ -21,7 +21,7 @@ HELD_OUT = "held out"
 def pixels_to_input(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
     """(..., 96, 96, 3) bytes as the model wants them: (..., 3, 96, 96), normalised."""
     scaled = torch.as_tensor(pixels).movedim(-1, -3).float() / 255
-    mean, std = (torch.tensor(v).reshape(3, 1, 1) for v in (PREPROCESS.mean, PREPROCESS.std))
+    mean, std = (scaled.new_tensor(v).reshape(3, 1, 1) for v in (PREPROCESS.mean, PREPROCESS.std))
     return (scaled - mean) / std
 
 
@@ -59,7 +59,7 @@ def recall_at_1(model: CLIP, tokenizer: PictureBookTokenizer, count: int = 256) 
     scenes = held_out_scenes(count)
     captions = [describe(scene, random.Random(str(i)), full=True).caption for i, scene in enumerate(scenes)]
     scores = similarities(model, tokenizer, [s.draw(PREPROCESS.size) for s in scenes], captions)
-    truth = torch.arange(count)
+    truth = torch.arange(count, device="cpu")
     to_caption = (scores.argmax(1) == truth).float().mean()
     to_picture = (scores.argmax(0) == truth).float().mean()
     return float(to_caption), float(to_picture)

@@ -64,7 +64,7 @@ def randomisation(
 def _shuffle(module: nn.Module, generator: torch.Generator) -> None:
     """Give the entries of each weight of a module another order."""
     for weight in module.parameters():
-        order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
+        order = torch.randperm(weight.numel(), generator=generator, device="cpu").to(weight.device)
         weight.copy_(weight.flatten()[order].reshape(weight.shape))
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ..errors import CaptionError
+from ..errors import CaptionError, ParameterError
 from ..results.rows import Tokens
 from .tokenizers import PADDING, TextInput, Tokenizer, is_hugging_face, no_words, read_pieces, token_ids
 
@@ -84,12 +84,18 @@ def read_caption(text: object, tokenizer: Tokenizer, tower: TextInput) -> Captio
     if len(ids) and not tower.padded and not is_hugging_face(tokenizer):
         # Padding of the tokenizer's that the tower does not read. Hugging Face's gave none, and a model may
         # pool at another token than their last.
-        ids = ids[: tower.end_of(ids) + 1]
+        stop = tower.end_of(ids) + 1
+        if len(ids[stop:].unique()) > 1:  # no padding: the tokenizer marks no end
+            raise ParameterError(
+                f"tokenizer gave no end-of-text token for {text!r:.80}: the model pools the caption at token "
+                f"{stop} of {len(ids)} and reads none of those after it; use the model's own tokenizer"
+            )
+        ids = ids[:stop]
     pieces = read_pieces(text, ids.tolist(), tokenizer, tower)
     rows = [piece for piece in pieces if piece is not PADDING]
     if len(pieces) != len(ids) or all(piece.word < 0 for piece in rows):
         raise no_words(text)
-    real = torch.tensor([piece is not PADDING for piece in pieces])
+    real = torch.tensor([piece is not PADDING for piece in pieces], device="cpu")
     rows += [PADDING] * (not real.all())
     caption = Caption(
         rows=Tokens(

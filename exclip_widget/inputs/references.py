@@ -73,7 +73,7 @@ def reference_pixels(
         blurred: Tensor = gaussian_blur(pixels, 2 * reach + 1, sigma)
         return blurred
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(pixels.shape, generator=generator).to(pixels)
+    return torch.randn(pixels.shape, generator=generator, device="cpu").to(pixels)
 
 
 def reference_ids(text: str | None, tokenizer: Tokenizer, tower: TextInput) -> Int[Tensor, " ids"]:
@@ -103,6 +103,8 @@ def fit_reference(ids: Int[Tensor, " ids"], tower: TextInput, length: int) -> In
 
     The tower pools at the caption's own end-of-text position all along the path.
     """
-    filled = torch.full((max(length, len(ids)),), int(ids[-1]) if tower.padded and len(ids) else 0)
+    filled = torch.full(
+        (max(length, len(ids)),), int(ids[-1]) if tower.padded and len(ids) else 0, device="cpu"
+    )
     filled[: len(ids)] = ids
     return filled[:length]

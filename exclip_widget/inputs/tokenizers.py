@@ -86,12 +86,17 @@ def token_ids(text: str, tokenizer: Tokenizer, tower: TextInput) -> Int[Tensor, 
         _require_fit(len(found), text, tower)
         if tower.padded and not found:  # a tokenizer without special tokens, not even padding
             raise no_words(text)
-        ids: object = torch.tensor([found], dtype=torch.long)
+        ids: object = torch.tensor([found], dtype=torch.long, device="cpu")
     else:
         try:
             ids = tokenizer(text)
         except RuntimeError as error:  # OpenAI's clip.tokenize raises it if a caption is too long
             raise CaptionError(str(error)) from None
+    if isinstance(ids, Tensor) and ids.is_meta:
+        raise ParameterError(
+            "tokenizer gave ids on the meta device, which have no values; "
+            'explain outside torch.device("meta"), or set another default device'
+        )
     length = tower.context_length
     expected = f"expected whole numbers below {tower.vocabulary}, shape (1, {length})"
     if not isinstance(ids, Tensor):

@@ -105,8 +105,8 @@ class Banzhaf(Method):
 def _players(side: Side) -> Bool[Tensor, " rows"]:
     """Return which rows of the side can be masked: words' tokens, or patches."""
     if isinstance(side.rows, Tokens):
-        return torch.tensor([word >= 0 for word in side.rows.words])
-    players = torch.zeros(len(side.tokens), dtype=torch.bool)
+        return torch.tensor([word >= 0 for word in side.rows.words], device="cpu")
+    players = torch.zeros(len(side.tokens), dtype=torch.bool, device="cpu")
     players[side.rows.patches] = True
     return players
 
@@ -117,11 +117,12 @@ def _masks(
     """Return masks, and whether they are all that there are."""
     count = int(players.sum())
     if exact := count < 32 and 2**count <= samples:
-        drawn = (torch.arange(2**count)[:, None] >> torch.arange(count)) & 1
+        bits = torch.arange(count, device="cpu")
+        drawn = (torch.arange(2**count, device="cpu")[:, None] >> bits) & 1
     else:
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.rand((samples, count), generator=generator) < p
-    masks = torch.ones(len(drawn), len(players), dtype=torch.bool)
+        drawn = torch.rand((samples, count), generator=generator, device="cpu") < p
+    masks = torch.ones(len(drawn), len(players), dtype=torch.bool, device="cpu")
     masks[:, players] = drawn.bool()
     return masks, exact
 
@@ -129,7 +130,7 @@ def _masks(
 def _weights(present: Bool[Tensor, "masks players"], p: float | None) -> Float[Tensor, " masks"]:
     """Return the probability of each mask, or 1 for masks that were drawn, with `p` None."""
     if p is None:
-        return torch.ones(len(present), dtype=torch.float64)
+        return torch.ones(len(present), dtype=torch.float64, device="cpu")
     left = present.sum(1, dtype=torch.float64)
     return p**left * (1 - p) ** (present.shape[1] - left)
 

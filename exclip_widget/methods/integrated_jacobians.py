@@ -123,7 +123,7 @@ class IntegratedJacobians(Method):
         totals = [float((end - start) @ torch.from_numpy(text.change).to(end) / norm) for text in texts]
         for steps in self._attempts():
             nodes, weights = self._rule(steps, curve)
-            summed, weight, done = torch.zeros(()).to(start), 0.0, 0
+            summed, weight, done = torch.zeros((), device="cpu").to(start), 0.0, 0
             for turn in in_turns(steps, estimates, fits):
                 part = path.integrate_cotangents(nodes[turn], weights[turn], cotangents)
                 share = float(weights[turn].sum() / weights.sum())

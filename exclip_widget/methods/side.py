@@ -135,7 +135,7 @@ def image_sides(
                     at,
                     tokens,
                     start.tokens[0],
-                    torch.arange(count),
+                    torch.arange(count, device="cpu"),
                     grid,
                 )
             )

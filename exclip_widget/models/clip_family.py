@@ -121,7 +121,7 @@ def _orders(visual: Any, count: int) -> list[Order | None]:
     orders: list[Order | None] = []
     for block in (0, *range(count)):
         _, size = reroll.schedule[block]
-        places = reroll(torch.arange(math.prod(size)).reshape(1, -1, 1), block)
+        places = reroll(torch.arange(math.prod(size), device="cpu").reshape(1, -1, 1), block)
         orders.append(tuple(tuple(row) for row in places[0, ..., 0].tolist()))
     return orders
 
@@ -330,8 +330,8 @@ def _stand_in(text: Any, length: int) -> Tensor:
     vocabulary = text.token_embedding.num_embeddings
     end = getattr(text, "eos_id", getattr(text, "text_eos_id", None)) if _pool_of(text) == "eos" else None
     end = vocabulary - 1 if end is None else end
-    words = 1 + torch.arange(length - 1) * 7919 % (vocabulary - 2)
-    return torch.cat([torch.where(words == end, 0, words), torch.tensor([end])])
+    words = 1 + torch.arange(length - 1, device="cpu") * 7919 % (vocabulary - 2)
+    return torch.cat([torch.where(words == end, 0, words), torch.tensor([end], device="cpu")])
 
 
 def _pool_of(text: Any) -> str:

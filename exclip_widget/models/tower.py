@@ -190,7 +190,7 @@ def _with_changed_patches(
     rows, columns = grid
     changed = pixels.repeat(1 + len(patches), 1, 1, 1)
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(pixels.shape[1:], generator=generator).to(pixels)
+    noise = torch.randn(pixels.shape[1:], generator=generator, device="cpu").to(pixels)
     for image, patch in zip(changed[1:], patches, strict=True):
         row, column = divmod(patch, columns)
         down = slice(height * row // rows, height * (row + 1) // rows)

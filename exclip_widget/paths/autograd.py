@@ -63,7 +63,7 @@ class CutPath:
         self.run = run
         self.reference = reference
         self.d = tokens - reference
-        self.row_index = torch.arange(len(tokens)) if row_index is None else row_index
+        self.row_index = torch.arange(len(tokens), device="cpu") if row_index is None else row_index
         self._held = held
         self._bytes_per_node = 0
         self._width = 0  # of the embedding, known after the first pass
@@ -89,7 +89,7 @@ class CutPath:
             factors = self._push_forward(nodes, weights)
             if factors is not None:
                 return factors
-        return self.integrate_cotangents(nodes, weights, torch.eye(self._width).to(self.d)).T
+        return self.integrate_cotangents(nodes, weights, torch.eye(self._width, device="cpu").to(self.d)).T
 
     def integrate_cotangents(
         self, nodes: Nodes, weights: Nodes, cotangents: Float[Tensor, "cotangents embed"]
@@ -135,7 +135,8 @@ class CutPath:
 
         If some function on the way can be differentiated once only, its own part of them is missing.
         """
-        random = torch.randn(embedded.shape[1], generator=torch.Generator().manual_seed(0)).to(embedded)
+        generator = torch.Generator().manual_seed(0)
+        random = torch.randn(embedded.shape[1], generator=generator, device="cpu").to(embedded)
         expected = self._pull_back(x, embedded, weights, random)
         return bool((factors @ random - expected).norm() <= 1e-3 * expected.norm())
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ..errors import ModelError
 
@@ -66,7 +67,10 @@ CONSTANT = frozenset(
 SWITCHES = frozenset("Softmax SafeSoftmax Sigmoid Hardsigmoid".split())
 """Those of them that are gates whatever they multiply, be it a constant."""
 
-PRODUCTS = frozenset("Mul Div Mm Bmm Addmm Addbmm Baddbmm Mv Addmv Dot Matmul Linear Addcmul Addcdiv".split())
+SUMS_WITH_PRODUCTS = frozenset("Addmm Addbmm Baddbmm Addmv Addcmul Addcdiv".split())
+"""Sums of a first term and a product."""
+
+PRODUCTS = SUMS_WITH_PRODUCTS | frozenset("Mul Div Mm Bmm Mv Dot Matmul Linear".split())
 """Linear in each factor. If several depend on the tokens, one must be a gate."""
 
 SHARES = frozenset("Tanh Sigmoid Hardsigmoid Erf".split())
@@ -175,16 +179,28 @@ NORMS: dict[str, Gate] = {
 """Normalisations: what they divide by is held."""
 
 
+@dataclass(frozen=True)
+class Rejoined:
+    """An operation that gives something detached back to what is not, and not as a factor."""
+
+    name: str
+    result: Tensor
+    origins: set[Node | Tensor]
+    """What it was detached from: nodes of the graph, or tensors that it starts from."""
+
+
 class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Keeps what autograd's graph of a pass does not show.
 
-    That is what went into each tanh, whose gate is tanh(x) / x, and what was done in place to a part of a
-    tensor.
+    That is what went into each tanh, whose gate is tanh(x) / x, what was done in place to a part of a
+    tensor, and where something detached comes back to the signal.
 
     Attributes
     ----------
     hidden : set of str
         Operations in place, on a view of a tensor, that are not linear.
+    rejoined : list of Rejoined
+        Operations that give back something detached, and not as a factor.
     """
 
     supports_higher_order_operators = True
@@ -193,6 +209,8 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
         self.hidden: set[str] = set()
+        self.rejoined: list[Rejoined] = []
+        self._detached: dict[int, tuple[Tensor, set[Node | Tensor]]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
@@ -204,10 +222,31 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if _hides(func, args):
             self.hidden.add(func.overloadpacket.__name__)
         result = func(*args, **(kwargs or {}))
+        self._follow_detached(func, (*args, *(kwargs or {}).values()), result)
         if before is not None:
             # The result is kept as well, so that no other tensor takes its place in memory.
             self._kept[result.data_ptr()] = before, result.detach()
         return result
+
+    def _follow_detached(self, func: OpOverload, args: tuple[Any, ...], result: Any) -> None:
+        """Keep what is detached until it is a gate, or comes back to what is not."""
+        given = [one for one in tree_leaves(args) if isinstance(one, Tensor)]
+        found = [one for one in tree_leaves(result) if isinstance(one, Tensor) and one.is_floating_point()]
+        sources = {one.grad_fn or one for one in given if one.requires_grad}
+        origins = {
+            source for one in given if id(one) in self._detached for source in self._detached[id(one)][1]
+        }
+        detaches = func is torch.ops.aten.detach.default or not torch.is_grad_enabled()
+        name = func.overloadpacket.__name__.replace("_", "")
+        if sources and not detaches:
+            is_factor = name in _PRODUCTS and not (
+                name in _SUMS_WITH_PRODUCTS and id(args[0]) in self._detached
+            )
+            if origins and not is_factor:
+                self.rejoined += [Rejoined(name, one, origins) for one in found]
+        elif (origins := origins | sources) and name not in _CONSTANT:
+            # The tensors are kept as well, so that no others get their ids.
+            self._detached |= {id(one): (one, origins) for one in found}
 
     def gate_of_tanh(self, node: Node) -> Held:
         """Return the derivative of a tanh with its gate held."""
@@ -216,6 +255,15 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise ModelError(_UNKNOWN.format(f"{node.name()}, of which the input is not known,"))
         x = self._kept[result.data_ptr()][0]
         return lambda grad: grad * _ratio(result, x, 1)
+
+
+def _operations(kinds: frozenset[str]) -> frozenset[str]:
+    """Return how torch calls the operations of some nodes of autograd's graph."""
+    return frozenset(kind.lower() for kind in kinds)
+
+
+_CONSTANT, _PRODUCTS = _operations(CONSTANT), _operations(PRODUCTS)
+_SUMS_WITH_PRODUCTS = _operations(SUMS_WITH_PRODUCTS)
 
 
 def _hides(func: Any, args: Any) -> bool:
@@ -267,6 +315,9 @@ class _Graph:
                 if following not in seen:
                     seen.add(following)
                     left.append(following)
+        for one in self.watched.rejoined:
+            if one.result.grad_fn in seen and any(map(self._is_dependent, one.origins)):
+                raise ModelError(_DETACHED.format(one.name))
 
     def _hold(self, node: Node) -> list[Node]:
         """Hold the gate of a node, if it has one, and return the nodes that the signal came from."""
@@ -297,7 +348,7 @@ class _Graph:
 
     def _hold_product(self, node: Node, name: str, factors: list[tuple[int, Node]]) -> list[Node]:
         signals = [(place, one) for place, one in factors if not self._holds_fixed(one)]
-        if name in ("Addmm", "Addbmm", "Baddbmm", "Addmv", "Addcmul", "Addcdiv"):
+        if name in SUMS_WITH_PRODUCTS:
             # What is added goes on whatever becomes of the product.
             added = [one for one in factors if one[0] == 0]
             of_product = [one for one in signals if one[0] != 0]
@@ -386,6 +437,13 @@ class _Graph:
     def _is_start(self, node: Node) -> bool:
         return getattr(node, "variable", None) is self.start
 
+    def _is_dependent(self, source: Node | Tensor) -> bool:
+        if isinstance(source, Tensor):
+            return source is self.start
+        if source not in self._depends:
+            self._find_dependent(source)
+        return self._depends[source]
+
     def _find_dependent(self, end: Node) -> None:
         """Find out which nodes depend on the tokens, without recursion: graphs are deep."""
         stack = [end]
@@ -423,6 +481,10 @@ def _stopped_at(places: Sequence[int]) -> Callable[..., tuple[Tensor | None, ...
     return hook
 
 
+_DETACHED = (
+    "part of the signal is detached, and comes back by {}: no derivative tells its share; "
+    "let gradients through it, or use method 'similarity' or 'banzhaf'"
+)
 _UNKNOWN = (
     "the gate of {} is not known, so it cannot be held; method 'exclip' does without, "
     "and so do 'similarity' and 'banzhaf'"

@@ -105,7 +105,8 @@ def _onednn_is_faster() -> bool:
     """
     try:
         processor = torch.cpu.get_capabilities()
-        x, weight = torch.linspace(-1, 1, 60).reshape(4, 15), torch.linspace(1, -1, 90).reshape(15, 6)
+        x = torch.linspace(-1, 1, 60, device="cpu").reshape(4, 15)
+        weight = torch.linspace(1, -1, 90, device="cpu").reshape(15, 6)
         right = torch.allclose(_linear(x, weight, None), x @ weight, rtol=1e-4, atol=1e-5)
     except (AttributeError, RuntimeError):  # an old torch, or one built without oneDNN
         return False

@@ -1245,8 +1245,10 @@ def _standard_error(text: Factors, image: Factors) -> Float[np.ndarray, "rows to
 def relative_residual(found: float, total: float | None) -> float:
     """Return ``|total - found| / |total|``, the relative error of a sum whose limit is `total`.
 
-    NaN if `total` is None, infinite if it is 0.
+    NaN if `total` is None. If it is 0, the error is 0 or infinite.
     """
     if total is None:
         return float("nan")
+    if found == total:
+        return 0.0
     return abs(total - found) / abs(total) if total else float("inf")

@@ -226,6 +226,25 @@ def test_only_the_ids_that_count() -> None:
     assert f"(1, {SmallTokenizer.context_length})" in message
 
 
+@pytest.mark.parametrize("caption", ["a red boat", "boats"])
+def test_no_end_for_a_model_that_pools_there(caption: str) -> None:
+    """CLIP's start token has the next highest id: it would pool there, and read no word."""
+
+    def tokenize(text: str) -> torch.Tensor:
+        ids = open_clip.tokenizer.tokenize(text)
+        return torch.where(ids == ids.max(), 0, ids)
+
+    model = build("plain")
+    with pytest.raises(ParameterError, match=r"gave no end-of-text token for '.*boats?'.* token 1 of 77"):
+        explain(model, picture(), caption, tokenizer=tokenize, preprocess=preprocess_for(model))
+
+
+def test_ids_without_values() -> None:
+    with torch.device("meta"):
+        message = refusal(ParameterError, "a boat", open_clip.tokenizer.tokenize, Tower())
+    assert "meta device" in message
+
+
 @pytest.mark.parametrize(
     ("name", "around"),
     [

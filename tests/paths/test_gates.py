@@ -255,6 +255,64 @@ def test_what_is_not_known_is_refused_by_name(network: Callable[[Tensor], Tensor
         hold_gates(out, x, watched)
 
 
+def without_gradients(x: Tensor) -> Tensor:
+    with torch.no_grad():
+        branch = F.gelu(x @ MIX)
+    return x + branch
+
+
+@pytest.mark.parametrize(
+    ("network", "named"),
+    [
+        (lambda x: (x @ MIX) + (x @ MIX.T).tanh().detach(), "add"),
+        (lambda x: (x @ MIX) + (2 * (x @ MIX).detach()).mT.mT, "add"),
+        (lambda x: without_gradients(x @ MIX), "add"),
+        (lambda x: (x @ MIX) + (x @ MIX).data, "add"),
+        (lambda x: torch.cat([x @ MIX, (x @ MIX).detach()], 1), "cat"),
+        (lambda x: torch.addmm((x[0] @ MIX).detach(), x[0], MIX)[None], "addmm"),
+        (lambda x: x + ((x @ MIX).round() - x @ MIX).detach(), "add"),  # straight through
+    ],
+)
+def test_what_is_detached_and_comes_back_is_refused(network: Callable[[Tensor], Tensor], named: str) -> None:
+    x = X.clone().requires_grad_()
+    with WatchedPass() as watched:
+        out = network(x)
+    with pytest.raises(ModelError, match=f"part of the signal is detached, and comes back by {named}:"):
+        hold_gates(out, x, watched)
+
+
+def softmax_by_hand(x: Tensor) -> Tensor:
+    scores = x @ MIX @ x.mT.detach()
+    shares = (scores - scores.amax(-1, keepdim=True).detach()).exp()
+    return x + (shares / shares.sum(-1, keepdim=True)).detach() @ x
+
+
+def with_weights_of_its_own(x: Tensor) -> Tensor:
+    weight = MIX.clone().requires_grad_()
+    return x @ weight + (2 * weight[0]).detach()
+
+
+def norm_with_its_scale_detached(x: Tensor) -> Tensor:
+    scale = (x.var(-1, keepdim=True, unbiased=False) + 1e-6).rsqrt().detach()
+    return (x - x.mean(-1, keepdim=True)) * scale
+
+
+def masked(x: Tensor) -> Tensor:
+    return x.masked_fill((x @ MIX).detach() > 1e3, 0) @ MIX
+
+
+@pytest.mark.parametrize(
+    "network", [softmax_by_hand, with_weights_of_its_own, norm_with_its_scale_detached, masked]
+)
+def test_a_gate_may_be_detached(network: Callable[[Tensor], Tensor]) -> None:
+    x = X.clone().requires_grad_()
+    with WatchedPass() as watched:
+        out = network(x)
+    hold_gates(out, x, watched)
+    (found,) = torch.autograd.grad((out @ MIX).sum(), x)
+    assert found.abs().max() > 1e-3
+
+
 def test_nothing_is_left_on_another_graph() -> None:
     """Hooks belong to the pass that was held."""
     x = X.clone().requires_grad_()
