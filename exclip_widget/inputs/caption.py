@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ..errors import CaptionError, ParameterError
+from ..errors import CaptionError
 from ..results.rows import Tokens
 from .tokenizers import PADDING, TextInput, Tokenizer, is_hugging_face, no_words, read_pieces, token_ids
 
@@ -85,10 +85,11 @@ def read_caption(text: object, tokenizer: Tokenizer, tower: TextInput) -> Captio
         # Padding of the tokenizer's that the tower does not read. Hugging Face's gave none, and a model may
         # pool at another token than their last.
         stop = tower.end_of(ids) + 1
-        if len(ids[stop:].unique()) > 1:  # no padding: the tokenizer marks no end
-            raise ParameterError(
-                f"tokenizer gave no end-of-text token for {text!r:.80}: the model pools the caption at token "
-                f"{stop} of {len(ids)} and reads none of those after it; use the model's own tokenizer"
+        if len(set(ids[stop:].tolist())) > 1:  # no padding
+            raise CaptionError(
+                f"the model pools caption {text!r:.80} at token {stop} of {len(ids)} and reads none of those "
+                "after it: either the caption spells an end-of-text token, or the tokenizer gives none and "
+                "is not the model's own"
             )
         ids = ids[:stop]
     pieces = read_pieces(text, ids.tolist(), tokenizer, tower)

@@ -12,8 +12,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .autograd import CutPath, Nodes, differentiating, require_gradient
 from .cut import Cut
-from .gates import WatchedPass, hold_gates
+from .gates import hold_gates
 from .onednn import fast_products
+from .watched import WatchedPass
 
 
 class FrozenPath(CutPath):

@@ -19,83 +19,32 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from ..errors import ModelError
-
-Node: TypeAlias = Any
-"""A node of autograd's graph; torch has no public type for those of its own functions."""
+from .kinds import (
+    CONSTANT,
+    LINEAR,
+    PRODUCTS,
+    SHARES,
+    SHIFTS_AND_SCALES,
+    SUMS_WITH_PRODUCTS,
+    SWITCHES,
+    WEIGHTS,
+    Node,
+    kind_of,
+)
+from .watched import WatchedPass
 
 Held: TypeAlias = Callable[[Tensor], Tensor]
 """From the gradient of an operation's output to that of its input, with its gate held."""
 
 Gate: TypeAlias = Callable[[Node], Held]
 """From the node of an operation to its derivative. It must not hold on to the node, which will hold it."""
-
-LINEAR = frozenset(
-    """
-    Add Sub Rsub Neg Sum Mean Nansum Cumsum View UnsafeView ReshapeAlias Permute Transpose T MT Squeeze
-    Unsqueeze Expand Repeat Cat Stack Slice Select Split SplitWithSizes Unbind Chunk Narrow Index IndexSelect
-    Gather Take Clone Copy ToCopy Contiguous Alias AsStrided Unfold Flip Roll Where MaskedFill MaskedSelect
-    Tril Triu Diagonal ConstantPadNd ReflectionPad1D ReflectionPad2D ReplicationPad2D Convolution
-    ConvolutionOverrideable MkldnnConvolution SlowConv2D ThnnConv2D AvgPool2D AvgPool3D AdaptiveAvgPool2D
-    AdaptiveAvgPool1D MkldnnAdaptiveAvgPool2D UpsampleNearest2D UpsampleBilinear2D UpsampleBicubic2D
-    UpsampleBilinear2DAa UpsampleBicubic2DAa PixelShuffle PixelUnshuffle Lerp Trace SumToSize Movedim
-    UnsafeSplit IndexPut IndexAdd Scatter ScatterAdd SelectScatter SliceScatter CopySlices Im2Col Col2Im
-    Relu LeakyRelu Prelu PreluKernel Threshold Hardtanh Clamp ClampMin ClampMax Abs Max Min Maximum Minimum
-    Amax Amin MaxPool2DWithIndices AdaptiveMaxPool2D Sort Topk Values Dropout NativeDropout Detach Logsumexp
-    """.split()
-)
-"""Linear in their input, or with their gates held just as autograd differentiates them: relu is its own gate,
-and the weights of a log-sum-exp are its derivative."""
-
-CONSTANT = frozenset(
-    """
-    Softmax SafeSoftmax LogSoftmax Sigmoid LogSigmoid Hardsigmoid Erf Exp Expm1 Log Log1P Pow Sqrt Rsqrt
-    Reciprocal Norm LinalgVectorNorm Var VarMean Std StdMean Cos Sin
-    """.split()
-)
-"""Gates themselves, if a signal is multiplied or divided by them. A signal through them is refused."""
-
-SWITCHES = frozenset("Softmax SafeSoftmax Sigmoid Hardsigmoid".split())
-"""Those of them that are gates whatever they multiply, be it a constant."""
-
-SUMS_WITH_PRODUCTS = frozenset("Addmm Addbmm Baddbmm Addmv Addcmul Addcdiv".split())
-"""Sums of a first term and a product."""
-
-PRODUCTS = SUMS_WITH_PRODUCTS | frozenset("Mul Div Mm Bmm Mv Dot Matmul Linear".split())
-"""Linear in each factor. If several depend on the tokens, one must be a gate."""
-
-SHARES = frozenset("Tanh Sigmoid Hardsigmoid Erf".split())
-"""What an activation that is written by hand multiplies its input by, shifted and scaled."""
-
-SHIFTS_AND_SCALES = frozenset(
-    "View UnsafeView Permute Transpose ToCopy Clone Alias Add Sub Rsub Neg Mul Div".split()
-)
-"""With one signal, they change no more of it than its shape, scale and zero."""
-
-WEIGHTS = {
-    **dict.fromkeys("Convolution ConvolutionOverrideable MkldnnConvolution SlowConv2D ThnnConv2D".split(), 1),
-    **dict.fromkeys(("Prelu", "PreluKernel"), 1),
-    "Lerp": 2,
-}
-"""Where linear operations take weights. If these depend on the tokens as well, they are no longer linear."""
-
-LINEAR_IN_PLACE = frozenset(
-    """
-    add_ sub_ neg_ zero_ fill_ copy_ masked_fill_ masked_scatter_ index_add_ index_copy_ index_fill_
-    index_put_ scatter_ scatter_add_ relu_ leaky_relu_ threshold_ hardtanh_ clamp_ clamp_min_ clamp_max_
-    abs_ detach_
-    """.split()
-)
-"""What may be done in place to a part of a tensor: autograd hides it in a node `CopySlices`."""
 
 
 def _layer_norm(node: Node) -> Held:
@@ -179,103 +128,6 @@ NORMS: dict[str, Gate] = {
 """Normalisations: what they divide by is held."""
 
 
-@dataclass(frozen=True)
-class Rejoined:
-    """An operation that gives something detached back to what is not, and not as a factor."""
-
-    name: str
-    result: Tensor
-    origins: set[Node | Tensor]
-    """What it was detached from: nodes of the graph, or tensors that it starts from."""
-
-
-class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps what autograd's graph of a pass does not show.
-
-    That is what went into each tanh, whose gate is tanh(x) / x, what was done in place to a part of a
-    tensor, and where something detached comes back to the signal.
-
-    Attributes
-    ----------
-    hidden : set of str
-        Operations in place, on a view of a tensor, that are not linear.
-    rejoined : list of Rejoined
-        Operations that give back something detached, and not as a factor.
-    """
-
-    supports_higher_order_operators = True
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._kept: dict[int, tuple[Tensor, Tensor]] = {}
-        self.hidden: set[str] = set()
-        self.rejoined: list[Rejoined] = []
-        self._detached: dict[int, tuple[Tensor, set[Node | Tensor]]] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        del types
-        if not isinstance(func, OpOverload):  # such as torch.cond: its node is refused by its name
-            return func(*args, **(kwargs or {}))
-        before = None
-        if func in (torch.ops.aten.tanh.default, torch.ops.aten.tanh_.default):
-            before = args[0].detach().clone()
-        if _hides(func, args):
-            self.hidden.add(func.overloadpacket.__name__)
-        result = func(*args, **(kwargs or {}))
-        self._follow_detached(func, (*args, *(kwargs or {}).values()), result)
-        if before is not None:
-            # The result is kept as well, so that no other tensor takes its place in memory.
-            self._kept[result.data_ptr()] = before, result.detach()
-        return result
-
-    def _follow_detached(self, func: OpOverload, args: tuple[Any, ...], result: Any) -> None:
-        """Keep what is detached until it is a gate, or comes back to what is not."""
-        given = [one for one in tree_leaves(args) if isinstance(one, Tensor)]
-        found = [one for one in tree_leaves(result) if isinstance(one, Tensor) and one.is_floating_point()]
-        sources = {one.grad_fn or one for one in given if one.requires_grad}
-        origins = {
-            source for one in given if id(one) in self._detached for source in self._detached[id(one)][1]
-        }
-        detaches = func is torch.ops.aten.detach.default or not torch.is_grad_enabled()
-        name = func.overloadpacket.__name__.replace("_", "")
-        if sources and not detaches:
-            is_factor = name in _PRODUCTS and not (
-                name in _SUMS_WITH_PRODUCTS and id(args[0]) in self._detached
-            )
-            if origins and not is_factor:
-                self.rejoined += [Rejoined(name, one, origins) for one in found]
-        elif (origins := origins | sources) and name not in _CONSTANT:
-            # The tensors are kept as well, so that no others get their ids.
-            self._detached |= {id(one): (one, origins) for one in found}
-
-    def gate_of_tanh(self, node: Node) -> Held:
-        """Return the derivative of a tanh with its gate held."""
-        result = node._saved_result.detach()
-        if result.data_ptr() not in self._kept:
-            raise ModelError(_UNKNOWN.format(f"{node.name()}, of which the input is not known,"))
-        x = self._kept[result.data_ptr()][0]
-        return lambda grad: grad * _ratio(result, x, 1)
-
-
-def _operations(kinds: frozenset[str]) -> frozenset[str]:
-    """Return how torch calls the operations of some nodes of autograd's graph."""
-    return frozenset(kind.lower() for kind in kinds)
-
-
-_CONSTANT, _PRODUCTS = _operations(CONSTANT), _operations(PRODUCTS)
-_SUMS_WITH_PRODUCTS = _operations(SUMS_WITH_PRODUCTS)
-
-
-def _hides(func: Any, args: Any) -> bool:
-    """Return whether an operation is done in place to a part of a tensor, and is not linear."""
-    if not (func._schema.is_mutable and args and isinstance(args[0], Tensor) and args[0]._is_view()):
-        return False
-    name = func.overloadpacket.__name__
-    if name in ("mul_", "div_"):  # by a constant
-        return isinstance(args[1], Tensor) and args[1].grad_fn is not None
-    return name not in LINEAR_IN_PLACE
-
-
 def hold_gates(embedded: Tensor, start: Tensor, watched: WatchedPass) -> None:
     """Hold the gates of a recorded pass: later derivatives of `embedded` are those of the affine map.
 
@@ -337,7 +189,7 @@ class _Graph:
             return self._hold_product(node, name, factors)
         gate = ACTIVATIONS.get(name) or NORMS.get(name)
         if name == "Tanh":
-            gate = self.watched.gate_of_tanh
+            gate = self._gate_of_tanh
         if name in ("NativeBatchNorm", "CudnnBatchNorm", "MkldnnBatchNorm", "BatchNormWithUpdate"):
             if not node._saved_training:
                 return following  # statistics of its own: affine
@@ -345,6 +197,14 @@ class _Graph:
             node.register_hook(_first_replaced(gate(node)))
             return following[:1]
         raise ModelError(_UNKNOWN.format(node.name()))
+
+    def _gate_of_tanh(self, node: Node) -> Held:
+        try:
+            x = self.watched.input_of(node)
+        except KeyError:
+            raise ModelError(_UNKNOWN.format(f"{node.name()}, of which the input is not known,")) from None
+        result = node._saved_result.detach()
+        return lambda grad: grad * _ratio(result, x, 1)
 
     def _hold_product(self, node: Node, name: str, factors: list[tuple[int, Node]]) -> list[Node]:
         signals = [(place, one) for place, one in factors if not self._holds_fixed(one)]
@@ -457,13 +317,6 @@ class _Graph:
                 continue
             stack.pop()
             self._depends[node] = self._is_start(node) or any(self._depends.get(one) for one in below)
-
-
-def kind_of(node: Node) -> str:
-    """Return the operation of a node: `Gelu` of `GeluBackward0`."""
-    name: str = node.name()
-    head, found, _ = name.partition("Backward")
-    return head.rpartition("::")[2] if found else name.rpartition("::")[2]
 
 
 def _first_replaced(held: Held) -> Callable[..., tuple[Tensor | None, ...]]:

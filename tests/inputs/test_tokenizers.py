@@ -235,7 +235,9 @@ def test_no_end_for_a_model_that_pools_there(caption: str) -> None:
         return torch.where(ids == ids.max(), 0, ids)
 
     model = build("plain")
-    with pytest.raises(ParameterError, match=r"gave no end-of-text token for '.*boats?'.* token 1 of 77"):
+    with pytest.raises(
+        CaptionError, match=r"pools caption '.*boats?' at token 1 of 77.*tokenizer gives none"
+    ):
         explain(model, picture(), caption, tokenizer=tokenize, preprocess=preprocess_for(model))
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from exclip_widget import ModelError
-from exclip_widget.paths.gates import WatchedPass, hold_gates
+from exclip_widget.paths.gates import hold_gates
+from exclip_widget.paths.watched import WatchedPass
 
 WIDTH, TOKENS = 6, 5
 torch.manual_seed(0)

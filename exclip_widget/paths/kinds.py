@@ -1,0 +1,73 @@
+"""Kinds of operations, by the names of their nodes in autograd's graph."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+Node: TypeAlias = Any
+"""A node of autograd's graph; torch has no public type for those of its own functions."""
+
+LINEAR = frozenset(
+    """
+    Add Sub Rsub Neg Sum Mean Nansum Cumsum View UnsafeView ReshapeAlias Permute Transpose T MT Squeeze
+    Unsqueeze Expand Repeat Cat Stack Slice Select Split SplitWithSizes Unbind Chunk Narrow Index IndexSelect
+    Gather Take Clone Copy ToCopy Contiguous Alias AsStrided Unfold Flip Roll Where MaskedFill MaskedSelect
+    Tril Triu Diagonal ConstantPadNd ReflectionPad1D ReflectionPad2D ReplicationPad2D Convolution
+    ConvolutionOverrideable MkldnnConvolution SlowConv2D ThnnConv2D AvgPool2D AvgPool3D AdaptiveAvgPool2D
+    AdaptiveAvgPool1D MkldnnAdaptiveAvgPool2D UpsampleNearest2D UpsampleBilinear2D UpsampleBicubic2D
+    UpsampleBilinear2DAa UpsampleBicubic2DAa PixelShuffle PixelUnshuffle Lerp Trace SumToSize Movedim
+    UnsafeSplit IndexPut IndexAdd Scatter ScatterAdd SelectScatter SliceScatter CopySlices Im2Col Col2Im
+    Relu LeakyRelu Prelu PreluKernel Threshold Hardtanh Clamp ClampMin ClampMax Abs Max Min Maximum Minimum
+    Amax Amin MaxPool2DWithIndices AdaptiveMaxPool2D Sort Topk Values Dropout NativeDropout Detach Logsumexp
+    """.split()
+)
+"""Linear in their input, or with their gates held just as autograd differentiates them: relu is its own gate,
+and the weights of a log-sum-exp are its derivative."""
+
+CONSTANT = frozenset(
+    """
+    Softmax SafeSoftmax LogSoftmax Sigmoid LogSigmoid Hardsigmoid Erf Exp Expm1 Log Log1P Pow Sqrt Rsqrt
+    Reciprocal Norm LinalgVectorNorm Var VarMean Std StdMean Cos Sin
+    """.split()
+)
+"""Gates themselves, if a signal is multiplied or divided by them. A signal through them is refused."""
+
+SWITCHES = frozenset("Softmax SafeSoftmax Sigmoid Hardsigmoid".split())
+"""Those of them that are gates whatever they multiply, be it a constant."""
+
+SUMS_WITH_PRODUCTS = frozenset("Addmm Addbmm Baddbmm Addmv Addcmul Addcdiv".split())
+"""Sums of a first term and a product."""
+
+PRODUCTS = SUMS_WITH_PRODUCTS | frozenset("Mul Div Mm Bmm Mv Dot Matmul Linear".split())
+"""Linear in each factor. If several depend on the tokens, one must be a gate."""
+
+SHARES = frozenset("Tanh Sigmoid Hardsigmoid Erf".split())
+"""What an activation that is written by hand multiplies its input by, shifted and scaled."""
+
+SHIFTS_AND_SCALES = frozenset(
+    "View UnsafeView Permute Transpose ToCopy Clone Alias Add Sub Rsub Neg Mul Div".split()
+)
+"""With one signal, they change no more of it than its shape, scale and zero."""
+
+WEIGHTS = {
+    **dict.fromkeys("Convolution ConvolutionOverrideable MkldnnConvolution SlowConv2D ThnnConv2D".split(), 1),
+    **dict.fromkeys(("Prelu", "PreluKernel"), 1),
+    "Lerp": 2,
+}
+"""Where linear operations take weights. If these depend on the tokens as well, they are no longer linear."""
+
+LINEAR_IN_PLACE = frozenset(
+    """
+    add_ sub_ neg_ zero_ fill_ copy_ masked_fill_ masked_scatter_ index_add_ index_copy_ index_fill_
+    index_put_ scatter_ scatter_add_ relu_ leaky_relu_ threshold_ hardtanh_ clamp_ clamp_min_ clamp_max_
+    abs_ detach_
+    """.split()
+)
+"""What may be done in place to a part of a tensor: autograd hides it in a node `CopySlices`."""
+
+
+def kind_of(node: Node) -> str:
+    """Return the operation of a node: `Gelu` of `GeluBackward0`."""
+    name: str = node.name()
+    head, found, _ = name.partition("Backward")
+    return head.rpartition("::")[2] if found else name.rpartition("::")[2]
