@@ -172,7 +172,7 @@ def shared_directions(
     random = torch.Generator().manual_seed(0)
     embedding = held.embedding
     cotangent = torch.randn(len(embedding), generator=random, device="cpu").to(embedding)
-    seen = held.pull_back(cotangent)
+    (seen,) = held.pull_back(cotangent[None])
     sizes = [float(part.norm()) or 1.0 for part in seen]  # so that no layer outweighs the others
 
     def weights() -> list[Tensor]:

@@ -43,6 +43,9 @@ from .base import Method, as_array, as_factors, norm_of, split_by_caption
 from .directions import Directions, shared_directions
 from .side import Side
 
+TOGETHER = 2
+"""Directions that are pulled back together: more take hardly less each, and whatever is asked next waits."""
+
 
 @dataclass(frozen=True)
 class FrozenGates(Method):
@@ -126,7 +129,7 @@ class FrozenGates(Method):
             [side.tokens for side in sides],
         )
         basis, left = shared_directions(held, [len(side.tokens) for side in sides], tolerance / 4)
-        pulled = [held.pull_back(direction) for direction in basis]
+        pulled = [parts for some in torch.split(basis, TOGETHER) for parts in held.pull_back(some)]
         found = []
         for number, side in enumerate(sides):
             of_tokens = torch.stack([at_layers[number] for at_layers in pulled], 1)
@@ -167,19 +170,21 @@ class FrozenGates(Method):
             texts,
             None if self.length else _normalisation(held.embedding, images[0].reference_embedding()),
         )
-        first = directions.first(self.rank)
-        most = len(first)
-        due = {math.ceil(most * (turn / estimates) ** 2) for turn in range(1, estimates + 1)}
+        # The map of the whole caption should not wait for those of its words.
+        first = torch.from_numpy(directions.first(self.rank)).to(held.embedding)
+        together = TOGETHER if self.tolerance is None else 1
+        passes = [first[:1], *(first[at : at + together] for at in range(1, len(first), together))]
+        due = {math.ceil(len(passes) * (turn / estimates) ** 2) for turn in range(1, estimates + 1)}
         pulled: list[list[np.ndarray]] = [[] for _ in images]
-        for done, direction in enumerate(torch.from_numpy(first).to(held.embedding), 1):
-            for at_layer, part in zip(pulled, held.pull_back(direction), strict=True):
-                at_layer.append(as_array(part / norm).astype(np.float64))
-            is_last = done == most or self._is_enough(directions, pulled, done)
-            if is_last or done in due:
+        for number, cotangents in enumerate(passes, 1):
+            for parts in held.pull_back(cotangents):
+                for at_layer, part in zip(pulled, parts, strict=True):
+                    at_layer.append(as_array(part / norm).astype(np.float64))
+            is_last = number == len(passes) or self._is_enough(directions, pulled)
+            if is_last or number in due:
+                of = len(pulled[0]) if is_last else len(first)
                 yield [
-                    self._estimates(
-                        texts, directions, np.array(at_layer), held.embedding, done if is_last else most
-                    )
+                    self._estimates(texts, directions, np.array(at_layer), held.embedding, of)
                     for at_layer in pulled
                 ]
             else:
@@ -187,9 +192,9 @@ class FrozenGates(Method):
             if is_last:
                 return
 
-    def _is_enough(self, directions: Directions, pulled: Sequence[Sequence[np.ndarray]], done: int) -> bool:
+    def _is_enough(self, directions: Directions, pulled: Sequence[Sequence[np.ndarray]]) -> bool:
         """Return whether interactions at every layer are as exact as asked for."""
-        if self.tolerance is None or done < directions.needed:
+        if self.tolerance is None or len(pulled[0]) < directions.needed:
             return False
         for at_layer in map(np.array, pulled):
             error = directions.error(at_layer)

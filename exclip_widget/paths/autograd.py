@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol, TypeAlias
 
@@ -14,6 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..errors import ModelError
 from .cut import FAULTS, is_out_of_memory
 from .onednn import fast_products
+
+MOST_TOKENS = 256
+"""Tangents go through a tower together while they have fewer tokens than this: reading the tower's weights
+takes longer than multiplying by them."""
 
 Nodes: TypeAlias = Float[Tensor, " nodes"]
 """Nodes in [0, 1] of a quadrature, or their weights."""
@@ -125,8 +129,13 @@ class CutPath:
             cotangent = torch.zeros_like(embedded, requires_grad=True)
             pulled = torch.autograd.grad(embedded, x, cotangent, create_graph=True)[0]
             moved = self._by_row(weights @ (pulled * self.d).sum(-1))
-            factors = [torch.autograd.grad(along, cotangent, retain_graph=True)[0].sum(0) for along in moved]
-        return torch.stack(factors)
+            together = max(1, MOST_TOKENS // (len(weights) * len(self.d)))
+            factors = []
+            for one_each in torch.split(torch.eye(len(moved), device="cpu").to(moved), together):
+                (along,) = gradients(moved, [cotangent], one_each)
+                assert along is not None  # or autograd would have raised
+                factors.append(along.sum(1))
+        return torch.cat(factors)
 
     def _is_confirmed(
         self, factors: Float[Tensor, "rows embed"], x: Tensor, embedded: Tensor, weights: Nodes
@@ -164,6 +173,24 @@ class CutPath:
 
     def _by_row(self, of_tokens: Float[Tensor, " tokens"]) -> Float[Tensor, " rows"]:
         return sum_by_row(of_tokens, self.row_index)
+
+
+def gradients(
+    outputs: Tensor, inputs: Sequence[Tensor], cotangents: Tensor, *, allow_unused: bool = False
+) -> list[Tensor | None]:
+    """Return the gradients of `outputs` with respect to each input, for each of some cotangents.
+
+    They go through the graph together, or one after another if an operation there takes one at a time only.
+    """
+    options = {"retain_graph": True, "allow_unused": allow_unused}
+    if len(cotangents) > 1:
+        try:
+            return list(torch.autograd.grad(outputs, inputs, cotangents, is_grads_batched=True, **options))
+        except FAULTS as error:
+            if is_out_of_memory(error):
+                raise
+    each = [torch.autograd.grad(outputs, inputs, one, **options) for one in cotangents]
+    return [None if parts[0] is None else torch.stack(parts) for parts in zip(*each, strict=True)]
 
 
 def sum_by_row(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from .autograd import CutPath, Nodes, differentiating, require_gradient
+from .autograd import CutPath, Nodes, differentiating, gradients, require_gradient
 from .cut import Cut
 from .gates import hold_gates
 from .onednn import fast_products
@@ -40,6 +42,25 @@ class FrozenPath(CutPath):
                 self.run.require_same(x, embedded)
             hold_gates(embedded, x, watched)
         return x, embedded
+
+
+class _WithoutHeldProjections(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Leaves zeros out of what comes back to a packed projection of queries, keys and values.
+
+    Queries and keys make attention weights, which are held. So nothing comes back to two thirds of the
+    projection, and a third of the product is left.
+    """
+
+    supports_higher_order_operators = True
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        if func is torch.ops.aten.mm.default:
+            back, weight = args
+            held = 2 * weight.shape[1]
+            if back.shape[1] == 3 * weight.shape[1] and not back[:, :held].any():
+                return func(back[:, held:], weight[held:])
+        return func(*args, **(kwargs or {}))
 
 
 class HeldPass:
@@ -89,8 +110,10 @@ class HeldPass:
         with sdpa_kernel(SDPBackend.MATH), self._cuts[0].held(self._start):
             yield
 
-    def pull_back(self, cotangent: Float[Tensor, " embed"]) -> list[Float[Tensor, " _"]]:
-        """Return the product of a cotangent with the factors at each layer, (tokens,).
+    def pull_back(self, cotangents: Float[Tensor, "cotangents embed"]) -> list[list[Float[Tensor, " _"]]]:
+        """Return the products of some cotangents with the factors at each layer, (tokens,).
+
+        Two at a time take a fifth less than one after another.
 
         Raises
         ------
@@ -98,15 +121,18 @@ class HeldPass:
             If a layer does not lie on the way from the first one to the embedding.
         """
         _, *later = self._cuts
-        with self._held(), fast_products(), differentiating():
-            pulled = torch.autograd.grad(
+        skipping = _WithoutHeldProjections()  # type: ignore[no-untyped-call]
+        with self._held(), fast_products(), skipping, differentiating():
+            pulled = gradients(
                 self._embedded,
                 [self._start, *self._passed],
-                cotangent[None],
-                retain_graph=True,
+                cotangents[:, None],
                 allow_unused=bool(later),  # by itself, a layer that nothing comes back to is an error
             )
-        return self._along_the_way(pulled)
+        return [
+            self._along_the_way([None if part is None else part[number] for part in pulled])
+            for number in range(len(cotangents))
+        ]
 
     def push_forward(self, shares: Sequence[Float[Tensor, " _"]]) -> Float[Tensor, " embed"]:
         """Return a sum of factors: ``sum_l sum_s shares[l][s] T_l[s]`` over layers l and their tokens s.

@@ -86,8 +86,8 @@ def _by_share(share: Callable[[Tensor], Tensor]) -> Gate:
     """Return the gate of a function x g(x): the share g(x) of its input that it lets through, held."""
 
     def gate(node: Node) -> Held:
-        x = node._saved_self.detach()
-        return lambda grad: grad * share(x)
+        let_through = share(node._saved_self.detach())
+        return lambda grad: grad * let_through
 
     return gate
 
@@ -95,15 +95,16 @@ def _by_share(share: Callable[[Tensor], Tensor]) -> Gate:
 def _gelu(node: Node) -> Held:
     x = node._saved_self.detach()
     if node._saved_approximate == "tanh":
-        slope = math.sqrt(2 / math.pi)
-        return lambda grad: grad * (1 + torch.tanh(slope * (x + 0.044715 * x**3))) / 2
-    return lambda grad: grad * (1 + torch.erf(x / math.sqrt(2))) / 2
+        let_through = (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+    else:
+        let_through = (1 + torch.erf(x / math.sqrt(2))) / 2
+    return lambda grad: grad * let_through
 
 
 def _elu(node: Node) -> Held:
     x, scale = node._saved_self.detach(), node._saved_scale
-    y = torch.ops.aten.elu(x, node._saved_alpha, scale, node._saved_input_scale)
-    return lambda grad: grad * _ratio(y, x, scale)
+    let_through = _ratio(torch.ops.aten.elu(x, node._saved_alpha, scale, node._saved_input_scale), x, scale)
+    return lambda grad: grad * let_through
 
 
 def _ratio(y: Tensor, x: Tensor, at_zero: float) -> Tensor:
@@ -203,8 +204,8 @@ class _Graph:
             x = self.watched.input_of(node)
         except KeyError:
             raise ModelError(_UNKNOWN.format(f"{node.name()}, of which the input is not known,")) from None
-        result = node._saved_result.detach()
-        return lambda grad: grad * _ratio(result, x, 1)
+        let_through = _ratio(node._saved_result.detach(), x, 1)
+        return lambda grad: grad * let_through
 
     def _hold_product(self, node: Node, name: str, factors: list[tuple[int, Node]]) -> list[Node]:
         signals = [(place, one) for place, one in factors if not self._holds_fixed(one)]
