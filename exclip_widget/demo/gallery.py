@@ -107,6 +107,11 @@ QUESTIONS: dict[str, tuple[Callable[[Store], list[Ranked]], float, str]] = {
         0.5,
         "are mostly special",
     ),
+    "Pairs, by the share that outlier patches carry": (
+        lambda store: store.outlier_shares(top=ALL),
+        0.5,
+        "are mostly of outliers",
+    ),
 }
 """What is asked, and from which value on it is said how."""
 
