@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import ModelError
 from .cut import FAULTS, is_out_of_memory
+from .interruption import end_if_unwanted
 from .onednn import fast_products
 
 MOST_TOKENS = 256
@@ -153,6 +154,7 @@ class CutPath:
         self, x: Tensor, embedded: Tensor, weights: Nodes, cotangent: Float[Tensor, " embed"]
     ) -> Float[Tensor, " rows"]:
         """Return the product of a cotangent with the factors."""
+        end_if_unwanted()
         pulled = torch.autograd.grad(embedded, x, weights[:, None] * cotangent, retain_graph=True)[0]
         return self._by_row((pulled * self.d).sum((0, 2)))
 
@@ -182,6 +184,7 @@ def gradients(
 
     They go through the graph together, or one after another if an operation there takes one at a time only.
     """
+    end_if_unwanted()
     options = {"retain_graph": True, "allow_unused": allow_unused}
     if len(cotangents) > 1:
         try:
@@ -189,7 +192,10 @@ def gradients(
         except FAULTS as error:
             if is_out_of_memory(error):
                 raise
-    each = [torch.autograd.grad(outputs, inputs, one, **options) for one in cotangents]
+    each = []
+    for one in cotangents:
+        end_if_unwanted()
+        each.append(torch.autograd.grad(outputs, inputs, one, **options))
     return [None if parts[0] is None else torch.stack(parts) for parts in zip(*each, strict=True)]
 
 

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import ExclipError, ModelError
+from .interruption import end_if_unwanted
 from .onednn import fast_products
 
 Order: TypeAlias = tuple[tuple[int, ...], ...]
@@ -292,6 +293,7 @@ class Cut:
         ModelError
             If the tower runs the layer more than once, or does not return an embedding for each.
         """
+        end_if_unwanted()
         batch = len(tokens)
         if not self._needs_whole_batch:
             # One input is enough up to the layer, unless the tower has counted the batch before it.

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from ..errors import ExclipError, ImageError
+from ..paths.interruption import InterruptedComputation, interruptible
 from ..results.classification import Classification
 from ..results.interactions import Interactions
 from ..results.shown import encode_interactions, result_traits, scores_traits
@@ -375,15 +376,21 @@ class Session:
                 return
             request = self.request
         try:
-            for frame, result in enumerate(self._cache.estimates(request, ESTIMATES)):
-                self.worker.run_urgent(READING)
-                with self._host.lock:
-                    if not self._is_current(id):
+            with interruptible(lambda: self._is_current(id) and not self.worker.has_urgent(READING)):
+                for frame, result in enumerate(self._cache.estimates(request, ESTIMATES)):
+                    self._run_urgent(READING)
+                    with self._host.lock:
+                        if not self._is_current(id):
+                            return
+                        self.result, self._frame = result, frame
+                        self._send_estimate()
+                    if frame == 0 and request.listed and not self._classify(id, request):
                         return
-                    self.result, self._frame = result, frame
-                    self._send_estimate()
-                if frame == 0 and request.listed and not self._classify(id, request):
-                    return
+        except InterruptedComputation:
+            # By a question, perhaps: unless it has made this request needless, it begins again after that.
+            if self._is_current(id):
+                self.worker.submit(COMPUTING, partial(self._compute, id))
+            return
         except Exception as error:
             self._fail(id, error)
             return
@@ -401,17 +408,25 @@ class Session:
             return id == self.id and same_row and self.phase == "done" and not self.worker.stopped
 
         try:
-            for found in results_by_layer(request, self._cache):
-                self.worker.run_urgent(READING)
-                if is_wanted():
-                    self.worker.run_urgent(TESTING)
-                with self._host.lock:
-                    if not is_wanted():
-                        return
-                    if found is not None:
-                        self._send_layer(*found)
+            with interruptible(is_wanted):
+                for found in results_by_layer(request, self._cache):
+                    self._run_urgent(READING)
+                    if is_wanted():
+                        self._run_urgent(TESTING)
+                    with self._host.lock:
+                        if not is_wanted():
+                            return
+                        if found is not None:
+                            self._send_layer(*found)
+        except InterruptedComputation:
+            return
         except Exception:
             _log.debug("results at other layers could not be made", exc_info=True)
+
+    def _run_urgent(self, priority: int) -> None:
+        """Run jobs in the middle of another one, which may be wanted when that is not."""
+        with interruptible(lambda: True):
+            self.worker.run_urgent(priority)
 
     def _send_layer(self, layers: Layers, result: Result) -> None:
         if layers not in self._sent_layers:
@@ -423,7 +438,7 @@ class Session:
     def _classify(self, id: int, request: Request) -> bool:
         """Rank the listed captions, and return whether the request is still the newest."""
         for _ in self._cache.embed_captions(request):
-            self.worker.run_urgent(READING)
+            self._run_urgent(READING)
             with self._host.lock:
                 if not self._is_current(id):
                     return False

@@ -51,6 +51,11 @@ class Worker:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
 
+    def has_urgent(self, priority: int) -> bool:
+        """Return whether jobs of at most `priority` are queued."""
+        with self._lock:
+            return bool(self._jobs) and self._jobs[0][0] <= priority
+
     def run_urgent(self, priority: int) -> None:
         """Run the queued jobs of at most `priority` now. To be called by a long job now and then."""
         while (job := self._next(priority)) is not None:

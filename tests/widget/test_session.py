@@ -13,6 +13,7 @@ from support.widgets import Gate, book, until, working
 
 from exclip_widget import CaptionError, ExclipError, explainer
 from exclip_widget.models import towers
+from exclip_widget.paths import autograd
 from exclip_widget.widget import session as sessions
 from exclip_widget.widget.protocol import TestSelection
 from exclip_widget.widget.request import Request
@@ -173,6 +174,32 @@ def test_cancel_keeps_the_estimate_and_ends_at_once() -> None:
         assert host.traits["_result"]
     until(lambda: not working())
     assert session.result == (estimate,)
+
+
+@pytest.mark.parametrize("caption", ["a blue fish", ""])
+def test_a_question_does_not_wait_for_an_estimate(caption: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass in the middle of one is the last before it is read; if it is refused, all begins again."""
+    begins, made = threading.Event(), list[Session]()
+    passes: list[int] = []
+    own = autograd.gradients
+
+    def noted(*given: Any, **options: Any) -> Any:
+        assert begins.wait(60)
+        passes.append(made[0].id)
+        if len(passes) == 1:
+            made[0].change({"caption": caption}, 7)
+        return own(*given, **options)
+
+    monkeypatch.setattr(autograd, "gradients", noted)
+    session, host = begun(method="frozen", model=copy.deepcopy(book().model))
+    made.append(session)
+    begins.set()
+    until(lambda: host.messages("accepted", "refused"))
+    assert session.wait(60).caption == (caption or "a red boat")
+    assert passes.count(1) == (1 if caption else 2)
+    assert [kind["kind"] for kind in host.messages("accepted", "refused")] == [
+        "accepted" if caption else "refused"
+    ]
 
 
 def test_joining_in_the_middle_and_at_the_end() -> None:

@@ -1,0 +1,30 @@
+"""Interruption: a long computation asks, before each pass through a tower, whether it is still wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_is_wanted: ContextVar[Callable[[], bool] | None] = ContextVar("exclip_is_wanted", default=None)
+
+
+class InterruptedComputation(Exception):  # noqa: N818  # no error: it was asked for
+    """Raised in the middle of a computation that is no longer wanted."""
+
+
+@contextmanager
+def interruptible(is_wanted: Callable[[], bool]) -> Iterator[None]:
+    """Run a block in which computations end once `is_wanted` returns False, by `InterruptedComputation`."""
+    token = _is_wanted.set(is_wanted)
+    try:
+        yield
+    finally:
+        _is_wanted.reset(token)
+
+
+def end_if_unwanted() -> None:
+    """Raise `InterruptedComputation` if what is computed is no longer wanted."""
+    is_wanted = _is_wanted.get()
+    if is_wanted is not None and not is_wanted():
+        raise InterruptedComputation
