@@ -94,10 +94,10 @@ def plot(
 ) -> Axes:
     """Draw a result; see `Interactions.plot`."""
     drawing = read_drawing(result, image, words, region, kind=kind, scale=scale, palette=palette)
+    register_colormaps()
     if axes is not None:
         drawing.draw(axes)
         return axes
-    register_colormaps()
     return drawing.draw_alone(require_library("matplotlib.pyplot", "plot").figure(layout="constrained"))
 
 

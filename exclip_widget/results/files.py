@@ -20,6 +20,7 @@ import contextlib
 import json
 import math
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -46,7 +47,13 @@ DAMAGE = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
 """What reading something unexpected raises."""
 
 MOST = 2**31 - 1
-"""Largest whole number in a file; there is no image so wide."""
+"""Largest whole number in a file."""
+
+MOST_PIXELS = 2**30
+"""Largest image that a file may be of: masks of it are made in its size."""
+
+MOST_CROP = 1e6
+"""How far the crop may reach, in sizes of the image."""
 
 T = TypeVar("T")
 
@@ -78,33 +85,35 @@ def write_file(path: Path, data: bytes, *, overwrite: bool) -> None:
     FileError
         If it exists already and may not be replaced, or cannot be written.
     """
+    # Under another name first, so that there is always a whole file.
+    partial = path.with_name(f".exclip-widget.{os.getpid()}.{threading.get_ident()}{path.suffix}")
     try:
-        if overwrite:
-            # Under another name first, so that there is always a whole file.
-            partial = path.with_name(f".{path.name}.{os.getpid()}")
-            _write(partial, data)
-            try:
+        partial.unlink(missing_ok=True)  # of a process of this number that was killed
+        try:
+            partial.write_bytes(data)
+            if overwrite:
                 partial.replace(path)
-            except OSError:
-                partial.unlink()
-                raise
-        else:
-            _write(path, data)
+            else:
+                _rename_to_free(partial, path)
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
     except FileExistsError:
         raise FileError(f"{_named(path)} exists already; pass overwrite=True to replace it") from None
     except (OSError, ValueError) as error:
         raise FileError(f"{_named(path)} cannot be written: {_reason(error)}") from None
 
 
-def _write(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        try:
-            file.write(data)
-            file.flush()
-        except BaseException:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            raise
+def _rename_to_free(partial: Path, path: Path) -> None:
+    """Give a file its name, if no other has it."""
+    try:
+        path.hardlink_to(partial)  # no other process can come in between
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError from None
+        partial.replace(path)
 
 
 def path_of(path: str | os.PathLike[str], suffix: str) -> Path:
@@ -187,7 +196,7 @@ def from_bytes(data: bytes) -> Interactions:
             "exclip-widget, if the file is from a later one"
         )
     try:
-        return _result(json.loads(metadata["result"]), tensors)
+        return _result(json.loads(metadata["result"], parse_constant=_refuse_constant), tensors)
     except RecursionError:
         raise FileError("is damaged: its metadata is nested too deeply") from None
     except DAMAGE as error:
@@ -243,6 +252,10 @@ def _result(given: Any, tensors: Mapping[str, np.ndarray]) -> Interactions:
     return Interactions(**rest | dict(tensors))
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it has the number {name}")
+
+
 def _require_shapes(arrays: Mapping[str, np.ndarray], tokens: Tokens, grid: Grid) -> None:
     for name, wanted in shapes_of(tokens, grid).items():
         if name in arrays and arrays[name].shape != wanted:
@@ -277,8 +290,12 @@ def _view(given: Any) -> View | None:
     found = _object("view", given)
     width, height = _each("size", found["size"], lambda name, one: _whole(name, one, least=1))
     left, top, across, down = _each("crop", found["crop"], _number)
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"size {found['size']} is of more than {MOST_PIXELS} pixels")
     if across <= 0 or down <= 0:
         raise ValueError(f"crop {found['crop']} has no area")
+    if max(map(abs, (left, top, across, down))) > MOST_CROP or min(across, down) < 1 / MOST_CROP:
+        raise ValueError(f"crop {found['crop']} is out of range")
     digest = found.get("digest")
     return View(
         (width, height), (left, top, across, down), None if digest is None else _text("digest", digest)

@@ -217,9 +217,13 @@ class Interactions:
                 continue
             if array.shape != wanted:
                 raise ParameterError(f"{name} is {array.shape}; expected {wanted}")
-            fixed = array.view()
-            fixed.flags.writeable = False
-            object.__setattr__(self, name, fixed)
+            own = array.copy()  # whoever made it may write to it again
+            own.flags.writeable = False
+            object.__setattr__(self, name, own.view())  # which cannot be made writeable
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.__post_init__()  # arrays from another process can be written to
 
     @property
     def caption(self) -> str:
@@ -383,11 +387,11 @@ class Interactions:
         return self.grid.rows, self.grid.columns
 
     def _finite(self) -> Float[np.ndarray, "tokens rows columns"]:
-        if not np.isfinite(self.values).all():
-            count = int((~np.isfinite(self.values)).sum())
+        count = int((~np.isfinite(self.values)).sum() + (~np.isfinite(self.cls)).sum())
+        if count:
             raise ParameterError(
-                f"{count} of {self.values.size} interactions of {self.caption!r} are not finite; expected an "
-                "explanation of a model with finite weights"
+                f"{count} of {self.values.size + self.cls.size} interactions of {self.caption!r} are not "
+                "finite; expected an explanation of a model with finite weights"
             )
         return self.values
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
-from support.browser import CURRENT, REACT_S, Notebook, Wire
+from support.browser import CURRENT, Notebook, Wire
 from support.instrument import DONE_MS, Shown, numbers
 from support.servers import write_notebook
 

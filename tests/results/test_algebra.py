@@ -338,15 +338,18 @@ def test_a_result_is_sent_to_another_process() -> None:
     copy = pickle.loads(pickle.dumps(result))
     assert copy == result
     assert copy.crop == result.crop
+    with pytest.raises(ValueError, match="read-only"):
+        copy.values[:] = 7
 
 
 def test_not_finite_is_said() -> None:
-    values = RESULT.values.copy()
-    values[1, 0, 0] = np.nan
-    broken = result_of(values=values)
-    for use in (broken.heat, broken.tint, broken.between, broken.strongest, broken.receipt):
-        with pytest.raises(ParameterError, match=r"1 of 108 interactions of .* are not finite"):
-            use()
+    for name, place in (("values", (1, 0, 0)), ("cls", (1,))):
+        array = getattr(RESULT, name).copy()
+        array[place] = np.nan
+        broken = result_of(**{name: array})
+        for use in (broken.heat, broken.tint, broken.between, broken.strongest, broken.receipt):
+            with pytest.raises(ParameterError, match=r"1 of 117 interactions of .* are not finite"):
+                use()
 
 
 @pytest.mark.parametrize("name", ["values", "cls"])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from PIL import Image
+from support.results import result_of
 from support.zoo.inputs import CAPTIONS, scene
 from support.zoo.models import build, inputs_of
 
@@ -22,3 +26,15 @@ def test_fields() -> None:
     assert [found.caption[start:end] for start, end in found.spans[1:-1]] == words
     assert found.words == (-1, *range(len(words)), -1)
     assert all(type(getattr(found, name)) is float for name in ("similarity", "total", "residual"))
+
+
+def test_a_result_never_changes() -> None:
+    """Neither by its own arrays, nor by those that it was made of."""
+    given = result_of()
+    values = given.values.copy()
+    found = replace(given, values=values)
+    values[:] = 7
+    assert found == given
+    for array in (found.values, found.cls):
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.flags.writeable = True
