@@ -42,10 +42,9 @@ METHOD = (
         show_default=True,
         help="frozen, exclip, similarity, gradient or banzhaf.",
     ),
-    click.option(
-        "--text-layer", metavar="LAYER", help="Layer of the text tower: an index, a name or output."
-    ),
-    click.option("--image-layer", metavar="LAYER", help="Layer of the image tower, in the same way."),
+    click.option("--layer", metavar="LAYER", help="Layer of both towers: an index, a name or output."),
+    click.option("--text-layer", metavar="LAYER", help="Layer of the text tower, in the same way."),
+    click.option("--image-layer", metavar="LAYER", help="Layer of the image tower."),
     click.option("--steps", type=int, metavar="N", help="Nodes of the quadrature of exclip; 10 by default."),
     click.option(
         "--rule", metavar="NAME", help="Quadrature of exclip: arc-length, gauss-legendre, midpoint or right."
@@ -103,6 +102,8 @@ def explainer_of(given: Mapping[str, Any]) -> Explainer:
     options = {name: value for name, value in given.items() if value is not None}
     names = ("model", "pretrained", "processor", "device")
     model, inputs = load(**{name: options.pop(name, None) for name in names})
+    if (both := options.pop("layer", None)) is not None:
+        options = dict.fromkeys(LAYERS, both) | options
     for layer in LAYERS:
         if re.fullmatch(r"[+-]?\d{1,9}", options.get(layer, "")):
             options[layer] = int(options[layer])

@@ -203,6 +203,15 @@ def test_options_of_the_method_arrive(run: Run) -> None:
     assert found.image_layer == "visual.transformer.resblocks.4"
 
 
+@pytest.mark.parametrize(("options", "of_text", "of_image"), [([], 2, 2), (["--text-layer", 0], 0, 2)])
+def test_a_layer_of_both_towers(options: list[Any], of_text: int, of_image: int, run: Run) -> None:
+    command = ["explain", "boat.png", "a red boat", "--method", "gradient", "--layer", 2, *options]
+    assert run(*command, "-o", "r.safetensors").exit_code == 0
+    found = Interactions.load("r.safetensors")
+    assert found.text_layer == f"transformer.resblocks.{of_text}"
+    assert found.image_layer == f"visual.transformer.resblocks.{of_image}"
+
+
 # ----------------------------------------------------------------------------------------------- summary
 
 
