@@ -44,7 +44,7 @@ from .directions import Directions, shared_directions
 from .side import Side
 
 TOGETHER = 2
-"""Directions that are pulled back together: more take hardly less each, and whatever is asked next waits."""
+"""Directions that are pulled back at once. More would save little, and keep the next request waiting."""
 
 
 @dataclass(frozen=True)

@@ -184,9 +184,9 @@ def gradients(
 
     They go through the graph together, or one after another if an operation there takes one at a time only.
     """
-    end_if_unwanted()
     options = {"retain_graph": True, "allow_unused": allow_unused}
     if len(cotangents) > 1:
+        end_if_unwanted()
         try:
             return list(torch.autograd.grad(outputs, inputs, cotangents, is_grads_batched=True, **options))
         except FAULTS as error:

@@ -113,7 +113,7 @@ class HeldPass:
     def pull_back(self, cotangents: Float[Tensor, "cotangents embed"]) -> list[list[Float[Tensor, " _"]]]:
         """Return the products of some cotangents with the factors at each layer, (tokens,).
 
-        Two at a time take a fifth less than one after another.
+        Two at a time take a fifth less time than one after the other.
 
         Raises
         ------

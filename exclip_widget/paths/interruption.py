@@ -9,13 +9,13 @@ from contextvars import ContextVar
 _is_wanted: ContextVar[Callable[[], bool] | None] = ContextVar("exclip_is_wanted", default=None)
 
 
-class InterruptedComputation(Exception):  # noqa: N818  # no error: it was asked for
+class NoLongerWantedError(Exception):
     """Raised in the middle of a computation that is no longer wanted."""
 
 
 @contextmanager
 def interruptible(is_wanted: Callable[[], bool]) -> Iterator[None]:
-    """Run a block in which computations end once `is_wanted` returns False, by `InterruptedComputation`."""
+    """Run a block in which computations end once `is_wanted` returns False, by `NoLongerWantedError`."""
     token = _is_wanted.set(is_wanted)
     try:
         yield
@@ -24,7 +24,7 @@ def interruptible(is_wanted: Callable[[], bool]) -> Iterator[None]:
 
 
 def end_if_unwanted() -> None:
-    """Raise `InterruptedComputation` if what is computed is no longer wanted."""
+    """Raise `NoLongerWantedError` if what is computed is no longer wanted."""
     is_wanted = _is_wanted.get()
     if is_wanted is not None and not is_wanted():
-        raise InterruptedComputation
+        raise NoLongerWantedError

@@ -16,7 +16,7 @@ from .kinds import CONSTANT, LINEAR_IN_PLACE, PRODUCTS, SUMS_WITH_PRODUCTS, Node
 
 @dataclass(frozen=True)
 class Rejoined:
-    """An operation that gives something detached back to what is not, and not as a factor."""
+    """An operation by which something detached comes back to the signal, other than as a factor."""
 
     name: str
     result: Tensor
@@ -35,7 +35,7 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
     hidden : set of str
         Operations in place, on a view of a tensor, that are not linear.
     rejoined : list of Rejoined
-        Operations that give back something detached, and not as a factor.
+        Operations by which something detached comes back, other than as a factor.
     """
 
     supports_higher_order_operators = True
@@ -64,7 +64,7 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _follow_detached(self, func: OpOverload, args: tuple[Any, ...], result: Any) -> None:
-        """Keep what is detached until it is a gate, or comes back to what is not."""
+        """Keep what is detached until it becomes a gate, or comes back to the signal."""
         given = [one for one in tree_leaves(args) if isinstance(one, Tensor)]
         found = [one for one in tree_leaves(result) if isinstance(one, Tensor) and one.is_floating_point()]
         sources = {one.grad_fn or one for one in given if one.requires_grad}

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from ..errors import ExclipError, ImageError
-from ..paths.interruption import InterruptedComputation, interruptible
+from ..paths.interruption import NoLongerWantedError, interruptible
 from ..results.classification import Classification
 from ..results.interactions import Interactions
 from ..results.shown import encode_interactions, result_traits, scores_traits
@@ -386,7 +386,7 @@ class Session:
                         self._send_estimate()
                     if frame == 0 and request.listed and not self._classify(id, request):
                         return
-        except InterruptedComputation:
+        except NoLongerWantedError:
             # By a question, perhaps: unless it has made this request needless, it begins again after that.
             if self._is_current(id):
                 self.worker.submit(COMPUTING, partial(self._compute, id))
@@ -418,7 +418,7 @@ class Session:
                             return
                         if found is not None:
                             self._send_layer(*found)
-        except InterruptedComputation:
+        except NoLongerWantedError:
             return
         except Exception:
             _log.debug("results at other layers could not be made", exc_info=True)

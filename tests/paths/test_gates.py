@@ -117,11 +117,18 @@ def held_jacobian(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return torch.stack([run(x + step) - first for step in steps], 1)
 
 
+def hold(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """What a network gives, with its gates held from then on."""
+    with WatchedPass() as watched:
+        out = network(x)
+    hold_gates(out, x, watched)
+    return out
+
+
 def jacobian(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     given = x.clone().requires_grad_()
-    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), WatchedPass() as watched:
-        out = network(given).sum(-2).flatten()
-    hold_gates(out, given, watched)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        out = hold(lambda x: network(x).sum(-2).flatten(), given)
     rows = [torch.autograd.grad(one, given, retain_graph=True)[0].flatten() for one in out]
     return torch.stack(rows)
 
@@ -249,11 +256,8 @@ class Twice(torch.autograd.Function):
     ],
 )
 def test_what_is_not_known_is_refused_by_name(network: Callable[[Tensor], Tensor], named: str) -> None:
-    x = X.clone().requires_grad_()
-    with WatchedPass() as watched:
-        out = network(x)
     with pytest.raises(ModelError, match=f"the gate of .*{re.escape(named)}.* is not known"):
-        hold_gates(out, x, watched)
+        hold(network, X.clone().requires_grad_())
 
 
 def without_gradients(x: Tensor) -> Tensor:
@@ -275,11 +279,8 @@ def without_gradients(x: Tensor) -> Tensor:
     ],
 )
 def test_what_is_detached_and_comes_back_is_refused(network: Callable[[Tensor], Tensor], named: str) -> None:
-    x = X.clone().requires_grad_()
-    with WatchedPass() as watched:
-        out = network(x)
     with pytest.raises(ModelError, match=f"part of the signal is detached, and comes back by {named}:"):
-        hold_gates(out, x, watched)
+        hold(network, X.clone().requires_grad_())
 
 
 def softmax_by_hand(x: Tensor) -> Tensor:
@@ -307,9 +308,7 @@ def masked(x: Tensor) -> Tensor:
 )
 def test_a_gate_may_be_detached(network: Callable[[Tensor], Tensor]) -> None:
     x = X.clone().requires_grad_()
-    with WatchedPass() as watched:
-        out = network(x)
-    hold_gates(out, x, watched)
+    out = hold(network, x)
     (found,) = torch.autograd.grad((out @ MIX).sum(), x)
     assert found.abs().max() > 1e-3
 

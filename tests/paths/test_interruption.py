@@ -13,7 +13,7 @@ from support.zoo.inputs import scene
 from support.zoo.models import build, inputs_of
 
 from exclip_widget import explain
-from exclip_widget.paths.interruption import InterruptedComputation, end_if_unwanted, interruptible
+from exclip_widget.paths.interruption import NoLongerWantedError, end_if_unwanted, interruptible
 
 IMAGE = Image.fromarray(scene(0))
 METHODS = {"frozen": 5, "exclip": 10, "banzhaf": 2}
@@ -39,7 +39,7 @@ def test_it_ends_wherever_it_is(method: str) -> None:
             try:
                 with interruptible(is_wanted):
                     found = explain(model, IMAGE, "a red boat", **options)
-            except InterruptedComputation:
+            except NoLongerWantedError:
                 assert left == -1  # nothing was begun after it
                 continue
         break
@@ -48,7 +48,7 @@ def test_it_ends_wherever_it_is(method: str) -> None:
 
 
 def test_nobody_asks_outside() -> None:
-    with interruptible(lambda: False), pytest.raises(InterruptedComputation):
+    with interruptible(lambda: False), pytest.raises(NoLongerWantedError):
         end_if_unwanted()
     end_if_unwanted()
     with interruptible(lambda: False), interruptible(lambda: True):
