@@ -255,6 +255,8 @@ class Shown:
         expect(self.root).not_to_have_class(re.compile("exclip-stale"))
         expect(self.notice).to_be_hidden()
         self.notebook.page.mouse.move(0, 0)
+        # What was selected without a connection is sent by and by, and Lab shows it again as it arrives.
+        self.notebook.wait_for_value("[[*widget.tokens], [*widget.region]]", [[], []])
         told = self.notebook.value("[widget.caption, widget.interactions.caption, widget._request['phase']]")
         assert told == [caption, caption, "done"]
         sums = self.notebook.value("widget.interactions.values.sum((1, 2), float).tolist()")
