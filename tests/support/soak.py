@@ -50,6 +50,10 @@ def own_similarity():
     return torch.cosine_similarity(image.double(), text.double()).item()
 
 def facts():
+    with widget.lock:  # the worker may begin another request at any time
+        return json.dumps(facts_of_now())
+
+def facts_of_now():
     found = {
         "id": widget._request["id"], "phase": widget._request["phase"],
         "caption": widget.caption, "image_layer": widget.image_layer,
@@ -65,7 +69,7 @@ def facts():
             "sums": result.values.sum((1, 2), float).tolist(),
             "threads": sum(thread.name == "exclip-widget" for thread in threading.enumerate()),
         }
-    return json.dumps(found)
+    return found
 """
 
 # What is on the page. The image's bytes are read last, when the rest has come to rest.
@@ -190,7 +194,7 @@ class Soak:
         self.kernel_memory, self.page_memory = Memory(), Memory()
         self._notebook, self._page, self._wire = notebook, notebook.page, wire
         self._devtools = self._page.context.new_cdp_session(self._page)
-        self._images = list(_draw_images(folder, self.chance))
+        self._images = dict(_draw_images(folder, self.chance))
         self._root = self._page.get_by_test_id("exclip")
         self._captions: list[str] = []
         self._expected: dict[str, Any] = {}
@@ -269,10 +273,11 @@ class Soak:
         return f"a {one} {self.chance.choice(PLACES)} {self.chance.randint(2, 9)} {two}"
 
     def _ask_for_image(self) -> None:
-        path = self.chance.choice(self._images)
+        # Not the one that is there: nothing would tell its result from the one before.
+        others = [path for path, pixels in self._images.items() if pixels != self._expected["image"]]
+        path = self.chance.choice(others)
         self._root.get_by_test_id("exclip-file").set_input_files(path)
-        with Image.open(path) as image:
-            self._expected["image"] = sha256(image.tobytes()).hexdigest()
+        self._expected["image"] = self._images[path]
         self._asked += 1
 
     def _scrub_layer(self) -> None:
@@ -430,8 +435,8 @@ class Soak:
         self.page_memory.note(step, self._devtools.send("Runtime.getHeapUsage")["usedSize"])
 
 
-def _draw_images(folder: Path, chance: random.Random) -> Iterator[Path]:
-    """Draw images of several shapes, in two formats."""
+def _draw_images(folder: Path, chance: random.Random) -> Iterator[tuple[Path, str]]:
+    """Draw images of several shapes, in two formats; yield their files, and the hashes of their pixels."""
     for number in range(IMAGES):
         size = (chance.randint(120, 480), chance.randint(120, 480))
         image = Image.new("RGB", size, chance.choice(COLOURS))
@@ -441,7 +446,8 @@ def _draw_images(folder: Path, chance: random.Random) -> Iterator[Path]:
             draw.ellipse((x, y, x + 80, y + 60), fill=chance.choice(COLOURS))
         path = folder / f"{number}.{'png' if number % 2 else 'jpg'}"
         image.save(path)
-        yield path
+        with Image.open(path) as written:
+            yield path, sha256(written.tobytes()).hexdigest()
 
 
 @contextmanager
