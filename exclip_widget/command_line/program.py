@@ -28,7 +28,8 @@ Examples:
       --model ViT-B-16 --pretrained laion2b_s34b_b88k
   exclip-widget batch pairs.csv -o explained
 
-Exit codes: 0 if all went well, 2 if nothing could be done. Batch ends with 1 if some pairs failed.
+Exit codes: 0 if all went well, 2 if nothing could be done, 130 after Ctrl-C. Batch ends with 1 if some
+pairs failed.
 """
 
 

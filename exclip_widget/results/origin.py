@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import xxhash
 from PIL import Image
@@ -60,9 +60,13 @@ class View:
         >>> View.of(Image.new("RGB", (640, 480))).digest
         '...'
         """
-        view = cls(image.size, crop, xxhash.xxh3_128_hexdigest(image.tobytes()))
+        view = cls(image.size, crop, _digest(image))
         remember(str(view.digest), image)
         return view
+
+    def is_of_other_pixels(self, image: Image.Image) -> bool:
+        """Return whether an image has other pixels than the one of the view; False if those are unknown."""
+        return self.digest is not None and self.digest != _digest(image)
 
     @property
     def crop(self) -> Crop:
@@ -94,6 +98,24 @@ class View:
         return f"View(size={self.size}, crop={self.crop})"
 
 
+def _digest(image: Image.Image) -> str:
+    return xxhash.xxh3_128_hexdigest(image.tobytes())
+
+
+class _Options(dict[str, Option]):
+    """A dictionary that is written like any other, to files as well, and cannot be changed."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("The options of a result cannot be changed; dict(...) makes a copy that can.")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what a copy is made from: `pickle` fills an empty dictionary entry by entry."""
+        return _Options, (dict(self),)
+
+
 @dataclass(frozen=True)
 class Origin:
     """What made a result.
@@ -105,7 +127,7 @@ class Origin:
         in, without the path.
     options : mapping
         Options of the method by their names, such as ``{"steps": 10}``. Values that are no numbers or
-        strings are their `repr`.
+        strings are their `repr`. A copy, which cannot be changed.
     version : str
         Version of this package.
     """
@@ -113,6 +135,9 @@ class Origin:
     model: str
     options: Mapping[str, Option] = field(default_factory=dict, hash=False)
     version: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", _Options(self.options))
 
     @classmethod
     def of(cls, model: str, options: Mapping[str, object], version: str) -> Origin:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -123,6 +124,12 @@ def _image_of(result: Interactions, given: ImageLike) -> tuple[Image.Image, Crop
         raise ImageError(
             f"image is {image.width} x {image.height} pixels; expected {width} x {height}, those of the "
             "image that was explained"
+        )
+    if result.view.is_of_other_pixels(image):
+        warnings.warn(
+            f"the image has other pixels than the one in which {result.caption!r:.80} was explained: it is "
+            "another one, or a copy that was compressed or edited. The numbers are not of what is shown.",
+            stacklevel=4,  # at the line that shows it
         )
     return image, result.view.crop
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import re
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from click.testing import Result
 
 from exclip_widget import Explainer, demo
 from exclip_widget.command_line import batch as module
+from exclip_widget.command_line.program import program
 from exclip_widget.results import Interactions
 
 Run = Callable[..., Result]
@@ -146,6 +150,25 @@ def test_bad_rows_of_json(row: str, message: str, folder: Path, run: Run) -> Non
     assert line.startswith("pairs.jsonl:2: ")
     assert message in line
     assert written(folder / "out") == ["good.safetensors"]
+
+
+def test_a_terminal_shows_how_far_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a file, into which stderr is led, does not."""
+    name = table(*(("boat.png", caption, "", "") for caption in ("a red boat", "a blue boat", "")))
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Terminal()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", shown)
+        assert program.main(["batch", name, "-o", "out"], standalone_mode=False) == 1
+    # Each state is written over the one before.
+    bars = re.findall(r"(\d+)%\|[^|]*\| (\d)/2 ", shown.getvalue())
+    assert [bars[0], bars[-1]] == [("0", "0"), ("100", "2")]
+    assert f"{name}:4: " in shown.getvalue()  # the bad row, on a line of its own
+    assert "%|" not in run("batch", name, "-o", "elsewhere").stderr
 
 
 def test_a_run_goes_on_where_it_was_stopped(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

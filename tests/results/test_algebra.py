@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import pickle
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -322,6 +326,23 @@ def test_a_result_never_changes() -> None:
     values = RESULT.values.copy()
     result_of(values=values)
     values[0] = 0  # the caller's own array stays writeable
+    options: dict[str, Any] = {"steps": 10}
+    origin = Origin("CLIP", options, "1.0")
+    options["steps"] = 20
+    changes: list[Callable[[Any], object]] = [
+        lambda given: given.update(steps=20),
+        lambda given: given.pop("steps"),
+        lambda given: given.__setitem__("steps", 20),
+        lambda given: given.__ior__({"steps": 20}),
+        lambda given: given.clear(),
+    ]
+    copies = (copy.deepcopy(origin), pickle.loads(pickle.dumps(origin)), Origin(**asdict(origin)))
+    for one in (origin, *copies):
+        assert one == Origin("CLIP", {"steps": 10}, "1.0")
+        assert json.dumps(one.options) == '{"steps": 10}'
+        for change in changes:
+            with pytest.raises(TypeError, match="cannot be changed"):
+                change(one.options)
 
 
 def test_equal_results_are_equal() -> None:
@@ -335,11 +356,11 @@ def test_equal_results_are_equal() -> None:
 
 def test_a_result_is_sent_to_another_process() -> None:
     result = demo.example()
-    copy = pickle.loads(pickle.dumps(result))
-    assert copy == result
-    assert copy.crop == result.crop
+    sent = pickle.loads(pickle.dumps(result))
+    assert sent == result
+    assert sent.crop == result.crop
     with pytest.raises(ValueError, match="read-only"):
-        copy.values[:] = 7
+        sent.values[:] = 7
 
 
 def test_not_finite_is_said() -> None:

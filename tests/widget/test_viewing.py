@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -13,6 +15,7 @@ from support.results import result_of
 from support.widgets import Line, ask, book, decoded, explained, line, run_in_a_loop, state_of
 
 from exclip_widget import ExplainWidget, ImageError, ModelError, ParameterError, demo
+from exclip_widget.results import View
 from exclip_widget.widget.viewing import NO_MODEL
 
 IMAGE = book().pages[0].image
@@ -99,6 +102,19 @@ def test_a_view_that_opens_is_answered() -> None:
     assert line(widget).updates()[-1]["caption"] == demo.example().caption
     widget.cancel()
     widget.close()
+
+
+def test_another_image_of_the_same_size_is_told(tmp_path: Path) -> None:
+    """A copy that was compressed is another one, too: it is shown, and not in silence."""
+    with pytest.warns(UserWarning, match="other pixels than the one in which 'a red boat left of two"):
+        widget = ExplainWidget.from_result(demo.example(), Image.new("RGB", IMAGE.size))
+    assert widget.interactions == demo.example()
+    widget.close()
+    with pytest.warns(UserWarning, match="other pixels"):
+        demo.example().to_html(tmp_path / "boat.html", Image.new("RGB", IMAGE.size))
+    # What was saved before pixels were hashed does not say.
+    view = View(IMAGE.size)
+    ExplainWidget.from_result(replace(demo.example(), view=view), Image.new("RGB", IMAGE.size)).close()
 
 
 @pytest.mark.parametrize(
