@@ -77,6 +77,7 @@ class MethodOptions(TypedDict, total=False):
     rank: int
     samples: int
     p: float
+    masks: str
     length: bool
 
 

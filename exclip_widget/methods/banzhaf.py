@@ -15,7 +15,7 @@ terms.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -24,19 +24,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..checks import positive_number, whole_number
-from ..errors import ParameterError
+from ..errors import ModelError, ParameterError
 from ..results.factors import Factors, Samples
 from ..results.interactions import Estimate, product
 from ..results.rows import Tokens
 from .base import Method, as_array, as_factors, masked_embeddings
 from .side import Side
 
+MASKS = ("replace", "hide")
+"""What a mask may do."""
+
+HIDDEN = 1e-3
+"""How far a unit embedding may move if hidden tokens change: by rounding, most of it in half precision."""
+
 
 @dataclass(frozen=True)
 class Banzhaf(Method):
     """Mean second differences of the similarity, over masks of tokens and patches.
 
-    A masked token is replaced by the reference's token at the layer. Special tokens are never masked.
+    Special tokens are never masked.
 
     Parameters
     ----------
@@ -47,6 +53,11 @@ class Banzhaf(Method):
         Seed of the masks.
     p : float
         With what probability a mask leaves a token or patch in place.
+    masks : {"replace", "hide"}
+        What a mask does. By "replace", a masked token is replaced by the reference's at the layer. By
+        "hide", as in FIxLIP, masked patches have the pixels of the reference image, and no token of the
+        caption attends to masked ones from the layer on. For vision transformers cut at their first
+        block, the two are one for images.
 
     Raises
     ------
@@ -61,6 +72,7 @@ class Banzhaf(Method):
     samples: int = 512
     seed: int = 0
     p: float = 0.5
+    masks: str = "replace"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples", whole_number("samples", self.samples, least=2))
@@ -68,6 +80,8 @@ class Banzhaf(Method):
         object.__setattr__(self, "p", positive_number("p", self.p))
         if self.p >= 1:
             raise ParameterError(f"p={self.p!r}; expected a probability between 0 and 1")
+        if self.masks not in MASKS:
+            raise ParameterError(f"masks={self.masks!r:.80}; expected one of {', '.join(map(repr, MASKS))}")
 
     def factors(self, side: Side, memory: int) -> Factors:
         """Return ``T[s] = mean f(masks with s) - mean f(masks without s)``, with f the unit embedding."""
@@ -83,12 +97,14 @@ class Banzhaf(Method):
             yield [product(text, factors)._replace(steps=steps) for text in texts]
 
     def _estimates(self, side: Side, count: int, memory: int) -> Iterator[Factors]:
-        players = _players(side)
+        players, hidden = _players(side), self.masks == "hide"
+        if hidden and side.name == "text":
+            _require_hidden(side, players)
         masks, exact = _masks(players, self.samples, self.seed + (side.name == "image"), self.p)
         embedding = F.normalize(side.run(side.tokens[None])[0], dim=-1)
         outputs: list[Tensor] = []
         for part in torch.split(masks, -(-len(masks) // count)):
-            outputs.append(masked_embeddings(side, part[:, side.row_index], memory))
+            outputs.append(masked_embeddings(side, part[:, side.row_index], memory, hidden=hidden))
             done = torch.cat(outputs)
             present = masks[: len(done)]
             is_exact = exact and len(done) == len(masks)
@@ -109,6 +125,26 @@ def _players(side: Side) -> Bool[Tensor, " rows"]:
     players = torch.zeros(len(side.tokens), dtype=torch.bool, device="cpu")
     players[side.rows.patches] = True
     return players
+
+
+def _require_hidden(side: Side, players: Bool[Tensor, " rows"]) -> None:
+    """Require that nothing is seen of a caption's tokens that are hidden, whatever they are.
+
+    Raises
+    ------
+    ModelError
+        If the embedding changes with them: something reads them, and not by a softmax over tokens.
+    """
+    kept = ~players[side.row_index]
+    others = replace(
+        side, tokens=torch.where(kept.to(side.tokens.device)[:, None], side.tokens, side.reference)
+    )
+    one, other = (given.embed_hidden(kept[None])[0] for given in (side, others))
+    if not (one - other).norm() <= HIDDEN:
+        raise ModelError(
+            "masks='hide': the embedding of the caption changes with words that no token attends to, so the "
+            "text tower reads them in another way; use masks='replace'"
+        )
 
 
 def _masks(

@@ -255,14 +255,16 @@ def as_array(tensor: Float[Tensor, "..."]) -> Float[np.ndarray, "..."]:
 
 
 def masked_embeddings(
-    side: Side, present: Bool[Tensor, "masks tokens"], memory: int
+    side: Side, present: Bool[Tensor, "masks tokens"], memory: int, *, hidden: bool = False
 ) -> Float[Tensor, "masks embed"]:
-    """Return unit embeddings of a side, each with only the tokens `present`; see `Side.embed_masked`.
+    """Return unit embeddings of a side, each with only the tokens `present`.
 
-    Uses about `memory` bytes at a time.
+    The others are replaced, see `Side.embed_masked`, or `hidden`, see `Side.embed_hidden`. Uses about
+    `memory` bytes at a time.
     """
-    parts = in_chunks(present, 8 * side.tokens.nbytes, memory)
-    return torch.cat([side.embed_masked(part) for part in parts])
+    embed = side.embed_hidden if hidden else side.embed_masked
+    parts = in_chunks(present, 8 * max(side.tokens.nbytes, side.inputs.nbytes), memory)
+    return torch.cat([embed(part) for part in parts])
 
 
 def in_chunks(tensor: Tensor, bytes_each: int, memory: int) -> Sequence[Tensor]:

@@ -19,6 +19,7 @@ from ..models.tower import TextTower, Tower
 from ..models.towers import Towers
 from ..paths.autograd import CutPath, Path
 from ..paths.cut import FAULTS, Activation, Cut, Layer, embedding_of, is_out_of_memory, read_activations
+from ..paths.hidden_tokens import only_attending_to
 from ..paths.last_block import LastBlockPath
 from ..results.rows import Grid, Rows
 
@@ -41,6 +42,11 @@ class Side:
         What the rows are.
     run : callable
         From tokens there, (batch, tokens, width), to embeddings, (batch, embed).
+    inputs, reference_inputs : Tensor
+        What the tower is given for the input and for the reference: ids, (1, ids), or pixels,
+        (1, 3, height, width).
+    encode : callable
+        From such inputs, (batch, ...), to embeddings, (batch, embed).
     differentiable : callable
         Returns `run` such that autograd can differentiate it in the dtype of `tokens`.
     last_block_path : callable or None
@@ -56,6 +62,9 @@ class Side:
     row_index: Int[Tensor, " tokens"]
     rows: Rows
     run: Callable[[Tensor], Tensor]
+    inputs: Tensor
+    reference_inputs: Tensor
+    encode: Callable[[Tensor], Tensor]
     differentiable: Callable[[], Cut]
     last_block_path: Callable[[Tensor], Path] | None
     reference_embedding: Callable[[], Float[Tensor, " embed"]]
@@ -72,6 +81,19 @@ class Side:
         """Return unit embeddings of the side with the reference's tokens in place of those not `present`."""
         given = torch.lerp(self.reference, self.tokens, present.to(self.tokens)[..., None])
         return F.normalize(self.run(given), dim=-1)
+
+    def embed_hidden(self, present: Bool[Tensor, "masks tokens"]) -> Float[Tensor, "masks embed"]:
+        """Return unit embeddings of the side with nothing to be seen of tokens that are not `present`.
+
+        Patches of an image have the pixels of the reference image. No token of a caption attends to those
+        that are hidden, from the layer on.
+        """
+        if isinstance(self.rows, Grid):
+            patches = present[:, self.rows.patches].reshape(-1, 1, self.rows.rows, self.rows.columns)
+            kept = F.interpolate(patches.to(self.inputs), self.inputs.shape[-2:], mode="nearest").bool()
+            return F.normalize(self.encode(self.inputs.where(kept, self.reference_inputs)), dim=-1)
+        with only_attending_to(present):
+            return F.normalize(self.run(self.tokens.expand(len(present), -1, -1)), dim=-1)
 
 
 def text_sides(
@@ -206,6 +228,9 @@ def _side(
         row_index=row_index,
         rows=rows,
         run=lambda given: cut(given).to(dtype),
+        inputs=inputs,
+        reference_inputs=reference_inputs,
+        encode=lambda given: embedding_of(tower.encode(given)).to(dtype),
         differentiable=differentiable,
         last_block_path=last_block_path if is_last else None,
         reference_embedding=lambda: cached_embedding(tower, state, reference_inputs).to(dtype),

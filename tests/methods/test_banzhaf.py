@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from support import oracle
 from support.explaining import IMAGE
 from support.oracle import assert_close
-from support.zoo.families import of_open_clip
+from support.zoo.families import FAMILIES, family, of_open_clip
 from support.zoo.models import build, inputs_of
+from torch import Tensor
 
-from exclip_widget import Explainer, ParameterError, explain
+from exclip_widget import Explainer, ModelError, ParameterError, explain
+from exclip_widget.methods import Banzhaf
 from exclip_widget.results import second_order_of
 
 PLAYERS = 6
@@ -113,3 +117,105 @@ def test_standard_error_is_the_spread_of_repetitions() -> None:
     stated = np.sqrt(np.mean([run.error**2 for run in runs], axis=0))
     words = slice(1, -1)
     assert np.median(stated[words] / spread[words]) == pytest.approx(1, abs=0.25)
+
+
+# ------------------------------------------------------------------------------------ masks that hide
+
+
+def masks_of(count: int) -> Tensor:
+    """All masks, in the order in which `oracle.banzhaf_effect` has its axes."""
+    return torch.tensor([*itertools.product((False, True), repeat=count)])
+
+
+def unit(rows: Tensor) -> Tensor:
+    return rows / rows.norm(dim=-1, keepdim=True)
+
+
+def test_hidden_words_and_patches_are_those_of_fixlip() -> None:
+    """As FIxLIP calls transformers' CLIP: zeros in the attention mask, and pixels times a mask."""
+    this = family("transformers CLIP")
+    caption = "a red boat"
+    ids, pixels = this.ids(caption), this.pixels(IMAGE)["pixel_values"]
+    words, patches = masks_of(3), masks_of(9)
+    attended = torch.ones(len(words), ids["input_ids"].shape[1], dtype=torch.long)
+    attended[:, 1:4] = words
+    kept = patches.reshape(-1, 1, 3, 3).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    with torch.no_grad():
+        texts = [
+            this.encode_text(this.model, {"input_ids": ids["input_ids"], "attention_mask": one[None]})
+            for one in attended
+        ]
+        images = this.encode_image(this.model, {"pixel_values": pixels * kept})
+    game = (unit(torch.cat(texts)) @ unit(images).T).double().reshape([2] * 12)
+    for p in (0.5, 0.3):
+        exact = [[oracle.banzhaf_effect(game, [t, 3 + k], p) for k in range(9)] for t in range(3)]
+        method = Banzhaf(samples=512, p=p, masks="hide")
+        ours = explain(this.model, IMAGE, caption, method=method, **this.options)
+        assert_close(ours.values[1:4].reshape(3, 9), np.array(exact), 1e-4)
+        of_words = [oracle.banzhaf_effect(game, [t], p) for t in range(3)]
+        assert_close(ours.token_terms[1:4] + p * ours.values[1:4].sum((1, 2)), np.array(of_words), 1e-4)
+        replaced = explain(this.model, IMAGE, caption, method=Banzhaf(samples=512, p=p), **this.options)
+        assert np.abs(replaced.values - ours.values).max() > 0.01 * np.abs(ours.values).max()
+
+
+MEAN_POOLED = {"open_clip, RoBERTa", "open_clip, XLM-RoBERTa"}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_word_that_is_hidden_is_seen(name: str) -> None:
+    """The words' factors are those of an encoder that is given other words in their place."""
+    this = family(name)
+    explainer = Explainer(
+        this.explained(this.model), method=Banzhaf(samples=16, masks="hide"), **this.options
+    )
+    if name == "own" or name in MEAN_POOLED:
+        with pytest.raises(ModelError, match="changes with words that no token attends to"):
+            explainer.text_factors("a red boat")
+        return
+    factors = explainer.text_factors("a red boat")
+    samples = factors.samples
+    assert samples is not None
+    (nobody,) = np.flatnonzero(~samples.present[:, samples.present.any(0) & ~samples.present.all(0)].any(1))
+    words = [row for row, word in enumerate(factors.rows.words) if word >= 0]
+    other = explainer.text_factors("two blue fish")
+    assert [row for row, word in enumerate(other.rows.words) if word >= 0] == words
+    # With all words hidden, captions of one length are the same.
+    assert_close(samples.outputs[nobody], other.samples.outputs[nobody], 1e-5)
+    (everybody,) = np.flatnonzero(samples.present.all(1))
+    assert_close(samples.outputs[everybody], factors.embedding, 1e-5)
+    assert np.abs(samples.outputs[nobody] - factors.embedding).max() > 1e-2
+
+
+@pytest.mark.parametrize("name", ["open_clip ViT", "OpenAI ResNet", "open_clip SigLIP"])
+def test_hidden_patches_have_the_pixels_of_the_reference(name: str) -> None:
+    this = family(name)
+    method = Banzhaf(samples=24, masks="hide")
+    factors = Explainer(
+        this.explained(this.model), method=method, image_reference="mean", **this.options
+    ).image_factors(IMAGE)
+    samples, grid = factors.samples, factors.rows
+    assert samples is not None
+    pixels = this.pixels(IMAGE)
+    given = pixels if isinstance(pixels, Tensor) else pixels["pixel_values"]
+    mean = given.mean((-2, -1), keepdim=True)
+    height, width = (
+        side // part for side, part in zip(given.shape[-2:], (grid.rows, grid.columns), strict=True)
+    )
+    for present, output in zip(samples.present, samples.outputs, strict=True):
+        masked = given.clone()
+        for place, kept in enumerate(present[grid.patches]):
+            row, column = divmod(place, grid.columns)
+            if not kept:
+                masked[..., row * height : (row + 1) * height, column * width : (column + 1) * width] = mean
+        with torch.no_grad():
+            expected = unit(
+                this.encode_image(
+                    this.model, masked if isinstance(pixels, Tensor) else {"pixel_values": masked}
+                )
+            )
+        assert_close(output, expected[0].numpy(), 1e-4)
+
+
+def test_masks_that_are_not_known_are_refused() -> None:
+    with pytest.raises(ParameterError, match="masks='pixels'; expected one of 'replace', 'hide'"):
+        Banzhaf(masks="pixels")

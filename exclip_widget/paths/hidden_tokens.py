@@ -1,0 +1,69 @@
+"""Passes in which nobody attends to some tokens: they are there, and nothing reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_SOFTMAXES = {torch.ops.aten._softmax.default, torch.ops.aten._safe_softmax.default}
+
+
+@contextmanager
+def only_attending_to(present: Bool[Tensor, "batch tokens"]) -> Iterator[None]:
+    """Run a block in which attention weights of all tokens that are not `present` are zero.
+
+    They are taken out of every softmax over at least as many numbers as there are tokens. Attention that is
+    computed in another way stays as it is; whether everything was hidden is the caller's to check.
+
+    Examples
+    --------
+    >>> attention = torch.nn.MultiheadAttention(4, 2, batch_first=True)
+    >>> tokens, other = torch.rand(1, 3, 4), torch.rand(4)
+    >>> changed = torch.stack([tokens[0, 0], tokens[0, 1], other])[None]
+    >>> with torch.no_grad(), only_attending_to(torch.tensor([[True, True, False]])):
+    ...     (one, _), (two, _) = attention(tokens, tokens, tokens), attention(changed, changed, changed)
+    >>> torch.equal(one[0, :2], two[0, :2])
+    True
+    """
+    with sdpa_kernel(SDPBackend.MATH), _Hiding(~present):  # fused attention has no softmax of its own
+        yield
+
+
+class _Hiding(TorchDispatchMode):
+    """Takes tokens out of every softmax that may be attention's."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self, hidden: Bool[Tensor, "batch tokens"]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._hidden = hidden
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        kwargs = kwargs or {}
+        if func not in _SOFTMAXES or not self._is_over_tokens(args[0], args[1]):
+            return func(*args, **kwargs)
+        scores: Float[Tensor, "..."] = args[0].masked_fill(self._hidden_like(args[0]), -torch.inf)
+        weights = func(scores, *args[1:], **kwargs)
+        # Of a token that may see none but hidden ones.
+        return weights.masked_fill((scores == -torch.inf).all(-1, keepdim=True), 0)
+
+    def _is_over_tokens(self, scores: Tensor, axis: int) -> bool:
+        batch, count = self._hidden.shape
+        last = axis in (-1, scores.ndim - 1)
+        return last and scores.ndim > 2 and scores.shape[-1] >= count and len(scores) % batch == 0
+
+    def _hidden_like(self, scores: Tensor) -> Tensor:
+        """Return which of the scores are of hidden tokens. Heads may be an axis, or within the batch's."""
+        batch, count = self._hidden.shape
+        # What stands behind the tokens is padding, which is as it was.
+        hidden = F.pad(self._hidden, (0, scores.shape[-1] - count)).repeat_interleave(len(scores) // batch, 0)
+        return hidden.reshape(len(scores), *[1] * (scores.ndim - 2), -1).to(scores.device)
