@@ -15,9 +15,11 @@ export interface Owed {
   askAgain(): void;
 }
 
+type Join = { kind: "join"; refresh?: true };
+
 /** The channel to the kernel, of whichever protocol. */
 interface Channel<Message> {
-  send(content: Message | { kind: "join" }, callbacks?: undefined, buffers?: ArrayBuffer[]): void;
+  send(content: Message | Join, callbacks?: undefined, buffers?: ArrayBuffer[]): void;
 }
 
 export interface Liveness<Message = ToKernel> {
@@ -45,7 +47,7 @@ export function createLiveness<Message = ToKernel>(
   let delay = TIMEOUT_MS;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  function send(content: Message | { kind: "join" }, buffer?: ArrayBuffer): void {
+  function send(content: Message | Join, buffer?: ArrayBuffer): void {
     if (disposed) return;
     try {
       model.send(content, undefined, buffer && [buffer]);
@@ -71,7 +73,8 @@ export function createLiveness<Message = ToKernel>(
       answering.value = everHeard && !questions;
     });
     delay *= 2;
-    send({ kind: "join" }); // if the channel is back, so is the result
+    // If the channel is back, so is all that was lost with it. What is asked again may be done by now.
+    send({ kind: "join", refresh: true });
     owed.askAgain();
   }
 

@@ -214,8 +214,11 @@ describe("a kernel", () => {
     view.find("exclip-controls").querySelector<HTMLElement>("[aria-pressed=false]")?.click();
     const [asked] = asks();
     expect(asked).toBeDefined();
+    expect(refreshes(model)).toBe(0);
     vi.advanceTimersByTime(11_000);
     expect(asks()).toEqual([asked, asked]);
+    // It may have been done before, and the traits that told of it were lost.
+    expect(refreshes(model)).toBe(1);
     model.receive({ kind: "accepted", question: (asked as { question: number }).question });
     vi.advanceTimersByTime(60_000);
     vi.useRealTimers();
