@@ -22,6 +22,7 @@ from .as_written import are_as_written, is_as_written
 from .family import Family
 from .fingerprint import Fingerprint, outline
 from .shortcuts import agrees
+from .tail import tail_of
 from .tower import (
     ImageTower,
     LastBlockSpec,
@@ -31,7 +32,6 @@ from .tower import (
     is_pointwise,
     is_pointwise_itself,
     layers_at,
-    module_in,
     weight_in,
 )
 
@@ -428,23 +428,10 @@ def _last_block_spec(
     unusual = [attn.in_proj_weight is None, attn.bias_k is not None, attn.add_zero_attn]
     if not _is_named(block, "ResidualAttentionBlock") or hasattr(block, "ln_1_kv") or any(unusual):
         return None
-    return LastBlockSpec(
-        lambda dtype: _last_block(block, _embedding_of_row(norm, projection, dtype), dtype), row
-    )
+    return LastBlockSpec(lambda dtype: _last_block(block, norm, projection, dtype), row)
 
 
-def _embedding_of_row(norm: nn.Module, projection: Any, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    norm = module_in(norm, dtype)
-    if projection is None:
-        return norm
-    if isinstance(projection, nn.Module):
-        project = module_in(projection, dtype)
-        return lambda row: project(norm(row))
-    matrix = weight_in(projection, dtype)
-    return lambda row: norm(row) @ matrix
-
-
-def _last_block(block: Any, embedding_of_row: Callable[[Tensor], Tensor], dtype: torch.dtype) -> LastBlock:
+def _last_block(block: Any, norm: nn.Module, projection: Any, dtype: torch.dtype) -> LastBlock:
     def weight(tensor: Tensor) -> Tensor:
         return weight_in(tensor, dtype)
 
@@ -457,12 +444,8 @@ def _last_block(block: Any, embedding_of_row: Callable[[Tensor], Tensor], dtype:
     if isinstance(gamma := getattr(getattr(block, "ls_1", None), "gamma", None), Tensor):
         gamma = weight(gamma)
         out_weight, out_bias = gamma[:, None] * out_weight, gamma * out_bias
-    ls_2 = getattr(block, "ls_2", nn.Identity())  # OpenAI's blocks have none
-    ln_2, mlp, ls_2 = (module_in(part, dtype) for part in (block.ln_2, block.mlp, ls_2))
-
-    def tail(row: Tensor) -> Tensor:
-        return embedding_of_row(row + ls_2(mlp(ln_2(row))))
-
+    mlp = block.mlp if isinstance(block.mlp, nn.Sequential) else [block.mlp]
+    scale = getattr(getattr(block, "ls_2", None), "gamma", None)  # OpenAI's blocks have none
     return LastBlock(
         norm_weight=weight(block.ln_1.weight),
         norm_bias=bias(block.ln_1.bias, width),
@@ -472,5 +455,5 @@ def _last_block(block: Any, embedding_of_row: Callable[[Tensor], Tensor], dtype:
         out_weight=out_weight,
         out_bias=out_bias,
         heads=attn.num_heads,
-        tail=tail,
+        tail=tail_of(block.ln_2, [*mlp], scale, norm, projection, dtype),
     )

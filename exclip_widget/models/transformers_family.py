@@ -19,6 +19,7 @@ from ..paths.last_block import LastBlock
 from .as_written import are_as_written, is_as_written
 from .family import Family
 from .fingerprint import outline
+from .tail import tail_of
 from .tower import (
     ImageTower,
     LastBlockSpec,
@@ -27,7 +28,6 @@ from .tower import (
     is_plain,
     is_pointwise,
     layers_at,
-    module_in,
     weight_in,
 )
 
@@ -191,17 +191,11 @@ def _last_block_spec(
 def _last_block(block: Any, norm: nn.Module, projection: nn.Module, dtype: torch.dtype) -> LastBlock:
     attn = block.self_attn
     inner = (attn.q_proj, attn.k_proj, attn.v_proj)
-    ln_2, mlp, norm, projection = (
-        module_in(part, dtype) for part in (block.layer_norm2, block.mlp, norm, projection)
-    )
 
     def weight(tensor: Tensor) -> Tensor:
         return weight_in(tensor, dtype)
 
-    def tail(row: Tensor) -> Tensor:
-        embedding: Tensor = projection(norm(row + mlp(ln_2(row))))
-        return embedding
-
+    mlp = [block.mlp.fc1, block.mlp.activation_fn, block.mlp.fc2]
     return LastBlock(
         norm_weight=weight(block.layer_norm1.weight),
         norm_bias=weight(block.layer_norm1.bias),
@@ -211,5 +205,5 @@ def _last_block(block: Any, norm: nn.Module, projection: nn.Module, dtype: torch
         out_weight=weight(attn.out_proj.weight),
         out_bias=weight(attn.out_proj.bias),
         heads=attn.num_heads,
-        tail=tail,
+        tail=tail_of(block.layer_norm2, mlp, None, norm, projection, dtype),
     )

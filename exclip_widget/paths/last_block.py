@@ -27,7 +27,133 @@ from torch import Tensor
 from .autograd import Nodes
 from .onednn import fast_products
 
-Tail = Callable[[Tensor], Tensor]
+Rows = Callable[[Tensor], Tensor]
+"""From rows, (..., width), to something of each."""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """LayerNorm at some rows, and its derivative there.
+
+    That is ``v -> weight (v - mean(v) - x mean(x v)) / sigma``, with ``x`` what it gives before its weights.
+    """
+
+    weight: Float[Tensor, " width"]
+    eps: float
+
+    def at(
+        self, rows: Float[Tensor, "nodes width"]
+    ) -> tuple[Float[Tensor, "nodes width"], Float[Tensor, " nodes"]]:
+        """Return ``x`` and ``1 / sigma`` at each row."""
+        centred = _centred(rows)
+        scale = (centred.square().mean(-1) + self.eps).rsqrt()
+        return centred * scale[:, None], scale
+
+
+def _centred(rows: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+    return rows - rows.mean(-1, keepdim=True)
+
+
+def _without(
+    vectors: Float[Tensor, "vectors nodes width"], x: Float[Tensor, "nodes width"]
+) -> Float[Tensor, "vectors nodes width"]:
+    """Return ``v - x mean(x v)`` for each of `vectors` at each node."""
+    along = torch.einsum("vnw,nw->vn", vectors, x) / x.shape[-1]
+    return vectors - along[..., None] * x
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What follows attention, taken apart: ``norm_2(row + down(activation(up(norm_1(row))))) @ projection``.
+
+    All nodes have its linear maps in common. So those at its end are taken once, of sums over nodes, and
+    one large product for each node is left: that with `up`.
+
+    Attributes
+    ----------
+    whole : callable
+        All of it, from the pooled row after attention to the embedding.
+    norm_1, norm_2 : Norm
+        LayerNorm before the perceptron and after the block.
+    inner : callable
+        From the row to what the activation is given, (..., inner).
+    up : Tensor
+        Weights of the perceptron's first linear map.
+    activation : callable
+        What it does with each number.
+    down, down_bias : Tensor
+        Its second linear map, layer scale included.
+    projection : Tensor or None
+        From the last LayerNorm to the embedding, (width, embed).
+    """
+
+    whole: Rows
+    norm_1: Norm
+    inner: Rows
+    up: Float[Tensor, "inner width"]
+    activation: Rows
+    down: Float[Tensor, "width inner"]
+    down_bias: Float[Tensor, " width"]
+    norm_2: Norm
+    projection: Float[Tensor, "width embed"] | None
+
+    def __call__(self, rows: Float[Tensor, "*nodes width"]) -> Float[Tensor, "*nodes embed"]:
+        """Return the embeddings of pooled rows."""
+        return self.whole(rows)
+
+    def push_forward(
+        self,
+        rows: Float[Tensor, "nodes width"],
+        tangents: Float[Tensor, "tokens nodes width"],
+        weights: Nodes,
+    ) -> Float[Tensor, "tokens embed"]:
+        """Return the sum over nodes of `weights` times the derivatives at `rows` in directions `tangents`."""
+        at = self._at(rows)
+        moved = _without(_centred(tangents), at.x_1)
+        moved *= at.scale_1[:, None] * self.norm_1.weight
+        moved = moved @ self.up.T
+        moved *= at.slope
+        shares = weights * at.scale_2
+        along = torch.einsum("snw,nw->sn", tangents, at.x_2) + torch.einsum("sni,ni->sn", moved, at.down_x_2)
+        summed = torch.einsum("n,snw->sw", shares, tangents)
+        summed = summed + torch.einsum("n,sni->si", shares, moved) @ self.down.T
+        summed = _centred(summed) - (along * shares / summed.shape[-1]) @ at.x_2
+        weighted = summed * self.norm_2.weight
+        return weighted if self.projection is None else weighted @ self.projection
+
+    def pull_back(
+        self, rows: Float[Tensor, "nodes width"], cotangents: Float[Tensor, "cotangents embed"]
+    ) -> Float[Tensor, "cotangents nodes width"]:
+        """Return what comes back of `cotangents` to each of `rows`."""
+        at = self._at(rows)
+        back = cotangents if self.projection is None else cotangents @ self.projection.T
+        back = _centred(back * self.norm_2.weight)
+        along = (back @ at.x_2.T / back.shape[-1])[..., None]
+        inner = (back @ self.down)[:, None] - along * at.down_x_2
+        inner *= at.slope * at.scale_2[:, None]
+        inner = _without(_centred((inner @ self.up) * self.norm_1.weight), at.x_1) * at.scale_1[:, None]
+        return (back[:, None] - along * at.x_2) * at.scale_2[:, None] + inner
+
+    def _at(self, rows: Float[Tensor, "nodes width"]) -> _TailAt:
+        with torch.enable_grad():
+            inner = self.inner(rows).detach().requires_grad_()
+            active = self.activation(inner.clone())  # some do it in place
+            (slope,) = torch.autograd.grad(active.sum(), inner)
+        x_1, scale_1 = self.norm_1.at(rows)
+        x_2, scale_2 = self.norm_2.at(rows + active.detach() @ self.down.T + self.down_bias)
+        return _TailAt(x_1, scale_1, slope, x_2, scale_2, x_2 @ self.down)
+
+
+@dataclass(frozen=True)
+class _TailAt:
+    """A tail at some rows: both norms there, the activation's slope, and what ``x_2 @ down`` is."""
+
+    x_1: Float[Tensor, "nodes width"]
+    scale_1: Float[Tensor, " nodes"]
+    slope: Float[Tensor, "nodes inner"]
+    x_2: Float[Tensor, "nodes width"]
+    scale_2: Float[Tensor, " nodes"]
+    down_x_2: Float[Tensor, "nodes inner"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +172,7 @@ class LastBlock:
         Output projection, layer scale included.
     heads : int
         Number of attention heads.
-    tail : callable
+    tail : Tail or callable
         The pooled row after attention, (..., width), to the embedding, (..., embed): second half of the
         block, final LayerNorm and projection.
     """
@@ -59,7 +185,7 @@ class LastBlock:
     out_weight: Float[Tensor, "width width"]
     out_bias: Float[Tensor, " width"]
     heads: int
-    tail: Tail
+    tail: Tail | Rows
 
 
 @dataclass(frozen=True)
@@ -191,6 +317,10 @@ class LastBlockPath:
 
     def integrate_tangents(self, nodes: Nodes, weights: Nodes) -> Float[Tensor, "tokens embed"]:
         """Return the factors ``T[s] = sum_n w_n (d emb / d x_s)(a_n) d_s``, by one tangent for each token."""
+        with fast_products():
+            return self._integrate_tangents(nodes, weights)
+
+    def _integrate_tangents(self, nodes: Nodes, weights: Nodes) -> Float[Tensor, "tokens embed"]:
         at = self.attend(nodes)
         heads = (
             torch.einsum("nhs,shk->snhk", at.of_reference, self.r.value)
@@ -201,9 +331,11 @@ class LastBlockPath:
         tangents = heads.flatten(2) @ self.block.out_weight.T
         tangents[self.row] += self.d.tokens[self.row]
 
+        if isinstance(self.block.tail, Tail):
+            return self.block.tail.push_forward(at.rows, tangents, weights)
         # Forward mode as the transpose of reverse mode: the pull-back is linear in the cotangent, so its own
         # derivative pushes tangents forward. Unlike torch.func.jvp it requires nothing of the modules.
-        with torch.enable_grad(), fast_products():
+        with torch.enable_grad():
             rows = at.rows.detach().requires_grad_()
             embedded = self.block.tail(rows)
             cotangent = torch.zeros_like(embedded, requires_grad=True)
@@ -219,12 +351,21 @@ class LastBlockPath:
         Each cotangent goes backwards through the tail once, and is multiplied there with every token's
         derivative in attention.
         """
+        with fast_products():
+            return self._integrate_cotangents(nodes, weights, cotangents)
+
+    def _integrate_cotangents(
+        self, nodes: Nodes, weights: Nodes, cotangents: Float[Tensor, "cotangents embed"]
+    ) -> Float[Tensor, "cotangents tokens"]:
         at = self.attend(nodes)
-        with torch.enable_grad(), fast_products():
-            rows = at.rows.detach().requires_grad_()
-            embedded = self.block.tail(rows)
-            each = cotangents[:, None].expand(-1, *embedded.shape)
-            back = torch.autograd.grad(embedded, rows, each, is_grads_batched=True)[0]
+        if isinstance(self.block.tail, Tail):
+            back = self.block.tail.pull_back(at.rows, cotangents)
+        else:
+            with torch.enable_grad():
+                rows = at.rows.detach().requires_grad_()
+                embedded = self.block.tail(rows)
+                each = cotangents[:, None].expand(-1, *embedded.shape)
+                back = torch.autograd.grad(embedded, rows, each, is_grads_batched=True)[0]
         back = back * weights[:, None]  # (cotangents, nodes, width)
         heads = (back @ self.block.out_weight).reshape(*back.shape[:2], *at.output.shape[1:])
         with_r = torch.einsum("tnhk,shk->tnhs", heads, self.r.value)
