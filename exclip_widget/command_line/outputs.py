@@ -105,9 +105,9 @@ def _page(explanation: Explanation, path: Path) -> None:
 
 def _figure(explanation: Explanation, path: Path) -> None:
     from matplotlib import rc_context
-    from matplotlib.figure import Figure
 
     from ..results.figures import read_drawing
+    from ..results.paper_figure import PaperFigure
 
     image = explanation.image if explanation.kind in ("heat", "words", "both") else None
     drawing = read_drawing(
@@ -119,11 +119,10 @@ def _figure(explanation: Explanation, path: Path) -> None:
         scale=explanation.scale,
     )
     # Not by pyplot, which may open a window.
-    figure = Figure(layout="constrained")
+    figure = PaperFigure(layout="constrained")
     drawing.draw_alone(figure)
-    # Letters of a PDF as TrueType, which journals ask for; of an SVG as outlines, which need no font where it
-    # is shown.
-    with rc_context({"pdf.fonttype": 42, "svg.fonttype": "path"}):
+    # Letters of an SVG as outlines, which need no font where it is shown.
+    with rc_context({"svg.fonttype": "path"}):
         figure.savefig(path, dpi=DOTS_PER_INCH, bbox_inches="tight")
 
 

@@ -119,14 +119,14 @@ def text_sides(
                 _side(
                     towers,
                     "text",
-                    tower.state,
-                    inputs[None],
-                    reference[None],
                     at,
-                    tokens,
-                    start[:kept],
-                    row_index,
-                    rows,
+                    state=tower.state,
+                    inputs=inputs[None],
+                    reference_inputs=reference[None],
+                    tokens=tokens,
+                    reference=start[:kept],
+                    row_index=row_index,
+                    rows=rows,
                 )
             )
     return sides
@@ -151,14 +151,14 @@ def image_sides(
                 _side(
                     towers,
                     "image",
-                    state,
-                    pixels,
-                    given,
                     at,
-                    tokens,
-                    start.tokens[0],
-                    torch.arange(count, device="cpu"),
-                    grid,
+                    state=state,
+                    inputs=pixels,
+                    reference_inputs=given,
+                    tokens=tokens,
+                    reference=start.tokens[0],
+                    row_index=torch.arange(count, device="cpu"),
+                    rows=grid,
                 )
             )
         sides.append(of_image)
@@ -168,10 +168,11 @@ def image_sides(
 def _side(
     towers: Towers,
     name: str,
+    at: Activation,
+    *,
     state: Fingerprint | None,
     inputs: Tensor,
     reference_inputs: Tensor,
-    at: Activation,
     tokens: Float[Tensor, "read width"],
     reference: Float[Tensor, "tokens width"],
     row_index: Int[Tensor, " tokens"],

@@ -98,7 +98,10 @@ def plot(
     if axes is not None:
         drawing.draw(axes)
         return axes
-    return drawing.draw_alone(require_library("matplotlib.pyplot", "plot").figure(layout="constrained"))
+    pyplot = require_library("matplotlib.pyplot", "plot")
+    from .paper_figure import PaperFigure
+
+    return drawing.draw_alone(pyplot.figure(FigureClass=PaperFigure, layout="constrained"))
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ def test_options_of_the_method_arrive(run: Run) -> None:
     assert run("explain", "boat.png", "a red boat", *options, "-o", "r.safetensors").exit_code == 0
     found = Interactions.load("r.safetensors")
     assert found.method == "banzhaf"
-    assert dict(found.origin.options) == {"samples": 64, "seed": 3, "p": 0.5}
+    assert found.origin.options == {"samples": 64, "seed": 3, "p": 0.5, "masks": "replace"}
     assert found.error is not None
     options = [
         "--method",

@@ -26,6 +26,8 @@ from exclip_widget.results.figures import register_colormaps
 mpl.use("agg")
 import matplotlib.pyplot as plt
 
+from exclip_widget.results.paper_figure import PaperFigure
+
 COLORS = json.loads((Path(__file__).parents[1] / "algebra" / "colors.json").read_text())
 MARKUP = r"50% $x_1$ <b>&amp; \rm{a} ~ ^ # | -- `` ''"
 RESULT = result_of("a red boat")
@@ -288,6 +290,33 @@ def test_captions_are_text(kind: str) -> None:
     assert "&lt;b&gt;&amp;amp;" in written
     assert "<b>" not in written
     assert "$x_1$" in written
+
+
+def test_fonts_are_those_that_journals_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TrueType in PDF and PostScript, whoever saves the figure; other settings are respected."""
+
+    def fonts(kind: str) -> set[bytes]:
+        axes = RESULT.plot(kind="receipt")
+        file = io.BytesIO()
+        axes.figure.savefig(file, format=kind)
+        with monkeypatch.context() as patch:
+            patch.setattr(plt, "gcf", lambda: axes.figure)
+            again = io.BytesIO()
+            plt.savefig(again, format=kind)
+        plt.close(axes.figure)
+        pattern = rb"/Subtype /(Type\w+)|/FontType (\d+)"
+        found = [{b"".join(one) for one in re.findall(pattern, part.getvalue())} for part in (file, again)]
+        assert found[0] == found[1]
+        return found[0]
+
+    with mpl.rc_context({"pdf.compression": 0}):
+        assert {b"Type0"} <= fonts("pdf") <= {b"Type0", b"Type1", b"Type2"}
+        assert b"42" in fonts("ps")
+    assert mpl.rcParams["pdf.fonttype"] == 3
+    own = plt.figure()
+    RESULT.plot(axes=own.subplots())
+    assert type(own) is not PaperFigure
+    plt.close(own)
 
 
 # -------------------------------------------------------------------------------------- pictures, as seen
