@@ -68,13 +68,13 @@ def tail_of(
     bias = torch.zeros_like(weight[:, 0]) if bias is None else weight_in(bias, dtype)
     return Tail(
         whole=whole,
-        norm_1=_norm(ln, dtype),
+        norm_1=_norm(ln, weight),
         inner=nn.Sequential(ln, up),
         up=weight_in(up.weight, dtype),
         activation=activation,
         down=weight if gamma is None else gamma[:, None] * weight,
         down_bias=bias if gamma is None else gamma * bias,
-        norm_2=_norm(final, dtype),
+        norm_2=_norm(final, weight),
         projection=matrix,
     )
 
@@ -96,10 +96,10 @@ def _is_layer_norm(module: nn.Module) -> bool:
     return is_known and isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1
 
 
-def _norm(module: Any, dtype: torch.dtype) -> Norm:
-    if module.weight is None:
-        return Norm(torch.ones(module.normalized_shape, dtype=dtype, device="cpu"), module.eps)
-    return Norm(weight_in(module.weight, dtype), module.eps)
+def _norm(module: Any, like: Tensor) -> Norm:
+    weight = module.weight
+    ones = like.new_ones(module.normalized_shape)
+    return Norm(ones if weight is None else weight_in(weight, like.dtype), module.eps)
 
 
 def _projection(projection: Any, dtype: torch.dtype) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:

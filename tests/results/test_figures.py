@@ -293,7 +293,7 @@ def test_captions_are_text(kind: str) -> None:
 
 
 def test_fonts_are_those_that_journals_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """TrueType in PDF and PostScript, whoever saves the figure; other settings are respected."""
+    """TrueType in PDF and PostScript, whoever saves the figure; a figure of one's own is left alone."""
 
     def fonts(kind: str) -> set[bytes]:
         axes = RESULT.plot(kind="receipt")
