@@ -18,12 +18,13 @@ const MOST_BYTES = { widget: 30_000, captions: 32_000, gallery: 38_000 };
  * element or style, and are never spelled in a string. `check` refuses those that are.
  */
 const OWN_NAMES = `
-  abandoned answer answering askAgain before changed choices chosen clearTests column cover
+  abandoned answer answering askAgain before catchUp changed choices chosen clearTests column cover
   cursor dispose draw effect ends expire extend foilOnly follow forget frames gap goTo hasFoil
-  hasQuestions heard heatLock heatScale interactions invert isComputing isWaiting keep layers
+  hasQuestions heard heatLock heatScale interactions invert isCatchingUp isComputing isWaiting keep
+  layers
   lock locked look lookAt mode moved names node notice number onChange onEnd outliersHidden pairs
-  palette peek pieces plan point pointed press preview problem questions receive report select
-  selected selectedRegion selectedTokens selectRegion selectTokens sent settings shape shapeOf
+  palette parts peek pieces plan point pointed press preview problem questions receive report select
+  selected selectedRegion selectedTokens selectRegion selectTokens sent settings settle shape shapeOf
   show silent smooth spoken stale strength subscribe summands summary summed tests texts tintLock
   tintScale units unlocked unwatched watched
 `;
@@ -65,7 +66,11 @@ async function bundle(name, inputs, watch) {
           output: {
             entryFileNames: "[name].js",
             assetFileNames: `${name}[extname]`,
-            minify: { mangleProps: { include: new RegExp(`^(${OWN})$`) } },
+            // gzip packs statements better than sequences.
+            minify: {
+              compress: { sequences: false },
+              mangleProps: { include: new RegExp(`^(${OWN})$`) },
+            },
           },
         },
       },

@@ -34,7 +34,7 @@ export function editor(part: TextName, name: string, state: WidgetState, scope: 
     rows: "1",
     spellcheck: "false",
   });
-  const way = (text: string, act: () => void) => textButton(text, `exclip-way-${part}`, scope, act);
+  const way = (text: string, act: () => void) => textButton(text, "exclip-way", scope, act);
   const ways = box("exclip-ways", way("Explain (Enter)", ask), way("Cancel (Esc)", close));
   const node = box("", field, ways);
   const waiting = message("exclip-waiting", "status");

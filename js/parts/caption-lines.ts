@@ -63,7 +63,7 @@ function line(
     // Words are moved between the lines, not made anew.
     if (look !== "caption" && !compared && !editing) slot.replaceChildren();
     else if (slot.firstChild !== content) slot.replaceChildren(content);
-    if (content === words) words.setAttribute("aria-label", NAMES[look]);
+    if (content === words) words.ariaLabel = NAMES[look];
   });
   if (!writing || look === "difference") return node;
 

@@ -27,8 +27,8 @@ export function legend(
   const pointer = element("span", "exclip-pointed");
   const note = element("span", "");
   const range = box("exclip-range");
-  const low = element("span", "exclip-tick");
-  const high = element("span", "exclip-tick");
+  const low = element("span", "");
+  const high = element("span", "");
   const lock = iconButton("Lock this scale", icons.unlocked, scope, () => {
     scale.lock.value = scale.lock.peek() === null ? scale.end.peek() : null;
   });
@@ -39,7 +39,7 @@ export function legend(
     box("exclip-head", element("span", "", unit, note), pointer),
     box("exclip-scale", bar, range, mark),
     lock.node,
-    box("exclip-ticks", low, element("span", "exclip-tick", "0"), high),
+    box("exclip-ticks", low, element("span", "", "0"), high),
   );
 
   scope.effect(() => {
@@ -63,10 +63,7 @@ export function legend(
         ? `Locked at ±${plain(end)}`
         : `Follows the selection, never below ±${plain(scale.floor.value)}: ¼ of the strongest pair. Lock it`,
     );
-    bar.setAttribute(
-      "aria-label",
-      `Scale from −${plain(end)} to ${plain(end)}, ${unit}; values from ${signed(from)} to ${signed(to)}`,
-    );
+    bar.ariaLabel = `Scale from −${plain(end)} to ${plain(end)}, ${unit}; values from ${signed(from)} to ${signed(to)}`;
   });
   scope.effect(() => {
     const locked = scale.lock.value !== null;

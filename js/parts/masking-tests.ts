@@ -3,6 +3,7 @@
  * the change of similarity stands beside the one predicted. Kept as rows.
  */
 import { computed } from "@preact/signals-core";
+import { largest } from "../algebra/interactions.ts";
 import type { MaskingTest } from "../protocol.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { attended } from "../ui/attended.ts";
@@ -37,9 +38,8 @@ export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
     test.focus({ preventScroll: true });
   });
   const refused = refusal("test");
-  const plot = box("");
   const rows = box("exclip-trials-rows");
-  const kept = box("exclip-trials-kept", plot, rows);
+  const kept = box("exclip-trials-kept");
   const node = panel(
     "exclip-trials",
     "group",
@@ -74,7 +74,7 @@ export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
   scope.effect(() => {
     const all = tests.value;
     kept.hidden = clear.hidden = all.length === 0;
-    const end = Math.max(...all.flatMap((one) => [one.predicted, one.actual]).map(Math.abs)) || 1;
+    const end = largest(all.flatMap((one) => [one.predicted, one.actual])) || 1;
     const axes = drawing("exclip-plot", "M0 50H100M50 0V100M0 100L100 0", 100, 100);
     give(axes, {
       role: "img",
@@ -93,7 +93,6 @@ export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
       dots.set(row, dot);
       return row;
     });
-    plot.replaceChildren(axes);
     const head = element(
       "div",
       "exclip-trial exclip-name-of",
@@ -101,6 +100,7 @@ export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
       ...cells("masked", "predicted", "actual"),
     );
     rows.replaceChildren(head, ...lines.reverse());
+    kept.replaceChildren(axes, rows);
     refresh();
   });
   return node;

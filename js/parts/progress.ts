@@ -1,7 +1,7 @@
 /** Where the newest request stands: a thin line and a way out while computing, words after. */
 import type { WidgetState } from "../state/widget-state.ts";
 import { textButton } from "../ui/buttons.ts";
-import { box, element, give, panel } from "../ui/dom.ts";
+import { box, element, panel } from "../ui/dom.ts";
 import { message } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 
@@ -37,8 +37,7 @@ export function progress(state: WidgetState, scope: Scope): ProgressView {
     const left = seconds > 1 && percent !== 100 ? ` · about ${duration(seconds)} left` : "";
     const doing = state.stale.value ? "Replacing what is shown…" : "Computing…";
     words.textContent = percent === null ? doing : `${doing} ${percent} %${left}`;
-    if (percent === null) line.removeAttribute("aria-valuenow");
-    else give(line, { "aria-valuenow": percent });
+    line.ariaValueNow = percent === null ? null : `${percent}`;
   }
 
   scope.effect(() => {

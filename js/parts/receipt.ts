@@ -151,7 +151,7 @@ function row(name: string) {
       write(label, text);
       write(number, shown);
       node.dataset.note = note;
-      node.setAttribute("aria-label", `${text}: ${shown}. ${note}`);
+      node.ariaLabel = `${text}: ${shown}. ${note}`;
       if (value === null) delete node.dataset.value;
       else node.dataset.value = String(value);
     },

@@ -41,15 +41,12 @@ export function stillWords(
   scope.effect(() => {
     const a = visible.value ? text.interactions.value : null;
     const tint = a && tintOf(a, view.region.summed.value);
-    const end = view.tintScale.end.value || 1;
     const selected = new Set(text.selected.value);
     for (const { word, tokens } of laid.value) {
       const chosen = tokens.every((row) => selected.has(row));
       word.classList.toggle("exclip-chosen", chosen);
-      const value = sumOf(tint ?? [], tokens);
-      if (tint) word.dataset.value = String(value);
-      else delete word.dataset.value;
-      paintTint(word, view.ink.value, value / end);
+      const value = tint ? sumOf(tint, tokens) : undefined;
+      paintTint(word, view.ink.value, value, view.tintScale.end.value);
     }
   });
   scope.on(node, "click", ({ target }) => {

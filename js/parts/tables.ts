@@ -123,7 +123,7 @@ function table(
     const by = order.value;
     for (const { cell, column } of heads) {
       const sorted = by?.column === column ? (by.up ? "ascending" : "descending") : "none";
-      cell.setAttribute("aria-sort", sorted);
+      cell.ariaSort = sorted;
     }
     shown = [...rows.value];
     if (by) shown.sort((a, b) => compare(a, b, by.column) * (by.up ? 1 : -1));

@@ -62,7 +62,7 @@ export function imageTools(
     state.outliersHidden,
     "aria-pressed",
     scope,
-    "Hide the patches in rings: of long activations, which speak of the whole image",
+    "Hide outlier patches (in rings), which speak of the whole image",
   );
   rings.tabIndex = -1; // not there yet as the bar's stop of the Tab key
   const open = signal(false);

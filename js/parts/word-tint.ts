@@ -10,13 +10,20 @@ const ZONE = 0.22;
 export const tinted = (text: string) => element("span", "exclip-tint", text);
 
 /**
- * Gives a word the look of a value that is this fraction of the scale. With
- * custom properties, transforms or gradients instead, the styles and layers of
- * all words took most of a frame.
+ * Gives a word the look of its value, if it has one, on a scale with this end.
+ * With custom properties, transforms or gradients instead, the styles and
+ * layers of all words took most of a frame.
  */
-export function paintTint(word: HTMLElement, ink: Ink, fraction: number): void {
+export function paintTint(
+  word: HTMLElement,
+  ink: Ink,
+  value: number | undefined,
+  end: number,
+): void {
+  if (value === undefined) delete word.dataset.value;
+  else word.dataset.value = String(value);
   const { style } = word.firstElementChild as HTMLElement;
-  const x = clamp(shownOf(ink, fraction), -1, 1);
+  const x = clamp(shownOf(ink, (value ?? 0) / (end || 1)), -1, 1);
   // The tint behind the letters stays at half the scale's strength: they must be read.
   style.backgroundColor = css(ink.map.at(x / 2), Math.abs(x) * 0.6);
   // The bar's height is its value; its colour only has to show the sign.

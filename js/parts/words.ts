@@ -53,7 +53,7 @@ export function words(
     const whole = buttons.map(({ tokens }) => tokens.every((t) => selected.has(t)));
     buttons.forEach(({ node, tokens, gap }, i) => {
       const some = tokens.some((t) => selected.has(t));
-      node.setAttribute("aria-pressed", whole[i] ? "true" : some ? "mixed" : "false");
+      node.ariaPressed = whole[i] ? "true" : some ? "mixed" : "false";
       node.classList.toggle("exclip-joined", Boolean(gap && whole[i] && whole[i + 1]));
       const before = buttons[i - 1];
       node.classList.toggle("exclip-joins", Boolean(before?.gap && whole[i] && whole[i - 1]));
@@ -102,17 +102,11 @@ function layOut(caption: HTMLElement, state: WidgetState, pieces: boolean): Butt
 
 function paintValues(buttons: readonly Button[], view: ViewState): void {
   const values = view.tint.value;
-  const scale = view.tintScale.end.value || 1;
+  const end = view.tintScale.end.value;
   const ink = view.ink.value;
   buttons.forEach(({ node, text }, i) => {
     const value = values?.[i];
-    paintTint(node, ink, (value ?? 0) / scale);
-    if (value === undefined) {
-      node.removeAttribute("data-value");
-      node.removeAttribute("aria-label");
-    } else {
-      node.dataset.value = String(value);
-      node.setAttribute("aria-label", `${text}, ${signed(value)}`);
-    }
+    paintTint(node, ink, value, end);
+    node.ariaLabel = value === undefined ? null : `${text}, ${signed(value)}`;
   });
 }

@@ -64,7 +64,8 @@ export class FrameAssembler {
   /** The frame now being put together, or the last one that was. */
   #frame = -1;
   #filled = 0;
-  #state: "filling" | "complete" | "dropped" = "complete";
+  /** Whether more of it is to come: it is neither whole nor dropped. */
+  #isFilling = false;
 
   constructor(shape: Shape) {
     this.#shape = shape;
@@ -74,11 +75,11 @@ export class FrameAssembler {
     const { frame, offset } = chunk;
     let missed: string | undefined;
     if (frame > this.#frame) {
-      if (this.#state === "filling") missed = this.#drop(INCOMPLETE).problem;
+      if (this.#isFilling) missed = this.#drop(INCOMPLETE).problem;
       this.#frame = frame;
       this.#filled = 0;
-      this.#state = "filling";
-    } else if (frame < this.#frame || this.#state !== "filling") {
+      this.#isFilling = true;
+    } else if (frame < this.#frame || !this.#isFilling) {
       return {}; // a newer one is here, or what was wrong with this one is said
     }
 
@@ -94,12 +95,12 @@ export class FrameAssembler {
     this.#filled += bytes.length;
     if (!finite(this.#floats, start, this.#filled >> 2)) return this.#drop(NOT_FINITE);
     if (this.#filled < size) return { problem: missed };
-    this.#state = "complete";
+    this.#isFilling = false;
     return { problem: missed, frame: interactionsOf(this.#floats, this.#shape) };
   }
 
   #drop(why: string): { problem: string } {
-    this.#state = "dropped";
+    this.#isFilling = false;
     return { problem: `Estimate ${this.#frame + 1} was dropped: ${why}.` };
   }
 }

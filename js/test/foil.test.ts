@@ -153,7 +153,7 @@ describe("what is looked at", () => {
   it("shares one scale between caption and foil", async () => {
     const { view } = await open(FOILED);
     const ticks = () =>
-      [...view.el.querySelectorAll(".exclip-tick")].map((node) => node.textContent);
+      [...view.el.querySelectorAll(".exclip-ticks > span")].map((node) => node.textContent);
     const [before, numbers] = [view.canvas.dataset.scale, ticks()];
     await userEvent.click(look(view, "foil"));
     await view.settled();

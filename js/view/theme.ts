@@ -4,6 +4,8 @@ import type { Scope } from "../ui/scope.ts";
 
 export type Theme = "light" | "dark";
 
+const systemDark = () => matchMedia("(prefers-color-scheme: dark)");
+
 function hostTheme(el: Element): Theme {
   // JupyterLab and Notebook
   const jupyter = document.body.dataset.jpThemeLight;
@@ -19,7 +21,7 @@ function hostTheme(el: Element): Theme {
       if (node.dataset.theme?.includes(name) || node.classList.contains(name)) return name;
     }
   }
-  return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  return systemDark().matches ? "dark" : "light";
 }
 
 function parentOf(node: Node): Node | null {
@@ -38,6 +40,6 @@ export function watchTheme(el: Element, scope: Scope): ReadonlySignal<Theme> {
     observer.observe(node, { attributes: true });
   }
   scope.onEnd(() => observer.disconnect());
-  scope.on(matchMedia("(prefers-color-scheme: dark)"), "change", update);
+  scope.on(systemDark(), "change", update);
   return theme;
 }
