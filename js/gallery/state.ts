@@ -178,7 +178,7 @@ export function createGalleryState(model: GalleryModel): GalleryState {
     const message = readMessage(content, buffers);
     if (!message) return;
     batch(() => {
-      liveness.heard();
+      liveness.heard(message.kind === "alive");
       switch (message.kind) {
         case "progress":
           if (message.id === request.peek().id) done.value = message.done / message.total;

@@ -30,8 +30,12 @@ export interface Liveness<Message = ToKernel> {
   /** The traits say that something is computed, but no kernel was ever heard. */
   readonly abandoned: ReadonlySignal<boolean>;
   send(content: Message, buffer?: ArrayBuffer): void;
-  /** Note that a message has come from the kernel. */
-  heard(): void;
+  /** Ask for the whole state, some of which has passed us by. */
+  catchUp(): void;
+  /** Whether that state is on its way here: what is chosen meanwhile is newer. */
+  isCatchingUp(): boolean;
+  /** Note that a message has come from the kernel; `isAnswer` if it answers a `join`. */
+  heard(isAnswer: boolean): void;
   dispose(): void;
 }
 
@@ -43,6 +47,7 @@ export function createLiveness<Message = ToKernel>(
   const silent = signal(false);
   const abandoned = signal(false);
   let everHeard = false;
+  let catchingUp = false;
   let disposed = false;
   let delay = TIMEOUT_MS;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -74,8 +79,13 @@ export function createLiveness<Message = ToKernel>(
     });
     delay *= 2;
     // If the channel is back, so is all that was lost with it. What is asked again may be done by now.
-    send({ kind: "join", refresh: true });
+    catchUp();
     owed.askAgain();
+  }
+
+  function catchUp(): void {
+    catchingUp = true;
+    send({ kind: "join", refresh: true });
   }
 
   return {
@@ -83,8 +93,11 @@ export function createLiveness<Message = ToKernel>(
     silent,
     abandoned,
     send,
-    heard() {
+    catchUp,
+    isCatchingUp: () => catchingUp,
+    heard(isAnswer) {
       everHeard = true;
+      if (isAnswer) catchingUp = false;
       delay = TIMEOUT_MS;
       answering.value = true;
       silent.value = false;

@@ -40,7 +40,7 @@ const ABANDONED: Status = {
 export function createRequests(
   traits: SyncedTraits,
   results: Results,
-  { send, abandoned }: Pick<Liveness, "send" | "abandoned">,
+  { send, catchUp, abandoned }: Pick<Liveness, "send" | "catchUp" | "abandoned">,
 ): Requests {
   const request = traits.signal("_request", NONE);
   const progress = signal<Progress | null>(null);
@@ -73,10 +73,13 @@ export function createRequests(
       early = [];
       for (const { report, buffer } of waiting) receive(report, buffer);
     }
-    // The update that held the result was lost with the connection.
     if (phase === "done" && !now._result?.byteLength && refreshed !== id) {
       refreshed = id;
-      send({ kind: "join", refresh: true });
+      // marimo tells of the end before it tells of the result, all in one go.
+      setTimeout(() => {
+        // The update that held the result was lost with the connection.
+        if (id === current && !traits.now()._result?.byteLength) catchUp();
+      });
     }
   });
 

@@ -2,7 +2,8 @@
 import { batch, type ReadonlySignal, signal } from "@preact/signals-core";
 import { type Selection, same } from "../algebra/selection.ts";
 import type { Model } from "../protocol.ts";
-import { INPUTS, type SyncedTraits } from "./traits.ts";
+import type { Liveness } from "./liveness.ts";
+import { type Cover, INPUTS, type SyncedTraits } from "./traits.ts";
 
 export interface Selections {
   /** Selected rows of the caption. */
@@ -12,9 +13,18 @@ export interface Selections {
   readonly region: ReadonlySignal<Selection>;
   selectTokens(tokens: Selection, foilOnly: Selection): void;
   selectRegion(patches: Selection): void;
+  /** What was selected while the kernel's whole state was on its way here, which is older. */
+  cover: Cover;
+  /** Say it again once that state is here. */
+  settle(): void;
 }
 
-export function createSelections(model: Model, traits: SyncedTraits): Selections {
+export function createSelections(
+  model: Model,
+  traits: SyncedTraits,
+  { isCatchingUp }: Pick<Liveness, "isCatchingUp">,
+): Selections {
+  let newer: Partial<Record<"tokens" | "region", number[]>> = {};
   const tokens = signal<Selection>([]);
   const foilOnly = signal<Selection>([]);
   const region = signal<Selection>([]);
@@ -29,7 +39,8 @@ export function createSelections(model: Model, traits: SyncedTraits): Selections
     if (!same(region.peek(), now.region ?? [])) region.value = now.region ?? [];
   });
 
-  function save(name: "tokens" | "region", selection: Selection): void {
+  function save(name: keyof typeof newer, selection: Selection): void {
+    if (isCatchingUp()) newer = { ...newer, [name]: [...selection] };
     model.set(name, [...selection]);
     model.save_changes();
   }
@@ -48,6 +59,13 @@ export function createSelections(model: Model, traits: SyncedTraits): Selections
     selectRegion(patches) {
       region.value = patches;
       save("region", patches);
+    },
+    cover: () => newer,
+    settle() {
+      if (Object.keys(newer).length === 0) return;
+      newer = {};
+      save("tokens", tokens.peek());
+      save("region", region.peek());
     },
   };
 }

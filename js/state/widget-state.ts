@@ -64,7 +64,10 @@ const SILENT =
   "The kernel is not responding. It may be busy. If it was restarted, run the cell again.";
 
 export function createState(model: Model): WidgetState {
-  const traits = createTraits(model, (given) => held.cover(given));
+  const traits = createTraits(model, (given) => ({
+    ...held.cover(given),
+    ...selections.cover(given),
+  }));
   const liveness = createLiveness(model, {
     isComputing: () => requests.status.peek().phase === "computing",
     hasQuestions: () => questions.isWaiting(),
@@ -75,7 +78,7 @@ export function createState(model: Model): WidgetState {
   const held = createHeldLayers(traits, questions);
   const results = createResults(traits);
   const requests = createRequests(traits, results, liveness);
-  const selections = createSelections(model, traits);
+  const selections = createSelections(model, traits, liveness);
   const grid = traits.signal("_grid", NO_GRID);
   const looks = createLooks(traits, grid, results, selections);
   const looked = computed(() => looks.texts[looks.look.value]);
@@ -86,7 +89,7 @@ export function createState(model: Model): WidgetState {
   traits.onChange(({ now, changed }) => {
     // A host may put back what it read before something newer came.
     const { _revision: next = 0 } = now;
-    if (next < revision) send({ kind: "join", refresh: true });
+    if (next < revision) liveness.catchUp();
     revision = next;
     // A test of what is not shown any more comes to nothing.
     if (changed("_request") && now._request?.phase === "computing") questions.forget("test");
@@ -100,7 +103,9 @@ export function createState(model: Model): WidgetState {
     const message = readMessage(content, buffers);
     if (!message) return;
     batch(() => {
-      liveness.heard();
+      const isAnswer = message.kind === "alive";
+      liveness.heard(isAnswer);
+      if (isAnswer) selections.settle();
       if (message.kind === "layer") held.keep(message, buffers ?? []);
       else if (message.kind === "accepted" || message.kind === "refused") {
         questions.receive(message);

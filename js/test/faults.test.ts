@@ -28,6 +28,8 @@ const joins = (model: MockModel) => model.sent.filter(({ kind }) => kind === "jo
 const refreshes = (model: MockModel) =>
   model.sent.filter((one) => one.kind === "join" && one.refresh).length;
 const fresh = () => open(NOTHING);
+/** What is done in the next task has been done. */
+const soon = () => new Promise((done) => setTimeout(done));
 const notice = (view: View) => view.find("exclip-notice");
 const shown = (view: View) => !Number.isNaN(view.values()[0]);
 
@@ -243,13 +245,48 @@ describe("a kernel", () => {
     // Its answer to a join; what came with it at first was lost.
     model.request(1, "done");
     model.receive({ kind: "alive" });
+    await soon();
     expect(view.root.dataset.phase).toBe("done");
     expect(shown(view)).toBe(true);
     expect(refreshes(model)).toBe(1);
     model.update({ _revision: 1 });
+    await soon();
     expect(refreshes(model)).toBe(1);
     model.finish(1, { _result: result(5) });
+    await soon();
     expect(refreshes(model)).toBe(1);
+  });
+
+  it("that finished is asked for nothing if a host tells of one trait after the other", async () => {
+    const { model, view } = await fresh();
+    model.begin(1);
+    model.set("_request", { id: 1, phase: "done", message: "" });
+    model.set("_result", result(5));
+    await soon();
+    expect(view.root.dataset.phase).toBe("done");
+    expect(shown(view)).toBe(true);
+    expect(refreshes(model)).toBe(0);
+  });
+
+  it("that is asked for the state takes back nothing that was selected meanwhile", async () => {
+    const { model, view } = await open();
+    const state = { tokens: [], region: [] };
+    model.update({ _revision: 5 });
+    model.update({ _revision: 4 });
+    expect(refreshes(model)).toBe(1);
+    view.word("red").click();
+    expect(view.pressed).toEqual(["red"]);
+    const before = model.saved;
+    // On its way since before the click: some hosts show it as it is.
+    model.update({ ...state, _revision: 5 });
+    expect(view.pressed).toEqual(["red"]);
+    model.receive({ kind: "alive" });
+    expect(view.pressed).toEqual(["red"]);
+    expect(model.get("tokens")).toEqual([2]);
+    expect(model.saved).toBeGreaterThan(before);
+    // From here on, Python's word counts again.
+    model.update(state);
+    expect(view.pressed).toEqual([]);
   });
 
   it("that was interrupted says so, and the last good result stays", async () => {
