@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from .autograd import CutPath, Nodes, differentiating, gradients, require_gradient
 from .cut import Cut
 from .gates import hold_gates
 from .onednn import fast_products
 from .watched import WatchedPass
+from .without_zeros import WithoutZeros
 
 
 class FrozenPath(CutPath):
@@ -42,25 +41,6 @@ class FrozenPath(CutPath):
                 self.run.require_same(x, embedded)
             hold_gates(embedded, x, watched)
         return x, embedded
-
-
-class _WithoutHeldProjections(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Leaves zeros out of what comes back to a packed projection of queries, keys and values.
-
-    Queries and keys make attention weights, which are held. So nothing comes back to two thirds of the
-    projection, and a third of the product is left.
-    """
-
-    supports_higher_order_operators = True
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        del types
-        if func is torch.ops.aten.mm.default:
-            back, weight = args
-            held = 2 * weight.shape[1]
-            if back.shape[1] == 3 * weight.shape[1] and not back[:, :held].any():
-                return func(back[:, held:], weight[held:])
-        return func(*args, **(kwargs or {}))
 
 
 class HeldPass:
@@ -121,8 +101,7 @@ class HeldPass:
             If a layer does not lie on the way from the first one to the embedding.
         """
         _, *later = self._cuts
-        skipping = _WithoutHeldProjections()  # type: ignore[no-untyped-call]
-        with self._held(), fast_products(), skipping, differentiating():
+        with self._held(), fast_products(), WithoutZeros(), differentiating():
             pulled = gradients(
                 self._embedded,
                 [self._start, *self._passed],

@@ -39,6 +39,7 @@ from .kinds import (
     kind_of,
 )
 from .watched import WatchedPass
+from .without_zeros import nothing_like
 
 Held: TypeAlias = Callable[[Tensor], Tensor]
 """From the gradient of an operation's output to that of its input, with its gate held."""
@@ -195,7 +196,7 @@ class _Graph:
             if not node._saved_training:
                 return following  # statistics of its own: affine
         elif gate is not None:
-            node.register_hook(_first_replaced(gate(node)))
+            _replace(node, 0, gate(node))
             return following[:1]
         raise ModelError(_UNKNOWN.format(node.name()))
 
@@ -229,7 +230,10 @@ class _Graph:
         if not going_on and not self._kinds_of_gates(node) <= SWITCHES:
             raise ModelError(_UNKNOWN.format(f"{node.name()} of a constant"))
         stopped = [place for place, _ in factors if place not in {kept for kept, _ in going_on}]
-        if stopped:
+        if stopped and name == "Bmm":
+            ((kept, _),) = going_on
+            _replace(node, kept, _weighted(node, kept))
+        elif stopped:
             node.register_hook(_stopped_at(stopped))
         return [one for _, one in going_on]
 
@@ -320,11 +324,34 @@ class _Graph:
             self._depends[node] = self._is_start(node) or any(self._depends.get(one) for one in below)
 
 
-def _first_replaced(held: Held) -> Callable[..., tuple[Tensor | None, ...]]:
-    def hook(inputs: Sequence[Tensor | None], outputs: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
-        return (None if outputs[0] is None else held(outputs[0]), *inputs[1:])
+def _replace(node: Node, place: int, held: Held) -> None:
+    """Have `held` go on at one input of a node, and nothing at others, instead of autograd's derivatives.
 
-    return hook
+    Those are computed of zeros that cost nothing, because autograd cannot be kept from computing them.
+    """
+    came: list[Tensor | None] = []
+
+    def before(outputs: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+        came[:] = outputs[:1]
+        return tuple(None if back is None else nothing_like(back) for back in outputs)
+
+    def after(inputs: Sequence[Tensor | None], outputs: object) -> tuple[Tensor | None, ...]:
+        del outputs
+        back = came.pop()
+        found = None if back is None else held(back)
+        return tuple(found if at == place else None for at in range(len(inputs)))
+
+    node.register_prehook(before)
+    node.register_hook(after)
+
+
+def _weighted(node: Node, kept: int) -> Held:
+    """Return the derivative of a batch of products of which the other factor is a gate: attention weights."""
+    if kept == 0:
+        right = node._saved_mat2.detach()
+        return lambda back: back @ right.mH
+    left = node._saved_self.detach()
+    return lambda back: left.mH @ back
 
 
 def _stopped_at(places: Sequence[int]) -> Callable[..., tuple[Tensor | None, ...]]:

@@ -13,7 +13,6 @@ from support.zoo.models import build, inputs_of
 from torch.nn import functional as F
 
 from exclip_widget import Interactions, ModelError, explain
-from exclip_widget.paths import frozen
 from exclip_widget.paths.cut import Cut
 
 IMAGE = Image.fromarray(scene(0))
@@ -83,14 +82,3 @@ def test_a_librarys_own_tower_is_not_run_again(monkeypatch: pytest.MonkeyPatch) 
     passes.clear()
     _explained(model)
     assert len(passes) == once + 1
-
-
-@pytest.mark.parametrize("held", [0, 1, 2, 3])
-def test_zeros_that_come_back_to_a_packed_projection(held: int) -> None:
-    """All of it, with one third, two thirds and everything held."""
-    back, weight = torch.randn(5, 12), torch.randn(12, 4)
-    back[:, : 4 * held] = 0
-    expected = back @ weight
-    with frozen._WithoutHeldProjections():
-        found = back @ weight
-    torch.testing.assert_close(found, expected)
