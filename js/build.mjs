@@ -18,7 +18,7 @@ const MOST_BYTES = { widget: 30_000, captions: 32_000, gallery: 38_000 };
  * element or style, and are never spelled in a string. `check` refuses those that are.
  */
 const OWN_NAMES = `
-  abandoned answer answering askAgain before catchUp changed choices chosen clearTests column cover
+  abandoned answer answering askAgain before catchUp changed choices chosen clearTests cls column cover
   cursor dispose draw effect ends expire extend foilOnly follow forget frames gap goTo hasFoil
   hasQuestions heard heatLock heatScale interactions invert isCatchingUp isComputing isWaiting keep
   layers

@@ -41,7 +41,7 @@ export interface Summary {
   own?: readonly [words: number, patches: number] | null | undefined;
   /** Patches whose activations are far longer than the others', sorted; unknown in older states. */
   outliers?: readonly number[] | undefined;
-  /** The largest standard error of an entry, for sampled methods. */
+  /** About how far off a word with a patch may be, of those the farthest; null if they are exact. */
   error: number | null;
 }
 
@@ -153,7 +153,7 @@ export interface LayerMessage {
 export type Report =
   | { kind: "alive" }
   | EstimateMessage
-  | { kind: "progress"; id: number; done: number; total: number };
+  | { kind: "progress"; id: number; done: number; total: number; error?: number };
 
 /** To the question of that number. The traits of what was accepted are there before it. */
 export type Answer =

@@ -187,7 +187,7 @@ def _summarise(result: Sequence[Interactions]) -> dict[str, float | list[float] 
         "similarity": main.similarity,
         "total": main.total,
         "residual": main.residual,
-        "error": None if main.error is None else float(main.error.max()),
+        "error": largest_error(main),
         "foil_similarity": foil[0].similarity if foil else None,
         "foil_total": foil[0].total if foil else None,
     }
@@ -198,6 +198,14 @@ def _summarise(result: Sequence[Interactions]) -> dict[str, float | list[float] 
         **{name: list(both) if both and np.isfinite(both).all() else None for name, both in own.items()},
         "outliers": list(outliers),
     }
+
+
+def largest_error(result: Interactions) -> float | None:
+    """Return about how far off a word with a patch may be, of those the farthest; None if they are exact."""
+    if result.error is None:
+        return None
+    of_words = result.error[[word >= 0 for word in result.words]]
+    return finite_or_none(float((of_words if len(of_words) else result.error).max()))
 
 
 def scores_traits(found: Classification | None) -> dict[str, Any]:

@@ -213,9 +213,10 @@ def layer(
     }
 
 
-def progress(id: int, done: int, total: int) -> KernelMessage:
-    """Return how much of request `id` is done."""
-    return {"kind": "progress", "id": id, "done": done, "total": total}
+def progress(id: int, done: int, total: int, error: float | None = None) -> KernelMessage:
+    """Return how much of request `id` is done, and about how far off its newest estimate may be."""
+    bound = {} if error is None else {"error": error}
+    return {"kind": "progress", "id": id, "done": done, "total": total, **bound}
 
 
 def accepted(question: int) -> KernelMessage:

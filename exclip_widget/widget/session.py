@@ -19,7 +19,7 @@ from ..errors import ExclipError, ImageError
 from ..paths.interruption import NoLongerWantedError, interruptible
 from ..results.classification import Classification
 from ..results.interactions import Interactions
-from ..results.shown import encode_interactions, result_traits, scores_traits
+from ..results.shown import encode_interactions, largest_error, result_traits, scores_traits
 from . import protocol, wire
 from .layers import results_by_layer
 from .request import Layers, Request
@@ -328,7 +328,7 @@ class Session:
             for offset, chunk in wire.split_chunks(data):
                 self._host.send(protocol.estimate(self.id, part, self._frame, offset, len(data)), [chunk])
         main = self.result[0]
-        self._host.send(protocol.progress(self.id, main.nodes, main.steps))
+        self._host.send(protocol.progress(self.id, main.nodes, main.steps, largest_error(main)))
 
     # --------------------------------------------------------------------------------- jobs of the worker
 

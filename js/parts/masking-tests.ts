@@ -73,7 +73,7 @@ export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
   });
   scope.effect(() => {
     const all = tests.value;
-    kept.hidden = clear.hidden = all.length === 0;
+    kept.hidden = clear.hidden = !all.length;
     const end = largest(all.flatMap((one) => [one.predicted, one.actual])) || 1;
     const axes = drawing("exclip-plot", "M0 50H100M50 0V100M0 100L100 0", 100, 100);
     give(axes, {

@@ -4,6 +4,7 @@ import { textButton } from "../ui/buttons.ts";
 import { box, element, panel } from "../ui/dom.ts";
 import { message } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
+import { plain } from "../view/number-format.ts";
 
 const HINT =
   "Click or drag over words or image, or use arrow keys and Enter. Shift adds, Alt subtracts, I inverts, Esc clears.";
@@ -47,13 +48,15 @@ export function progress(state: WidgetState, scope: Scope): ProgressView {
     running.hidden = !computing;
     hint.hidden = computing || !state.interactions.value;
     error.show(phase === "error" ? message || "The computation failed." : null);
-    const cancelled = state.stale.value
-      ? "Cancelled. Showing the previous result."
-      : state.interactions.value
-        ? "Cancelled. Showing the newest estimate."
-        : "Cancelled.";
+    const stays = state.stale.value
+      ? "previous result"
+      : state.interactions.value && "newest estimate";
+    const cancelled = `Cancelled.${stays ? ` Showing the ${stays}.` : ""}`;
     const said = phase === "cancelled" ? message || cancelled : phase === "idle" ? message : "";
-    notice.show([said, state.notice.value].filter(Boolean).join(" "));
+    const known = computing ? state.progress.value : state.summary.value;
+    const off = Number(known?.error);
+    const bound = off > 0 && `Each word × patch is known to about ±${plain(off)}.`;
+    notice.show([said, bound, state.notice.value].filter(Boolean).join(" "));
   });
   scope.effect(() => {
     count();

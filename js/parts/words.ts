@@ -1,16 +1,20 @@
 /** The caption: its words as buttons, tinted by their values. */
 import { signal } from "@preact/signals-core";
 import { partsOf } from "../algebra/words.ts";
+import type { ExplainedText } from "../state/looks.ts";
 import type { WidgetState } from "../state/widget-state.ts";
-import { button, element, panel } from "../ui/dom.ts";
+import { button, element, give, panel } from "../ui/dom.ts";
 import type { Scope } from "../ui/scope.ts";
 import { signed } from "../view/number-format.ts";
 import type { Settings } from "../view/settings.ts";
 import type { ViewState } from "../view/view-state.ts";
-import { type WordButton, wordGestures } from "./word-gestures.ts";
+import { wordGestures } from "./word-gestures.ts";
 import { paintTint, tinted } from "./word-tint.ts";
 
-interface Button extends WordButton {
+/** A word on the screen, whichever element it is. */
+interface LaidWord<Node extends HTMLElement> {
+  node: Node;
+  tokens: number[];
   text: string;
   /** The white space after it, outlined with it when the next word is selected too. */
   gap: HTMLElement | null;
@@ -23,7 +27,7 @@ export function words(
   scope: Scope,
 ): HTMLElement {
   const caption = panel("exclip-caption", "group", "Caption", { dir: "auto" });
-  let buttons: Button[] = [];
+  let buttons: LaidWord<HTMLButtonElement>[] = [];
   /** Set after each layout: new buttons need everything that old ones had. */
   const laid = signal({});
   const axis = view.tokens;
@@ -32,7 +36,10 @@ export function words(
     // A caption laid out anew forgets what the pointer was doing in the old one.
     axis.rest();
     caption.classList.toggle("exclip-pieces", settings.pieces.value);
-    buttons = layOut(caption, state, settings.pieces.value);
+    buttons = layOut(caption, state, settings.pieces.value, button);
+    buttons.forEach(({ node }, i) => {
+      give(node, { tabindex: i === 0 ? 0 : -1, "data-testid": "exclip-word" });
+    });
     laid.value = {};
   });
   scope.effect(() => {
@@ -64,14 +71,19 @@ export function words(
   return caption;
 }
 
-/** Buttons for the words, plain text between; what no token covers is visibly unread. */
-function layOut(caption: HTMLElement, state: WidgetState, pieces: boolean): Button[] {
-  const buttons: Button[] = [];
+/** Lay out an element for each word, plain text between; what no token covers is visibly unread. */
+export function layOut<Word extends HTMLElement>(
+  caption: HTMLElement,
+  text: Pick<ExplainedText, "caption" | "tokens">,
+  pieces: boolean,
+  make: (className: string, attributes: Record<string, string>, letters: Node) => Word,
+): LaidWord<Word>[] {
+  const words: LaidWord<Word>[] = [];
   const nodes: Node[] = [];
-  for (const part of partsOf(state.caption.value, state.tokens.value, pieces)) {
+  for (const part of partsOf(text.caption.value, text.tokens.value, pieces)) {
     if ("between" in part) {
       const before = nodes.at(-1);
-      const last = buttons.at(-1);
+      const last = words.at(-1);
       if (part.between === " " && last && before === last.node) {
         // Kept on the line of its word, so that a phrase has one outline.
         last.gap = element("span", "exclip-gap", " ");
@@ -84,23 +96,16 @@ function layOut(caption: HTMLElement, state: WidgetState, pieces: boolean): Butt
       continue;
     }
     const { text, tokens, special } = part.word;
-    const node = button(
-      special ? "exclip-word exclip-special" : "exclip-word",
-      {
-        tabindex: buttons.length === 0 ? "0" : "-1",
-        "data-testid": "exclip-word",
-        "data-tokens": tokens.join(","),
-      },
-      tinted(text),
-    );
-    buttons.push({ node, tokens, text, gap: null });
+    const className = special ? "exclip-word exclip-special" : "exclip-word";
+    const node = make(className, { "data-tokens": tokens.join(",") }, tinted(text));
+    words.push({ node, tokens, text, gap: null });
     nodes.push(node);
   }
   caption.replaceChildren(...nodes);
-  return buttons;
+  return words;
 }
 
-function paintValues(buttons: readonly Button[], view: ViewState): void {
+function paintValues(buttons: readonly LaidWord<HTMLElement>[], view: ViewState): void {
   const values = view.tint.value;
   const end = view.tintScale.end.value;
   const ink = view.ink.value;

@@ -17,6 +17,8 @@ export interface Progress {
   total: number;
   /** When it should be finished (as `performance.now()`); null while that is not known. */
   ends: number | null;
+  /** About how far off what is shown so far may be: see `SentSummary`. */
+  error: number | undefined;
 }
 
 export interface Requests {
@@ -114,12 +116,13 @@ export function createRequests(
       if (buffer) accept(report, buffer);
       return;
     }
-    const { done, total } = report;
+    const { done, total, error } = report;
     const time = performance.now();
     // What is reported at once was done before this view was here to see it.
     if (time - start.time < JOIN_MS) start = { time, done };
     const rate = (done - start.done) / (time - start.time);
-    progress.value = { done, total, ends: rate > 0 ? time + (total - done) / rate : null };
+    const ends = rate > 0 ? time + (total - done) / rate : null;
+    progress.value = { done, total, ends, error };
   }
 
   return {

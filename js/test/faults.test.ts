@@ -52,6 +52,34 @@ describe("progress", () => {
   });
 });
 
+describe("what is not exact yet", () => {
+  const summary = { similarity: 0.4, residual: null, total: null, error: 0.0125 } as const;
+
+  it("says how far off it may be, until it is exact", async () => {
+    const { model, view } = await fresh();
+    model.begin(1);
+    model.receive(...estimate(1, result(5)));
+    expect(notice(view).hidden).toBe(true);
+    model.receive({ kind: "progress", id: 1, done: 1, total: 4, error: 0.0125 });
+    expect(notice(view).textContent).toBe("Each word × patch is known to about ±0.0125.");
+    model.receive({ kind: "progress", id: 1, done: 4, total: 4 });
+    expect(notice(view).hidden).toBe(true);
+    model.finish(1, { _result: result(5), _summary: { ...summary, error: null } });
+    expect(notice(view).hidden).toBe(true);
+  });
+
+  it("says it of a result, too, and beside that it was cancelled", async () => {
+    const { model, view } = await open({ _summary: summary });
+    expect(notice(view).textContent).toBe("Each word × patch is known to about ±0.0125.");
+    model.begin(1);
+    model.receive(...estimate(1, result(5)));
+    model.request(1, "cancelled", "", { _result: result(5), _summary: summary });
+    expect(notice(view).textContent).toBe(
+      "Cancelled. Showing the newest estimate. Each word × patch is known to about ±0.0125.",
+    );
+  });
+});
+
 describe("a view that joins late", () => {
   it("reckons the time left from when it came", async () => {
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "performance"] });

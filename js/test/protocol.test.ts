@@ -140,7 +140,7 @@ describe("states", () => {
     } else if (phase === "idle") {
       expect(view.find("exclip-notice").textContent).toBe(message);
     } else {
-      expect(view.find("exclip-notice").hidden).toBe(true);
+      expect(view.find("exclip-notice").hidden).toBe(!state._summary?.error);
     }
     const rows = [...view.el.querySelectorAll("[role=option]")];
     expect(rows).toHaveLength(state.captions.length);

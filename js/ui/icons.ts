@@ -8,8 +8,7 @@ export const icons = {
   edit: "M2.5 13.5l.7-3.2L10.5 3l2.5 2.5-7.3 7.3zM9 4.5L11.5 7",
   add: "M8 3v10M3 8h10",
   subtract: "M3 8h10",
-  invert:
-    "M8 2.5a5.5 5.5 0 1 0 0 11a5.5 5.5 0 1 0 0-11zM8 2.5v11M9.2 3v10M10.4 3.5v9M11.6 4.5v7M12.6 6v4",
+  invert: "M8 2.5a5.5 5.5 0 1 0 0 11a5.5 5.5 0 1 0 0-11zM8 2.5v11M9.5 3v10M11 4v8M12.5 6v4",
   outliers: "M8 5a3 3 0 1 0 0 6a3 3 0 1 0 0-6zM3 13L13 3",
   clear: "M4 4l8 8M12 4l-8 8",
   settings: "M2 5h5M11 5h3M9 3v4M2 11h2M8 11h6M6 9v4",

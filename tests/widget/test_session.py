@@ -6,12 +6,13 @@ import copy
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from support.widgets import Gate, book, until, working
 
-from exclip_widget import CaptionError, ExclipError, explainer
+from exclip_widget import Banzhaf, CaptionError, ExclipError, explainer
 from exclip_widget.models import towers
 from exclip_widget.paths import autograd
 from exclip_widget.widget import session as sessions
@@ -89,6 +90,24 @@ def test_a_request_from_begin_to_end() -> None:
     assert last["_request"] == {"id": 1, "phase": "done", "message": ""}
     assert last["_result"]
     assert last["_summary"]["similarity"] == result.similarity
+
+
+def test_how_far_off_words_may_be_is_told_until_they_are_exact() -> None:
+    session, host = begun(method="frozen")
+    result = session.wait(60)
+    told = [one.get("error") for one in host.messages("progress")]
+    assert told[-1] is None
+    assert result.error is None
+    assert all(first > later > 0 for first, later in pairwise(told[:-1]))
+    assert host.traits["_summary"]["error"] is None
+
+
+def test_how_far_off_words_stay_is_told_of_words_alone() -> None:
+    session, host = begun(method=Banzhaf(samples=64))
+    result = session.wait(60)
+    assert result.error is not None
+    of_words = result.error[[word >= 0 for word in result.words]]
+    assert host.messages("progress")[-1]["error"] == host.traits["_summary"]["error"] == of_words.max()
 
 
 def test_each_fact_is_told_once() -> None:
