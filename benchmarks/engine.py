@@ -141,10 +141,16 @@ def frozen(name: str, runs: int) -> None:
         method = FrozenGates(**options)
         return explain_layers(model, next(images), CAPTION, text_layers=text_layers, method=method)
 
+    explainer = Explainer(model, method="frozen")
+
+    def first_estimate() -> object:
+        return next(explainer.refine([explainer.text_factors(CAPTION)], next(images), estimates=4))
+
     forward()
     before = megabytes()
     work: dict[str, Callable[[], object]] = {
         "forward": forward,
+        "the whole caption's heat map, the first that is shown": first_estimate,
         "all image layers": lambda: all_layers([0]),
         "the same, rank 5": lambda: all_layers([0], rank=5),
         "the same, rank 2": lambda: all_layers([0], rank=2),

@@ -24,6 +24,8 @@ class FrozenPath(CutPath):
     Its only node is 1, the input itself, so `nodes` and `weights` are ones.
     """
 
+    _recorded: Tensor | None = None
+
     def integrate_cotangents(
         self, nodes: Nodes, weights: Nodes, cotangents: Float[Tensor, "cotangents embed"]
     ) -> Float[Tensor, "cotangents rows"]:
@@ -31,6 +33,10 @@ class FrozenPath(CutPath):
         # Also while checkpointed blocks run again, backwards.
         with sdpa_kernel(SDPBackend.MATH):
             return super().integrate_cotangents(nodes, weights, cotangents)
+
+    def embeddings(self, nodes: Nodes) -> Float[Tensor, "nodes embed"]:
+        """Return the embeddings at `nodes`: those of the pass that was recorded, if there was one."""
+        return super().embeddings(nodes) if self._recorded is None else self._recorded
 
     def _record(self, nodes: Nodes) -> tuple[Tensor, Tensor]:
         # Fused attention hides its weights, which are gates.
@@ -40,6 +46,7 @@ class FrozenPath(CutPath):
             if isinstance(self.run, Cut):
                 self.run.require_same(x, embedded)
             hold_gates(embedded, x, watched)
+        self._recorded = embedded.detach()
         return x, embedded
 
 
