@@ -47,10 +47,10 @@ ROWS = (
     Row("blob in the middle", {"method": "similarity"}, baselines.blob),
     Row("the truth", {"method": "similarity"}, baselines.oracle),
     Row(
-        "exclip, text 0, image 2, N = 20", EXCLIP | {"text_layer": 0, "image_layer": 2, "steps": 20}, most=16
+        "exclip, text 0, image 2, N = 20", EXCLIP | {"text_layer": 0, "image_layer": 2, "steps": 20}, most=12
     ),
     Row(
-        "exclip, text 0, image 0, N = 20", EXCLIP | {"text_layer": 0, "image_layer": 0, "steps": 20}, most=16
+        "exclip, text 0, image 0, N = 20", EXCLIP | {"text_layer": 0, "image_layer": 0, "steps": 20}, most=12
     ),
     Row("banzhaf, 512 masks", {"method": "banzhaf"}, most=8),
     Row("frozen, text 0, image 0", {"method": "frozen", "text_layer": 0, "image_layer": 0}, most=150),

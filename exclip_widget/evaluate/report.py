@@ -159,7 +159,7 @@ def as_markdown(reports: Iterable[Report]) -> str:
         cells = [
             str(len(curves.gap)),
             *means,
-            f"{_pooled(faith.explained, 'both').mean:.1f}",
+            _rough(_pooled(faith.explained, "both").mean),
             _cell(curves.gap),
             _cell(curves.both),
             "" if np.isnan(residual) else f"{residual:.2%}",
@@ -167,6 +167,10 @@ def as_markdown(reports: Iterable[Report]) -> str:
         ]
         lines.append(f"| {_name(one)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _rough(number: float) -> str:
+    return f"{number:.1f}" if abs(number) < 1000 else f"{number:.1e}"
 
 
 def as_latex(reports: Iterable[Report]) -> str:
