@@ -41,7 +41,7 @@ export interface Summary {
   own?: readonly [words: number, patches: number] | null | undefined;
   /** Patches whose activations are far longer than the others', sorted; unknown in older states. */
   outliers?: readonly number[] | undefined;
-  /** About how far off a word with a patch may be, of those the farthest; null if they are exact. */
+  /** About how far off any word with any patch may be, at most; null if all are exact. */
   error: number | null;
 }
 

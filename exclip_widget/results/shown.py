@@ -201,7 +201,7 @@ def _summarise(result: Sequence[Interactions]) -> dict[str, float | list[float] 
 
 
 def largest_error(result: Interactions) -> float | None:
-    """Return about how far off a word with a patch may be, of those the farthest; None if they are exact."""
+    """Return about how far off any word with any patch may be, at most; None if all are exact."""
     if result.error is None:
         return None
     of_words = result.error[[word >= 0 for word in result.words]]
