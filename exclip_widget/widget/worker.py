@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import heapq
 import itertools
 import logging
+import sys
 import threading
 from collections.abc import Callable
 
@@ -74,6 +76,7 @@ class Worker:
         while (job := self._next()) is not None:
             _run_logged(job)
             del job  # what it holds should not stay alive while the next one runs
+        _return_freed_memory()
 
     def _next(self, priority: int | None = None) -> Job | None:
         with self._lock:
@@ -90,3 +93,14 @@ def _run_logged(job: Job) -> None:
     except Exception:
         # Jobs report the failures they expect. This is an observer's error, or a bug.
         _log.exception("a job of the widget failed")
+
+
+def _return_freed_memory() -> None:
+    """Return to the system what threads have freed, if the C library is glibc.
+
+    It keeps freed memory for the threads to come, in up to eight arenas a core, and once there are as many
+    threads as arenas it hands the arenas out in turn: then each request leaves a working set in another one.
+    """
+    trim = getattr(ctypes.CDLL(None) if sys.platform == "linux" else None, "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
