@@ -106,6 +106,9 @@ SETTLED_S = 120
 MOST_GROWTH = 1.1
 """Of the memory of a kernel or page, from the middle to the end of its longest life."""
 
+MOST_WRONG = 5
+"""Steps that may go wrong before a run gives up."""
+
 MEMORY_STEPS = 50
 """Steps between the two from which on that counts: allocators and caches take some to come to rest."""
 
@@ -119,7 +122,9 @@ IMAGES = 12
 LAYERS = 6
 
 # What the browser says of connections that were ended here, and Lab of a kernel that was killed.
-OF_FAULTS = re.compile(r"WebSocket|Failed to load resource|NetworkError|Failed to fetch|[Kk]ernel")
+OF_FAULTS = re.compile(
+    r"WebSocket|Failed to load resource|NetworkError|Failed to fetch|[Kk]ernel|Canceled future"
+)
 
 
 @dataclass(frozen=True)
@@ -205,16 +210,17 @@ class Soak:
         self._run_cells()
 
     def run(self, plan: Plan, log: Callable[[str], None] = lambda _: None) -> None:
-        """Go through all steps of a plan.
+        """Go through all steps of a plan. A step that goes wrong hides none of those after it.
 
         Raises
         ------
         AssertionError
-            At the first step that goes wrong, or at the end if memory has grown.
+            At the end, or after `MOST_WRONG` steps, if any went wrong, or if memory has grown.
         """
         ask = {"caption": self._ask_for_caption, "image": self._ask_for_image, "layer": self._scrub_layer}
         meet = {"cut": self._cut, "reload": self._reload, "kill": self._kill}
         steps = plan.steps(self.chance)
+        wrong: list[str] = []
         for step, (what, fault) in enumerate(steps):
             start = time.monotonic()
             try:
@@ -225,7 +231,12 @@ class Soak:
                         meet[fault](ask[what])
                 self._check()
             except (AssertionError, Error) as error:
-                raise AssertionError(f"step {step}, {what}, {fault or 'no fault'}: {error}") from error
+                wrong.append(f"step {step}, {what}, {fault or 'no fault'}: {error}")
+                log(wrong[-1])
+                if len(wrong) == MOST_WRONG:
+                    break
+                self._begin_again()
+                continue
             self.done.update([what, *([fault] if fault else [])])
             if fault is None:
                 self.settle_s.append(time.monotonic() - start)
@@ -236,8 +247,12 @@ class Soak:
 
         for whose, memory in (("kernel", self.kernel_memory), ("page", self.page_memory)):
             found = memory.growth()
-            if found is not None and found["steps between"] >= MEMORY_STEPS:
-                assert found["MB later"] <= MOST_GROWTH * found["MB"], f"the {whose} grows: {found}"
+            if found is None or found["steps between"] < MEMORY_STEPS:
+                continue
+            if found["MB later"] > MOST_GROWTH * found["MB"]:
+                wrong.append(f"the {whose} grows: {found}")
+        if wrong:
+            raise AssertionError("\n".join(wrong))
 
     def report(self) -> dict[str, Any]:
         """Return what was done, and what it took."""
@@ -373,6 +388,15 @@ class Soak:
         self._id, self._asked = facts["id"], 0
         self._notebook.save()
         self.kernel_memory.begin_life()
+
+    def _begin_again(self) -> None:
+        """Load the page anew and run its cell, whatever went wrong."""
+        self._notebook.save()
+        self._page.reload(timeout=READY_MS)
+        self._notebook.wait_until_idle()
+        self._notebook.errors.clear()
+        self.page_memory.begin_life()
+        self._run_cells()
 
     def _facts(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self._notebook.execute("print(facts())"))
