@@ -26,14 +26,14 @@ def test_twins_differ_in_their_captions(seed: int) -> None:
 
 def test_training_resumes_where_it_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is cut off after its first checkpoint ends with the weights of one that was not."""
-    monkeypatch.setattr(train, "RECIPE", train.Recipe(batch=4, warmup=1))
+    monkeypatch.setattr(train, "RECIPE", train.Recipe(batch=2, warmup=1))
     monkeypatch.setattr(train, "colour_binding", lambda *_: (0.0, 0.0))
     monkeypatch.setattr(train, "DataLoader", lambda data, **_: map(data.__getitem__, range(len(data))))
 
-    def run(name: str, seed: int = 1, checkpoints: int = 3) -> bytes:
+    def run(name: str, seed: int = 1, checkpoints: int = 2) -> bytes:
         evaluations = iter([(0.0, 0.0)] * checkpoints)
         monkeypatch.setattr(train, "recall_at_1", lambda *_: next(evaluations))
-        train.train(tmp_path / name, seed=seed, steps=3, every=1)
+        train.train(tmp_path / name, seed=seed, steps=2, every=1)
         return (tmp_path / name / "picture_book.safetensors").read_bytes()
 
     whole = run("whole")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from support.oracle import gauss_legendre
 
 from exclip_widget.results.normalisation import AT_THE_END, NEAR_ZERO, Normalisation
 
 
 def by_quadrature(start: np.ndarray, end: np.ndarray, cotangents: np.ndarray) -> np.ndarray:
-    places, weights = np.polynomial.legendre.leggauss(2000)
-    start, end = torch.from_numpy(start), torch.from_numpy(end)
-    path = torch.stack([start + (1 + place) / 2 * (end - start) for place in places]).requires_grad_()
+    places, weights = gauss_legendre(2000)
+    path = torch.from_numpy(start + (1 + places[:, None]) / 2 * (end - start)).requires_grad_()
     rows = []
     for cotangent in torch.from_numpy(cotangents):
         along = (path @ cotangent / path.norm(dim=1)).sum()

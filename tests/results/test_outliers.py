@@ -193,7 +193,7 @@ PATCHES = (30, 77)
 def test_patches_that_a_tower_makes_long_are_found_by_either_road(method: str) -> None:
     options: dict[str, Any] = {"steps": 2} if method == "exclip" else {}
     explainer = Explainer(
-        with_long_patches(PATCHES), tokenizer=BOOK.tokenizer, method=method, image_layer=1, **options
+        with_long_patches(PATCHES, block=3), tokenizer=BOOK.tokenizer, method=method, image_layer=4, **options
     )
     image, caption = BOOK.pages[0].image, BOOK.pages[0].caption
     result = explainer.explain(image, caption)
@@ -223,4 +223,6 @@ def test_they_are_those_of_the_layer() -> None:
 def test_the_model_that_ships_has_none() -> None:
     explainer = Explainer(BOOK.model, tokenizer=BOOK.tokenizer)
     for page in BOOK.pages[:3]:
-        assert not explainer.image_factors(page.image).outliers.any()
+        found = explainer.explain_layers(page.image, page.caption, text_layers=[0])
+        assert len(found) == 6
+        assert not any(result.outliers.any() for result in found.values())

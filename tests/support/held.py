@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from support.oracle import Cut, CutTruth
+from support.oracle import Cut, CutTruth, gauss_legendre
 
 aten = torch.ops.aten
 
@@ -196,6 +196,6 @@ def _gradient(text: Tensor, images: Tensor) -> Tensor:
 
 def _mean_gradient(text: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """Their mean over the straight path from one embedding to another one."""
-    places, weights = np.polynomial.legendre.leggauss(400)
-    path = torch.stack([start + (1 + place) / 2 * (end - start) for place in places])
+    places, weights = gauss_legendre(400)
+    path = start + torch.from_numpy((1 + places) / 2)[:, None] * (end - start)
     return torch.from_numpy(weights / 2) @ _gradient(text, path)
