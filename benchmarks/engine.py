@@ -46,13 +46,13 @@ STEPS = 10
 
 
 def megabytes() -> float:
-    """Largest resident memory of this process so far."""
+    """Return the largest resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def medians(runs: int, work: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Seconds of each piece of work, run in turns so that a slow moment slows all of them."""
+    """Return seconds of each piece of work, run in turns so that a slow moment slows all of them."""
     times: dict[str, list[float]] = {name: [] for name in work}
     for run in range(runs + 1):
         for name, piece in work.items():
@@ -124,7 +124,7 @@ def default_layer(name: str, runs: int) -> None:
 
 
 def frozen(name: str, runs: int) -> None:
-    """Gates held: one pair of layers, and all layers of the image tower."""
+    """Measure held gates: one pair of layers, and all layers of the image tower."""
     model, _, pixels, ids = inputs(name)
     images = fresh(pixels)
 
@@ -166,7 +166,7 @@ def frozen(name: str, runs: int) -> None:
 
 
 def many(name: str, count: int = 64) -> None:
-    """`count` captions and images against each other."""
+    """Measure `count` captions and images against each other."""
     model, _, pixels, _ = inputs(name)
     explainer = Explainer(model, method="exclip")
     images = fresh(pixels)
@@ -180,7 +180,7 @@ def many(name: str, count: int = 64) -> None:
 
 
 def earlier_layer(name: str, layer: int, of: int = 4) -> None:
-    """One pair at an earlier block, beside a reverse pass for every dimension of the embedding."""
+    """Measure one pair at an earlier block, beside a reverse pass for every dimension of the embedding."""
     model, _, pixels, _ = inputs(name)
     explainer = Explainer(model, method="exclip", text_layer=layer, image_layer=layer)
     seconds = medians(3, {"pair": lambda: explainer.explain(pixels, CAPTION)})["pair"]

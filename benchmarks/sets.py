@@ -41,7 +41,7 @@ EMBED, ROWS, COLUMNS = 512, 14, 14
 
 
 def explaining(name: str, count: int, runs: int) -> None:
-    """Factors of images and captions beside their embeddings, both in batches."""
+    """Measure factors of images and captions beside their embeddings, both in batches."""
     torch.manual_seed(0)
     model = open_clip.create_model(name, pretrained=None).eval()
     tokenizer = open_clip.get_tokenizer(name)
@@ -52,7 +52,7 @@ def explaining(name: str, count: int, runs: int) -> None:
     turn = [0]
 
     def fresh() -> list[torch.Tensor]:
-        """Images that nothing is cached of."""
+        """Return images that nothing is cached of."""
         turn[0] += 1
         return list(pixels + 1e-4 * turn[0])
 
@@ -88,7 +88,7 @@ def explaining(name: str, count: int, runs: int) -> None:
 
 
 def by_workers(name: str, count: int, workers: int, of_exclip: int) -> None:
-    """Pairs in a second of one process, of workers, and of exclip 1.1, all from files of pictures.
+    """Measure pairs in a second of one process, of workers, and of exclip 1.1, all from files of images.
 
     Workers are counted from the first piece of work that comes back: what it takes to start them is printed
     beside, because it does not grow with the set.
@@ -162,7 +162,7 @@ def _exclip(name: str, pairs: list[Pair]) -> float:
 
 
 def asking(count: int, runs: int) -> None:
-    """A phrase over a store of random factors, beside the product of matrices in memory."""
+    """Measure a phrase over a store of random factors, beside the product of matrices in memory."""
     generator = np.random.default_rng(0)
     recipe = {"model": "none", "weights": "none", "method": "exclip", "package": "none"}
     head = Head(recipe | {"text_layer": "a", "image_layer": "b"})

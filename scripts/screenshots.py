@@ -76,7 +76,7 @@ class Stage:
         expect(self.widget.get_by_role("alert").filter(has_text="tokens").first).to_be_visible()
 
     def shot(self) -> Image.Image:
-        """The widget as it is, once hover has faded and the theme has settled."""
+        """Take the widget as it is, once hover has faded and the theme has settled."""
         self.notebook.page.mouse.move(2, 2)
         self.notebook.page.wait_for_timeout(500)
         return Image.open(io.BytesIO(self.widget.screenshot()))
@@ -87,7 +87,7 @@ class Stage:
 
 
 def gallery(stage: Stage, folder: Path) -> None:
-    """Every state in both themes, wide and narrow: to look at, not to keep."""
+    """Take every state in both themes, wide and narrow: to look at, not to keep."""
     notebook = stage.notebook
     for theme in ("light", "dark"):
         notebook.set_theme(theme)
@@ -129,7 +129,7 @@ def states(stage: Stage, prefix: Path) -> None:
 
 
 def readme(stage: Stage) -> None:
-    """The README's picture in both themes, and its animation."""
+    """Take the README's picture in both themes, and its animation."""
     stage.words("red", "boat")
     stage.test()
     for theme in ("dark", "light"):
@@ -139,7 +139,7 @@ def readme(stage: Stage) -> None:
 
 
 def animation(stage: Stage, path: Path) -> None:
-    """A minute's work in a few pictures: words, a region, both, a test, a foil, a layer."""
+    """Show a minute's work in a few pictures: words, a region, both, a test, a foil, a layer."""
     frames: list[Image.Image] = []
 
     def hold(pictures: int = 1) -> None:

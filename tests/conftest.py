@@ -60,7 +60,7 @@ def _group_of(item: pytest.Item) -> str | None:
 
 
 def _order(item: pytest.Item, with_workers: bool) -> int:
-    """The long groups first, then whatever takes long, so that no worker ends with it alone."""
+    """Put the long groups first, then whatever takes long, so that no worker ends with it alone."""
     if item.get_closest_marker("e2e"):
         return 0 if with_workers else 3
     if _group_of(item) == "Ray":

@@ -27,7 +27,7 @@ IMAGES = [Image.fromarray(scene(seed, (20 + 9 * seed, 60 - 5 * seed))) for seed 
 
 
 def explainer_of(name: str = "plain", **options: Any) -> Explainer:
-    """Of a fresh copy of the model, so that no activation is cached."""
+    """Return an explainer of a fresh copy of the model, so that no activation is cached."""
     model = build(name)
     return Explainer(model, **inputs_of(model), **({"method": "exclip"} | options))
 
@@ -50,7 +50,7 @@ def assert_same(found: Factors, alone: Factors) -> None:
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sizes of the batches that went through a tower together."""
+    """Return sizes of the batches that went through a tower together."""
     sizes: list[int] = []
 
     def counted(*arguments: Any, **options: Any) -> Iterator[Any]:

@@ -35,13 +35,13 @@ def explained(name: str, **options: Any) -> Interactions:
 
 
 def left_over(found: Interactions) -> float:
-    """The residual, from its definition."""
+    """Compute the residual from its definition."""
     sum_ = found.values.sum(dtype=np.float64) + found.cls.sum(dtype=np.float64)
     return abs(found.total - sum_) / abs(found.total)
 
 
 def own_similarity(model: nn.Module, image: Image.Image, caption: str) -> float:
-    """The cosine by the model's public methods alone."""
+    """Return the cosine by the model's public methods alone."""
     with torch.no_grad():
         text = model.encode_text(tokenizer_for(model)(caption))
         picture = model.encode_image(preprocess_for(model)(image)[None])

@@ -105,7 +105,7 @@ def test_any_layer(name: str, layers: tuple[int, int]) -> None:
 
 
 def _changed(output: Any) -> Any:
-    """An output no normalisation can undo, of whatever a part gives or takes."""
+    """Return an output that no normalisation can undo, of whatever a part gives or takes."""
     if isinstance(output, tuple):
         return (_changed(output[0]), *output[1:])
     return output.roll(1, -1) if output.is_floating_point() else output

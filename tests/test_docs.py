@@ -38,7 +38,7 @@ def snippets(page: str) -> list[str]:
 
 
 def printing_snippets(page: str) -> list[tuple[str, str | None]]:
-    """Each snippet of a page, and what the page says that it prints, if it says so."""
+    """Yield each snippet of a page, and what the page says that it prints, if it says so."""
     found = re.findall(
         r"^( *)```python\n(.*?)^ *```(?:\n\n *```text\n(.*?)^ *```)?",
         (DOCS / page).read_text("utf-8"),
@@ -86,7 +86,7 @@ def test_the_yardstick() -> None:
 
 
 def offline(snippet: str) -> str:
-    """A snippet with a model without its trained weights."""
+    """Return a snippet with a model without its trained weights."""
     return snippet.replace("ViT-B-16", "ViT-B-32").replace(', pretrained="laion2b_s34b_b88k"', "")
 
 

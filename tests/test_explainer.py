@@ -101,7 +101,7 @@ def test_refined_in_steps(frames: int, layers: tuple[int, int], memory: int | No
 
 
 def new_graphs() -> int:
-    """How many results that autograd could go back from are held by anything since `gc.freeze()`."""
+    """Count results that autograd could go back from and that anything holds since `gc.freeze()`."""
     gc.collect()
     tensors = (held for held in gc.get_objects() if type(held) is torch.Tensor)
     return sum(_has_history(tensor) for tensor in tensors)

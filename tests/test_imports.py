@@ -13,7 +13,7 @@ import exclip_widget
 
 @functools.cache
 def loaded_by(code: str) -> set[str]:
-    """Names of the modules that a new process has loaded after `code`."""
+    """Return names of the modules that a new process has loaded after `code`."""
     script = f"{code}; import sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(done.stdout.split())

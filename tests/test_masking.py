@@ -33,7 +33,7 @@ ROWS, COLUMNS = INTERACTIONS.values.shape[1:]
 
 
 def picture_without(region: Sequence[int]) -> Tensor:
-    """Unit embedding of the picture with the pixels of some patches zero after preprocessing."""
+    """Return the image's unit embedding with the pixels of some patches zero after preprocessing."""
     pixels = book().preprocess(PAGE.image)[None].clone()
     for patch in region:
         row, column = divmod(patch, COLUMNS)
@@ -43,7 +43,7 @@ def picture_without(region: Sequence[int]) -> Tensor:
 
 
 def caption_without(tokens: Sequence[int]) -> Tensor:
-    """Unit embedding of the caption with some tokens' embeddings those of `<sot> <pad> <eot> 0 0 ...`."""
+    """Return the caption's unit embedding with some tokens' those of `<sot> <pad> <eot> 0 0 ...`."""
     model = book().model
     ids = book().tokenizer(PAGE.caption)
     reference = torch.zeros_like(ids)

@@ -25,7 +25,7 @@ NAMES = ("plain", "custom text", "openai")
 
 
 def prepared(name: str) -> nn.Module:
-    """A model as unlike a fresh one as can be: modes mixed, gradients there, hooks of its own."""
+    """Return a model as unlike a fresh one as can be: modes mixed, gradients there, hooks of its own."""
     model = build(name)
     model.train()
     model.visual.transformer.resblocks[0].eval()
@@ -163,7 +163,7 @@ PLACES = (
 
 
 def _place(model: nn.Module, place: str) -> nn.Module:
-    """A part by its name in a model whose caption tower is, or is not, a module of its own."""
+    """Return a part by its name in a model whose text tower is, or is not, a module of its own."""
     in_text = hasattr(model, "text") and not place.startswith("visual.")
     return (model.text if in_text else model).get_submodule(place)
 

@@ -36,7 +36,7 @@ def explain_with_exclip(
     text_layer: int = -1,
     image_layer: int = -1,
 ) -> np.ndarray:
-    """exclip's own interactions at a block of each tower.
+    """Return exclip's own interactions at a block of each tower.
 
     It leaves its hooks on the model it is given, hence the copy.
     """

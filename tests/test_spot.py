@@ -64,7 +64,7 @@ def test_every_family(name: str) -> None:
 
 
 def prompted(behind: bool) -> torch.nn.Module:
-    """A model whose owner puts four prompts before the patches or behind them, as prompt tuning does."""
+    """Return a model with four prompts before or behind the patches, as prompt tuning has it."""
     model = build("plain")
     prompts = torch.randn(
         1, 4, model.visual.class_embedding.numel(), generator=torch.Generator().manual_seed(1)
@@ -114,7 +114,7 @@ def test_tokens_that_are_no_patches_are_not_guessed() -> None:
 
 
 def hiera() -> Family:
-    """A tower that keeps the tokens of each unit that it masks together."""
+    """Make a tower that keeps the tokens of each unit that it masks together."""
     size = (64, 128)
     return of_open_clip(
         37,
@@ -165,7 +165,7 @@ def test_sizes_that_patches_do_not_divide(size: tuple[int, int], patch: int, gri
 
 
 def map_tower(name: str, size: tuple[int, int], layers: tuple[str, ...], grids: Any, **named: Any) -> Family:
-    """A tower of timm whose blocks take feature maps."""
+    """Make a tower of timm whose blocks take feature maps."""
     return of_open_clip(
         39,
         size=size,
@@ -177,7 +177,7 @@ def map_tower(name: str, size: tuple[int, int], layers: tuple[str, ...], grids: 
 
 
 def sam(side: int = 64, width: int = 32) -> Family:
-    """Blocks take maps with their width last, which the tower does not say."""
+    """Make one whose blocks take maps with their width last, which the tower does not say."""
     size, grid = (side, side), (side // 16,) * 2
     named = {"embed_dim": width, "depth": 2, "num_heads": 2, "neck_chans": 16, "global_attn_indexes": (1,)}
     layers = tuple(f"visual.trunk.blocks.{n}" for n in range(2))
@@ -185,7 +185,7 @@ def sam(side: int = 64, width: int = 32) -> Family:
 
 
 def pyramid() -> Family:
-    """Only the first stage takes a map with its width last; the others put it first."""
+    """Make one of which only the first stage takes a map with its width last; others put it first."""
     named = {"embed_dims": (16, 24, 32, 40), "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)}
     named |= {"img_size": None}
     layers = tuple(f"visual.trunk.stages.{n}" for n in range(4))

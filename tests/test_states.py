@@ -39,7 +39,7 @@ TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 6e-2}
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, and back."""
+    """Put the model into evaluation mode, and back."""
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
@@ -51,7 +51,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def own_similarity(this: Family, model: nn.Module, image: Image.Image, caption: str) -> float:
-    """Cosine similarity by the library's own two calls."""
+    """Return the cosine similarity by the library's own two calls."""
     with evaluating(model):
         dtype = next(model.parameters()).dtype
         pixels = this.pixels(image)
@@ -98,7 +98,7 @@ class Case:
                 self.done.append(state(self.model, self.draw))
 
     def explained(self) -> Interactions | str:
-        """The interactions, or why not."""
+        """Return the interactions, or why not."""
         given = self.family.explained(self.model)
         given = self.wrap(given) if given is self.model else given
         with unchanged(self.model):

@@ -103,7 +103,7 @@ _PAGES = (
 
 
 def load() -> PictureBook:
-    """Model, tokenizer, preprocessing and pages of the picture book; needs no network."""
+    """Return the picture book: model, tokenizer, preprocessing and pages. It needs no network."""
     model, tokenizer, preprocess = load_model()
     pages = tuple(Page(scene.draw(PAGE_PIXELS), caption, scene) for caption, scene in _PAGES)
     return PictureBook(model, tokenizer, preprocess, pages)

@@ -39,7 +39,7 @@ class Description(NamedTuple):
 
 
 def describe(scene: Scene, rng: random.Random, *, full: bool = False) -> Description:
-    """One true caption of `scene`; `full` says whatever the grammar can say of it."""
+    """Return one true caption of `scene`; with `full` it says whatever the grammar can say of it."""
 
     def say(probability: float) -> bool:
         return rng.random() < probability or full
@@ -72,7 +72,7 @@ def describe(scene: Scene, rng: random.Random, *, full: bool = False) -> Descrip
 
 
 def noun_phrase(group: Group, *, sized: bool) -> str:
-    """`a big red boat`, `two yellow fish`."""
+    """Return a phrase like `a big red boat` or `two yellow fish`."""
     size = "big" if group.size >= BIG else "small" if group.size <= SMALL else ""
     noun = group.kind if group.count == 1 else plural(group.kind)
     words = [size if sized else "", group.colour, noun]
@@ -96,7 +96,7 @@ def _places(group: Group) -> list[str]:
 
 
 def _relations(group: Group, other: Group) -> list[str]:
-    """How `group` lies to `other`, said only where it holds for every two of their things."""
+    """Return how `group` lies to `other`, said only if it holds for every two of their things."""
     steps = [(x - u, y - v) for x, y in group.places for u, v in other.places]
     across, down = zip(*steps, strict=True)
     truths = (max(across) < -APART, min(across) > APART, max(down) < -APART, min(down) > APART)
@@ -104,7 +104,7 @@ def _relations(group: Group, other: Group) -> list[str]:
 
 
 def vocabulary() -> list[str]:
-    """Every word that the grammar can say, sorted."""
+    """Return every word that the grammar can say, sorted."""
     words = {"a", "an", "and", "with", "big", "small", *COLOURS, *KINDS, *NUMBERS.values()}
     words.update(plural(kind) for kind in KINDS)
     words.update(word for phrase in (*RELATIONS, *PLACES) for word in phrase.split())

@@ -39,12 +39,12 @@ class PictureBookTokenizer(open_clip.SimpleTokenizer):  # type: ignore[misc]
         self.all_special_ids = [self.sot_token_id, self.eot_token_id]
 
     def encode(self, text: str) -> list[int]:
-        """Rows of the pieces of `text`."""
+        """Return the rows of the pieces of `text`."""
         return [self._rows.get(piece, UNKNOWN) for piece in super().encode(text)]
 
 
 def build_model(tokenizer: PictureBookTokenizer, *, patch_dropout: float = 0.0) -> CLIP:
-    """The picture-book architecture with random weights."""
+    """Return the picture-book architecture with random weights."""
     model = CLIP(
         embed_dim=128,
         vision_cfg=CLIPVisionCfg(
@@ -68,7 +68,7 @@ def build_model(tokenizer: PictureBookTokenizer, *, patch_dropout: float = 0.0) 
 
 
 def load_model() -> tuple[CLIP, PictureBookTokenizer, Callable[[Image.Image], torch.Tensor]]:
-    """The trained model in evaluation mode, its tokenizer and its preprocessing."""
+    """Return the trained model in evaluation mode, its tokenizer and its preprocessing."""
     tokenizer = PictureBookTokenizer()
     model = build_model(tokenizer)
     with resources.as_file(WEIGHTS) as path:

@@ -19,7 +19,7 @@ HELD_OUT = "held out"
 
 
 def pixels_to_input(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """(..., 96, 96, 3) bytes as the model wants them: (..., 3, 96, 96), normalised."""
+    """Turn bytes, (..., 96, 96, 3), into what the model takes: (..., 3, 96, 96), normalised."""
     scaled = torch.as_tensor(pixels).movedim(-1, -3).float() / 255
     mean, std = (scaled.new_tensor(v).reshape(3, 1, 1) for v in (PREPROCESS.mean, PREPROCESS.std))
     return (scaled - mean) / std
@@ -32,7 +32,7 @@ def similarities(
     pictures: Sequence[Image.Image],
     captions: Sequence[str],
 ) -> torch.Tensor:
-    """Cosine similarities, (pictures, captions)."""
+    """Return cosine similarities, (images, captions)."""
     images = pixels_to_input(np.stack([np.asarray(picture) for picture in pictures]))
     embedded = model.encode_image(images, normalize=True)
     scores: torch.Tensor = embedded @ model.encode_text(tokenizer(list(captions)), normalize=True).T
@@ -40,7 +40,7 @@ def similarities(
 
 
 def held_out_scenes(count: int) -> list[Scene]:
-    """Scenes no two of which show the same coloured kinds, one within the other: one fair answer each."""
+    """Return scenes of which none shows all the coloured kinds of another: each has one fair answer."""
     scenes: list[Scene] = []
     shown: list[set[tuple[str, str]]] = []
     for index in range(100 * count):

@@ -61,14 +61,14 @@ class Scene:
     texture: int
 
     def draw(self, pixels: int) -> Image.Image:
-        """The picture, RGB, `pixels` a side."""
+        """Draw the scene, RGB, `pixels` a side."""
         picture = _backdrop(self.backdrop, self.texture, pixels)
         for sprite, corner, _ in self._sprites(pixels):
             picture.paste(sprite, corner, sprite)
         return picture
 
     def masks(self, pixels: int) -> np.ndarray:
-        """Which pixels show which group: bool, (groups, pixels, pixels); hidden parts belong to none."""
+        """Return which pixels show which group, (groups, pixels, pixels), bool. Hidden parts are of none."""
         shown = np.full((pixels, pixels), -1)
         for sprite, (left, top), group in self._sprites(pixels):
             alpha = Image.new("L", (pixels, pixels))
@@ -77,7 +77,7 @@ class Scene:
         return np.stack([shown == g for g in range(len(self.groups))])
 
     def boxes(self, pixels: int) -> list[tuple[int, int, int, int]]:
-        """Left, top, right and bottom pixel of what is visible of each group; right and bottom excluded."""
+        """Return left, top, right and bottom of what is visible of each group; right and bottom excluded."""
         boxes = []
         for mask in self.masks(pixels):
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -96,7 +96,7 @@ class Scene:
 
 
 def _backdrop(name: str, texture: int, pixels: int) -> Image.Image:
-    """A pale tone with soft clouds of light and shade and a slow fall from top to bottom."""
+    """Draw a pale tone with soft clouds of light and shade that falls slowly from top to bottom."""
     rng = np.random.default_rng(texture)
     shade = np.linspace(rng.uniform(-10, 10), rng.uniform(-10, 10), pixels)[:, None]
     for cells, strength in ((5, 9.0), (16, 5.0)):
@@ -111,7 +111,7 @@ def _backdrop(name: str, texture: int, pixels: int) -> Image.Image:
 
 
 def sample_scene(rng: random.Random) -> Scene:
-    """A random scene of one to four things in one to three groups."""
+    """Draw a random scene of one to four things in one to three groups."""
     counts = rng.choice(_COUNTS)
     kinds = rng.sample(sorted(KINDS), len(counts))
     # A colour may stand twice in a scene: a caption that binds colours must cope with that.
@@ -139,7 +139,7 @@ def _free_place(
     taken: list[tuple[float, float, float]],
     near: tuple[float, float] | None,
 ) -> tuple[float, float]:
-    """The best of some random places: overlapping little, things of a group not far apart."""
+    """Return the best of some random places: little overlap, and things of a group not far apart."""
     low, high = size / 2 - 0.02, 1.02 - size / 2
 
     def cost(place: tuple[float, float]) -> float:
@@ -157,12 +157,12 @@ def _free_place(
 
 
 def swap_colours(scene: Scene, rng: random.Random) -> Scene | None:
-    """Two groups exchange their colours; None where no two differ in colour."""
+    """Exchange the colours of two groups; None if no two differ in colour."""
     return _swap(scene, rng, "colour", lambda one, other: one.colour != other.colour)
 
 
 def swap_places(scene: Scene, rng: random.Random) -> Scene | None:
-    """Two groups of as many things exchange their places; None where there are no such two."""
+    """Exchange the places of two groups of as many things; None if there are no such two."""
     return _swap(scene, rng, "places", lambda one, other: one.count == other.count)
 
 
@@ -179,18 +179,18 @@ def _swap(scene: Scene, rng: random.Random, what: str, can: Callable[[Group, Gro
 
 
 def recolour(scene: Scene, rng: random.Random) -> Scene:
-    """One group takes another colour."""
+    """Give one group another colour."""
     return _change_one(scene, rng, lambda g: replace(g, colour=_other(rng, COLOURS, g.colour)))
 
 
 def replace_kind(scene: Scene, rng: random.Random) -> Scene:
-    """One group becomes things of a kind that is not in the scene."""
+    """Turn one group into things of a kind that is not in the scene."""
     there = [group.kind for group in scene.groups]
     return _change_one(scene, rng, lambda g: replace(g, kind=_other(rng, KINDS, *there)))
 
 
 def recount(scene: Scene, rng: random.Random) -> Scene:
-    """One group loses a thing, or gains one."""
+    """Take a thing from one group, or add one."""
 
     def change(group: Group) -> Group:
         if group.count > 1:

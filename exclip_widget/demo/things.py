@@ -49,35 +49,35 @@ class Pen:
         return [(x * self._scale, y * self._scale) for x, y in points]
 
     def polygon(self, points: Sequence[Point], fill: RGB | None = None) -> None:
-        """A closed shape."""
+        """Draw a closed shape."""
         corners = self._points(points)
         self._draw.polygon(corners, fill=fill or self.main)
         self._draw.line([*corners, corners[0], corners[1]], self.ink, self._line, joint="curve")
 
     def ellipse(self, x0: float, y0: float, x1: float, y1: float, fill: RGB | None = None) -> None:
-        """An ellipse within the box from (x0, y0) to (x1, y1)."""
+        """Draw an ellipse within the box from (x0, y0) to (x1, y1)."""
         """An ellipse within the box from (x0, y0) to (x1, y1)."""
         box = self._points([(x0, y0), (x1, y1)])
         self._draw.ellipse(box, fill=fill or self.main, outline=self.ink, width=self._line)
 
     def disc(self, x: float, y: float, radius: float, fill: RGB | None = None) -> None:
-        """A disc about (x, y)."""
+        """Draw a disc about (x, y)."""
         self.ellipse(x - radius, y - radius, x + radius, y + radius, fill)
 
     def box(self, x0: float, y0: float, x1: float, y1: float, fill: RGB | None = None) -> None:
-        """An upright rectangle."""
+        """Draw an upright rectangle."""
         corners = self._points([(x0, y0), (x1, y1)])
         self._draw.rectangle(corners, fill=fill or self.main, outline=self.ink, width=self._line)
 
     def slice(
         self, x: float, y: float, radius: float, start: float, end: float, fill: RGB | None = None
     ) -> None:
-        """A slice of a disc between two angles in degrees, clockwise from three o'clock."""
+        """Draw a slice of a disc between two angles in degrees, clockwise from three o'clock."""
         box = self._points([(x - radius, y - radius), (x + radius, y + radius)])
         self._draw.pieslice(box, start, end, fill=fill or self.main, outline=self.ink, width=self._line)
 
     def line(self, points: Sequence[Point], width: float = 0.06, fill: RGB | None = None) -> None:
-        """An open line without outline, in ink unless `fill` says otherwise."""
+        """Draw an open line without outline, in ink unless `fill` says otherwise."""
         self._draw.line(
             self._points(points),
             fill or self.ink,
@@ -86,7 +86,7 @@ class Pen:
         )
 
     def sprite(self) -> Image.Image:
-        """The drawing at its final size, RGBA with straight alpha."""
+        """Return the drawing at its final size, RGBA with straight alpha."""
         # Reducing premultiplied colours keeps the transparent black out of the outline.
         return self._sprite.convert("RGBa").reduce(SUPERSAMPLING).convert("RGBA")
 
@@ -99,7 +99,7 @@ def _mix(colour: RGB, other: RGB, share: float) -> RGB:
 def _round(
     x: float, y: float, rx: float, ry: float, start: float = 0, end: float = 360, steps: int = 24
 ) -> list[Point]:
-    """Points on an elliptical arc, in degrees clockwise from three o'clock."""
+    """Return points on an elliptical arc, in degrees clockwise from three o'clock."""
     turn = [math.radians(start + (end - start) * i / steps) for i in range(steps + 1)]
     return [(x + rx * math.cos(a), y + ry * math.sin(a)) for a in turn]
 
@@ -394,12 +394,12 @@ PLURALS = {
 
 
 def plural(kind: str) -> str:
-    """`boat` -> `boats`, `fish` -> `fish`."""
+    """Return the plural: `boat` -> `boats`, `fish` -> `fish`."""
     return PLURALS.get(kind, f"{kind}s")
 
 
 def draw_thing(kind: str, colour: str, pixels: int) -> Image.Image:
-    """One thing on a transparent square of `pixels` a side, RGBA."""
+    """Draw one thing on a transparent square of `pixels` a side, RGBA."""
     pen = Pen(pixels, COLOURS[colour])
     KINDS[kind](pen)
     return pen.sprite()

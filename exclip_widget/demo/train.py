@@ -46,7 +46,7 @@ RECIPE = Recipe()
 
 
 def twins(rng: random.Random) -> tuple[Scene, Scene, str, str]:
-    """Two scenes that differ in one thing, with captions in the same form that tell them apart."""
+    """Return two scenes that differ in one thing, with captions in the same form that tell them apart."""
     scene = sample_scene(rng)
     form = rng.getrandbits(31)
     caption = describe(scene, random.Random(form)).caption
@@ -90,7 +90,7 @@ class Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 
 def contrastive_loss(image: torch.Tensor, text: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Symmetric cross entropy over scaled similarities; equal captions are not held against each other."""
+    """Return the symmetric cross entropy over scaled similarities; equal captions do not compete."""
     logits = image @ text.T
     same = (ids[:, None] == ids[None]).all(-1) & ~torch.eye(len(ids), dtype=torch.bool)
     logits = logits.masked_fill(same, -torch.inf)

@@ -49,7 +49,7 @@ Gate: TypeAlias = Callable[[Node], Held]
 
 
 def _layer_norm(node: Node) -> Held:
-    """(x - mean) * scale with the scale held; the mean is linear."""
+    """Hold the scale of (x - mean) * scale; the mean is linear."""
     scale = _scaled(node._saved_weight, node._saved_result2)
     axes = tuple(range(-len(node._saved_normalized_shape), 0))
 

@@ -26,7 +26,7 @@ def explainer() -> Explainer:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A current folder with two pictures, one of which is not square."""
+    """Enter a folder with two images, one of which is not square."""
     BOOK.pages[0].image.save(tmp_path / "boat.png")
     BOOK.pages[1].image.crop((0, 60, 480, 400)).save(tmp_path / "house.png")
     monkeypatch.chdir(tmp_path)

@@ -41,7 +41,7 @@ def written(folder: Path) -> list[str]:
 
 
 def lines(done: Result) -> list[str]:
-    """What is told on stderr of rows."""
+    """Return what is told on stderr of rows."""
     return [line for line in done.stderr.splitlines() if "picture-book" not in line]
 
 

@@ -18,7 +18,7 @@ Refusal = Callable[..., str]
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Addresses that were opened in a browser."""
+    """Return the addresses that were opened in a browser."""
     found: list[str] = []
     monkeypatch.setattr(webbrowser, "open", found.append)
     monkeypatch.setattr(webbrowser, "get", lambda: None)

@@ -35,7 +35,7 @@ def expected(explainer: Explainer, book: demo.PictureBook) -> Interactions:
 
 
 def close(one: Interactions, other: Interactions) -> bool:
-    """Whether two results are of the same words and patches, and have the same numbers but for rounding."""
+    """Return whether two results are of the same words and patches, with equal numbers but for rounding."""
     same = (one.rows, one.grid, one.view, one.origin) == (other.rows, other.grid, other.view, other.origin)
     return same and np.allclose(one.values, other.values, atol=1e-6)
 

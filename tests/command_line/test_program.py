@@ -46,7 +46,7 @@ def test_the_default_method_is_that_of_python() -> None:
 
 
 def _option(decorate: Any) -> click.Option:
-    """The option that a decorator adds."""
+    """Return the option that a decorator adds."""
 
     @decorate
     def command() -> None: ...

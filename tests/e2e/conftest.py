@@ -95,7 +95,7 @@ def run_wired_cell(
 
 @pytest.fixture
 def view(run_cell: Callable[[str], Notebook]) -> Instrument:
-    """One new widget, when its result is on the page."""
+    """Return one new widget, when its result is on the page."""
     notebook = run_cell(MAKE + "widget")
     notebook.wait_for(DONE, DONE_MS)
     notebook.wait_until_run()

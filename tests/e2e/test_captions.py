@@ -17,12 +17,12 @@ LIST = f"{MAKE}widget = ExplainWidget(book.model, page.image, {CAPTIONS!r}, **op
 
 
 def said(root: Locator) -> list[str]:
-    """What each row of the list says, from the first rank on."""
+    """Return what each row of the list says, from the first rank on."""
     return [text.replace("−", "-") for text in root.get_by_role("option").all_text_contents()]
 
 
 def expected(view: Instrument) -> list[str]:
-    """The same, from Python."""
+    """Return the same, from Python."""
     ranked = view.python(
         "[(w.captions[i], float(w.classification.similarities[i]), float(w.classification.probabilities[i]))"
         " for i in w.classification.order]"

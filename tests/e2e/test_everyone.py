@@ -88,7 +88,7 @@ TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 
 
 def violations(root: Locator) -> list[str]:
-    """What axe finds within the widget."""
+    """Return what axe finds within the widget."""
     return root.evaluate(
         """async (root, tags) => {
             const { violations } = await axe.run(root, { runOnly: tags });
@@ -99,7 +99,7 @@ def violations(root: Locator) -> list[str]:
 
 
 def come_to_rest(root: Locator) -> None:
-    """Waits until nothing moves: colours change gradually with the theme, and Lab lays out late."""
+    """Wait until nothing moves: colours change gradually with the theme, and Lab lays out late."""
     root.page.wait_for_timeout(300)  # as long as Lab waits for more changes of a size
     wait_for_frame(root.page)
     root.evaluate(
@@ -110,7 +110,7 @@ def come_to_rest(root: Locator) -> None:
 
 
 def too_wide(root: Locator) -> list[str]:
-    """What stands out of the widget to the right."""
+    """Return what stands out of the widget to the right."""
     return root.evaluate(
         """root => {
             const edge = root.getBoundingClientRect().right + 1;

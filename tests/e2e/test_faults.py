@@ -45,13 +45,13 @@ def start(open_notebook: OpenNotebook, tmp_path: Path) -> Callable[[], Shown]:
 
 @pytest.fixture
 def shown(run_cell: RunCell) -> Shown:
-    """A new widget in the kernel that tests share."""
+    """Return a new widget in the kernel that tests share."""
     return finished(run_cell(MAKE))
 
 
 @pytest.fixture
 def wired(run_wired_cell: Callable[[str], tuple[Notebook, Wire]]) -> tuple[Shown, Wire]:
-    """The same, on a page whose connection can be cut."""
+    """Return a new widget on a page whose connection can be cut."""
     notebook, wire = run_wired_cell(MAKE)
     return finished(notebook), wire
 
@@ -204,7 +204,7 @@ widget.observe(lambda change: phase.write_text(change.new["phase"]), "_request")
         )
 
     def hold(self, estimates: int = 1) -> None:
-        """Lets so many estimates pass of what is asked from now on: none, or one."""
+        """Let so many estimates pass of what is asked from now on: none, or one."""
         self._bars[estimates].touch()
 
     def release(self) -> None:
@@ -285,7 +285,7 @@ THREADS = "sum(thread.name == 'exclip-widget' for thread in threading.enumerate(
 
 
 def kernel(notebook: Notebook, member: str) -> Any:
-    """A member of the kernel's connection in the page, or None where there is no kernel."""
+    """Return a member of the kernel's connection in the page, or None if there is no kernel."""
     return notebook.page.evaluate(
         f"async () => {{ {CURRENT} return await panel.context.sessionContext.session?.kernel?.{member}; }}"
     )

@@ -37,7 +37,7 @@ def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox]:
 
 @pytest.fixture
 def page(firefox: Firefox, result: Interactions, tmp_path: Path) -> Iterator["Page"]:
-    """A page of two results, the second with a foil; the test fails if it logs or asks for anything."""
+    """Open a page of two results, the second with a foil; the test fails if it logs or asks for anything."""
     foil = explained(caption=result.caption.replace("red", "blue"))
     write_page(tmp_path / "boats.html", [(result, IMAGE), (result, IMAGE, foil)])
     firefox.errors.clear()
@@ -68,12 +68,12 @@ class Page:
         return float(self.firefox.evaluate(f"Number({value})"))
 
     def heat(self) -> str:
-        """The heat map as it is painted, in the frame after the next."""
+        """Return the heat map as it is painted, in the frame after the next."""
         frames = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
         return str(self.firefox.evaluate(f"{frames}.then(() => {self.HEAT}.toDataURL())"))
 
     def box_of(self, element: str) -> tuple[float, float, float, float]:
-        """Left, top, width and height in the window, into which the element is brought."""
+        """Return left, top, width and height in the window, into which the element is brought."""
         self.firefox.evaluate(f"{element}.scrollIntoView({{ block: 'center' }})")
         box = self.firefox.evaluate(
             f"(({{ x, y, width, height }}) => [x, y, width, height])({element}.getBoundingClientRect())"

@@ -43,7 +43,7 @@ def gallery(run_cell: Callable[[str], Notebook]) -> tuple[Notebook, Locator]:
 
 
 def loaded(root: Locator) -> list[str]:
-    """What the tiles in the page say, when all of them have come."""
+    """Return what the tiles in the page say, when all of them have come."""
     tiles = root.get_by_test_id("exclip-tile")
     while True:
         expect(root.locator(".exclip-tile").first).to_be_visible()

@@ -81,7 +81,7 @@ def ask(root: Locator, folder: Path) -> None:
 
 @pytest.fixture
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A new page, whose errors fail the test."""
+    """Open a new page, whose errors fail the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(REACT_S * 1000)
     page = context.new_page()

@@ -24,7 +24,7 @@ DROP = """(root, [name, size, bytes]) => {
 
 @pytest.fixture
 def paths(view: Instrument, tmp_path: Path) -> list[Path]:
-    """Files of the first three pages of the picture book."""
+    """Write files of the first three pages of the picture book."""
     paths = [tmp_path / f"{number}.png" for number in range(3)]
     for number, path in enumerate(paths):
         view.notebook.execute(f"book.pages[{number}].image.save({str(path)!r})")
@@ -32,7 +32,7 @@ def paths(view: Instrument, tmp_path: Path) -> list[Path]:
 
 
 def huge_png(width: int, height: int) -> bytes:
-    """A picture of very many black pixels in a few bytes."""
+    """Return an image of very many black pixels in a few bytes."""
 
     def part(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

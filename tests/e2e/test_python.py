@@ -26,7 +26,7 @@ Trio = tuple[Instrument, Instrument, Instrument]
 
 @pytest.fixture
 def trio(run_cell: Callable[[str], Notebook]) -> Trio:
-    """Two views of one widget, and one of another."""
+    """Show two views of one widget, and one of another."""
     notebook = run_cell(MAKE + THREE)
     notebook.wait_for(DONE, DONE_MS)
     notebook.wait_until_run()

@@ -25,18 +25,18 @@ class Explained:
         self.heat = self.root.get_by_test_id("exclip-heat")
 
     def clear(self) -> None:
-        """Selects nothing, from Python, and waits until the page shows that."""
+        """Select nothing, from Python, and wait until the page shows that."""
         self.notebook.page.mouse.move(0, 0)  # hovering shows something too
         self.notebook.execute("widget.tokens = []; widget.region = []")
         expect(self.root.locator("[data-testid=exclip-word][aria-pressed=true]")).to_have_count(0)
         wait_for_frame(self.notebook.page)  # the canvas follows there
 
     def pixels(self) -> str:
-        """What is painted on the heat map's canvas."""
+        """Return what is painted on the heat map's canvas."""
         return str(self.heat.evaluate("canvas => canvas.toDataURL()"))
 
     def values(self) -> list[str | None]:
-        """The score that each word is tinted by."""
+        """Return the score that each word is tinted by."""
         return [word.get_attribute("data-value") for word in self.words.all()]
 
     def wait_for_change(self, read: Callable[[], object], before: object, what: str) -> None:
@@ -47,7 +47,7 @@ class Explained:
 
 
 def tokens_of(word: Locator) -> list[int]:
-    """Rows of the interaction matrix that a word stands for."""
+    """Return the rows of the interaction matrix that a word stands for."""
     return [int(row) for row in re.findall(r"\d+", word.get_attribute("data-tokens") or "")]
 
 
@@ -113,7 +113,7 @@ def test_theme_and_width(explained: Explained) -> None:
 
 
 def on_picture(grid: dict[str, float], column: float, row: float) -> tuple[float, float]:
-    """Fractions of the picture's width and height at a place on the patch grid."""
+    """Return fractions of the image's width and height at a place on the patch grid."""
     return (
         grid["left"] + grid["width"] * column / grid["columns"],
         grid["top"] + grid["height"] * row / grid["rows"],

@@ -38,7 +38,7 @@ def explainer(**options: Any) -> Explainer:
 
 
 def pairs_in(folder: Path, count: int = 20) -> list[Pair]:
-    """Images in all forms that a pair may have them in, and two pairs that no model can take."""
+    """Return images in all forms that a pair may have them in, and two pairs that no model can take."""
     pairs = []
     for number, scene in enumerate(held_out_scenes(count)):
         image: Any = scene.draw(96)
@@ -164,7 +164,7 @@ def test_a_ray_elsewhere_that_is_not_there_is_not_asked_again(monkeypatch: pytes
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
-    """Ray with two cores and little memory, whose workers find the tests' modules."""
+    """Start Ray with two cores and little memory, whose workers find the tests' modules."""
     ray = pytest.importorskip("ray", reason=REASON)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{TESTS.parent}:{TESTS}")

@@ -77,7 +77,7 @@ def test_odd_caption(caption: str) -> None:
 
 
 def own_ids(text: str, name: str, padded: bool) -> list[int]:
-    """What a tower of a model's own library would be given."""
+    """Return what a tower of a model's own library would be given."""
     given = tokenizer(name)
     if name not in HUGGING_FACE:
         (row,) = given(text).tolist()

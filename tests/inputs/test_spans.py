@@ -94,7 +94,7 @@ def test_origins(text: str, read: Callable[[str], str], expected: str) -> None:
 
 
 def bare(text: str, name: str) -> str:
-    """Its letters and signs, whatever their case, accents and forms; no punctuation where that is dropped."""
+    """Return its letters and signs, whatever their case, accents and forms, without dropped punctuation."""
     # Who types sentencepiece's mark of white space has typed white space.
     plain = unicodedata.normalize(
         "NFKD", unicodedata.normalize("NFKC", text.replace("▁", " ")).lower()

@@ -25,14 +25,14 @@ PLAYERS = 6
 
 @pytest.fixture(scope="module")
 def six_tokens_and_six_patches() -> Any:
-    """A caption of six tokens before a picture of 2 x 3 patches, at two layers of either tower."""
+    """Return a caption of six tokens and an image of 2 x 3 patches, at two layers of either tower."""
     this = of_open_clip(31, size=(16, 24), grids=((2, 3),) * 3, context=77)
     return this, "a red boat below two fish"
 
 
 @pytest.fixture(scope="module", params=[0, 2])
 def played(request: Any, six_tokens_and_six_patches: Any) -> tuple[Callable[..., float], dict[str, Any], Any]:
-    """All 4096 coalitions at a layer: effects of players, the options of ours, and the model."""
+    """Play all 4096 coalitions at a layer; return players' effects, the options of ours, and the model."""
     this, caption = six_tokens_and_six_patches
     layer = request.param
     text, image = oracle.cut_both(
@@ -123,7 +123,7 @@ def test_standard_error_is_the_spread_of_repetitions() -> None:
 
 
 def masks_of(count: int) -> Tensor:
-    """All masks, in the order in which `oracle.banzhaf_effect` has its axes."""
+    """Return all masks, in the order in which `oracle.banzhaf_effect` has its axes."""
     return torch.tensor([*itertools.product((False, True), repeat=count)])
 
 

@@ -54,7 +54,7 @@ def test_model_of_an_unknown_kind(model: object, name: str) -> None:
 
 
 def _mixed(dtype: torch.dtype) -> nn.Module:
-    """As open_clip's factory makes a model of ``precision="fp16"`` or ``"bf16"``."""
+    """Make a model as open_clip's factory does of ``precision="fp16"`` or ``"bf16"``."""
     config = {"layers": 2, "width": 32}
     model = open_clip.CLIP(
         12,
@@ -68,7 +68,7 @@ def _mixed(dtype: torch.dtype) -> nn.Module:
 
 
 def _openai_half() -> nn.Module:
-    """As ``clip.load`` makes a model on a GPU."""
+    """Make a model as ``clip.load`` does on a GPU."""
     model = mild(openai_model())
     clip.model.convert_weights(model)
     return model

@@ -104,7 +104,7 @@ NETWORKS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def held_jacobian(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """What each entry of the input changes, by the pass run again with its gates held."""
+    """Return what each entry of the input changes, by the pass run again with its gates held."""
     held = Held()
 
     def run(given: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def held_jacobian(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def hold(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """What a network gives, with its gates held from then on."""
+    """Return what a network gives, with its gates held from then on."""
     with WatchedPass() as watched:
         out = network(x)
     hold_gates(out, x, watched)
@@ -170,7 +170,7 @@ def test_group_norm_and_batch_norm() -> None:
 
 
 def gelu_of_transformers(x: Tensor) -> Tensor:
-    """As T5 and GPT-2 have it."""
+    """Compute GELU as T5 and GPT-2 have it."""
     return 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x.pow(3))))
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason
 
 @pytest.fixture
 def through_onednn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """oneDNN whatever the processor; what it was asked to multiply is kept."""
+    """Take oneDNN whatever the processor; what it was asked to multiply is kept."""
     asked: list[tuple[int, ...]] = []
     linear = products._linear
 

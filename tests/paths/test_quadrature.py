@@ -89,7 +89,7 @@ def test_probes() -> None:
 
 
 def swing(at: np.ndarray) -> np.ndarray:
-    """A curve that rests, swings, and rests again."""
+    """Return a curve that rests, swings, and rests again."""
     return np.stack([np.tanh(15 * (at - 0.7)), 1 / np.cosh(15 * (at - 0.7)), 0.1 * at], axis=-1)
 
 

@@ -14,7 +14,7 @@ from exclip_widget.paths.without_zeros import WithoutZeros, nothing_like
 
 @pytest.fixture
 def multiplied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Size, torch.Size]]:
-    """Shapes of the factors of all products that are taken."""
+    """Return shapes of the factors of all products that are taken."""
     shapes: list[tuple[torch.Size, torch.Size]] = []
     product = torch.mm
 

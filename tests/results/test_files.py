@@ -28,7 +28,7 @@ RESULT = result_of()
 
 
 def kept(digest: str | None) -> Interactions:
-    """The result in the files that are kept, made from whole numbers."""
+    """Return the result in the files that are kept, made from whole numbers."""
 
     def numbers(*shape: int) -> np.ndarray:
         return (np.arange(np.prod(shape), dtype=np.float32).reshape(shape) - 7) / 64
@@ -232,7 +232,7 @@ def refusal_of(data: bytes, tmp_path: Path) -> str:
 
 
 def with_metadata(changes: dict[str, Any], **metadata: str) -> bytes:
-    """The bytes of a result with some of its metadata replaced; None removes an entry."""
+    """Return the bytes of a result with some of its metadata replaced; None removes an entry."""
     size = int.from_bytes(WHOLE[:8], "little")
     header = json.loads(WHOLE[8 : 8 + size])
     result = json.loads(header["__metadata__"]["result"])
@@ -326,7 +326,7 @@ def test_arrays_that_are_no_result(tmp_path: Path) -> None:
 
 
 def intact_or_refused(data: bytes) -> None:
-    """Whatever is in a file: a result that can be used, or one clear error."""
+    """Read whatever is in a file: a result that can be used, or one clear error."""
     try:
         found = from_bytes(data)
     except FileError as refusal:

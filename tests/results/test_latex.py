@@ -39,14 +39,14 @@ BOX = re.compile(r"\\colorbox\[RGB\]\{(\d+),(\d+),(\d+)\}\{\\strut\\textcolor\{(
 
 
 def marked_up() -> Interactions:
-    """A result of one token a word, whatever is in it."""
+    """Return a result of one token a word, whatever is in it."""
     spans = [match.span() for match in re.finditer(r"\S+", MARKUP)]
     texts = tuple(MARKUP[start:end] for start, end in spans)
     return result_of(tokens=Tokens(MARKUP, texts, tuple(spans), tuple(range(len(spans)))))
 
 
 def printed(text: str) -> str:
-    """What LaTeX prints for escaped text, read by its own rules; anything that is active is an error."""
+    """Return what LaTeX prints for escaped text, read by its own rules; anything active is an error."""
     found = ""
     at = 0
     while at < len(text):
@@ -65,7 +65,7 @@ def printed(text: str) -> str:
 
 
 def boxes_of(latex: str) -> list[tuple[list[int], str, str]]:
-    """Each word's ground, ink and text."""
+    """Return each word's ground, ink and text."""
     assert latex.startswith(r"{\setlength{\fboxsep}{1pt}")
     assert latex.endswith("}}}")
     found = list(BOX.finditer(latex))

@@ -17,7 +17,7 @@ from exclip_widget.results.outliers import find_outliers
 
 
 def norms_of(rows: int, columns: int, seed: int = 0) -> np.ndarray:
-    """Norms as those of a tower's patches: about 10, within 20 percent."""
+    """Return norms as those of a tower's patches: about 10, within 20 percent."""
     return 10 * (1 + 0.1 * np.random.default_rng(seed).standard_normal((rows, columns)).clip(-2, 2))
 
 
@@ -79,7 +79,7 @@ def test_the_unit_of_norms_does_not_matter(seed: int, unit: float) -> None:
 
 
 def with_outliers(result: Interactions, seed: int = 0) -> Interactions:
-    """The same with own terms and errors, and with up to half of its patches as outliers."""
+    """Return the same with own terms and errors, and with up to half of its patches as outliers."""
     rng = np.random.default_rng(seed)
     _, rows, columns = result.values.shape
     outliers = np.zeros((rows, columns), bool)

@@ -15,7 +15,7 @@ from exclip_widget.results import Interactions, View
 
 
 def lit(*patches: tuple[int, int, float], view: View | None = View((80, 60))) -> Interactions:  # noqa: B008
-    """A result of 3 x 4 patches whose word "boat" has these values and nothing else."""
+    """Return a result of 3 x 4 patches whose word "boat" has these values and nothing else."""
     values = np.zeros((4, 3, 4), np.float32)
     for row, column, value in patches:
         values[2, row, column] = value

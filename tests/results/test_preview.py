@@ -95,7 +95,7 @@ def test_it_is_small() -> None:
 
 
 def with_picture(size: tuple[int, int] = (80, 60), crop: Crop = (0, 0, 1, 1)) -> Interactions:
-    """A result that still has its image: red at the left, blue at the right."""
+    """Return a result that still has its image: red at the left, blue at the right."""
     image = Image.new("RGB", size, "red")
     image.paste("blue", (size[0] // 2, 0, *size))
     return result_of(view=View.of(image, crop), values=np.zeros((9, 3, 4), np.float32))

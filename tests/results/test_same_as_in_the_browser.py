@@ -50,7 +50,7 @@ def result_in(example: dict[str, Any], name: str) -> Interactions:
 
 
 def own_terms(sums: list[float] | None, tokens: int, grid: tuple[int, int]) -> dict[str, Any]:
-    """Own terms with these sums over all tokens, and over all of the image's tokens; none without them."""
+    """Return own terms with these sums over all tokens, and over all of the image's tokens; none without."""
     if sums is None:
         return {}
     of_tokens, of_patches = sums

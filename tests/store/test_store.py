@@ -52,7 +52,7 @@ def explainer(**options: Any) -> Explainer:
 
 
 def pairs_of(count: int = 12) -> list[Pair]:
-    """Scenes with their caption, a second one, a foil where colours can be swapped, and boxes."""
+    """Return scenes with their caption, a second one, a foil if colours can be swapped, and boxes."""
     pairs = []
     for number, scene in enumerate(held_out_scenes(count)):
         caption, said = describe(scene, random.Random(number), full=True)
@@ -116,7 +116,7 @@ def test_interactions_are_those_of_the_factors(tmp_path: Path, method: str) -> N
 
 
 def _assert_kept(found: Interactions, expected: Interactions, dtype: str) -> None:
-    """A store's interactions are those expected, as exactly as its precision lets them be."""
+    """Compare a store's interactions with those expected, as exactly as its precision lets them be."""
     if dtype == "float32":
         names = "rows grid similarity total method text_layer image_layer steps nodes rule view origin"
         for name in names.split():
@@ -148,7 +148,7 @@ def test_a_store_is_asked_without_torch(folder: Path) -> None:
 
 
 def heats(store: Store, caption: str, words: Any = None) -> dict[str, np.ndarray]:
-    """The heat of words on every image, one by one."""
+    """Return the heat of words on every image, one by one."""
     return {image: store.interactions(caption, image).heat(words) for image in store.images}
 
 

@@ -41,7 +41,7 @@ CURRENT = "const panel = window.jupyterapp.shell.currentWidget;"
 
 
 def find_chromium() -> str:
-    """Path of Chromium or Chrome: $EXCLIP_CHROMIUM, or the first that is installed."""
+    """Return the path of Chromium or Chrome: $EXCLIP_CHROMIUM, or the first that is installed."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     chosen = os.environ.get("EXCLIP_CHROMIUM")
     found = chosen or next(filter(None, map(shutil.which, names)), None)
@@ -52,7 +52,7 @@ def find_chromium() -> str:
 
 
 def launch_chromium(playwright: Playwright) -> Browser:
-    """Starts the system's Chromium, headless."""
+    """Start the system's Chromium, headless."""
     return playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_ARGUMENTS)
 
 
@@ -83,7 +83,7 @@ class Notebook:
                 self.errors.append(said)
 
     def wait_until_idle(self, timeout_ms: float = READY_MS) -> None:
-        """Waits until the notebook is loaded and its kernel connected and idle."""
+        """Wait until the notebook is loaded and its kernel connected and idle."""
         self.page.wait_for_function(
             """() => {
                 const context = window.jupyterapp?.shell.currentWidget?.context;
@@ -115,7 +115,7 @@ class Notebook:
         self.run_all()
 
     def run_all(self) -> None:
-        """Starts all cells and returns at once; wait for what they show, or for the last of them."""
+        """Start all cells and return at once; wait for what they show, or for the last of them."""
         # Not awaited in the page either, where a cell that never ends would hang the evaluation.
         self.page.evaluate(
             """() => {
@@ -126,12 +126,12 @@ class Notebook:
         )
 
     def wait_until_run(self, timeout_ms: float = READY_MS) -> None:
-        """Waits until the last cell that `run_all` started has ended."""
+        """Wait until the last cell that `run_all` started has ended."""
         self.page.wait_for_function("() => window.allCellsRan", timeout=timeout_ms)
         self.check_cells()
 
     def wait_for(self, selector: str, timeout_ms: float = READY_MS) -> Locator:
-        """Waits until `selector` is visible, failing at once when a cell fails instead."""
+        """Wait until `selector` is visible, and fail at once if a cell fails instead."""
         found = self.page.locator(selector).first
         end = time.monotonic() + timeout_ms / 1000
         while True:
@@ -145,7 +145,7 @@ class Notebook:
                 return found
 
     def check_cells(self) -> None:
-        """Raises if a cell has ended in a Python exception."""
+        """Raise if a cell has ended in a Python exception."""
         failures = self.page.evaluate(
             f"""() => {{
                 {CURRENT}
@@ -165,7 +165,7 @@ class Notebook:
             raise AssertionError("errors in the browser's console:\n" + "\n".join(errors))
 
     def execute(self, code: str) -> str:
-        """Runs code in the notebook's kernel, beside its cells; returns what it printed."""
+        """Run code in the notebook's kernel, beside its cells; return what it printed."""
         result = self.page.evaluate(
             f"""async code => {{
                 {CURRENT}
@@ -186,11 +186,11 @@ class Notebook:
         return str(result["printed"])
 
     def value(self, expression: str) -> Any:
-        """Value of a Python expression in the notebook's kernel, through JSON."""
+        """Return the value of a Python expression in the notebook's kernel, through JSON."""
         return json.loads(self.execute(f"import json as _json; print(_json.dumps({expression}))"))
 
     def wait_for_value(self, expression: str, expected: Any, timeout_s: float = REACT_S) -> None:
-        """Waits until a Python expression in the kernel equals `expected`."""
+        """Wait until a Python expression in the kernel equals `expected`."""
         end = time.monotonic() + timeout_s
         while (value := self.value(expression)) != expected:
             if time.monotonic() > end:
@@ -198,7 +198,7 @@ class Notebook:
             self.page.wait_for_timeout(50)
 
     def set_theme(self, theme: str) -> None:
-        """Switches the Lab to its "light" or "dark" theme."""
+        """Switch the Lab to its "light" or "dark" theme."""
         name = f"JupyterLab {theme.title()}"
         self.page.evaluate(
             """theme => {
@@ -210,15 +210,15 @@ class Notebook:
         self._wait_until_splash_is_gone()
 
     def set_size(self, width: int, height: int) -> None:
-        """Sets the size of the page, in CSS pixels."""
+        """Set the size of the page, in CSS pixels."""
         self.page.set_viewport_size({"width": width, "height": height})
 
     def close_side_bar(self) -> None:
-        """Folds the file browser away, for the notebook's full width."""
+        """Fold the file browser away, for the notebook's full width."""
         self.page.evaluate("() => { window.jupyterapp.shell.collapseLeft(); }")
 
     def drag(self, target: Locator, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """Drags the mouse over `target`; both ends as fractions of its width and height."""
+        """Drag the mouse over `target`; both ends are fractions of its width and height."""
         target.scroll_into_view_if_needed()
         box = target.bounding_box()
         assert box is not None, "the target of the drag is not visible"
@@ -231,7 +231,7 @@ class Notebook:
         self.page.mouse.up()
 
     def screenshot(self, path: Path) -> None:
-        """Takes a picture of the page as it is."""
+        """Take a picture of the page as it is."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path)
 
@@ -246,7 +246,7 @@ class Notebook:
         )
 
     def save_and_reopen(self) -> None:
-        """Saves the notebook with the state of its widgets, ends its kernel, and opens it in a new page.
+        """Save the notebook with the state of its widgets, end its kernel, and open it in a new page.
 
         It has a kernel again, but one that has run nothing. Without any, Lab's widget manager fails before it
         reads the state (jupyter-widgets/ipywidgets#3773). On a busy machine it may also draw an output before
@@ -268,7 +268,7 @@ class Notebook:
                 self.errors = others
 
     def shut_down(self) -> None:
-        """Ends the kernel, whose model would stay in memory otherwise."""
+        """End the kernel, whose model would stay in memory otherwise."""
         self.page.evaluate(f"async () => {{ {CURRENT} await panel.context.sessionContext.shutdown(); }}")
 
 
@@ -307,17 +307,17 @@ class Wire:
             browser.close(code=self.LOST)
 
     def drop(self) -> None:
-        """Ends the connections as a restarted proxy does: both sides see it, and new ones can be made."""
+        """End the connections as a restarted proxy does: both sides see it, and new ones can be made."""
         self._lose(seen=True)
 
     def cut(self) -> None:
-        """Ends them as a lost network does: the server sees nothing and goes on sending, to nobody."""
+        """End them as a lost network does: the server sees nothing and goes on sending, to nobody."""
         self._whole = False
         self._lose(seen=False)
         self.wait_for("connecting")
 
     def mend(self) -> None:
-        """Makes connections possible again, and one at once, as Lab's menu does: Lab itself may wait long."""
+        """Make connections possible again, and one at once, as Lab's menu does: Lab itself may wait long."""
         self._whole = True
         self._page.evaluate(
             """() => { void window.jupyterapp.commands.execute("notebook:reconnect-to-kernel"); }"""
@@ -325,7 +325,7 @@ class Wire:
         self.wait_for("connected")
 
     def wait_for(self, status: str) -> None:
-        """Waits until Lab says this of its connection."""
+        """Wait until Lab says this of its connection."""
         self._page.wait_for_function(
             f"""status => {{
                 {CURRENT}
@@ -337,5 +337,5 @@ class Wire:
 
 
 def wait_for_frame(page: Page) -> None:
-    """Waits until what is drawn in the next frame is drawn: however long a machine takes for one."""
+    """Wait until what is drawn in the next frame is drawn, however long a machine takes for one."""
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")

@@ -39,7 +39,7 @@ class Tower:
 
 
 def hugging_face(model: Any, single: str, parts: dict[str, Any], **special: str) -> Any:
-    """A tokenizer of `transformers` that puts special tokens around a text, "$A", as in `single`."""
+    """Return a tokenizer of `transformers` that puts special tokens around a text, "$A", as in `single`."""
     import tokenizers
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
@@ -53,7 +53,7 @@ def hugging_face(model: Any, single: str, parts: dict[str, Any], **special: str)
 
 
 def unigram(pad: str = "<pad>") -> Any:
-    """As T5 and SigLIP cut texts: unigrams after NFKC, white space marked before a word."""
+    """Cut texts as T5 and SigLIP do: unigrams after NFKC, white space marked before a word."""
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
     scores = {"<pad>": 0, "</s>": 0, "<unk>": 0, "▁": -3}
@@ -68,13 +68,13 @@ def unigram(pad: str = "<pad>") -> Any:
 
 
 def byte_pairs(words: Iterable[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Pieces and merges that make each of `words` from its letters, one letter after the other."""
+    """Return pieces and merges that make each of `words` from its letters, one letter after the other."""
     merges = {(word[:end], word[end]): None for word in words for end in range(1, len(word))}
     return list(map("".join, merges)), list(merges)
 
 
 def byte_fallback() -> Any:
-    """As Gemma and SigLIP 2 cut texts: byte pairs with marked spaces, bytes for unknown characters."""
+    """Cut texts as Gemma and SigLIP 2 do: byte pairs with marked spaces, bytes for unknown characters."""
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
     pieces, merges = byte_pairs(["▁▁", *(f"▁{word}" for word in WORDS), *WORDS])
@@ -92,7 +92,7 @@ def byte_fallback() -> Any:
 
 
 def word_piece() -> Any:
-    """As BERT cuts texts: lower case, without accents, what continues a word marked."""
+    """Cut texts as BERT does: lower case, without accents, what continues a word marked."""
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
     letters = [letter for letter in LETTERS if letter.isalpha()]
@@ -110,7 +110,7 @@ def word_piece() -> Any:
 
 
 def byte_level() -> Any:
-    """As RoBERTa cuts texts: byte pairs of bytes, white space among them."""
+    """Cut texts as RoBERTa does: byte pairs of bytes, white space among them."""
     from tokenizers import decoders, models, pre_tokenizers
 
     def spelled(word: str) -> str:
@@ -128,7 +128,7 @@ def byte_level() -> Any:
 
 
 def clip_of_transformers() -> Any:
-    """CLIP's own tokenizer in the version of `transformers`: the same vocabulary in other files."""
+    """Return CLIP's own tokenizer in the version of `transformers`: the same vocabulary in other files."""
     from transformers import CLIPTokenizerFast
 
     own = open_clip.SimpleTokenizer()
@@ -142,7 +142,7 @@ def clip_of_transformers() -> Any:
 
 
 def of_sentencepiece(make: Callable[[str], Any]) -> Any:
-    """A tokenizer in Python, made of a model file that sentencepiece itself trained."""
+    """Return a tokenizer in Python, made of a model file that sentencepiece itself trained."""
     sentencepiece = pytest.importorskip("sentencepiece")
     lines = [" ".join(WORDS), "two cats, two dogs! the cat's", "кот שלום قط γάτας 漢猫 नमस्ते"] * 20
     options = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1, "minloglevel": 3}
@@ -160,7 +160,7 @@ def of_sentencepiece(make: Callable[[str], Any]) -> Any:
 
 
 def slow_unigram() -> Any:
-    """It tells no offsets and adds nothing to a text."""
+    """Return one that tells no offsets and adds nothing to a text."""
     from transformers import BertGenerationTokenizer
 
     special = dict.fromkeys(["bos_token", "eos_token", "sep_token"], "</s>")
@@ -168,7 +168,7 @@ def slow_unigram() -> Any:
 
 
 def slow_siglip() -> Any:
-    """SigLIP's own: lower case, no punctuation, padded by its end of text."""
+    """Return SigLIP's own: lower case, no punctuation, padded by its end of text."""
     pytest.importorskip("google.protobuf")
     from transformers import SiglipTokenizer
 
@@ -176,21 +176,21 @@ def slow_siglip() -> Any:
 
 
 def slow_bytes() -> Any:
-    """Every byte a piece; decoded on its own, part of a character is nothing at all."""
+    """Return one whose every byte is a piece; decoded on its own, part of a character is nothing at all."""
     from transformers import ByT5Tokenizer
 
     return ByT5Tokenizer()
 
 
 def wrapped(name: str, **options: Any) -> Any:
-    """open_clip's tokenizer around one of `transformers`."""
+    """Return open_clip's tokenizer around one of `transformers`."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer(name).save_pretrained(folder)
         return open_clip.tokenizer.HFTokenizer(folder, context_length=64, **options)
 
 
 def wrapped_for_siglip() -> Any:
-    """open_clip's other one, which takes its files from the net; it cleans a text and does not say how."""
+    """Return open_clip's other one, which takes its files from the net and cleans a text untold."""
     wrapper = object.__new__(open_clip.tokenizer.SigLipTokenizer)
     wrapper.tokenizer, wrapper.context_length = tokenizer("padded by its end"), 64
     return wrapper
@@ -222,29 +222,29 @@ HUGGING_FACE = tuple(name for name in KINDS if name not in OWN + WRAPPED)
 
 @functools.cache
 def tokenizer(name: str) -> Any:
-    """A tokenizer of a kind, made once."""
+    """Return a tokenizer of a kind, made once."""
     if name not in OWN:
         pytest.importorskip("transformers")
     return KINDS[name]()
 
 
 def tower_of(name: str, **options: Any) -> Tower:
-    """A tower whose context is that of the tokenizer."""
+    """Return a tower whose context is that of the tokenizer."""
     return Tower(**({"context_length": 77 if name in OWN else 64} | options))
 
 
 def read(text: str, name: str, **options: Any) -> Caption:
-    """A caption through the tokenizer of a kind."""
+    """Read a caption through the tokenizer of a kind."""
     return read_caption(text, tokenizer(name), tower_of(name, **options))
 
 
 def places(caption: Caption) -> list[str | None]:
-    """The characters that each token came from."""
+    """Return the characters that each token came from."""
     return [span and caption.rows.caption[slice(*span)] for span in caption.rows.spans]
 
 
 def shown(caption: Caption) -> str:
-    """Its pieces, spelled `piece` or `piece<characters` where those differ, its words apart."""
+    """Return its pieces, spelled `piece` or `piece<characters` if those differ, its words apart."""
     words: dict[int, list[str]] = {}
     for token, place, word in zip(caption.rows.texts, places(caption), caption.rows.words, strict=True):
         piece = token.replace(" ", "_")
@@ -257,7 +257,7 @@ def specials(caption: Caption) -> list[str]:
 
 
 def refusal(kind: type[Exception], text: str, given: Any, tower: Tower) -> str:
-    """The message of the refusal; short, and of the class that is documented."""
+    """Return the message of the refusal; short, and of the class that is documented."""
     with pytest.raises((CaptionError, ParameterError)) as found:
         read_caption(text, given, tower)
     assert type(found.value) is kind

@@ -41,7 +41,7 @@ def picture(height: int = 48, width: int = 64) -> Image.Image:
 
 
 def layers(this: Family, text: int, image: int | str) -> tuple[str, str]:
-    """Module paths of a cut. A tower may have one layer only."""
+    """Return the module paths of a cut. A tower may have one layer only."""
     place = len(this.image_layers) // 2 if image == "middle" else int(image)
     return this.text_layers[min(text, len(this.text_layers) - 1)], this.image_layers[place]
 
@@ -59,7 +59,7 @@ def truth(name: str, text: int, image: int | str, caption: str) -> oracle.CutTru
 
 
 def rows_of(this: Family, caption: str) -> list[list[int]]:
-    """Which text sites make up each token of an explanation: padding, where it is read, is the last."""
+    """Return which text sites make up each token of an explanation: padding, if it is read, is the last."""
     ids = this.ids(caption)
     positions = (ids if isinstance(ids, Tensor) else ids["input_ids"]).shape[1]
     length = this.length(ids)
@@ -71,7 +71,7 @@ def rows_of(this: Family, caption: str) -> list[list[int]]:
 def as_shown(
     this: Family, values: np.ndarray, caption: str, grid: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Interactions of all sites as an explanation has them: of patches, and of class tokens.
+    """Return interactions of all sites as an explanation has them: of patches, and of class tokens.
 
     Padding that is masked is no site at all.
     """

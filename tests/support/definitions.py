@@ -27,7 +27,7 @@ def definition(
 
 
 def assert_agree(found: Interactions, truth: Truth, tolerance: float) -> None:
-    """Every number an explanation carries, patches and class token alike."""
+    """Compare every number that an explanation carries, patches and class token alike."""
     assert found.values.dtype == np.float32
     assert found.cls.dtype == np.float32
     # The truth ends with the caption; a tower that reads on has more rows: see tests/test_families.py.

@@ -33,7 +33,7 @@ def values_of(image: Any, caption: Any = "a red boat", **options: Any) -> np.nda
 
 
 def refusal_of(kind: type[Exception], *arguments: Any, **options: Any) -> str:
-    """The message of the refusal. Its class is the documented one, not a subclass of chance."""
+    """Return the message of the refusal. Its class is the documented one, not a subclass of chance."""
     with pytest.raises(ExclipError) as refusal:
         values_of(*arguments, **options)
     assert type(refusal.value) is kind, f"{type(refusal.value)}: {refusal.value}"
@@ -44,7 +44,7 @@ def refusal_of(kind: type[Exception], *arguments: Any, **options: Any) -> str:
 
 
 def values_or_refusal(kind: type[Exception], *arguments: Any, **options: Any) -> np.ndarray | str:
-    """The message where the input may be refused and is, the values where it works."""
+    """Return the message if the input may be refused and is, or the values."""
     try:
         return values_of(*arguments, **options)
     except kind as refusal:

@@ -45,7 +45,7 @@ PREFERENCES: dict[str, bool | int | str] = {
 
 
 def find_firefox() -> str | None:
-    """Path of Firefox: $EXCLIP_FIREFOX, or the first that is installed; None without one."""
+    """Return the path of Firefox: $EXCLIP_FIREFOX, or the first that is installed; None without one."""
     chosen = os.environ.get("EXCLIP_FIREFOX")
     if chosen and not Path(chosen).is_file():
         raise FileNotFoundError(f"no Firefox at EXCLIP_FIREFOX={chosen}")
@@ -109,7 +109,7 @@ class Firefox:
             raise
 
     def _address(self) -> str:
-        """Where it listens: a line of its own says so."""
+        """Return where it listens: a line of its own says so."""
         lines: queue.Queue[str] = queue.Queue()
         stream = self._process.stderr
         assert stream is not None
@@ -180,7 +180,7 @@ class Firefox:
         self._ask("browsingContext.navigate", context=self._page, url=address, wait="complete")
 
     def evaluate(self, expression: str) -> Any:
-        """Value of an expression of JavaScript in the page; what it promises is awaited."""
+        """Return the value of an expression of JavaScript in the page; what it promises is awaited."""
         answer = self._ask(
             "script.evaluate",
             expression=f"(async () => JSON.stringify(await ({expression})))()",
@@ -192,7 +192,7 @@ class Firefox:
         return json.loads(answer["result"].get("value", "null"))
 
     def wait_for(self, expression: str) -> Any:
-        """First value of an expression that counts as true."""
+        """Return the first value of an expression that counts as true."""
         end = time.monotonic() + ANSWER_S
         while not (value := self.evaluate(expression)):
             if time.monotonic() > end:

@@ -21,12 +21,12 @@ SIDE = 120
 
 
 def explainer(**options: Any) -> Explainer:
-    """The method whose factors of images cost a pass each."""
+    """Return an explainer by the method whose factors of images cost a pass each."""
     return Explainer(book().model, tokenizer=book().tokenizer, **({"method": "similarity"} | options))
 
 
 def scenes(count: int = 10) -> list[Pair]:
-    """Scenes with a caption, a foil where colours can be swapped, and boxes."""
+    """Return scenes with a caption, a foil if colours can be swapped, and boxes."""
     pairs = []
     for number, scene in enumerate(held_out_scenes(count)):
         caption, said = describe(scene, random.Random(number), full=True)
@@ -44,13 +44,13 @@ def scenes(count: int = 10) -> list[Pair]:
 
 
 def make_gallery(*given: Any, **options: Any) -> ExplainGallery:
-    """A gallery on a `Line`."""
+    """Return a gallery on a `Line`."""
     with mock.patch.object(ipywidgets_widget.comm, "create_comm", Line):
         return ExplainGallery(*given, **options)
 
 
 def window(gallery: ExplainGallery, *tiles: int, view: int = 7) -> None:
-    """What a browser says that lacks these tiles."""
+    """Return what a browser says that lacks these tiles."""
     request = line(gallery).state()["_request"]["shown"]
     line(gallery).says({"kind": "window", "view": view, "request": request, "tiles": list(tiles)})
 
@@ -75,6 +75,6 @@ def tiles_of(gallery: ExplainGallery, *wanted: int) -> dict[int, tuple[dict[str,
 
 
 def heat_in(tile: dict[str, Any], data: bytes) -> np.ndarray:
-    """The heat map that a browser shows."""
+    """Return the heat map that a browser shows."""
     levels = np.frombuffer(data, np.int8).astype(np.float64)
     return levels.reshape(tile["rows"], tile["columns"]) * tile["end"] / 127

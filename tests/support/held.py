@@ -114,11 +114,11 @@ class HeldCut:
         self.embedding = self.run_each([cut.x] * cut.together)[0]
 
     def run(self, hidden: Tensor) -> Tensor:
-        """The embedding of other tokens, by the gates of the input."""
+        """Return the embedding of other tokens, by the gates of the input."""
         return self.run_each([hidden])[0]
 
     def run_each(self, hidden: Sequence[Tensor]) -> Tensor:
-        """(number, embedding): that of every one of ``hidden``."""
+        """Return that of every one of ``hidden``, (number, embedding)."""
         together = self.cut.together
         found = []
         for start in range(0, len(hidden), together):
@@ -131,7 +131,7 @@ class HeldCut:
         return torch.cat(found)
 
     def parts(self) -> Tensor:
-        """(sites, embedding): what is lost when a site alone is replaced by the reference's."""
+        """Return what is lost when a site alone is replaced by the reference's, (sites, embedding)."""
         sites = len(self.cut.by_site(self.cut.x))
         alone = ~torch.eye(sites, dtype=torch.bool)
         return self.embedding - self.run_each([self.cut.masked(present) for present in alone])
@@ -149,7 +149,7 @@ class HeldTruth(CutTruth):
 
 
 def frozen(text: Cut, image: Cut, *, gated_units: bool = False, length: bool = False) -> HeldTruth:
-    """Interactions of both sides' parts; their sums and one constant each are the embeddings.
+    """Return interactions of both sides' parts; their sums and one constant each are the embeddings.
 
     Without `length`, parts of the image are those of its embedding's direction: what the derivative of the
     direction gives, averaged over the path from the embedding of the reference by the encoder itself. For
@@ -188,14 +188,14 @@ def frozen(text: Cut, image: Cut, *, gated_units: bool = False, length: bool = F
 
 
 def _gradient(text: Tensor, images: Tensor) -> Tensor:
-    """The gradients of ``text . g / |g|`` at each of some embeddings g, by autograd."""
+    """Return the gradients of ``text . g / |g|`` at each of some embeddings g, by autograd."""
     at = images.clone().requires_grad_()
     (gradients,) = torch.autograd.grad((at @ text / at.norm(dim=1)).sum(), at)
     return gradients
 
 
 def _mean_gradient(text: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Their mean over the straight path from one embedding to another one."""
+    """Return their mean over the straight path from one embedding to another one."""
     places, weights = gauss_legendre(400)
     path = start + torch.from_numpy((1 + places) / 2)[:, None] * (end - start)
     return torch.from_numpy(weights / 2) @ _gradient(text, path)

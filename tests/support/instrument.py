@@ -39,7 +39,7 @@ class Instrument:
         self.field = root.get_by_test_id("exclip-field-caption")
 
     def python(self, expression: str) -> Any:
-        """Value of an expression, in which `w` is the widget."""
+        """Return the value of an expression, in which `w` is the widget."""
         return self.notebook.value(re.sub(r"\bw\b", self.name, expression))
 
     def wait_for(self, expression: str, expected: Any) -> None:
@@ -52,20 +52,20 @@ class Instrument:
         return self.root.get_by_role("button", name=name, exact=True)
 
     def leave(self) -> None:
-        """Takes the pointer away: hovering shows something too."""
+        """Take the pointer away: hovering shows something too."""
         self.notebook.page.mouse.move(0, 0)
 
     def text(self) -> str:
-        """The words that are shown."""
+        """Return the words that are shown."""
         return " ".join(self.words.all_text_contents())
 
     def pixels(self) -> str:
-        """What is painted over the picture, when it is."""
+        """Return what is painted over the image, when it is."""
         wait_for_frame(self.notebook.page)  # the canvas follows there
         return str(self.heat.evaluate("canvas => canvas.toDataURL()"))
 
     def pixel(self, patch: int) -> list[int]:
-        """What is painted in the middle of a patch: RGBA."""
+        """Return what is painted in the middle of a patch: RGBA."""
         wait_for_frame(self.notebook.page)
         grid = self.python("w._grid")
         x, y = self.place(grid, patch % grid["columns"] + 0.5, patch // grid["columns"] + 0.5)
@@ -78,14 +78,14 @@ class Instrument:
 
     @staticmethod
     def place(grid: dict[str, float], column: float, row: float) -> tuple[float, float]:
-        """Fractions of the picture's width and height at a place on the patch grid."""
+        """Return fractions of the image's width and height at a place on the patch grid."""
         return (
             grid["left"] + grid["width"] * column / grid["columns"],
             grid["top"] + grid["height"] * row / grid["rows"],
         )
 
     def draw(self, *points: tuple[float, float], keys: tuple[str, ...] = ()) -> None:
-        """Drags over the picture, through points as (column, row) of the patch grid."""
+        """Drag over the image, through points as (column, row) of the patch grid."""
         grid = self.python("w._grid")
         self.heat.scroll_into_view_if_needed()
         box = self.heat.bounding_box()
@@ -111,7 +111,7 @@ class Instrument:
             page.keyboard.up(key)
 
     def receipt(self) -> dict[str, tuple[Decimal, float, str]]:
-        """Printed number, exact number and label of each part that is shown."""
+        """Return printed number, exact number and label of each part that is shown."""
         parts: list[list[str]] = self.root.get_by_test_id("exclip-readout").evaluate(
             """node => [...node.querySelectorAll("[data-figure]:not([hidden])")].map((part) => [
                 part.dataset.figure, part.querySelector(".exclip-number").textContent,
@@ -123,13 +123,13 @@ class Instrument:
         }
 
     def wait_until_done(self) -> None:
-        """Waits until Python and the page have both come to rest."""
+        """Wait until Python and the page have both come to rest."""
         self.notebook.execute(f"{self.name}.wait({DONE_MS / 1000})")
         expect(self.root).to_have_attribute("data-phase", "done")
         expect(self.root).not_to_have_class(re.compile("exclip-stale"))
 
     def check(self) -> None:
-        """Every word and the receipt say what Python's arrays say, for Python's selection."""
+        """Compare every word and the receipt with what Python's arrays say, for Python's selection."""
         self.wait_until_done()
         python = self.python(
             """{
@@ -171,7 +171,7 @@ class Instrument:
             assert receipt["residual"][1] == pytest.approx(python["total"] - python["all"], abs=2e-6)
 
     def edit(self, text: str, part: str = "caption") -> None:
-        """Asks for a text, in the field that is open."""
+        """Ask for a text, in the field that is open."""
         field = self.root.get_by_test_id(f"exclip-field-{part}")
         field.fill(text)
         field.press("Enter")
@@ -196,13 +196,13 @@ class Shown:
         expect(self.root).to_have_attribute("data-phase", phase, timeout=DONE_MS)
 
     def look(self) -> tuple[str, list[str | None]]:
-        """What is painted, and the scores that the words are tinted by."""
+        """Return what is painted, and the scores that the words are tinted by."""
         wait_for_frame(self.notebook.page)  # the heat follows there
         values = [word.get_attribute("data-value") for word in self.words.all()]
         return str(self.heat.evaluate("canvas => canvas.toDataURL()")), values
 
     def brush(self) -> None:
-        """A word changes the heat, a patch changes the words' tints; nothing is selected afterwards."""
+        """Check that a word changes the heat and a patch the words' tints; nothing is selected afterwards."""
         page = self.notebook.page
         page.mouse.move(0, 0)
         plain = self.look()
@@ -224,13 +224,13 @@ class Shown:
         assert self.look()[1] == plain[1]
 
     def ask_for_the_first_layer(self) -> None:
-        """Something that takes minutes."""
+        """Ask for something that takes minutes."""
         self.layer.focus()
         self.notebook.page.keyboard.press("Home")
         self.wait_for_phase("computing")
 
     def wait_for_estimate(self) -> None:
-        """Until something of what is computed is there."""
+        """Wait until something of what is computed is there."""
         # Not the 100 of the computation before, which is there until this one has begun.
         expect(self.root.get_by_test_id("exclip-progress")).to_have_attribute(
             "aria-valuenow", re.compile(r"^\d\d?$"), timeout=DONE_MS
@@ -238,7 +238,7 @@ class Shown:
         expect(self.root).not_to_have_class(re.compile("exclip-stale"))
 
     def ask_for_caption(self, caption: str) -> None:
-        """Writes one, and leaves the field to be closed by the answer."""
+        """Write one, and leave the field to be closed by the answer."""
         field = self.root.get_by_test_id("exclip-field-caption")
         if not field.is_visible():
             self.words.first.focus()
@@ -247,7 +247,7 @@ class Shown:
         field.press("Enter")
 
     def expect_result(self, caption: str) -> None:
-        """What is on the screen is this caption's finished result, and nothing else is said."""
+        """Check that the screen shows this caption's finished result, and that nothing else is said."""
         # First of all on the page: what is asked of the kernel here helps a widget that it does not reach.
         expect(self.words).to_have_text(caption.split(), timeout=DONE_MS)
         self.wait_for_phase("done")
@@ -265,7 +265,7 @@ class Shown:
         assert numbers(self.look()[1]) == pytest.approx(expected, abs=2e-6)
 
     def expect_asking(self, able: bool) -> None:
-        """Whether everything that asks the kernel can be used."""
+        """Check whether everything that asks the kernel can be used."""
         controls = [
             self.layer,
             self.root.get_by_test_id("exclip-text_layer"),

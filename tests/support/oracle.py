@@ -60,7 +60,7 @@ class Truth:
 
 @functools.cache
 def gauss_legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights on -1 to 1, computed once: hundreds of them take a second."""
+    """Return nodes and weights on -1 to 1, computed once: hundreds of them take a second."""
     nodes, weights = np.polynomial.legendre.leggauss(count)
     for one in (nodes, weights):
         one.setflags(write=False)
@@ -70,7 +70,7 @@ def gauss_legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
 def nodes_and_weights(
     rule: str, steps: int, embedding_at: Callable[[float], Tensor]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The quadrature rules, written here a second time on purpose."""
+    """Return the nodes of a quadrature rule. The rules are written here a second time on purpose."""
     if rule == "right":
         return np.arange(1, steps + 1) / steps, np.full(steps, 1 / steps)
     if rule == "midpoint":
@@ -86,7 +86,7 @@ def nodes_and_weights(
 def _along_the_curve(
     nodes: np.ndarray, weights: np.ndarray, embedding_at: Callable[[float], Tensor]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Legendre in the length of the curve, whose speed is a polynomial's exponential."""
+    """Move Gauss-Legendre to the length of the curve, whose speed is a polynomial's exponential."""
     with torch.no_grad():
         curve = [embedding_at(part / 12) for part in range(13)]
     moved = np.array([float((b - a).norm()) for a, b in itertools.pairwise(curve)])
@@ -136,7 +136,7 @@ class Cut:
     """Whether sites are rows and columns behind a width, (1, width, rows, columns)."""
 
     def run(self, hidden: Tensor) -> Tensor:
-        """The embedding when the module is given ``hidden`` in place of what it would be given."""
+        """Return the embedding when the module is given ``hidden`` in place of what it would be given."""
         (embedding,) = self._run(hidden)
         return embedding
 
@@ -158,7 +158,7 @@ class Cut:
         return TOGETHER if same else 1
 
     def run_each(self, hidden: Sequence[Tensor]) -> Tensor:
-        """(number, embedding): that of every one of ``hidden``."""
+        """Return that of every one of ``hidden``, (number, embedding)."""
         return torch.cat([self._run(part) for part in self._parts(hidden)])
 
     def _parts(self, hidden: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -182,11 +182,11 @@ class Cut:
         return embedding
 
     def embedding_at(self, node: float) -> Tensor:
-        """The embedding at a point of the path from reference to input."""
+        """Return the embedding at a point of the path from reference to input."""
         return self.run(self.r + node * (self.x - self.r))
 
     def by_site(self, hidden: Tensor) -> Tensor:
-        """(sites, width) of something that has the shape of the module's input."""
+        """Return something that has the shape of the module's input by sites, (sites, width)."""
         if self.sites_last:
             return hidden[0].flatten(1).T
         if hidden.ndim == 4:
@@ -194,14 +194,14 @@ class Cut:
         return hidden.squeeze(self.batch_axis)
 
     def everywhere(self, site: int) -> Tensor:
-        """The input with one site's vector at every site."""
+        """Return the input with one site's vector at every site."""
         vector = self.by_site(self.x)[site]
         if self.sites_last:
             return vector[None, :, None, None].expand(self.x.shape).clone()
         return vector.expand(self.x.shape).clone()
 
     def masked(self, present: Tensor) -> Tensor:
-        """The input where a site is present, the reference where it is absent; (sites,), bool."""
+        """Return the input at sites that are present, (sites,), bool, and the reference at all others."""
         if self.sites_last:
             kept = present.reshape(self.x.shape[2:])[None, None]
         elif self.x.ndim == 4:
@@ -211,12 +211,12 @@ class Cut:
         return self.r + kept.double() * (self.x - self.r)
 
     def jacobian(self, hidden: Tensor) -> Tensor:
-        """(embedding, sites, width) at one point, one component at a time."""
+        """Return the Jacobian at one point, (embedding, sites, width), one component at a time."""
         (found,) = self.jacobians([hidden])
         return found
 
     def jacobians(self, hidden: Sequence[Tensor]) -> Iterator[Tensor]:
-        """That of each of several points, which do not see each other."""
+        """Return that of each of several points, which do not see each other."""
         for part in self._parts(hidden):
             given = part.detach().clone().requires_grad_()
             components = self._run(given).sum(0)
@@ -232,7 +232,7 @@ def _double(inputs: Inputs) -> Inputs:
 
 
 def _black(pixels: Inputs) -> Inputs:
-    """The reference picture: zeros after preprocessing, of the same shape and masked alike."""
+    """Return the reference image: zeros after preprocessing, of the same shape and masked alike."""
     if isinstance(pixels, dict):
         return pixels | {"pixel_values": torch.zeros_like(pixels["pixel_values"])}
     return torch.zeros_like(pixels)
@@ -263,7 +263,7 @@ def _cut(
 def cut_both(
     family: Family, image: Image.Image, caption: str, *, text_layer: str, image_layer: str
 ) -> tuple[Cut, Cut]:
-    """Both encoders of a float64 copy of a family's model, cut at the named modules."""
+    """Return both encoders of a float64 copy of a family's model, cut at the named modules."""
     double: Any = in_float64(family.model)
     ids, pixels = family.ids(caption), _double(family.pixels(image))
     modules = dict(double.named_modules())
@@ -287,7 +287,7 @@ def _embeddings(text: Cut, image: Cut) -> tuple[Tensor, Tensor]:
 
 
 def exclip(text: Cut, image: Cut, *, rule: str, steps: int, text_sites: int | None = None) -> CutTruth:
-    """Eq. 9 and 10 of Möller et al. (TMLR 2025), of all text sites or of the first ones."""
+    """Compute Eq. 9 and 10 of Möller et al. (TMLR 2025), of all text sites or of the first ones."""
     jacobians, differences, gains = [], [], []
     for side in (text, image):
         integrated: Any = 0
@@ -310,7 +310,7 @@ def exclip(text: Cut, image: Cut, *, rule: str, steps: int, text_sites: int | No
 
 
 def gradient(text: Cut, image: Cut) -> CutTruth:
-    """Gradient times activation on either side, joined in the embedding.
+    """Join gradient times activation of either side in the embedding.
 
     Where a site is normalised before anything else reads it, its length does not matter, and its
     gradient is at right angles to it: zero in exact numbers, and noise in others.
@@ -327,7 +327,7 @@ def gradient(text: Cut, image: Cut) -> CutTruth:
 
 
 def similarity(text: Cut, image: Cut) -> CutTruth:
-    """Cosine of what two sites would be embedded as if each stood everywhere in its own input."""
+    """Return the cosine of two sites' embeddings, as if each stood everywhere in its own input."""
     alone = []
     with torch.no_grad():
         for side in (text, image):
@@ -339,7 +339,7 @@ def similarity(text: Cut, image: Cut) -> CutTruth:
 
 
 def banzhaf_game(text: Cut, image: Cut, text_players: Sequence[int], image_players: Sequence[int]) -> Tensor:
-    """The cosine of every coalition: one axis of length two for each player, absent first.
+    """Return the cosine of every coalition: one axis of length two for each player, absent first.
 
     An absent player holds its reference, and sites that do not play are always present. Axes are those of
     the text's players, in their order, and then those of the image's.
@@ -360,7 +360,7 @@ def banzhaf_game(text: Cut, image: Cut, text_players: Sequence[int], image_playe
 
 
 def banzhaf_effect(game: Tensor, players: Sequence[int], p: float) -> float:
-    """The difference by each of `players`, its mean over coalitions that others join with probability p."""
+    """Return the mean difference by `players` over coalitions that others join with probability p."""
     for axis in players:
         game = game.diff(dim=axis)
     weights = torch.tensor([1 - p, p], dtype=game.dtype)
@@ -375,7 +375,7 @@ def banzhaf_effect(game: Tensor, players: Sequence[int], p: float) -> float:
 def banzhaf_exact(
     text: Cut, image: Cut, text_players: Sequence[int], image_players: Sequence[int]
 ) -> CutTruth:
-    """Banzhaf interactions of single tokens and patches, from the value of every coalition.
+    """Compute Banzhaf interactions of single tokens and patches from the value of every coalition.
 
     Sites that do not play have NaN.
     """
@@ -388,13 +388,13 @@ def banzhaf_exact(
 
 
 def blocks_of(model: nn.Module) -> tuple[nn.ModuleList, nn.ModuleList]:
-    """The residual blocks of the caption tower and of the picture tower."""
+    """Return the residual blocks of the text tower and of the image tower."""
     text = model.text if hasattr(model, "text") else model
     return text.transformer.resblocks, model.visual.transformer.resblocks
 
 
 def reference_ids(ids: Tensor) -> Tensor:
-    """``<sot> <pad> <eot>`` and padding, with the ids that open and close the caption itself."""
+    """Return ``<sot> <pad> <eot>`` and padding, with the ids that open and close the caption itself."""
     reference = torch.zeros_like(ids)
     reference[0, 0] = ids[0, 0]
     reference[0, 2] = ids.max()
@@ -410,7 +410,7 @@ def explain_slowly(
     steps: int,
     layers: tuple[int, int] = (-1, -1),
 ) -> Truth:
-    """Eq. 10 for a preprocessed image (3, height, width) and the ids of a caption (1, context).
+    """Compute Eq. 10 for a preprocessed image (3, height, width) and the ids of a caption (1, context).
 
     ``layers`` are the blocks of the caption's and the image's tower whose inputs are explained.
     The start of the caption's path is the hidden state of the reference caption, pooled where the
@@ -434,12 +434,12 @@ def explain_slowly(
 
 
 def _first(output: Any) -> Tensor:
-    """The embedding. Some towers also return their tokens, after it."""
+    """Return the embedding. Some towers return their tokens, too, after it."""
     return output[0] if isinstance(output, tuple) else output
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
-    """Largest deviation over all entries, relative to the largest entry."""
+    """Return the largest deviation over all entries, relative to the largest entry."""
     assert found.shape == expected.shape, f"{found.shape} is not {expected.shape}"
     return float(np.abs(np.asarray(found, np.float64) - expected).max() / np.abs(expected).max())
 

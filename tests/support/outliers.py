@@ -10,7 +10,7 @@ from exclip_widget import demo
 
 
 def with_long_patches(patches: tuple[int, ...], block: int = 0) -> nn.Module:
-    """The model that ships, in which some patches leave a block of the image tower twenty times as long."""
+    """Return the model that ships, in which some patches leave a block twenty times as long."""
     model = copy.deepcopy(demo.load().model)
 
     def lengthen(*given: Tensor) -> Tensor:

@@ -47,11 +47,11 @@ class Document(HTMLParser):
         self.comments.append(data)
 
     def all(self, tag: str) -> list[str]:
-        """Texts of all elements of a kind."""
+        """Return the texts of all elements of a kind."""
         return [text for (name, _), text in zip(self.elements, self.texts, strict=True) if name == tag]
 
     def scripts(self, kind: str) -> list[str]:
-        """Texts of scripts of a type."""
+        """Return the texts of scripts of a type."""
         return [
             text
             for (name, attributes), text in zip(self.elements, self.texts, strict=True)
@@ -60,7 +60,7 @@ class Document(HTMLParser):
 
 
 def states_of(text: str) -> list[dict[str, Any]]:
-    """The state of each figure of a page, with its bytes; also of an image that an earlier one has."""
+    """Return the state of each figure of a page, with its bytes; also of an image that an earlier one has."""
 
     def read(value: dict[str, Any]) -> Any:
         return base64.b64decode(value["base64"]) if value.keys() == {"base64"} else value

@@ -66,7 +66,7 @@ def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def is_alike(one: Image.Image, other: Image.Image) -> bool:
-    """Whether two pictures show the same."""
+    """Return whether two pictures show the same."""
     most, mean = difference(one, other)
     return most <= MOST_DIFFERENT and mean <= MEAN_DIFFERENT
 

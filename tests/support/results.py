@@ -11,7 +11,7 @@ from exclip_widget.results import Grid, Interactions, Origin, Tokens, View
 
 
 def tokens_of(caption: str, *, special: bool = True) -> Tokens:
-    """A caption with one token a word, between `<sot>` and `<eot>`; a hyphen separates pieces of a word."""
+    """Return a caption of one token a word, within `<sot>` and `<eot>`; a hyphen cuts a word into pieces."""
     texts, spans, words = [], [], []
     at = 0
     for number, word in enumerate(caption.split()):
@@ -37,7 +37,7 @@ def result_of(
     tokens: Tokens | None = None,
     **changes: Any,
 ) -> Interactions:
-    """Interactions at random with all there is in them, so that they add up to a similarity."""
+    """Return random interactions with all there is in them, which add up to a similarity."""
     tokens = tokens or tokens_of(caption)
     count = len(tokens)
     rng = np.random.default_rng(seed)
@@ -65,7 +65,7 @@ def result_of(
 
 @st.composite
 def results(draw: st.DrawFn) -> Interactions:
-    """Results of captions of a few words, with grids and views of all shapes."""
+    """Draw results of captions of a few words, with grids and views of all shapes."""
     words = draw(
         st.lists(st.sampled_from(["a", "red", "boat", "dog-fish", "é", "two"]), min_size=1, max_size=6)
     )

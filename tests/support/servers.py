@@ -116,7 +116,7 @@ class LabServer:
         wait_until_up(self._process, f"{self._address}/api/status?token={self._token}", self.log)
 
     def url(self, notebook: str) -> str:
-        """Address of a notebook in the server's folder, each in a workspace of its own."""
+        """Return the address of a notebook in the server's folder, each in a workspace of its own."""
         workspace = secrets.token_hex(4)
         return f"{self._address}/lab/workspaces/{workspace}/tree/{notebook}?token={self._token}"
 
@@ -128,7 +128,7 @@ class ClassicServer(LabServer):
     MODULE, APP, SETTINGS = "notebook", "JupyterNotebookApp", {}
 
     def url(self, notebook: str) -> str:
-        """Address of a notebook in the server's folder."""
+        """Return the address of a notebook in the server's folder."""
         return f"{self._address}/notebooks/{notebook}?token={self._token}"
 
 
@@ -183,14 +183,14 @@ class MarimoServer:
 
 
 def free_address() -> str:
-    """An address on this machine that nothing listens at."""
+    """Return an address on this machine that nothing listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def wait_until_up(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    """Waits until a server that was just started answers at `url`."""
+    """Wait until a server that was just started answers at `url`."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never by a proxy
     end = time.monotonic() + STARTUP_S
     while time.monotonic() < end and process.poll() is None:
@@ -203,7 +203,7 @@ def wait_until_up(process: subprocess.Popen[bytes], url: str, log: Path) -> None
 
 
 def end_process(process: subprocess.Popen[bytes]) -> None:
-    """Ends a server, in its own time at first."""
+    """End a server, in its own time at first."""
     process.terminate()
     try:
         process.wait(timeout=20)
@@ -213,7 +213,7 @@ def end_process(process: subprocess.Popen[bytes]) -> None:
 
 
 def write_notebook(path: Path, *cells: str) -> Path:
-    """Writes a notebook of these code cells."""
+    """Write a notebook of these code cells."""
     import nbformat  # takes seconds to load, and only the end-to-end tests need it
 
     notebook = nbformat.v4.new_notebook(

@@ -30,7 +30,7 @@ def install_checks(package: str) -> None:
 
 
 def _checked_if_of_arrays(typechecker: Callable[..., Any], written: Any) -> Any:
-    """What jaxtyping makes of a function or a class if `typechecker` has found something to check."""
+    """Return what jaxtyping makes of a function or class if `typechecker` found something to check."""
     # A function in another one is made at each call of that one.
     code = getattr(written, "__code__", None)
     if code in _without_arrays:

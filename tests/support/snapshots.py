@@ -33,7 +33,7 @@ def _tensor_state(tensor: Tensor) -> tuple[Any, ...]:
 
 
 def _module_state(module: nn.Module) -> dict[str, Any]:
-    """All but the tensors: training, hooks, every attribute, whatever was added or replaced."""
+    """Return all but the tensors: training, hooks, every attribute, whatever was added or replaced."""
     state: dict[str, Any] = {"class": type(module), "training": module.training}
     for name, value in vars(module).items():
         if "hooks" in name:
@@ -50,7 +50,7 @@ def _module_state(module: nn.Module) -> dict[str, Any]:
 
 
 def model_state(model: nn.Module) -> dict[str, Any]:
-    """Everything of a model that a caller could notice."""
+    """Return everything of a model that a caller could notice."""
     state: dict[str, Any] = {n: _module_state(m) for n, m in model.named_modules()}
     state |= {f"parameter {n}": _tensor_state(p) for n, p in model.named_parameters()}
     state |= {f"buffer {n}": _tensor_state(b) for n, b in model.named_buffers()}
@@ -58,7 +58,7 @@ def model_state(model: nn.Module) -> dict[str, Any]:
 
 
 def global_state() -> dict[str, Any]:
-    """Everything of torch, numpy and Pillow that an explanation could have switched."""
+    """Return everything of torch, numpy and Pillow that an explanation could have switched."""
     module = torch.nn.modules.module
     state = {
         "mha fast path": torch.backends.mha.get_fastpath_enabled(),

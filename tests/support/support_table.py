@@ -24,7 +24,7 @@ Claim = tuple[str, str, str, str]
 def family_row(
     place: int, of: int, name: str, image_layers: tuple[str, ...], text_layers: tuple[str, ...]
 ) -> str:
-    """What a test says of a family itself (`FAMILY`): its place among all of them, and its layers."""
+    """Return what a test says of a family itself (`FAMILY`): its place among all of them, and its layers."""
     return "|".join((str(place), str(of), name, _spelled(image_layers), _spelled(text_layers)))
 
 
@@ -108,7 +108,7 @@ class SupportTable:
 
 
 def _spelled(layers: tuple[str, ...]) -> str:
-    """Names of layers, with what differs in braces: `visual.layer{1,2,3,4}`."""
+    """Spell names of layers with what differs in braces: `visual.layer{1,2,3,4}`."""
     if len(layers) == 1:
         return f"`{layers[0]}`"
     start = len(_shared(layers))

@@ -52,7 +52,7 @@ class Line(BaseComm):
                 self.sent.append((data, [bytes(buffer) for buffer in buffers or []]))
 
     def messages(self) -> list[tuple[dict[str, Any], list[bytes]]]:
-        """The widget's own messages."""
+        """Return the widget's own messages."""
         with self.lock:
             return [(data["content"], buffers) for data, buffers in self.sent if data["method"] == "custom"]
 
@@ -63,18 +63,18 @@ class Line(BaseComm):
         return [content for content, _ in self.messages() if content["kind"] in kinds]
 
     def says(self, content: Any, *buffers: Any) -> None:
-        """A message from the browser."""
+        """Send a message from the browser."""
         self._hears({"method": "custom", "content": content}, list(buffers))
 
     def sets(self, **state: Any) -> None:
-        """State from the browser, as a click or a jslink sets it."""
+        """Send state from the browser, as a click or a jslink sets it."""
         self._hears({"method": "update", "state": state, "buffer_paths": []}, [])
 
     def _hears(self, data: Any, buffers: list[Any]) -> None:
         self.handle_msg({"content": {"data": data}, "buffers": buffers})
 
     def updates(self) -> list[dict[str, Any]]:
-        """State as it was sent, together what came together; first all of it."""
+        """Return state as it was sent, together what came together; first all of it."""
         with self.lock:
             return [
                 data["state"]
@@ -84,12 +84,12 @@ class Line(BaseComm):
             ]
 
     def requests(self, phase: str = "computing") -> list[int]:
-        """Ids of the requests that came to a phase, in order; each once."""
+        """Return ids of the requests that came to a phase, in order; each once."""
         told = [update["_request"] for update in self.updates() if "_request" in update]
         return list(dict.fromkeys(request["id"] for request in told if request["phase"] == phase))
 
     def state(self) -> dict[str, Any]:
-        """What the browser's model holds."""
+        """Return what the browser's model holds."""
         held: dict[str, Any] = {}
         for update in self.updates():
             held |= update
@@ -99,7 +99,7 @@ class Line(BaseComm):
 def make(
     page: int = 0, *, model: Any = None, image: Any = None, caption: Any = None, **options: Any
 ) -> ExplainWidget:
-    """A widget on a page of the picture book, on a `Line`."""
+    """Return a widget on a page of the picture book, on a `Line`."""
     chosen = book().pages[page]
     with mock.patch.object(ipywidgets_widget.comm, "create_comm", Line):
         return ExplainWidget(
@@ -155,7 +155,7 @@ def working() -> list[threading.Thread]:
 
 
 def decoded(widget: ExplainWidget) -> tuple[np.ndarray, np.ndarray]:
-    """Values and cls from the state that a saved notebook keeps."""
+    """Decode values and cls from the state that a saved notebook keeps."""
     return numbers(widget._result, [len(widget._tokens), widget._grid["rows"], widget._grid["columns"]])
 
 
@@ -206,7 +206,7 @@ def upload(
 
 
 def answer(widget: ExplainWidget, number: int) -> dict[str, Any]:
-    """The one answer to a question."""
+    """Return the one answer to a question."""
     found: list[dict[str, Any]] = []
 
     def came() -> bool:
@@ -223,7 +223,7 @@ def answer(widget: ExplainWidget, number: int) -> dict[str, Any]:
 
 
 def stopped_after_first_frame(**options: Any) -> tuple[Gate, ExplainWidget]:
-    """A widget that has sent its first estimate, and stops on the way to the next one."""
+    """Yield a widget that has sent its first estimate, and stops on the way to the next one."""
     gate = Gate()
     made: list[ExplainWidget] = []
     gate.shut_when = lambda: bool(made) and made[0].interactions is not None

@@ -24,7 +24,7 @@ def expected(captions: Any = CAPTIONS, page: int = 0) -> Any:
 
 
 def assert_ranked(widget: ExplainWidget, captions: Any, page: int = 0) -> None:
-    """The list and its numbers, in Python and in the browser."""
+    """Compare the list and its numbers, in Python and in the browser."""
     found, ours = widget.classification, expected(captions, page)
     assert found is not None
     assert widget.captions == found.captions == tuple(captions)

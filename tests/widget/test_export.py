@@ -23,7 +23,7 @@ from exclip_widget.widget.widget import STATIC
 
 
 def exported(*, views: list[ipywidgets.Widget], **options: Any) -> dict[str, Any]:
-    """The widget's state in the page, as the browser puts it together."""
+    """Return the widget's state in the page, as the browser puts it together."""
     page = io.StringIO()
     embed_minimal_html(page, views=views, **options)
     (text,) = re.findall(r'widget-state\+json">(.*?)</script>', page.getvalue(), re.DOTALL)

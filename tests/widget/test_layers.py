@@ -21,12 +21,12 @@ TEXT_LAYERS, IMAGE_LAYERS = (
 
 @pytest.fixture(autouse=True)
 def on_any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A text layer counts as quick, however busy the machine is."""
+    """Let a text layer count as quick, however busy the machine is."""
     monkeypatch.setattr(other_layers, "QUICK_S", 60.0)
 
 
 def open_view(**options: Any) -> ExplainWidget:
-    """A widget whose request is done, and that somebody looks at."""
+    """Return a widget whose request is done, and that somebody looks at."""
     widget = make(**({"method": "frozen"} | options))
     line(widget).says({"kind": "join"})
     widget.wait(60)
@@ -34,7 +34,7 @@ def open_view(**options: Any) -> ExplainWidget:
 
 
 def held(widget: ExplainWidget) -> dict[tuple[Any, Any], tuple[dict[str, Any], list[bytes]]]:
-    """What the browser holds of the newest request, by layers."""
+    """Return what the browser holds of the newest request, by layers."""
     return {
         (content["text_layer"], content["image_layer"]): (content, buffers)
         for content, buffers in line(widget).messages()

@@ -46,7 +46,7 @@ def test_uploaded_picture_is_upright_and_opaque() -> None:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that says to be that large."""
+    """Return a PNG that says to be that large."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = (
         struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))

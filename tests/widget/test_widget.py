@@ -219,7 +219,7 @@ def test_wait_times_out() -> None:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """An interrupt raises, as in a kernel. A shell starts its background jobs with the signal ignored."""
+    """Let an interrupt raise, as in a kernel. A shell starts its background jobs with the signal ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -239,7 +239,7 @@ def test_interrupting_a_cell_does_not_break_the_worker() -> None:
 
 
 def failing(state: dict[str, bool]) -> DualEncoder:
-    """The picture book's model, whose image tower fails at will."""
+    """Return the picture book's model, whose image tower fails at will."""
     model = copy.deepcopy(book().model)
 
     def encode_image(pixels: torch.Tensor) -> torch.Tensor:

@@ -76,7 +76,7 @@ class Family:
 
 
 def clip_reference(ids: Tensor) -> Tensor:
-    """``<sot> <pad> <eot>``, then padding, where padding is 0 and end-of-text the largest id."""
+    """Return ``<sot> <pad> <eot>``, then padding, where padding is 0 and end-of-text the largest id."""
     reference = torch.zeros_like(ids)
     reference[0, 0], reference[0, 2] = ids[0, 0], ids.max()
     return reference
@@ -87,7 +87,7 @@ def clip_length(ids: Tensor) -> int:
 
 
 def first_end(end: int) -> Callable[[Any], int]:
-    """Length of a caption that ends at its first token `end`."""
+    """Return the length of a caption that ends at its first token `end`."""
 
     def length(ids: Any) -> int:
         ids = ids if isinstance(ids, Tensor) else ids["input_ids"]
@@ -153,7 +153,7 @@ def of_open_clip(
     text_extra_after: int = 0,
     **options: Any,
 ) -> Family:
-    """``named`` are arguments that make timm's named architecture small."""
+    """Make one of open_clip; ``named`` are arguments that make timm's named architecture small."""
     vision_cfg: dict[str, Any] = {"image_size": size}
     if "timm_model_name" not in (vision or {}):
         vision_cfg |= {"layers": 3, "width": 32, "head_width": 8, "patch_size": 8}
@@ -194,14 +194,14 @@ def of_open_clip(
 
 @contextmanager
 def _smaller(**smaller: Any) -> Iterator[None]:
-    """While it is entered, timm makes its named architectures with other numbers."""
+    """Let timm make its named architectures with other numbers while it is entered."""
     create = timm.create_model
     with mock.patch.object(timm, "create_model", lambda *args, **given: create(*args, **(given | smaller))):
         yield
 
 
 def of_siglip(version: int) -> Family:
-    """The towers of ViT-B-16-SigLIP and ViT-B-16-SigLIP2, smaller."""
+    """Make the towers of ViT-B-16-SigLIP and ViT-B-16-SigLIP2, smaller."""
     spoken = siglip_tokenizer() if version == 1 else siglip2_tokenizer()
     tokenizer = saved_tokenizer(spoken, clean="canonicalize")
     name = "vit_base_patch16_siglip_224" if version == 1 else "vit_base_patch16_siglip_256"
@@ -337,7 +337,7 @@ def of_coca() -> Family:
 
 
 def of_hugging_face_text(kind: str) -> Family:
-    """An open_clip model whose text tower is BERT, RoBERTa or XLM-RoBERTa."""
+    """Make an open_clip model whose text tower is BERT, RoBERTa or XLM-RoBERTa."""
     spoken = bert_tokenizer(kind)
     config_class = {
         "bert": transformers.BertConfig,
@@ -436,7 +436,7 @@ def of_transformers_clip() -> Family:
 
 
 def of_transformers_siglip() -> Family:
-    """Its configuration keeps CLIP's ids of special tokens, which are none of its own, as checkpoints do."""
+    """Make one whose configuration keeps CLIP's ids of special tokens, none of its own, as checkpoints do."""
     tokenizer = siglip_tokenizer()
     text = tower_config(vocab_size=len(tokenizer), max_position_embeddings=SMALL_CONTEXT, projection_size=24)
     vision = tower_config(image_size=24, patch_size=8)
@@ -447,7 +447,7 @@ def of_transformers_siglip() -> Family:
 
 
 def of_transformers_siglip2() -> Family:
-    """Naflex: patches of a picture of any shape, padded to a number of patches."""
+    """Make a Naflex tower: patches of an image of any shape, padded to a number of patches."""
     tokenizer = siglip2_tokenizer()
     text = tower_config(vocab_size=len(tokenizer), max_position_embeddings=SMALL_CONTEXT, projection_size=24)
     vision = tower_config(num_patches=16, patch_size=8)
@@ -581,5 +581,5 @@ FAMILIES: dict[str, Callable[[], Family]] = {
 
 @functools.cache
 def family(name: str) -> Family:
-    """A family that no test may change."""
+    """Return a family that no test may change."""
     return FAMILIES[name]()

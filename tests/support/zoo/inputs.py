@@ -18,7 +18,7 @@ Preprocess = Callable[[Image.Image], Tensor]
 
 
 def scene(seed: int = 0, size: tuple[int, int] = (48, 64)) -> np.ndarray:
-    """A gradient with coloured blocks and noise: (height, width, 3), uint8. No symmetry at all."""
+    """Draw a gradient with coloured blocks and noise, (height, width, 3), uint8. No symmetry at all."""
     random = np.random.default_rng(seed)
     height, width = size
     y, x = np.mgrid[0:height, 0:width]
@@ -55,7 +55,7 @@ def picture(seed: int = 0) -> Image.Image:
 
 
 def preprocess_to(height: int, width: int) -> Preprocess:
-    """Preprocessing like that of the real models, to one size."""
+    """Return preprocessing like that of the real models, to one size."""
     return partial(_preprocess, height, width)
 
 

@@ -34,7 +34,7 @@ def open_clip_model(
     text: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> nn.Module:
-    """A random open_clip model; ``vision`` and ``text`` override its small configuration."""
+    """Make a random open_clip model; ``vision`` and ``text`` override its small configuration."""
     vision_cfg = {"layers": 2, "width": 32, "head_width": 8, "patch_size": 8, "image_size": 32}
     text_cfg = {"layers": 2, "width": 24, "heads": 3, "vocab_size": CLIP_VOCABULARY}
     make = open_clip.CustomTextCLIP if custom_text else open_clip.CLIP
@@ -48,7 +48,7 @@ def open_clip_model(
 
 
 def openai_model(*, seed: int = 0, **override: Any) -> nn.Module:
-    """A random OpenAI ``clip`` ViT. Its vision width is 64 a head, which bounds it from below."""
+    """Make a random OpenAI ``clip`` ViT. Its vision width is 64 a head, which bounds it from below."""
     config = {
         "embed_dim": 12,
         "image_resolution": 32,
@@ -128,7 +128,7 @@ def _with_checkpoints(model: Any) -> nn.Module:
 
 
 def _with_mask(model: nn.Module) -> nn.Module:
-    """Nothing may look at the second token, but that token itself."""
+    """Let nothing look at the second token, but that token itself."""
     for module in model.modules():
         mask = getattr(module, "attn_mask", None)
         if mask is not None:
@@ -144,7 +144,7 @@ def _with_epsilon(model: nn.Module, eps: float) -> nn.Module:
 
 
 def residual_networks() -> tuple[nn.Module, nn.Module]:
-    """Models of both packages whose picture tower is a ResNet."""
+    """Make models of both packages whose image tower is a ResNet."""
     layers = (1, 1, 1, 1)
     return (
         open_clip_model(embed_dim=12, vision={"layers": layers, "width": 8}),
@@ -155,7 +155,7 @@ def residual_networks() -> tuple[nn.Module, nn.Module]:
 def small_model(
     seed: int = 0, text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None
 ) -> nn.Module:
-    """An open_clip model with few vocabulary rows and a short context, as a shipped one may be."""
+    """Make an open_clip model of few vocabulary rows and a short context, as a shipped one may be."""
     small = {"vocab_size": SMALL_VOCABULARY, "context_length": SMALL_CONTEXT}
     return open_clip_model(custom_text=True, text=small | (text or {}), vision=vision, seed=seed)
 
@@ -166,18 +166,18 @@ def _built(name: str) -> nn.Module:
 
 
 def build(name: str) -> nn.Module:
-    """A fresh copy of a named model: a test may do to it what it likes."""
+    """Return a fresh copy of a named model: a test may do to it what it likes."""
     return copy.deepcopy(_built(name))
 
 
 def tokenizer_for(model: nn.Module) -> Tokenize:
-    """The tokenizer a model of this module was made for."""
+    """Return the tokenizer that a model of this module was made for."""
     table = next(module for module in model.modules() if isinstance(module, nn.Embedding))
     return clip_tokenizer() if table.num_embeddings == CLIP_VOCABULARY else SmallTokenizer()
 
 
 def picture_size(model: nn.Module) -> tuple[int, int]:
-    """Height and width of the pictures a model takes."""
+    """Return height and width of the images that a model takes."""
     visual: Any = model.visual
     size = visual.image_size if hasattr(visual, "image_size") else visual.input_resolution
     height, width = (size, size) if isinstance(size, int) else size
@@ -185,10 +185,10 @@ def picture_size(model: nn.Module) -> tuple[int, int]:
 
 
 def preprocess_for(model: nn.Module) -> Preprocess:
-    """Preprocessing like that of the real models, to whatever size the model takes."""
+    """Return preprocessing like that of the real models, to whatever size the model takes."""
     return preprocess_to(*picture_size(model))
 
 
 def inputs_of(model: nn.Module) -> dict[str, Any]:
-    """The ``preprocess`` and ``tokenizer`` arguments that suit a model of this module."""
+    """Return the ``preprocess`` and ``tokenizer`` arguments that suit a model of this module."""
     return {"preprocess": preprocess_for(model), "tokenizer": tokenizer_for(model)}

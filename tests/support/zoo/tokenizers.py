@@ -27,7 +27,7 @@ SMALL_CONTEXT = 12
 
 @functools.cache
 def clip_tokenizer() -> Tokenize:
-    """The byte-pair tokenizer of CLIP."""
+    """Return the byte-pair tokenizer of CLIP."""
     return open_clip.SimpleTokenizer()
 
 
@@ -62,7 +62,7 @@ LETTERS = tuple("abcdefghijklmnopqrstuvwxyz,.!?'")
 
 
 def merges_of(words: Iterable[tuple[str, ...]]) -> list[tuple[str, str]]:
-    """Byte-pair merges that put words together from the left. A trainer would break ties at random."""
+    """Return byte-pair merges that put words together from the left. A trainer would break ties at random."""
     merges = {}
     for first, *rest in words:
         for symbol in rest:
@@ -77,7 +77,7 @@ def vocabulary_of(pieces: Iterable[str]) -> dict[str, int]:
 
 @functools.cache
 def hugging_face_clip_tokenizer() -> transformers.CLIPTokenizer:
-    """CLIP's: every byte, a few merges, and the tokens that open and close a caption as last ids."""
+    """Make one like CLIP's: every byte, a few merges, and the tokens around a caption as last ids."""
     merges = merges_of((*word[:-1], word[-1] + "</w>") for word in WORDS)
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = [*letters, *(letter + "</w>" for letter in letters), *("".join(merge) for merge in merges)]
@@ -94,7 +94,7 @@ def hugging_face_clip_tokenizer() -> transformers.CLIPTokenizer:
 
 @functools.cache
 def siglip_tokenizer() -> transformers.PreTrainedTokenizerFast:
-    """SigLIP's rules: lower case, a unigram model, closed and padded with the same token.
+    """Make one by SigLIP's rules: lower case, a unigram model, closed and padded with the same token.
 
     `SiglipTokenizer` itself needs sentencepiece and protobuf; to a processor both are alike.
     """
@@ -120,7 +120,7 @@ def siglip_tokenizer() -> transformers.PreTrainedTokenizerFast:
 
 @functools.cache
 def siglip2_tokenizer() -> transformers.Siglip2Tokenizer:
-    """SigLIP 2's, of Gemma: closed with one token and padded with another, on the right."""
+    """Make one like SigLIP 2's, of Gemma: closed with one token and padded with another, on the right."""
     if not hasattr(transformers, "Siglip2Tokenizer"):
         pytest.skip("transformers before 5 has no Siglip2Tokenizer")
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *(f"<0x{byte:02X}>" for byte in range(256))]
@@ -140,7 +140,7 @@ def siglip2_tokenizer() -> transformers.Siglip2Tokenizer:
 
 @functools.cache
 def bert_tokenizer(kind: str) -> transformers.PreTrainedTokenizerFast:
-    """BERT's or RoBERTa's special tokens around the pieces of one small vocabulary."""
+    """Put BERT's or RoBERTa's special tokens around the pieces of one small vocabulary."""
     if kind == "bert":
         special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
     else:
@@ -161,7 +161,7 @@ def bert_tokenizer(kind: str) -> transformers.PreTrainedTokenizerFast:
 
 
 def saved_tokenizer(tokenizer: Any, **options: Any) -> open_clip.tokenizer.HFTokenizer:
-    """The tokenizer as open_clip reads it, from a folder."""
+    """Return the tokenizer as open_clip reads it, from a folder."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         return open_clip.tokenizer.HFTokenizer(folder, context_length=SMALL_CONTEXT, **options)

@@ -85,7 +85,7 @@ def normalise_batches(model: nn.Module, seed: int, size: tuple[int, int]) -> Non
 
 
 def spread_normalisation(model: nn.Module) -> None:
-    """Running statistics as after training: those of a new model normalise nothing."""
+    """Set running statistics as after training: those of a new model normalise nothing."""
     random = torch.Generator().manual_seed(7)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -94,5 +94,5 @@ def spread_normalisation(model: nn.Module) -> None:
 
 
 def mild(model: nn.Module) -> nn.Module:
-    """Weights whose rounding to half precision the model does not blow up."""
+    """Set weights whose rounding to half precision the model does not blow up."""
     return sharpen(model, seed=3, gain=0.7)
