@@ -99,9 +99,11 @@ def test_it_holds_each_input_once(folder: Path) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_interactions_are_those_of_the_factors(tmp_path: Path, method: str) -> None:
-    """In either precision, at the last block: factors of whole images from further up take seconds."""
+    """In either precision, at a late block: factors of images from further up take seconds."""
     options: dict[str, Any] = {"method": Banzhaf(samples=32) if method == "banzhaf" else method}
-    options |= {"text_layer": -1, "image_layer": -1}
+    # A gradient at the last block is zero but for pooled tokens; a path to any other takes a minute.
+    layer = -1 if method == "exclip" else -2
+    options |= {"text_layer": layer, "image_layer": layer}
     some, own = PAIRS[:4], explainer(**options)
     captions, images = (some[0], some[3]), (some[0], some[2])
     texts = [replace(own.text_factors(pair.caption), samples=None) for pair in captions]
