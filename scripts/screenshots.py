@@ -76,7 +76,7 @@ class Stage:
         expect(self.widget.get_by_role("alert").filter(has_text="tokens").first).to_be_visible()
 
     def shot(self) -> Image.Image:
-        """Take the widget as it is, once hover has faded and the theme has settled."""
+        """Take a picture of the widget as it is, once hover has faded and the theme has settled."""
         self.notebook.page.mouse.move(2, 2)
         self.notebook.page.wait_for_timeout(500)
         return Image.open(io.BytesIO(self.widget.screenshot()))
@@ -87,7 +87,7 @@ class Stage:
 
 
 def gallery(stage: Stage, folder: Path) -> None:
-    """Take every state in both themes, wide and narrow: to look at, not to keep."""
+    """Take pictures of every state in both themes, wide and narrow: to look at, not to keep."""
     notebook = stage.notebook
     for theme in ("light", "dark"):
         notebook.set_theme(theme)

@@ -68,7 +68,7 @@ class Scene:
         return picture
 
     def masks(self, pixels: int) -> np.ndarray:
-        """Return which pixels show which group, (groups, pixels, pixels), bool. Hidden parts are of none."""
+        """Return which pixels show which group, (groups, pixels, pixels). Hidden parts belong to none."""
         shown = np.full((pixels, pixels), -1)
         for sprite, (left, top), group in self._sprites(pixels):
             alpha = Image.new("L", (pixels, pixels))
@@ -96,7 +96,7 @@ class Scene:
 
 
 def _backdrop(name: str, texture: int, pixels: int) -> Image.Image:
-    """Draw a pale tone with soft clouds of light and shade that falls slowly from top to bottom."""
+    """Draw a pale tone with soft clouds of light and shade, and a slow change from top to bottom."""
     rng = np.random.default_rng(texture)
     shade = np.linspace(rng.uniform(-10, 10), rng.uniform(-10, 10), pixels)[:, None]
     for cells, strength in ((5, 9.0), (16, 5.0)):
@@ -111,7 +111,7 @@ def _backdrop(name: str, texture: int, pixels: int) -> Image.Image:
 
 
 def sample_scene(rng: random.Random) -> Scene:
-    """Draw a random scene of one to four things in one to three groups."""
+    """Return a random scene of one to four things in one to three groups."""
     counts = rng.choice(_COUNTS)
     kinds = rng.sample(sorted(KINDS), len(counts))
     # A colour may stand twice in a scene: a caption that binds colours must cope with that.

@@ -33,7 +33,7 @@ CONFIG = {
 
 @pytest.fixture
 def open_clip_folder(folder: Path) -> open_clip.CLIP:
-    """Write the model into the folder `small`, which open_clip reads."""
+    """Write a model into the folder `small`, as open_clip reads it, and return it."""
     torch.manual_seed(3)
     model = open_clip.CLIP(**CONFIG).eval()
     (folder / "small").mkdir()

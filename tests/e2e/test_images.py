@@ -24,7 +24,7 @@ DROP = """(root, [name, size, bytes]) => {
 
 @pytest.fixture
 def paths(view: Instrument, tmp_path: Path) -> list[Path]:
-    """Write files of the first three pages of the picture book."""
+    """Save the first three images of the picture book, and return their paths."""
     paths = [tmp_path / f"{number}.png" for number in range(3)]
     for number, path in enumerate(paths):
         view.notebook.execute(f"book.pages[{number}].image.save({str(path)!r})")

@@ -24,7 +24,7 @@ CAPTION = "a red boat"
 
 
 def with_mt5() -> tuple[Any, dict[str, Any]]:
-    """Make one with mT5. It has no positions, so open_clip knows no length, and gates its GELU by hand."""
+    """Make a model with mT5: without positions, so of no known length, and with GELU written by hand."""
     spoken = bert_tokenizer("xlm-roberta")
     config = transformers.MT5Config(
         vocab_size=len(spoken),

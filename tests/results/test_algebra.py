@@ -101,7 +101,7 @@ def test_special_tokens_may_be_selected() -> None:
 
 
 def pictured(*rows: str, caption: str) -> Interactions:
-    """Draw interactions of digits, each a hundredth."""
+    """Return interactions that are spelled as digits, each a hundredth."""
     values = np.array(
         [
             [list(map(int, line.replace("-", " -").replace(".", " ").split())) for line in row.split("/")]

@@ -53,7 +53,7 @@ def hugging_face(model: Any, single: str, parts: dict[str, Any], **special: str)
 
 
 def unigram(pad: str = "<pad>") -> Any:
-    """Cut texts as T5 and SigLIP do: unigrams after NFKC, white space marked before a word."""
+    """Make a tokenizer that cuts as T5 and SigLIP do: unigrams after NFKC, a space marked before a word."""
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
     scores = {"<pad>": 0, "</s>": 0, "<unk>": 0, "▁": -3}
@@ -74,7 +74,7 @@ def byte_pairs(words: Iterable[str]) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def byte_fallback() -> Any:
-    """Cut texts as Gemma and SigLIP 2 do: byte pairs with marked spaces, bytes for unknown characters."""
+    """Make one that cuts as Gemma and SigLIP 2 do: byte pairs, and bytes for unknown characters."""
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
     pieces, merges = byte_pairs(["▁▁", *(f"▁{word}" for word in WORDS), *WORDS])
@@ -92,7 +92,7 @@ def byte_fallback() -> Any:
 
 
 def word_piece() -> Any:
-    """Cut texts as BERT does: lower case, without accents, what continues a word marked."""
+    """Make one that cuts as BERT does: lower case, no accents, and what continues a word is marked."""
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
     letters = [letter for letter in LETTERS if letter.isalpha()]
@@ -110,7 +110,7 @@ def word_piece() -> Any:
 
 
 def byte_level() -> Any:
-    """Cut texts as RoBERTa does: byte pairs of bytes, white space among them."""
+    """Make one that cuts as RoBERTa does: byte pairs of bytes, white space among them."""
     from tokenizers import decoders, models, pre_tokenizers
 
     def spelled(word: str) -> str:
@@ -190,7 +190,7 @@ def wrapped(name: str, **options: Any) -> Any:
 
 
 def wrapped_for_siglip() -> Any:
-    """Return open_clip's other one, which takes its files from the net and cleans a text untold."""
+    """Return open_clip's tokenizer that cleans a text, and whose files would come from the net."""
     wrapper = object.__new__(open_clip.tokenizer.SigLipTokenizer)
     wrapper.tokenizer, wrapper.context_length = tokenizer("padded by its end"), 64
     return wrapper

@@ -153,7 +153,7 @@ def of_open_clip(
     text_extra_after: int = 0,
     **options: Any,
 ) -> Family:
-    """Make one of open_clip; ``named`` are arguments that make timm's named architecture small."""
+    """Make a family of open_clip; ``named`` are arguments that make timm's named architecture small."""
     vision_cfg: dict[str, Any] = {"image_size": size}
     if "timm_model_name" not in (vision or {}):
         vision_cfg |= {"layers": 3, "width": 32, "head_width": 8, "patch_size": 8}

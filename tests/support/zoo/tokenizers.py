@@ -140,7 +140,7 @@ def siglip2_tokenizer() -> transformers.Siglip2Tokenizer:
 
 @functools.cache
 def bert_tokenizer(kind: str) -> transformers.PreTrainedTokenizerFast:
-    """Put BERT's or RoBERTa's special tokens around the pieces of one small vocabulary."""
+    """Make one with BERT's or RoBERTa's special tokens around the pieces of one small vocabulary."""
     if kind == "bert":
         special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
     else:
