@@ -29,11 +29,14 @@ CHROMIUM_ARGUMENTS = [
     "--disable-sync",
 ]
 
-# Console errors that JupyterLab itself logs, each with its reason. Keep it short.
+# Console errors that the hosts themselves log, each with its reason. Keep it short.
 ALLOWED_CONSOLE_ERRORS = (
     # Lab asks every ten seconds which kernels run. One that is just being started has no last activity yet,
     # for which the server answers 500 (jupyter-server/enterprise_gateway #1395). Lab asks again.
     re.compile(r"status of 500 .*/api/(kernels|sessions)\?\d+:"),
+    # anywidget says so two seconds after it has begun a model, if that was closed before the page had loaded
+    # it. One that is open and fails to load shows no result, for which tests wait, and says why as well.
+    re.compile(r"\[anywidget\] Failed to initialize model\.\n\s+at AbortSignal\."),
 )
 
 # Finds the notebook in front; every snippet below starts from it.
@@ -71,16 +74,18 @@ class Notebook:
         self.page = page
         self.errors: list[str] = []
         page.on("console", self._on_console)
-        page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error.stack or error}"))
+        page.on("pageerror", lambda error: self._on_error(f"uncaught: {error.stack or error}"))
         page.goto(url)
         self.wait_until_idle()
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             where = message.location
-            said = f"{message.text} ({where.get('url')}:{where.get('lineNumber')})"
-            if not any(known.search(said) for known in ALLOWED_CONSOLE_ERRORS):
-                self.errors.append(said)
+            self._on_error(f"{message.text} ({where.get('url')}:{where.get('lineNumber')})")
+
+    def _on_error(self, said: str) -> None:
+        if not any(known.search(said) for known in ALLOWED_CONSOLE_ERRORS):
+            self.errors.append(said)
 
     def wait_until_idle(self, timeout_ms: float = READY_MS) -> None:
         """Wait until the notebook is loaded and its kernel connected and idle."""
