@@ -1,10 +1,10 @@
-"""What explanations cost, beside forward passes of the same model and beside exclip 1.1.
+"""Measure the cost of explanations, compared with forward passes of the same model and with exclip 1.1.
 
     python benchmarks/engine.py [--model ViT-B-32 ViT-B-16 ...] [--part ...] [--exclip MODEL]
 
-Everything is timed in one process, in turns, as medians; ratios are what counts. Weights are random: cost
-does not depend on them. Every run has pixels of its own, so that nothing kept from the last one helps.
-exclip is measured in a process of its own, because its memory is what it is.
+Everything is timed in one process, in turns, as medians; only the ratios count. Weights are random, because
+the cost does not depend on them. Every run gets new pixels, so that nothing cached by the last one helps.
+exclip is measured in a process of its own, because its memory use would dominate the peak.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ STEPS = 10
 
 
 def megabytes() -> float:
-    """Return the largest resident memory of this process so far."""
+    """Return the peak resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def medians(runs: int, work: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Return seconds of each piece of work, run in turns so that a slow moment slows all of them."""
+    """Return the median seconds of each piece of work, run in turns so that a slow moment affects all."""
     times: dict[str, list[float]] = {name: [] for name in work}
     for run in range(runs + 1):
         for name, piece in work.items():
@@ -71,7 +71,7 @@ def inputs(name: str) -> tuple[Any, Image.Image, torch.Tensor, torch.Tensor]:
 
 
 def fresh(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Yield the image, very slightly changed every time."""
+    """Yield the pixels, changed very slightly every time."""
     for number in itertools.count(1):
         yield pixels + 1e-4 * number
 
@@ -124,7 +124,7 @@ def default_layer(name: str, runs: int) -> None:
 
 
 def frozen(name: str, runs: int) -> None:
-    """Measure held gates: one pair of layers, and all layers of the image tower."""
+    """Measure frozen gates: single pairs of layers, and all layers of a tower."""
     model, _, pixels, ids = inputs(name)
     images = fresh(pixels)
 
@@ -150,7 +150,7 @@ def frozen(name: str, runs: int) -> None:
     before = megabytes()
     work: dict[str, Callable[[], object]] = {
         "forward": forward,
-        "the whole caption's heat map, the first that is shown": first_estimate,
+        "the whole caption's heat map, which is shown first": first_estimate,
         "all image layers": lambda: all_layers([0]),
         "the same, rank 5": lambda: all_layers([0], rank=5),
         "the same, rank 2": lambda: all_layers([0], rank=2),
@@ -160,7 +160,7 @@ def frozen(name: str, runs: int) -> None:
     }
     seconds = medians(runs, work)
     whole = seconds.pop("forward")
-    print(f"\n{name}, gates held, times a forward pass of {1e3 * whole:.0f} ms: ", end="")
+    print(f"\n{name}, frozen gates, in forward passes of {1e3 * whole:.0f} ms: ", end="")
     print(", ".join(f"{label} {value / whole:.1f}" for label, value in seconds.items()), end="; ")
     print(f"extra memory {megabytes() - before:.0f} MB")
 
@@ -180,7 +180,7 @@ def many(name: str, count: int = 64) -> None:
 
 
 def earlier_layer(name: str, layer: int, of: int = 4) -> None:
-    """Measure one pair at an earlier block, beside a reverse pass for every dimension of the embedding."""
+    """Measure one pair at an earlier block, compared with one reverse pass per dimension of the embedding."""
     model, _, pixels, _ = inputs(name)
     explainer = Explainer(model, method="exclip", text_layer=layer, image_layer=layer)
     seconds = medians(3, {"pair": lambda: explainer.explain(pixels, CAPTION)})["pair"]
@@ -206,7 +206,7 @@ def earlier_layer(name: str, layer: int, of: int = 4) -> None:
 
 
 def rules(scenes: int = 10) -> None:
-    """Measure how far rules are from the integral, on the picture-book model, which is trained."""
+    """Measure how far each quadrature rule is from the integral, on the trained picture-book model."""
     book = demo.load()
     pairs = [
         (scene.draw(96), describe(scene, random.Random(number), full=True).caption)
@@ -225,7 +225,7 @@ def rules(scenes: int = 10) -> None:
 
     layers = (-1, 2, 0)
     exact = {layer: explained("gauss-legendre", 80, layer) for layer in layers}
-    print("\nPicture-book model, medians: completeness residual, distance of entries to the integral's\n")
+    print("\nPicture-book model, medians: completeness residual, distance of entries from the integral's\n")
     print("| rule | N | last block | block 2 | block 0 |\n|---|---|---|---|---|")
     rows = [
         ("right", 10),
@@ -273,14 +273,16 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", default=["ViT-B-32", "ViT-B-16"], help="open_clip ViTs")
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--part", nargs="+", choices=PARTS, default=[*PARTS][:-1])
-    parser.add_argument("--exclip", metavar="MODEL", help="measure exclip 1.1 alone: minutes, gigabytes")
+    parser.add_argument(
+        "--exclip", metavar="MODEL", help="measure only exclip 1.1: takes minutes and gigabytes"
+    )
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}")
     if options.exclip:
         exclip(options.exclip)
         return
     for name in options.model:
-        # A process for each, because a process reports only the largest memory it ever had.
+        # One process per model, because a process can only report its peak memory.
         if len(options.model) > 1 and {"default"} & set(options.part):
             command = [
                 sys.executable,

@@ -1,11 +1,11 @@
-"""What explaining a data set costs, beside embedding it, and what a question to a store costs.
+"""Measure the cost of explaining a data set, compared with embedding it, and of questions about a store.
 
     python benchmarks/sets.py [--model ViT-B-32] [--images 32] [--stored 500 1000 2000]
     python benchmarks/sets.py --workers 2 [--model ViT-B-32] [--images 256] [--exclip 1]
 
-Everything is timed in one process, in turns, as medians; ratios are what counts. Weights and factors are
-random: cost does not depend on them. With --workers, one process and so many workers of Ray Data explain the
-same pairs, beside plain embedding of them; with --exclip, exclip 1.1 explains the first of them, too.
+Everything is timed in one process, in turns, as medians; only the ratios count. Weights and factors are
+random, because the cost does not depend on them. With --workers, one process and that many Ray Data workers
+explain the same pairs, compared with plain embedding. With --exclip, exclip 1.1 also explains the first ones.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ CAPTION = "two dogs chase a yellow ball on a beach"
 WORDS = "in the morning light of a long summer day".split()
 BATCH = 32
 EMBED, ROWS, COLUMNS = 512, 14, 14
-"""Those of a ViT-B-16."""
+"""Embedding size and patch grid of a ViT-B-16."""
 
 
 def explaining(name: str, count: int, runs: int) -> None:
-    """Measure factors of images and captions beside their embeddings, both in batches."""
+    """Measure factors of images and captions, compared with their embeddings, both in batches."""
     torch.manual_seed(0)
     model = open_clip.create_model(name, pretrained=None).eval()
     tokenizer = open_clip.get_tokenizer(name)
@@ -52,7 +52,7 @@ def explaining(name: str, count: int, runs: int) -> None:
     turn = [0]
 
     def fresh() -> list[torch.Tensor]:
-        """Return images that nothing is cached of."""
+        """Return images for which nothing is cached."""
         turn[0] += 1
         return list(pixels + 1e-4 * turn[0])
 
@@ -78,7 +78,7 @@ def explaining(name: str, count: int, runs: int) -> None:
         },
     )
     print(f"\n{name}, {count} images and {count} captions, {torch.get_num_threads()} threads\n")
-    print("| | ms each | throughput beside embedding |\n|---|---|---|")
+    print("| | ms each | throughput relative to embedding |\n|---|---|---|")
     for label, value in seconds.items():
         plain = seconds["embed captions" if "captions" in label else "embed images"]
         print(f"| {label} | {1e3 * value / count:.1f} | {plain / value:.2f} |")
@@ -88,10 +88,10 @@ def explaining(name: str, count: int, runs: int) -> None:
 
 
 def by_workers(name: str, count: int, workers: int, of_exclip: int) -> None:
-    """Measure pairs in a second of one process, of workers, and of exclip 1.1, all from files of images.
+    """Measure the throughput of one process, of workers, and of exclip 1.1, all reading image files.
 
-    Workers are counted from the first piece of work that comes back: what it takes to start them is printed
-    beside, because it does not grow with the set.
+    Workers are timed from the first piece of work that comes back. Their start-up time is printed separately,
+    because it does not grow with the set.
     """
     torch.manual_seed(0)
     model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=None)
@@ -128,13 +128,13 @@ def by_workers(name: str, count: int, workers: int, of_exclip: int) -> None:
         together = (time.perf_counter() - begun) / rest * count
         assert first.pairs + rest == count
         print(f"\n{name}, {count} pairs from files, {torch.get_num_threads()} threads\n")
-        print("| | ms a pair | throughput beside embedding |\n|---|---|---|")
+        print("| | ms per pair | throughput relative to embedding |\n|---|---|---|")
         rows = {"plain embedding": embedding, "one process": alone, f"{workers} workers": together}
         if of_exclip:
             rows["exclip 1.1"] = _exclip(name, pairs[:of_exclip]) / of_exclip * count
         for label, seconds in rows.items():
             print(f"| {label} | {1e3 * seconds / count:.1f} | {embedding / seconds:.2g} |")
-        print(f"\nworkers took {begun - start:.0f} s to their first pairs; one explains on one core")
+        print(f"\nworkers took {begun - start:.0f} s to produce their first pairs; each explains on one core")
 
 
 def _pairs_in(folder: Path, count: int) -> list[Pair]:
@@ -148,7 +148,7 @@ def _pairs_in(folder: Path, count: int) -> list[Pair]:
 
 
 def _exclip(name: str, pairs: list[Pair]) -> float:
-    """Return the seconds that exclip 1.1 takes for pairs: most of a minute for one, and gigabytes."""
+    """Return the seconds that exclip 1.1 takes for pairs: most of a minute and gigabytes of memory each."""
     from exclip import OpenClipExplainer
 
     model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=None)
@@ -162,7 +162,7 @@ def _exclip(name: str, pairs: list[Pair]) -> float:
 
 
 def asking(count: int, runs: int) -> None:
-    """Measure a phrase over a store of random factors, beside the product of matrices in memory."""
+    """Measure searching a store of random factors for a phrase, compared with a matrix product in memory."""
     generator = np.random.default_rng(0)
     recipe = {"model": "none", "weights": "none", "method": "exclip", "package": "none"}
     head = Head(recipe | {"text_layer": "a", "image_layer": "b"})
@@ -181,7 +181,7 @@ def asking(count: int, runs: int) -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         store.find(phrase)
         extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
-        # The same amount of numbers, in float32 and in memory, a part at a time as a store reads it.
+        # The same amount of numbers in memory, as float32, one part at a time as a store reads it.
         block = np.concatenate([values] * 64)
         query = values[0].copy()
 
@@ -200,7 +200,7 @@ def asking(count: int, runs: int) -> None:
             "find": lambda: store.find(phrase),
             "product": product,
             "widened": widened,
-            # What a gallery does for a phrase, and for a tile of a pair that no phrase was asked of.
+            # What a gallery does for a phrase, and for the tile of a pair in an order without a phrase.
             "gallery": lambda: gallery.rank(Query("match", phrase), lambda *_: None),
             "tile": lambda: store.image_factors(str(anywhere.randrange(count))),
         }
@@ -219,11 +219,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--stored", type=int, nargs="*", default=[1000, 2500, 5000, 10_000])
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--workers", type=int, help="measure only one process and this many workers")
     parser.add_argument(
-        "--workers", type=int, help="measure one process and so many workers, and nothing else"
-    )
-    parser.add_argument(
-        "--exclip", type=int, default=0, metavar="PAIRS", help="by exclip 1.1, too: minutes each"
+        "--exclip", type=int, default=0, metavar="PAIRS", help="also measure exclip 1.1: minutes per pair"
     )
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}")
@@ -234,10 +232,10 @@ def main() -> None:
     for name in options.model:
         explaining(name, options.images, options.runs)
     if options.stored:
-        print("\nA phrase over stored images of 14 x 14 patches, 512 dimensions, float16\n")
+        print("\nSearching stored images for a phrase: 14 x 14 patches, 512 dimensions, float16\n")
         print(
             "| images | MB | ms | x product in float32 | x widened, then product | gallery's order, x | "
-            "factors of any one, ms | extra memory, MB |"
+            "factors of any image, ms | extra memory, MB |"
         )
         print("|---|---|---|---|---|---|---|---|")
     for count in options.stored:

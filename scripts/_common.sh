@@ -1,5 +1,5 @@
-# Sourced by the other scripts: one environment in .venv, one front end in exclip_widget/widget/static,
-# each made once and made again only when what it is made from has changed.
+# Sourced by the other scripts. Sets up an environment in .venv and a front end in
+# exclip_widget/widget/static, and rebuilds each only if its sources have changed.
 # shellcheck shell=bash
 
 set -euo pipefail
@@ -9,17 +9,17 @@ root=$PWD
 # shellcheck disable=SC2034  # used where this is sourced
 python=$root/.venv/bin/python
 
-# The same pins inside pip's isolated builds; the second name is the one newer pips read. Relative,
-# because pip splits these at spaces.
+# Apply the same pins inside pip's isolated builds; newer versions of pip read the second name. The paths are
+# relative, because pip splits them at spaces.
 export PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 export UV_CONSTRAINT=constraints.txt UV_BUILD_CONSTRAINT=constraints.txt
-# The system's certificates, by the name of newer and of older versions of uv.
+# Use the system's certificates; newer and older versions of uv have different names for this.
 export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1
-# Some systems keep nothing that Python has compiled; uv compiles nothing either, and then each of the many
-# processes that the tests start would compile PyTorch again.
+# Some systems set this. uv doesn't compile packages either, so each of the many processes that the tests
+# start would compile PyTorch again.
 unset PYTHONDONTWRITEBYTECODE
-# The tests drive the system's Chromium; npm need not bring one.
+# The tests drive the system's Chromium, so npm doesn't need to download one.
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
@@ -31,19 +31,19 @@ die() {
     exit 1
 }
 
-# Prints one hash over the contents and names of the files given; folders are walked.
+# Prints one hash of the contents and names of the given files, and of all files in the given folders.
 hash_of() {
     { find "$@" -type f -print0 2>/dev/null || true; } | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1
 }
 
-# is_stamped NAME HASH: what NAME stands for was last done with just this HASH.
+# is_stamped NAME HASH: succeeds if the step NAME was last completed with this HASH.
 is_stamped() { [ "$(cat ".venv/.stamp-$1" 2>/dev/null)" = "$2" ]; }
 stamp() { printf '%s\n' "$2" >".venv/.stamp-$1"; }
 
 find_python() {
     local name
     for name in python3 python3.14 python3.13 python3.12 python3.11 python; do
-        # PyTorch's wheels end at 3.14.
+        # PyTorch has no wheels for Python after 3.14.
         if "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then
             command -v "$name"
             return
@@ -70,13 +70,13 @@ make_venv() {
     rm -rf .venv
     "$base" -m venv .venv ||
         { rm -rf .venv; die "'$base -m venv' failed." "On Debian or Ubuntu: apt-get install python3-venv"; }
-    # JupyterLab runs a CommonJS program of its own from in there, and Node would take it for a module
-    # because of the package.json above.
+    # JupyterLab runs a CommonJS program from inside .venv. Without this file, Node would treat it as an ES
+    # module because of the package.json in the root.
     echo '{ "type": "commonjs" }' >.venv/package.json
 }
 
-# Installs packages by uv, which takes a fifth of pip's time; by pip if that fails, or if pip was told
-# of an index of its own, which uv would not know.
+# Installs packages with uv, which takes a fifth of pip's time. Falls back to pip if that fails, or if pip is
+# configured with its own index, which uv would not use.
 install() {
     if ! "$python" -m pip config list | grep -q '\.index-url=' &&
         "$python" -m pip install -q uv &&
@@ -86,7 +86,7 @@ install() {
     "$python" -m pip install --progress-bar off -q "$@"
 }
 
-# install_python lab, gallery or docs, or install_python test, which contains all of them.
+# install_python lab|gallery|docs|test: test includes all of the others.
 install_python() {
     local want=$1 extras=$1 now
     [ -f .venv/.stamp-test ] && want=test
@@ -94,14 +94,14 @@ install_python() {
     [ "$want" = test ] && extras=lab,docs,test
     now=$({ echo "$root"; hash_of pyproject.toml constraints.txt; } | sha256sum | cut -d' ' -f1)
     is_stamped "$want" "$now" && return
-    say "Python packages: exclip-widget[$extras] (PyTorch among them: minutes and several GB, once)"
-    # The front end is a step of its own below.
+    say "Python packages: exclip-widget[$extras] (including PyTorch: takes minutes and several GB, once)"
+    # build_front_end builds the front end separately.
     SKIP_JUPYTER_BUILDER=1 install -e ".[$extras]"
     if [ "$want" = test ]; then
-        # The parity tests' oracles. What else they require (OpenCV, matplotlib) is not wanted, only
-        # their code, and setuptools for clip, which imports pkg_resources.
+        # The parity tests' oracles. Only their code is needed, not their dependencies (OpenCV, matplotlib);
+        # setuptools is for clip, which imports pkg_resources.
         install --no-deps exclip clip-anytorch setuptools
-        # Compiled here, once: the workers start at one time, and each would compile all of it for itself.
+        # Compile these once here: the workers start simultaneously, and each would compile everything itself.
         "$python" -c 'import matplotlib.pyplot, open_clip, pandas, transformers' || true
     fi
     stamp "$want" "$now"
@@ -129,13 +129,13 @@ build_front_end() {
     stamp front "$now"
 }
 
-# open_lab NOTEBOOK ARGUMENTS...: becomes JupyterLab with this notebook, for which it needs no display.
+# open_lab NOTEBOOK ARGUMENTS...: replaces this process with JupyterLab and opens NOTEBOOK. Needs no display.
 open_lab() {
     local notebook=$1
     shift
     local arguments=("$@")
     if [ "$(id -u)" -eq 0 ]; then
-        arguments+=(--allow-root) # Jupyter asks root for this; in a container there is only root
+        arguments+=(--allow-root) # Jupyter requires this as root, the only user in many containers
     fi
 
     case " $* " in
@@ -144,16 +144,16 @@ open_lab() {
         if [ "$(uname)" = Linux ] && [ -z "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] ||
             ! "$python" -c 'import webbrowser; webbrowser.get()' 2>/dev/null; then
             arguments+=(--no-browser)
-            say "JupyterLab: no display or no browser here, so open the address printed below in one"
+            say "JupyterLab: found no display or no browser, so open the address printed below in a browser"
         else
             say "JupyterLab"
         fi
         ;;
     esac
 
-    # This environment's extensions and kernel before any of the user's.
+    # Prefer this environment's extensions and kernel to the user's.
     export JUPYTER_PREFER_ENV_PATH=1
-    # As the default address and not as a file to open, so that the printed address has it too.
+    # Set as the default URL rather than as a file to open, so that the printed address includes it, too.
     exec "$python" -m jupyterlab --ServerApp.root_dir="$root" \
         --LabApp.default_url="/lab/tree/$notebook" ${arguments[@]+"${arguments[@]}"}
 }
@@ -183,7 +183,7 @@ apt_install() {
 need_chromium() {
     local as_root=()
     if [ -n "${EXCLIP_CHROMIUM:-}" ]; then
-        [ -x "$EXCLIP_CHROMIUM" ] || die "EXCLIP_CHROMIUM=$EXCLIP_CHROMIUM is no executable file."
+        [ -x "$EXCLIP_CHROMIUM" ] || die "EXCLIP_CHROMIUM=$EXCLIP_CHROMIUM is not an executable file."
     elif ! EXCLIP_CHROMIUM=$(find_chromium); then
         if ! command -v apt-get >/dev/null; then
             die "Chromium or Chrome is needed for the browser tests, and none was found." \
@@ -204,12 +204,12 @@ need_chromium() {
     export EXCLIP_CHROMIUM
 }
 
-# Tests visit a written page in a stock Firefox, too, and are skipped without one. As root it is installed.
+# Some tests open a written page in a stock Firefox; without one they are skipped. As root, this installs it.
 want_firefox() {
     [ -n "${EXCLIP_FIREFOX:-}" ] || command -v firefox-esr >/dev/null || command -v firefox >/dev/null && return
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
         say "Firefox"
         apt_install -- firefox-esr && return
     fi
-    echo "No Firefox: its tests are skipped. To run them, install one or set EXCLIP_FIREFOX=/path/to/firefox" >&2
+    echo "No Firefox found: its tests are skipped. To run them, install Firefox or set EXCLIP_FIREFOX=/path/to/firefox" >&2
 }

@@ -1,11 +1,11 @@
-"""What MkDocs does for the documentation site beyond its plugins: live examples, formulas, one diagram.
+"""MkDocs hooks for the documentation site: live examples, formulas and one diagram.
 
-A page names live examples in a comment. The line after it is for those who read the page unbuilt:
+A page names live examples in a comment. The line after it is for people who read the unbuilt page:
 
     <!-- live: last-blocks, frozen -->
-    *Live examples stand here on the site, which `scripts/docs` builds.*
+    *The site that `scripts/docs` builds shows live examples here.*
 
-Several become tabs. Each is a page that `exclip_widget` writes from the picture book while the site is built.
+Several examples become tabs. `exclip_widget` writes each one from the picture book while the site is built.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ EARLY = {"method": "exclip", "text_layer": 0, "image_layer": 2, "steps": 20}
 
 
 class Live(NamedTuple):
-    """A live example: the label of its tab, its result, what is selected in it, and a foil's result."""
+    """A live example: the label of its tab, its result, the selected words, and the result for a foil."""
 
     label: str
     result: Callable[[], Interactions]
@@ -91,7 +91,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Put live examples where a page names them."""
+    """Insert the live examples that a page names."""
 
     def embed(match: re.Match[str]) -> str:
         names = match[1].replace(" ", "").split(",")
@@ -107,7 +107,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def frame(name: str, page: Page) -> str:
-    """Return one line of HTML that shows a live example."""
+    """Return a single line of HTML that shows a live example."""
     url, label = get_relative_url(f"live/{name}.html", page.file.url), escape(LIVE[name].label)
     return (
         f'<figure class="live"><iframe src="{url}" title="Live example: {label}" loading="lazy"></iframe>'
@@ -120,7 +120,7 @@ def frame(name: str, page: Page) -> str:
 
 
 def on_page_content(html: str, config: MkDocsConfig, **_: Any) -> str:
-    """Turn LaTeX into MathML, which browsers draw without a script, and put the diagram into the page."""
+    """Turn LaTeX into MathML, which browsers render without a script, and inline the diagram."""
     html = re.sub(
         r'<span class="arithmatex">\\\((.*?)\\\)</span>', partial(as_mathml, "inline"), html, flags=re.S
     )
@@ -129,7 +129,7 @@ def on_page_content(html: str, config: MkDocsConfig, **_: Any) -> str:
     )
 
     def inline(match: re.Match[str]) -> str:
-        # In the page its colours follow the page's; as an image they follow the system's.
+        # Inlined, its colours follow the page's theme; as an image, they would follow the system's.
         return (Path(config.docs_dir) / "images" / match[1]).read_text("utf-8")
 
     return re.sub(r'<img [^>]*src="(?:\.\./)*images/(data-flow\.svg)"[^>]*>', inline, html)
@@ -137,5 +137,5 @@ def on_page_content(html: str, config: MkDocsConfig, **_: Any) -> str:
 
 def as_mathml(display: str, match: re.Match[str]) -> str:
     converted = str(latex2mathml.converter.convert(unescape(match[1]).strip(), display=display))
-    # An operator, which fonts draw at its place; as an identifier it would be raised twice.
+    # As an operator, fonts draw the prime in its place; as an identifier, it would be raised twice.
     return converted.replace("<mi>&#x02032;</mi>", "<mo>&#x02032;</mo>")

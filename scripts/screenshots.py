@@ -1,6 +1,6 @@
-"""Pictures of the widget in use: the picture book in a real JupyterLab, in Chromium.
+"""Take screenshots of the widget in use: the picture book in a real JupyterLab, in Chromium.
 
-python scripts/screenshots.py            # the README's pictures and animation, into docs/images
+python scripts/screenshots.py            # the README's images and animation, into docs/images
 python scripts/screenshots.py FOLDER     # every state in both themes, wide and narrow
 """
 
@@ -37,11 +37,11 @@ WIDE, NARROW = (1180, 1500), (420, 2400)
 FOIL = "a blue boat left of two yellow fish"
 
 PACE_MS = 500
-"""Milliseconds that one picture of the animation stays."""
+"""Milliseconds that each frame of the animation is shown."""
 
 
 class Stage:
-    """The widget on the page, and what a person does to it."""
+    """The widget on the page, with methods for what a user does to it."""
 
     def __init__(self, notebook: Notebook, widget: Locator) -> None:
         self.notebook = notebook
@@ -58,17 +58,17 @@ class Stage:
         self.python("widget.tokens, widget.region = [], []")
 
     def python(self, code: str) -> None:
-        """Run code in the kernel, and wait until what it asks for is done."""
+        """Run code in the kernel, and wait until the request it makes is done."""
         self.notebook.execute(f"{code}\n_ = widget.wait(120)")
         expect(self.widget).to_have_attribute("data-phase", "done")
 
     def test(self) -> None:
-        """Mask what is selected, and wait for the row."""
+        """Test the selection by masking, and wait for the row."""
         self.widget.get_by_role("button", name="Test this selection").click()
         expect(self.widget.get_by_role("button", name="Test this selection")).to_be_enabled(timeout=60_000)
 
     def refused(self) -> None:
-        """Ask for a caption that does not fit."""
+        """Enter a caption that is too long, and wait for the error."""
         self.widget.get_by_role("button", name="Edit the caption").first.click()
         field = self.widget.get_by_test_id("exclip-field-caption")
         field.fill("a boat and " * 20)
@@ -76,7 +76,7 @@ class Stage:
         expect(self.widget.get_by_role("alert").filter(has_text="tokens").first).to_be_visible()
 
     def shot(self) -> Image.Image:
-        """Take a picture of the widget as it is, once hover has faded and the theme has settled."""
+        """Take a screenshot of the widget, once hover has faded and the theme has settled."""
         self.notebook.page.mouse.move(2, 2)
         self.notebook.page.wait_for_timeout(500)
         return Image.open(io.BytesIO(self.widget.screenshot()))
@@ -87,7 +87,7 @@ class Stage:
 
 
 def gallery(stage: Stage, folder: Path) -> None:
-    """Take pictures of every state in both themes, wide and narrow: to look at, not to keep."""
+    """Take screenshots of every state in both themes, wide and narrow: to inspect, not to commit."""
     notebook = stage.notebook
     for theme in ("light", "dark"):
         notebook.set_theme(theme)
@@ -129,7 +129,7 @@ def states(stage: Stage, prefix: Path) -> None:
 
 
 def readme(stage: Stage) -> None:
-    """Take the README's picture in both themes, and its animation."""
+    """Make the README's image in both themes, and its animation."""
     stage.words("red", "boat")
     stage.test()
     for theme in ("dark", "light"):
@@ -139,7 +139,7 @@ def readme(stage: Stage) -> None:
 
 
 def animation(stage: Stage, path: Path) -> None:
-    """Show a minute's work in a few pictures: words, a region, both, a test, a foil, a layer."""
+    """Show a minute's work in a few frames: words, a region, both, a test, a foil, a layer."""
     frames: list[Image.Image] = []
 
     def hold(pictures: int = 1) -> None:
@@ -187,7 +187,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", nargs="?", type=Path, help="where pictures of every state go")
+    parser.add_argument(
+        "folder", nargs="?", type=Path, help="write screenshots of every state into this folder"
+    )
     folder: Path | None = parser.parse_args().folder
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
         browser = launch_chromium(playwright)
