@@ -1,6 +1,6 @@
-// Builds the front end: for each widget one ES module and one style sheet, which
+// Builds the front end: one ES module and one style sheet for each widget, which
 // anywidget loads as strings. Everything is bundled, since hosts have no CDN to rely on.
-// And the same for a page of its own, which Python writes both into.
+// Also builds a pair of its own for written pages, into which Python inlines both.
 //
 //   node js/build.mjs           build once, minified, and check the size
 //   node js/build.mjs --watch   rebuild on every change
@@ -10,12 +10,12 @@ import { gzipSync } from "node:zlib";
 import { build, createServer } from "vite";
 
 const STATIC = "exclip_widget/widget/static";
-/** What may travel to a page: script and styles together, as `gzip -9` packs them. */
+/** The most bytes that a page may load: script and styles together, compressed with `gzip -9`. */
 const MOST_BYTES = { widget: 30_000, captions: 32_000, gallery: 38_000 };
 
 /**
- * Names of properties of our own, which the bundles shorten: they are on no wire, in no
- * element or style, and are never spelled in a string. `check` refuses those that are.
+ * Names of our own properties, which the bundles shorten. They must not be part of the
+ * protocol, of elements or of styles, or be spelled in a string, which `check` refuses.
  */
 const OWN_NAMES = `
   abandoned answer answering askAgain before catchUp changed choices chosen clearTests cls column cover
@@ -38,7 +38,7 @@ if (process.argv.includes("--dev")) {
   console.log(`${server.resolvedUrls?.local[0]}js/dev/`);
 } else {
   const watch = process.argv.includes("--watch") ? {} : null;
-  // Each by itself, so that neither loads parts of the other.
+  // Each by itself, so that none loads parts of another.
   await bundle("widget", { widget: "js/main.ts", style: "js/style.css" }, watch);
   await bundle("captions", { captions: "js/captions.ts", style: "js/captions.css" }, watch);
   await bundle("gallery", { gallery: "js/gallery.ts", style: "js/gallery.css" }, watch);
@@ -48,7 +48,7 @@ if (process.argv.includes("--dev")) {
 
 /** Bundle a script and a style sheet into `name.js` and `name.css`. */
 async function bundle(name, inputs, watch) {
-  // One by one: names are shortened only in a build of a single file.
+  // One at a time: names are shortened only in a build of a single file.
   for (const input of Object.entries(inputs)) {
     await build({
       ...shared,
@@ -61,7 +61,7 @@ async function bundle(name, inputs, watch) {
         modulePreload: false,
         rolldownOptions: {
           input: Object.fromEntries([input]),
-          // Nothing else imports the module: its export is what it is for.
+          // Nothing imports the module here, but its export has to stay: hosts use it.
           preserveEntrySignatures: "strict",
           output: {
             entryFileNames: "[name].js",
@@ -92,7 +92,7 @@ async function check() {
   }
   for (const name of ["widget", "captions", "gallery", "page"]) {
     const code = await readFile(`${STATIC}/${name}.js`, "utf8");
-    // A property that is read by a string would be missed: it has a shorter name now.
+    // A property that is read by a string would not be found: it has a shorter name now.
     const spelled = code.match(new RegExp(`["'\`](${OWN})["'\`]`));
     if (spelled) throw new Error(`${name}.js spells ${spelled[0]}; take it out of OWN_NAMES.`);
   }

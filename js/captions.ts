@@ -1,4 +1,4 @@
-/** What anywidget loads for several captions: the same, with their list. And what a written page runs. */
+/** The module that anywidget loads for several captions: adds their list. Written pages run it too. */
 import type { AnyWidget } from "@anywidget/types";
 import { captionList } from "./parts/caption-list.ts";
 import { mount } from "./parts/view.ts";

@@ -1,4 +1,4 @@
-/** What anywidget loads for a gallery. */
+/** The module that anywidget loads for a gallery. */
 import { createGalleryState } from "./gallery/state.ts";
 import { mountGallery } from "./gallery/view.ts";
 import { widgetOf } from "./widget.ts";

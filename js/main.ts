@@ -1,5 +1,5 @@
-/** What anywidget loads for one caption. */
-// First in the bundle: it compresses by 300 bytes better in this order.
+/** The module that anywidget loads for one caption. */
+// First in the bundle, which compresses 300 bytes better in this order.
 import "./state/widget-state.ts";
 import type { AnyWidget } from "@anywidget/types";
 import { mount } from "./parts/view.ts";

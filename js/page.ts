@@ -1,13 +1,13 @@
 /**
- * Pages: the front end in a file of its own, without a kernel and without a
- * network. Each figure of the page has its state in a block of JSON, from which
- * it is shown. `exclip_widget/results/page.py` writes such files.
+ * Pages: the front end in a file of its own, with no kernel and no network. Each
+ * figure on the page is rendered from its state, which is in a block of JSON.
+ * `exclip_widget/results/page.py` writes such files.
  */
 import exclip from "./captions.ts";
 import type { Traits } from "./protocol.ts";
 import { modelOf } from "./state/local-model.ts";
 
-/** Read a block of JSON, in which bytes are `{"base64": …}`. */
+/** Parse a block of JSON, in which bytes are `{"base64": …}`. */
 function stateOf(text: string): Partial<Traits> {
   return JSON.parse(text, (_, value) => {
     if (typeof value?.base64 !== "string") return value;
@@ -16,7 +16,7 @@ function stateOf(text: string): Partial<Traits> {
   });
 }
 
-/** The image of each figure; one that is the same is there once, and `{"of": number}` from then on. */
+/** The image of each figure. A repeated image is stored once, then referred to as `{"of": number}`. */
 const images: unknown[] = [];
 
 for (const block of document.querySelectorAll('figure > script[type="application/json"]')) {
@@ -32,8 +32,8 @@ for (const block of document.querySelectorAll('figure > script[type="application
   widget.render({ model, el });
 }
 
-// Paper is white, whatever the screen is. A print is of what is there when the event ends, so nothing may
-// wait for the next frame.
+// Paper is white, whatever the screen's theme. What is there when the event ends gets printed, so nothing
+// may wait for the next frame.
 const nextFrame = window.requestAnimationFrame;
 addEventListener("beforeprint", () => {
   window.requestAnimationFrame = (paint) => {

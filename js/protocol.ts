@@ -3,9 +3,9 @@
  * the browser's half; `exclip_widget/widget/protocol.py` is the kernel's, and
  * `tests/protocol` holds the examples that both are tested with.
  *
- * What was asked for and what is finished are traits, which a notebook saves.
- * Messages carry only estimates, progress and answers. The kernel writes every
- * trait; the browser writes `tokens` and `region` too.
+ * Inputs and finished results are traits, which a notebook saves. Messages carry
+ * only estimates, progress and answers. The kernel writes every trait; the browser
+ * also writes `tokens` and `region`.
  */
 import type { AnyModel } from "@anywidget/types";
 
@@ -15,7 +15,7 @@ export interface Token {
   /** Index of the word that this piece belongs to, increasing; -1 if special. */
   word: number;
   special: boolean;
-  /** Whether it joins no phrase: a function word, a punctuation mark or a special token. Older notebooks do not say. */
+  /** True for function words, punctuation marks and special tokens: they join no phrase. Unset in older notebooks. */
   alone?: boolean;
   /** Unicode code-point offsets into the caption, null if unknown. */
   start: number | null;
@@ -32,20 +32,20 @@ export interface Grid {
   height: number;
 }
 
-/** Null if the method knows no such number; `residual` is relative: 0.008 means 0.8 %. */
+/** Numbers are null if the method does not define them; `residual` is relative: 0.008 means 0.8 %. */
 export interface Summary {
   similarity: number;
   total: number | null;
   residual: number | null;
-  /** What the words and what the patches add by themselves, if the method tells. */
+  /** What the words and the patches add by themselves, if the method computes it. */
   own?: readonly [words: number, patches: number] | null | undefined;
-  /** Patches whose activations are far longer than the others', sorted; unknown in older states. */
+  /** Patches whose activations are far longer than the others', sorted; missing in older states. */
   outliers?: readonly number[] | undefined;
-  /** About how far off any word with any patch may be, at most; null if all are exact. */
+  /** About how far off the value of any word with any patch may be, at most; null if all are exact. */
   error: number | null;
 }
 
-/** The summary as it travels, with the foil's numbers. */
+/** The summary as sent, with the foil's numbers. */
 export interface SentSummary extends Summary {
   foil_similarity?: number | null;
   foil_total?: number | null;
@@ -75,32 +75,32 @@ export interface MaskingTest {
   label: string;
 }
 
-/** The newest request that the kernel accepted; `id` rises with each. Idle: nothing computes here. */
+/** The newest request that the kernel accepted; `id` rises with each. If `idle`, nothing computes here. */
 export interface Request {
   id: number;
   phase: "computing" | "done" | "error" | "cancelled" | "idle";
   message: string;
 }
 
-/** Of the listed captions, in their order. Without a logit scale there are no probabilities. */
+/** The scores of the listed captions, in their order. Without a logit scale there are no probabilities. */
 export interface Scores {
   similarities: number[];
   probabilities: number[] | null;
-  /** Over all captions, or of each by itself. */
+  /** Over all captions, or for each by itself. */
   rule: "softmax" | "sigmoid" | null;
 }
 
 export interface Traits {
-  /** All that are ranked; empty without a list. */
+  /** All ranked captions; empty without a list. */
   captions: string[];
-  /** Null while they are computed, and without a list. */
+  /** Null while they are being computed, and without a list. */
   _scores: Scores | null;
   caption: string;
   foil: string | null;
   method: string;
   text_layer: Layer;
   image_layer: Layer;
-  /** Null without a model, and then nothing can be asked; layers are names then. */
+  /** Null without a model: then nothing can be asked, and layers are given by name. */
   _choices: Choices | null;
   _tokens: Token[];
   _foil_tokens: Token[];
@@ -122,7 +122,7 @@ export interface Traits {
   region: number[];
 }
 
-/** What a person can change; what is left out stays. */
+/** What the user can change; anything left out stays the same. */
 export type Changes = Partial<
   Pick<Traits, "caption" | "foil" | "method" | "text_layer" | "image_layer">
 >;
@@ -130,7 +130,7 @@ export type Changes = Partial<
 /** The two texts that are explained. */
 export type TextName = "caption" | "foil";
 
-/** A piece of an intermediate result, whose bytes come with it. */
+/** A chunk of an estimate, with its bytes attached. */
 export interface EstimateMessage {
   kind: "estimate";
   id: number;
@@ -140,7 +140,7 @@ export interface EstimateMessage {
   bytes: number;
 }
 
-/** What request `id` would give at these layers; the results of caption and foil come with it. */
+/** What request `id` would give at these layers, with the results of caption and foil attached. */
 export interface LayerMessage {
   kind: "layer";
   id: number;
@@ -149,13 +149,13 @@ export interface LayerMessage {
   _summary: SentSummary;
 }
 
-/** About request `id`. The kernel says `alive` to each `join`. */
+/** Reports on request `id`. The kernel answers each `join` with `alive`. */
 export type Report =
   | { kind: "alive" }
   | EstimateMessage
   | { kind: "progress"; id: number; done: number; total: number; error?: number };
 
-/** To the question of that number. The traits of what was accepted are there before it. */
+/** The answer to the question with that number. The traits of an accepted change arrive before it. */
 export type Answer =
   | { kind: "accepted"; question: number }
   | { kind: "refused"; question: number; message: string };
@@ -176,7 +176,7 @@ export type Model = Pick<
   "get" | "set" | "save_changes" | "send" | "on" | "off"
 >;
 
-/** The fields of each message that count something. */
+/** The fields of each message that must be counts. */
 const COUNTS: Record<FromKernel["kind"], readonly string[]> = {
   alive: [],
   estimate: ["id", "frame", "offset", "bytes"],
@@ -186,7 +186,7 @@ const COUNTS: Record<FromKernel["kind"], readonly string[]> = {
   refused: ["question"],
 };
 
-/** Return a message of the protocol, or null: other libraries share the channel. */
+/** Return the message if it is one of the protocol's, or else null: other libraries share the channel. */
 export function readMessage(content: unknown, buffers: readonly unknown[] = []): FromKernel | null {
   const message = (content ?? {}) as Record<string, unknown>;
   const { kind, part } = message;

@@ -1,7 +1,7 @@
 /**
- * A widget of anywidget's. The host calls the factory once for each widget, so
- * its closure is the widget's own: hosts hand `initialize` and each `render`
- * different proxies of one model, and nothing tells that they are the same.
+ * The factory that anywidget expects. The host calls it once for each widget, so
+ * its closure holds the widget's state. Hosts pass `initialize` and each `render`
+ * different proxies of one model, and there is no way to tell that they are the same.
  */
 import type { InitializeProps, RenderProps } from "@anywidget/types";
 import { message } from "./ui/message.ts";
@@ -17,7 +17,7 @@ interface State {
   dispose(): void;
 }
 
-/** Return the factory of a widget, whose views are what `mount` puts into an element. */
+/** Return the factory of a widget whose views are put into an element by `mount`. */
 export const widgetOf =
   <M, S extends State>(
     createState: (model: M) => S,
@@ -32,7 +32,7 @@ export const widgetOf =
         state = createState(model);
         scope.onEnd(state.dispose);
       } catch {
-        // Each view tries again, and has a place to say why it could not.
+        // Each view tries again, and can show why it failed.
       }
       return () => scope.end();
     }
@@ -44,7 +44,7 @@ export const widgetOf =
         state ??= createState(model);
         mount(el, state, scope, model);
       } catch (error) {
-        // A notebook may hold what another version has written, or half of it.
+        // A notebook may contain a state written by another version, or only half of one.
         scope.end();
         const { node, show } = message("exclip", "alert");
         show(`The saved state could not be read: ${error}. Run the cell again.`);

@@ -1,7 +1,7 @@
 /**
- * The account of a receipt: what the similarity is made of, seen from the
- * selection. Every part is a sum of entries of the matrix or a difference to a
- * number that the kernel gave, so that they add up to the similarity.
+ * The account behind the receipt: how the similarity breaks down, as seen from
+ * the selection. Every part is a sum of matrix entries or the difference to a
+ * number from the kernel, so the parts add up to the similarity.
  */
 import type { Summary } from "../protocol.ts";
 import { type Interactions, interactionOf } from "./interactions.ts";
@@ -27,14 +27,14 @@ export interface Part {
 
 export interface Account {
   parts: Part[];
-  /** What the parts add up to; null before the kernel has said it. */
+  /** What the parts add up to; null until the kernel has sent it. */
   similarity: number | null;
 }
 
-/** What the kernel says of the whole; `total` if the method's paths are known to cover it. */
+/** The kernel's numbers for the whole; `total`, if known, is what the method's paths cover. */
 type Whole = Pick<Summary, "similarity" | "total" | "own" | "outliers">;
 
-/** `rows` and `patches` are what is selected, or everything (but outliers) where that is nothing. */
+/** `rows` and `patches` are the selected ones or, if there are none, all of them except outliers. */
 export function accountOf(
   a: Interactions,
   content: Selection,
@@ -46,7 +46,7 @@ export function accountOf(
   const special = invert(content, range(a.tokens));
   const of = (rows: Selection, columns: Selection) => interactionOf(a, rows, columns);
 
-  // Special tokens may be selected too, and then they are no longer part of theirs.
+  // Selected special tokens count in the selection rather than among the special tokens.
   const inWords = of(invert(special, rows), patches);
   const inOthers = of(invert(content, rows), patches);
   const [everyWord, everySpecial] = [of(content, all), of(special, all)];

@@ -1,6 +1,6 @@
 /**
- * Two captions of one image: the foil's rows beside the caption's, and the
- * difference of their interactions, caption minus foil. Pure functions.
+ * Two captions of one image: the foil's rows aligned with the caption's, and
+ * the difference of their interactions, caption minus foil. Pure functions.
  */
 import type { AlignedRows, Token } from "../protocol.ts";
 import type { Interactions } from "./interactions.ts";
@@ -12,7 +12,7 @@ export interface Spelled {
   tokens: readonly Token[];
 }
 
-/** Per pair, caption minus foil; a row without a counterpart counts alone. */
+/** Return caption minus foil for each pair; a missing counterpart counts as 0. */
 export function subtract(
   a: Interactions,
   b: Interactions,
@@ -35,8 +35,9 @@ export function subtract(
 }
 
 /**
- * The pairs as tokens of a text of their own: words that both have once,
- * others as "black − brown", "small" (the caption alone) or "− big" (the foil).
+ * Return the pairs as tokens of a text of their own. A word in both captions
+ * appears once; others read "black − brown", "small" (only in the caption) or
+ * "− big" (only in the foil).
  */
 export function differenceOf(
   caption: Spelled,
@@ -48,7 +49,7 @@ export function differenceOf(
   pairs.forEach((pair, index) => {
     const words = pair.map((row, side) => (row === null ? undefined : sides[side]?.get(row)));
     if (!words.some((word) => word)) return; // special tokens
-    // Pieces of words that are paired anywhere belong together.
+    // Words belong together if any of their pieces are paired.
     let group = groups.find((one) =>
       words.some((word, side) => word && one.words[side]?.has(word)),
     );
@@ -87,7 +88,7 @@ function wordOfRow({ caption, tokens }: Spelled): Map<number, Word> {
   return new Map(words.flatMap((word) => word.tokens.map((row) => [row, word] as const)));
 }
 
-/** The places in `pairs` of rows of the caption (side 0) or the foil (side 1). */
+/** Return the places in `pairs` of these rows of the caption (side 0) or the foil (side 1). */
 export function placesOf(pairs: readonly AlignedRows[], side: 0 | 1, rows: Selection): number[] {
   const wanted = new Set(rows);
   return pairs.flatMap((pair, index) => {
@@ -96,7 +97,7 @@ export function placesOf(pairs: readonly AlignedRows[], side: 0 | 1, rows: Selec
   });
 }
 
-/** The rows of one side that stand at these places, sorted. */
+/** Return the rows of one side at these places, sorted. */
 export function rowsOf(pairs: readonly AlignedRows[], side: 0 | 1, places: Selection): number[] {
   return places.flatMap((place) => pairs[place]?.[side] ?? []).sort((a, b) => a - b);
 }

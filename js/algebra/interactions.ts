@@ -1,6 +1,6 @@
 /**
- * The algebra of one interaction matrix A (tokens x patches): what is shown is
- * always a sum of its entries. Pure functions; sums in double precision.
+ * The algebra of one interaction matrix A (tokens x patches): everything
+ * shown is a sum of its entries. Pure functions; sums in double precision.
  */
 
 export interface Interactions {
@@ -9,11 +9,11 @@ export interface Interactions {
   columns: number;
   /** Row-major, tokens x rows x columns; row 0 is the top of the image. */
   values: Float32Array;
-  /** The share of each token with the class token, which has no place on the image. */
+  /** The interaction of each token with the class token, which has no place on the image. */
   cls: Float32Array;
 }
 
-/** The interactions with some patches hidden: theirs count as those of the class token. */
+/** Hide some patches: their interactions count as the class token's. */
 export function hide(a: Interactions, patches: readonly number[]): Interactions {
   const width = a.rows * a.columns;
   const [values, cls] = [a.values.slice(), a.cls.slice()];
@@ -26,12 +26,12 @@ export function hide(a: Interactions, patches: readonly number[]): Interactions 
   return { ...a, values, cls };
 }
 
-/** The sum of the values at these places. */
+/** Sum the values at these indices. */
 export function sumOf(values: ArrayLike<number>, places: readonly number[]): number {
   return places.reduce((sum, place) => sum + (values[place] ?? 0), 0);
 }
 
-/** Per patch, the sum over the given tokens. */
+/** Return, for each patch, the sum over the given tokens. */
 export function heatOf(a: Interactions, tokens: readonly number[]): Float64Array {
   const patches = a.rows * a.columns;
   const heat = new Float64Array(patches);
@@ -42,7 +42,7 @@ export function heatOf(a: Interactions, tokens: readonly number[]): Float64Array
   return heat;
 }
 
-/** Per token, the sum over the given patches. */
+/** Return, for each token, the sum over the given patches. */
 export function tintOf(a: Interactions, patches: readonly number[]): Float64Array {
   const width = a.rows * a.columns;
   const tint = new Float64Array(a.tokens);
@@ -54,7 +54,7 @@ export function tintOf(a: Interactions, patches: readonly number[]): Float64Arra
   return tint;
 }
 
-/** The sum over both: the interaction of the given tokens with the given patches. */
+/** Return the interaction of the given tokens with the given patches: the sum over both. */
 export function interactionOf(
   a: Interactions,
   tokens: readonly number[],
@@ -66,7 +66,7 @@ export function interactionOf(
   return sum;
 }
 
-/** The largest magnitude, the end of a scale symmetric about 0. */
+/** Return the largest magnitude: the end of a scale symmetric about 0. */
 export function largest(values: Iterable<number>): number {
   let most = 0;
   for (const value of values) most = Math.max(most, Math.abs(value));

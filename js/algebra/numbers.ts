@@ -1,12 +1,12 @@
-/** Small arithmetic. */
+/** Small arithmetic helpers. */
 
-/** So many, from 0 on. */
+/** The integers from 0 up to, but not including, `count`. */
 export const range = (count: number) => Array.from({ length: count }, (_, index) => index);
 
 export const clamp = (value: number, least: number, most: number) =>
   Math.max(least, Math.min(most, value));
 
-/** From the least of them to the most. */
+/** The smallest and the largest of the values. */
 export const extent = (...values: number[]): [number, number] => [
   Math.min(...values),
   Math.max(...values),

@@ -1,4 +1,4 @@
-/** The outline of a set of patches: the edges that only one patch of the set has. */
+/** The outline of a set of patches: the edges that belong to only one of its patches. */
 
 import { placeOf } from "./regions.ts";
 
@@ -12,7 +12,7 @@ export function outlineOf(patches: Iterable<number>, columns: number): Edge[] {
     const [row, column] = placeOf(patch, columns);
     if (!inside.has(patch - columns)) edges.push([column, row, column + 1, row]);
     if (!inside.has(patch + columns)) edges.push([column, row + 1, column + 1, row + 1]);
-    // The neighbour's index would wrap to another row at the sides of the grid.
+    // At the sides of the grid, the neighbour's index would wrap to another row.
     if (column === 0 || !inside.has(patch - 1)) edges.push([column, row, column, row + 1]);
     if (column === columns - 1 || !inside.has(patch + 1)) {
       edges.push([column + 1, row, column + 1, row + 1]);

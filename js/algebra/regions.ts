@@ -1,10 +1,10 @@
-/** Sets of patches from shapes on the grid: what a box, a brush and a lasso choose, and what hangs together. */
+/** Sets of patches from shapes on the grid: what a box, brush or lasso selects, and connected regions. */
 
 import { clamp, extent } from "../algebra/numbers.ts";
 import type { Grid } from "../protocol.ts";
 import { sorted } from "./selection.ts";
 
-/** In grid units: patch (row, column) reaches from (column, row) to (column + 1, row + 1). */
+/** In grid units: patch (row, column) spans (column, row) to (column + 1, row + 1). */
 export interface Point {
   readonly x: number;
   readonly y: number;
@@ -23,7 +23,7 @@ export function centerOf(patch: number, columns: number): Point {
   return { x: column + 0.5, y: row + 0.5 };
 }
 
-/** All patches that the box between two points touches; none where it misses the grid. */
+/** Return all patches that the box between two points touches; none if it misses the grid. */
 export function boxOf(a: Point, b: Point, { rows, columns }: Size): number[] {
   const [left, right] = extent(a.x, b.x);
   const [top, bottom] = extent(a.y, b.y);
@@ -38,7 +38,7 @@ export function boxOf(a: Point, b: Point, { rows, columns }: Size): number[] {
   return patches;
 }
 
-/** The patches under a round brush drawn from `a` to `b`: the ones it is over, and all whose centres it covers. */
+/** Return the patches under a round brush drawn from `a` to `b`: those it crosses or whose centres it covers. */
 export function strokeOf(a: Point, b: Point, radius: number, { rows, columns }: Size): number[] {
   const patches = new Set<number>();
   const reach = Math.ceil(radius);
@@ -60,7 +60,7 @@ export function strokeOf(a: Point, b: Point, radius: number, { rows, columns }: 
   return sorted(patches);
 }
 
-/** The patches whose centres lie within a closed path, by the even-odd rule. */
+/** Return the patches whose centres lie within a closed path, using the even-odd rule. */
 export function lassoOf(path: readonly Point[], { rows, columns }: Size): number[] {
   const patches: number[] = [];
   for (let row = 0; row < rows; row++) {
@@ -81,7 +81,7 @@ export function lassoOf(path: readonly Point[], { rows, columns }: Size): number
   return patches;
 }
 
-/** The patches that hang together with `seed`, side by side, and pass. */
+/** Return the patches that pass and are connected to `seed` by shared edges. */
 export function grow(
   seed: number,
   { rows, columns }: Size,

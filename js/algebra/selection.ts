@@ -1,11 +1,11 @@
-/** Selections are sorted lists of indices without doubles; every function returns a new one. */
+/** Selections are sorted lists of indices without duplicates; every function returns a new one. */
 
 export type Selection = readonly number[];
 
-/** How a gesture joins what is selected already. */
+/** How a gesture combines with the current selection. */
 export type Mode = "replace" | "add" | "subtract";
 
-/** What the keys say, else what was chosen for hands without keys. */
+/** Return the mode that the held keys mean, or else the one chosen with the buttons. */
 export function modeOf(event: { shiftKey: boolean; altKey: boolean }, chosen: Mode): Mode {
   if (event.altKey) return "subtract";
   return event.shiftKey ? "add" : chosen;
@@ -19,7 +19,7 @@ export function same(a: Selection, b: Selection): boolean {
   return a.length === b.length && a.every((index, i) => index === b[i]);
 }
 
-/** The selection after dragging over `indices`. */
+/** Return the selection after dragging over `indices`. */
 export function join(selection: Selection, indices: Selection, mode: Mode): number[] {
   if (mode === "add") return sorted([...selection, ...indices]);
   if (mode === "subtract") {
@@ -29,13 +29,13 @@ export function join(selection: Selection, indices: Selection, mode: Mode): numb
   return sorted(indices);
 }
 
-/** The selection after a click on `indices`: as dragging, but a second click clears. */
+/** Return the selection after a click on `indices`: like dragging, but a second click clears. */
 export function toggle(selection: Selection, indices: Selection, mode: Mode): number[] {
   const next = join(selection, indices, mode);
   return mode === "replace" && same(selection, next) ? [] : next;
 }
 
-/** What of `all` is not selected. */
+/** Return the part of `all` that is not selected. */
 export function invert(selection: Selection, all: Selection): number[] {
   return join(all, selection, "subtract");
 }

@@ -1,18 +1,19 @@
 /**
  * The strongest pairs of a phrase and a region, found as one would by eye:
  *
- * 1. A word's region starts at the patch where the word is strongest and holds
- *    what hangs together with it, has its sign, and at least half its value
- *    (full width at half maximum). While another patch outside still has half
- *    the word's strongest value, it starts a region of its own.
- * 2. The word's neighbours join it to a phrase while each has, over the same
- *    region, the same sign and enough of the word's sum: half of it before the
- *    word, and a tenth after it, where in English the noun stands. Function words
- *    and punctuation marks join no phrase, so it ends where a noun phrase does.
- * 3. Pairs are ranked by the magnitude of their interaction. One that shares a
- *    word and a patch with a stronger one of its sign is the same finding, and
- *    left out; so is what has less than a tenth of the strongest, and a function
- *    word with less than half of it.
+ * 1. A word's region starts at the patch where the word is strongest and grows
+ *    to connected patches of the same sign with at least half that value (full
+ *    width at half maximum). As long as a patch outside still has half the word's
+ *    strongest value, it starts another region.
+ * 2. Neighbouring words join the word to form a phrase as long as each has, over
+ *    the same region, the same sign and enough of the word's sum: half of it
+ *    before the word, and a tenth after it, where English puts the noun. Function
+ *    words and punctuation marks never join, so a phrase ends where a noun phrase
+ *    does.
+ * 3. Pairs are ranked by the magnitude of their interaction. A pair that shares a
+ *    word and a patch with a stronger one of the same sign is the same finding,
+ *    and is left out. So is a pair with less than a tenth of the strongest value,
+ *    or less than half of it for a function word.
  */
 import { heatOf, type Interactions, interactionOf, largest, sumOf } from "./interactions.ts";
 import { grow } from "./regions.ts";
@@ -24,18 +25,18 @@ export interface Pair {
   text: string;
   tokens: Selection;
   region: Selection;
-  /** The interaction of both. */
+  /** The interaction of the two. */
   value: number;
-  /** Whether it is of a function word or a punctuation mark. */
+  /** Whether its word is a function word or a punctuation mark. */
   alone: boolean | undefined;
 }
 
 const HALF = 0.5;
 const LEAST = 0.1;
-/** Regions looked for per word and sign. */
+/** The most regions to look for, per word and sign. */
 const MOST = 4;
 
-/** At most `count` pairs of each sign, strongest first; `words` are in reading order. */
+/** Return at most `count` pairs of each sign, strongest first; `words` are in reading order. */
 export function strongestPairs(
   a: Interactions,
   words: readonly Omit<Word, "special">[],
@@ -49,7 +50,7 @@ export function strongestPairs(
           heat.map((value) => sign * value),
           a,
         ).map((region) => {
-          // Nothing beyond either end.
+          // 0 beyond either end, so that the phrase stops there.
           const over = (at: number) => sign * sumOf(heats[at] ?? [], region);
           const joins = (other: number, share: number) =>
             [word, other].every((at) => !words[at]?.alone) && over(other) >= share * over(word);
@@ -82,7 +83,7 @@ export function strongestPairs(
   return { positive: best(positive), negative: best(negative) };
 }
 
-/** The regions of a word; `left` is its heat map, of which each takes what it holds. */
+/** Return the regions of a word. `left` is its heat map; each region found is set to 0 in it. */
 function regionsOf(left: Float64Array, size: Interactions): number[][] {
   const regions: number[][] = [];
   let least = 0;

@@ -1,7 +1,7 @@
 /**
- * Lays the tokens on the caption: its own spelling, cut into words and the
- * text between. On demand cut into pieces, one for each row of the matrix,
- * which is how the model reads it: special tokens too.
+ * Lays the tokens over the caption, which keeps its own spelling: cuts it into
+ * words and the text between them. Optionally cuts it into pieces as the model
+ * reads them, one for each row of the matrix, special tokens included.
  */
 import type { Token } from "../protocol.ts";
 
@@ -9,9 +9,9 @@ export interface Word {
   text: string;
   /** The rows of the interaction matrix that make up this word. */
   tokens: number[];
-  /** A token such as `<eot>`, which stands for nothing in the caption. */
+  /** Whether it is a token such as `<eot>`, which stands for nothing in the caption. */
   special: boolean;
-  /** Whether it joins no phrase. */
+  /** Whether it never joins a phrase. */
   alone?: boolean;
 }
 
@@ -22,7 +22,7 @@ interface Span extends Word {
   end: number | null;
 }
 
-/** Pieces of one word joined, in order; special tokens are no words. */
+/** Join the pieces of each word, in order, without special tokens; or return every token as a piece. */
 function group(tokens: readonly Token[], pieces: boolean): Span[] {
   if (pieces) return tokens.map((token, index) => ({ ...token, tokens: [index] }));
   const spans = new Map<number, Span>();
@@ -41,7 +41,7 @@ function group(tokens: readonly Token[], pieces: boolean): Span[] {
   return [...spans.values()];
 }
 
-/** What a piece is shown as that stands for the rest of a letter begun before it. */
+/** Shown for a piece that only continues a letter begun in an earlier piece. */
 const REST = "·";
 
 export function partsOf(caption: string, tokens: readonly Token[], pieces = false): Part[] {
@@ -59,7 +59,7 @@ export function partsOf(caption: string, tokens: readonly Token[], pieces = fals
     } else if (pieces && to !== null && to <= cursor) {
       word.text = REST;
     } else {
-      // No place in the caption is known: the token's own text, set apart.
+      // Its place in the caption is unknown: show the token's own text, set apart.
       const last = parts.at(-1);
       if (!word.special && last && "word" in last) parts.push({ between: " " });
     }
@@ -69,7 +69,7 @@ export function partsOf(caption: string, tokens: readonly Token[], pieces = fals
   return parts;
 }
 
-/** The words alone. */
+/** Return only the words. */
 export function wordsOf(caption: string, tokens: readonly Token[], pieces = false): Word[] {
   return partsOf(caption, tokens, pieces).flatMap((part) => ("word" in part ? [part.word] : []));
 }

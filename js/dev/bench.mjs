@@ -1,7 +1,7 @@
 // Measures the built widget in Chromium: first paint, and pointer event to
 // painted heat map at 77 tokens x 1024 patches.
 //
-// And a gallery of 10,000 images: frames while it is scrolled, and memory.
+// Also measures a gallery of 10,000 images: frames while scrolling, and memory.
 //
 //   npm run bench
 //   npm run bench -- --gallery
@@ -62,7 +62,7 @@ const report = (name, values, n = values.length) => {
   console.log(`${name.padEnd(44)} p50 ${p50.padStart(6)} ms   p95 ${p95.padStart(6)} ms   n ${n}`);
 };
 
-/** A gallery of 10,000 images: frames while it is scrolled, what is in the page, and memory. */
+/** Measure a gallery of 10,000 images: frames while scrolling, elements in the page, and memory. */
 async function gallery() {
   const page = await browser.newPage({ viewport: { width: 1000, height: 900 } });
   await page.goto(`${address}gallery`);
@@ -76,7 +76,7 @@ async function gallery() {
   await page.evaluate("gallery.complete()");
   const [nodes, before] = [await page.evaluate("gallery.nodes()"), await memory()];
   report("gallery, phrase to all heat maps", await page.evaluate("gallery.phrases(20)"));
-  // Of the page's own thread, which is the same whatever else the machine does.
+  // Time on the page's own thread, which does not depend on what else the machine does.
   await client.send("Performance.enable", { timeDomain: "threadTicks" });
   const cpu = async () => {
     const { metrics } = await client.send("Performance.getMetrics");
@@ -129,7 +129,7 @@ const words = await Promise.all(
   (await page.getByTestId("exclip-word").all()).map((word) => word.boundingBox()),
 );
 
-/** Moves through points a little apart in time, as a hand does. */
+/** Move through points a little apart in time, as a hand does. */
 async function along(name, points, { press = false, prepare } = {}) {
   await prepare?.();
   await page.mouse.move(...points[0]);

@@ -1,6 +1,6 @@
 /**
  * The page that `npm run bench` drives: the built widget on the largest usual
- * matrix, 77 tokens x 1024 patches, with a clock on every pointer event.
+ * matrix, 77 tokens x 1024 patches, with every pointer event timed.
  */
 import type exclip from "../main.ts";
 import type { MockModel as Model } from "../testing/mock.ts";
@@ -9,7 +9,7 @@ import { MockModel, payload, png, tokensOf, wholeImage } from "../testing/mock.t
 const [TOKENS, SIDE] = [77, 32];
 const CHUNK = 256 * 1024;
 
-/** Made before the clock starts: a host has it too before it loads the module. */
+/** Created before the clock starts, as a host also has it before it loads the module. */
 async function example(): Promise<Model> {
   const caption = Array.from({ length: TOKENS - 2 }, (_, i) => `word${i}`).join(" ");
   let seed = 3;
@@ -35,7 +35,7 @@ async function example(): Promise<Model> {
   });
 }
 
-/** When the frame that is being made has been painted. */
+/** Return the time when the current frame has been painted. */
 const presented = () =>
   new Promise<number>((resolve) =>
     requestAnimationFrame(() => {
@@ -48,7 +48,7 @@ const presented = () =>
 export interface Sample {
   /** From the event's first listener to the end of the widget's drawing, in ms. */
   drawn: number;
-  /** The same, to the end of the frame: style, layout and painting too. */
+  /** The same, to the end of the frame, with style, layout and painting. */
   presented: number;
 }
 
@@ -61,7 +61,7 @@ addEventListener(
   },
   { capture: true },
 );
-// Registered in the event, after the widget's own: its frame callback is the last of the frame.
+// Its frame callback is requested after the widget's own, so it is the last of the frame.
 addEventListener("pointermove", () => {
   const start = begun;
   const sample: Sample = { drawn: 0, presented: 0 };
@@ -74,7 +74,7 @@ addEventListener("pointermove", () => {
   });
 });
 
-/** The same matrix again and again, as estimates that come from the kernel: how long each takes. */
+/** Send the same matrix again and again as estimates from the kernel; return how long each takes. */
 async function refine(times: number): Promise<Sample[]> {
   const taken: Sample[] = [];
   model.begin(1);
@@ -88,7 +88,7 @@ async function refine(times: number): Promise<Sample[]> {
   return taken;
 }
 
-/** Estimates of 64 MB together, in the kernel's chunks: the time between the browser's frames. */
+/** Stream estimates of 64 MB in all, in the kernel's chunks; return the time between the browser's frames. */
 async function stream(): Promise<number[]> {
   const bytes = matrix.byteLength;
   const gaps: number[] = [];
@@ -108,7 +108,7 @@ async function stream(): Promise<number[]> {
       const piece = new DataView(matrix.buffer, matrix.byteOffset + offset, size);
       const place = { kind: "estimate", id: 2, part: "caption", frame, offset, bytes };
       model.receive(place, piece);
-      // A websocket hands over each message in a task of its own.
+      // A websocket delivers each message in its own task.
       await new Promise<void>((resolve) => {
         const { port1, port2 } = new MessageChannel();
         port1.onmessage = () => resolve();
@@ -121,11 +121,11 @@ async function stream(): Promise<number[]> {
 }
 
 const model = await example();
-/** Kept: a new request empties the trait. */
+/** Stored here, because a new request empties the trait. */
 const matrix = model.get("_result") as DataView;
 const host = document.querySelector<HTMLElement>("#widget");
 const start = performance.now();
-const address = "./widget.js"; // not bundled: it is loaded as hosts load it
+const address = "./widget.js"; // not bundled: loaded the way hosts load it
 const module: { default: typeof exclip } = await import(address);
 const loaded = performance.now();
 const widget = module.default();

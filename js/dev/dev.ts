@@ -1,6 +1,6 @@
 /**
- * The widget on a synthetic image and matrix, with no kernel. The address
- * chooses what to see: ?theme=dark&tokens=2,3&region=40,41&foil=a+blue+boat&phase=computing&outliers=40,77,
+ * The widget on a synthetic image and matrix, with no kernel. The query
+ * string chooses what to show: ?theme=dark&tokens=2,3&region=40,41&foil=a+blue+boat&phase=computing&outliers=40,77,
  * or ?captions=a+red+boat|a+blue+boat|two+fish
  */
 import listed from "../captions.ts";

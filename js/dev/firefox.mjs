@@ -1,7 +1,7 @@
-// A visit of the development page in the Firefox that is installed: words, a region, both, a caption
-// edited, a foil, a layer, a hint. Firefox speaks WebDriver BiDi by itself; no build of its own is needed.
+// Visits the development page in the installed Firefox: words, a region, both, an edited caption, a
+// layer, a hint. Firefox supports WebDriver BiDi natively, so no special build is needed.
 //
-// And a visit of a written page (`Interactions.to_html`), opened as a file, if one is named.
+// Also visits a written page (`Interactions.to_html`), opened as a file, if one is named.
 //
 //   npm install --no-save puppeteer-core && node js/dev/firefox.mjs [PICTURE.png [PAGE.html]]
 import assert from "node:assert/strict";
@@ -55,7 +55,7 @@ try {
       return data.reduce((sum, value, i) => sum + (i % 4 === 3 ? value : 0), 0);
     });
 
-  // A word, a region, both: each has a number of its own, and colours.
+  // A word, a region, both: each has its own number, and colours.
   async function select(word) {
     const whole = await figure();
     await (await page.waitForSelector(word)).click();
@@ -69,7 +69,7 @@ try {
     await page.mouse.move(box.x + 0.4 * box.width, box.y + 0.7 * box.height, { steps: 5 });
     await page.mouse.up();
     assert.notEqual(await figure(), alone);
-    // Escape takes both away.
+    // Escape clears both.
     await page.keyboard.press("Escape");
     await page.waitForFunction(
       () => !document.querySelector('[aria-pressed="true"][data-testid="exclip-word"]'),
@@ -78,13 +78,13 @@ try {
   }
   await select(words("boat"));
 
-  // A hint comes to a pointer that rests, and Escape dismisses it.
+  // A hint appears when the pointer rests, and Escape dismisses it.
   await (await page.waitForSelector(button("Lasso"))).hover();
   await page.waitForSelector(".exclip-tip:popover-open");
   await page.keyboard.press("Escape");
   await page.waitForFunction(() => !document.querySelector(".exclip-tip:popover-open"));
 
-  // The caption, edited in its place.
+  // The caption, edited in place.
   await (await page.waitForSelector(button("Edit the caption"))).click();
   const field = await page.waitForSelector('[data-testid="exclip-field-caption"]');
   await field.evaluate((node) => {
@@ -95,7 +95,7 @@ try {
   await page.waitForSelector(words("sun"));
   await page.waitForSelector('[data-testid="exclip"][data-phase="done"]');
 
-  // A layer, by the keyboard, on the browser's own slider.
+  // A layer, chosen with the keyboard on the browser's native slider.
   const slider = await page.waitForSelector('[data-testid="exclip-image_layer"]');
   const layer = () => slider.evaluate((node) => node.value);
   const before = await layer();

@@ -1,18 +1,17 @@
 /**
- * The page of `npm run bench` with a gallery: 10,000 images on the built
- * module, and a kernel beside it that has every tile and answers after the time
- * that a message takes.
+ * The gallery page of `npm run bench`: the built module with 10,000 images, and a
+ * mock kernel that has every tile and answers after the time that a message takes.
  */
 import type gallery from "../gallery.ts";
 import { type Answer, heatOf, MockGallery } from "../testing/gallery-mock.ts";
 
 const COUNT = 10_000;
 const SIDE = 14;
-/** Between a message of the browser's and the kernel's first answer. */
+/** Time between a message from the browser and the kernel's first answer. */
 const KERNEL_MS = 20;
 const PICTURES = 64;
 
-/** Photographs as far as a decoder can tell: noise over a gradient, as JPEG. */
+/** Create what a decoder would take for a photograph: noise over a gradient, as JPEG. */
 async function photograph(seed: number): Promise<DataView> {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [256, seed % 3 === 0 ? 192 : 256];
@@ -43,7 +42,7 @@ const answer = (tile: number): Answer => ({
 });
 const model = new MockGallery({ _count: COUNT, _end: 0.01 }, answer, KERNEL_MS);
 const el = document.querySelector<HTMLElement>("#widget");
-const address = "./gallery.js"; // not bundled: it is loaded as hosts load it
+const address = "./gallery.js"; // not bundled: loaded the way hosts load it
 const module: { default: typeof gallery } = await import(address);
 const widget = module.default();
 widget.initialize({ model });
@@ -58,7 +57,7 @@ const sees = (node: Element) => {
   return bottom > view.top && top < view.bottom;
 };
 
-/** Whether each tile that is seen has its picture and its heat. */
+/** Whether each visible tile has its picture and its heat map. */
 function isComplete(): boolean {
   const tiles = [...document.querySelectorAll(".exclip-tile")].filter(sees);
   return (
@@ -73,7 +72,7 @@ async function complete(): Promise<number> {
   return performance.now() - start;
 }
 
-/** Scroll by as much in each frame; the time between frames. */
+/** Scroll by `pixels` in each frame; return the time between frames. */
 async function scroll(frames: number, pixels: number): Promise<number[]> {
   const gaps: number[] = [];
   let last = await frame();
@@ -86,13 +85,13 @@ async function scroll(frames: number, pixels: number): Promise<number[]> {
   return gaps;
 }
 
-/** From the kernel's new order to all heat maps that are seen. */
+/** Return the times from the kernel's new order until all visible heat maps are there. */
 async function phrases(times: number): Promise<number[]> {
   const taken: number[] = [];
   for (let i = 0; i < times; i++) {
     const start = performance.now();
     model.ranked(`phrase ${i}`, 2 + i, 0.01);
-    await frame(); // until it is drawn, the tiles of the order before are there
+    await frame(); // until it is drawn, the previous order's tiles are there
     await frame();
     await complete();
     await frame();
@@ -101,7 +100,7 @@ async function phrases(times: number): Promise<number[]> {
   return taken;
 }
 
-/** Jump to places all over the grid; until each is complete. */
+/** Jump to places all over the grid; return how long each takes to be complete. */
 async function jumps(times: number): Promise<number[]> {
   const taken: number[] = [];
   for (let i = 0; i < times; i++) {

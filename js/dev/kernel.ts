@@ -1,6 +1,6 @@
 /**
  * A kernel in the page: answers what the widget asks with a synthetic image and
- * matrix. Slow on purpose, so that the way there can be looked at.
+ * matrix. It is slow on purpose, so that intermediate states can be seen.
  */
 import type {
   AlignedRows,
@@ -50,7 +50,7 @@ const PLACES: Record<string, [number, number, number, number][]> = {
   small: [[9.3, 2.2, 1.5, 0.3]],
 };
 
-/** Bumps at the objects over a little noise, the same every time; wider at early layers. */
+/** Return bumps at the objects over a little noise, the same every time; narrower at early layers. */
 function matrixOf(caption: string, layer: Layer, shift: number): DataView {
   let seed = 7 + shift;
   const noise = () => {
@@ -77,14 +77,14 @@ function matrixOf(caption: string, layer: Layer, shift: number): DataView {
   );
 }
 
-/** What the paths cover, of which the quadrature leaves 0.8 %. */
+/** Return what the paths cover; the quadrature misses 0.8 % of it. */
 function totalOf(result: DataView): number {
   let sum = 0;
   for (let at = 0; at < result.byteLength; at += 4) sum += result.getFloat32(at, true);
   return sum / 0.992;
 }
 
-/** Similarities that follow the words that are known, and what CLIP's scale makes of them. */
+/** Return similarities based on the known words, and the probabilities at CLIP's scale. */
 export function scoresOf(captions: readonly string[]): Scores {
   const similarities = captions.map((caption) => {
     const words = caption.split(" ");
@@ -96,7 +96,7 @@ export function scoresOf(captions: readonly string[]): Scores {
   return { similarities, probabilities: powers.map((power) => power / sum), rule: "softmax" };
 }
 
-/** The longest common rows pair up; what lies between is paired in order. */
+/** Pair the longest common rows; those in between are paired in order. */
 export function alignmentOf(caption: string, foil: string): AlignedRows[] {
   const [a, b] = [tokensOf(caption), tokensOf(foil)].map((all) => all.map(({ text }) => text));
   if (!a || !b) return [];
@@ -127,11 +127,11 @@ export function alignmentOf(caption: string, foil: string): AlignedRows[] {
 }
 
 export class MockKernel extends MockModel {
-  /** Milliseconds from one step to the next. */
-  /** Patches that are said to be outliers. */
+  /** Patches reported as outliers. */
   outliers: number[] = [];
+  /** Milliseconds from one step to the next. */
   pace = 250;
-  /** Whether anybody is there. */
+  /** Whether it answers at all. */
   alive = true;
   #id = 1;
   #timers: ReturnType<typeof setTimeout>[] = [];
@@ -222,7 +222,7 @@ export class MockKernel extends MockModel {
     this.receive({ kind: "accepted", question });
   }
 
-  /** Take the changes over, and stream a result that gets finer. */
+  /** Apply the changes, and stream a result that gets finer. */
   compute(changes: Partial<Traits>): void {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers = [];
@@ -246,7 +246,7 @@ export class MockKernel extends MockModel {
         if (other) this.receive({ ...place, part: "foil", bytes: other.byteLength }, other);
         this.receive({ kind: "progress", id, done: frame + 1, total: FRAMES });
         if (frame < FRAMES - 1) return;
-        // Of the other methods, none adds up to the similarity.
+        // No other method adds up to the similarity.
         const complete = (this.get("method") ?? "exclip") === "exclip";
         const [total, foilTotal] = [totalOf(main), other && totalOf(other)];
         this.finish(id, {

@@ -9,15 +9,15 @@ import { ORDERS, type Order } from "./protocol.ts";
 import type { GalleryState } from "./state.ts";
 
 const NAMES: Record<Order, readonly [text: string, hint: string]> = {
-  match: ["Match", "how strongly a region speaks to the phrase, by its strongest patch"],
+  match: ["Match", "how strongly the strongest patch matches the phrase"],
   foils: ["Foil wins", "the foil's similarity minus the caption's"],
-  off_box: ["Off its box", "which share of a phrase's heat lies off its boxes"],
-  special: ["Special tokens", "which share of the interactions they carry"],
-  outlier: ["Outlier patches", "which share of the words' interactions they carry"],
+  off_box: ["Off its box", "what share of a phrase's heat lies off its boxes"],
+  special: ["Special tokens", "what share of the interactions they carry"],
+  outlier: ["Outlier patches", "what share of the words' interactions they carry"],
   set: ["As stored", "the order of the set"],
 };
 
-/** Of a phrase: several times what any model takes. */
+/** The longest phrase: several times what any model reads. */
 const MOST_CHARACTERS = 2000;
 
 export function askBar(state: GalleryState, scope: Scope): HTMLElement {
@@ -73,7 +73,7 @@ export function askBar(state: GalleryState, scope: Scope): HTMLElement {
   });
   scope.effect(() => {
     give(go, { "aria-disabled": !state.answering.value });
-    go.dataset.hint = state.answering.value ? "Ask all images for it" : NO_KERNEL;
+    go.dataset.hint = state.answering.value ? "Search all images for it" : NO_KERNEL;
   });
 
   const parts = computed(() => partsOf(state.phrase.value, state.tokens.value));
@@ -85,7 +85,7 @@ export function askBar(state: GalleryState, scope: Scope): HTMLElement {
         if ("between" in part) return part.between;
         const { text, tokens } = part.word;
         const node = button("exclip-word exclip-phrase-word", { value: tokens.join() }, text);
-        node.dataset.hint = "Count this word alone, or not; without any, all count";
+        node.dataset.hint = "Only pressed words count; if none is pressed, all do";
         return node;
       }),
     );

@@ -14,7 +14,7 @@ import { type Look, type TileView, tileView } from "./tile.ts";
 /** Largest height of the grid, in pixels. */
 const MOST_HEIGHT = 600;
 
-/** Tiles that are painted in one frame; while it is scrolled fast, the others wait for the next. */
+/** The most tiles to paint in one frame; in a fast scroll, the others wait for the next. */
 const MOST_PAINTED = 10;
 
 interface Row {
@@ -24,7 +24,7 @@ interface Row {
 
 export interface Grid {
   node: HTMLElement;
-  /** Give it the focus, at a tile. */
+  /** Focus the grid, with this tile active. */
   focus(tile: number): void;
 }
 
@@ -86,7 +86,7 @@ export function tileGrid(
     }
     const now = look.peek();
     let left = MOST_PAINTED;
-    // From below, so that each new row has the one that it belongs before.
+    // From the bottom up, so that the row to insert a new one before is already there.
     for (let index = seen.last - 1; index >= seen.first; index--) {
       let row = rows.get(index);
       if (!row) {
@@ -114,7 +114,7 @@ export function tileGrid(
     if (left < 0) schedule();
   }
 
-  /** Ask for what is seen before what is around it. */
+  /** Ask for visible tiles before those around them. */
   function want(seen: Seen, count: number): void {
     const { columns } = layout;
     const between = (first: number, last: number) =>
@@ -133,7 +133,7 @@ export function tileGrid(
   }
 
   function relayOut(): void {
-    width = rowsBox.clientWidth || width; // without one while a pair is open
+    width = rowsBox.clientWidth || width; // 0 while a pair is open
     layout = layOut(state.count.peek(), width);
     viewHeight = Math.min(layout.height, MOST_HEIGHT);
     node.style.setProperty("--exclip-columns", String(layout.columns));
@@ -208,7 +208,7 @@ export function tileGrid(
     const row = Math.floor(first / layout.columns);
     node.scrollTop = scrollTo(layout, row, layout.height, viewHeight) ?? node.scrollTop;
   }
-  // In the next frame: what an observer changes itself, it would be told of again.
+  // In the next frame: otherwise the observer would be notified of its own changes.
   const resized = new ResizeObserver(() => requestAnimationFrame(fit));
   resized.observe(node);
   scope.onEnd(() => {

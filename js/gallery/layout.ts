@@ -1,23 +1,23 @@
-/** Which rows of tiles are on the screen, and where: pure arithmetic of a virtualised grid. */
+/** Which rows of tiles are on the screen, and where: the pure arithmetic of a virtualised grid. */
 import { clamp } from "../algebra/numbers.ts";
 
-/** Narrowest tile, the space between tiles, and the lines of text beneath a picture, in pixels. */
+/** Narrowest tile, space between tiles, and height of the text beneath a picture, in pixels. */
 const LEAST_TILE = 148;
 const GAP = 12;
 const TEXT = 54;
-/** Browsers lay nothing out that is much higher; beyond it, scrolling takes larger steps. */
+/** Browsers lay out nothing much higher; beyond it, scrolling takes larger steps. */
 export const MOST_HEIGHT = 8_000_000;
-/** Rows above and below the screen that are there before they are scrolled to. */
+/** Rows above and below the screen that are in the page before they are scrolled to. */
 const SPARE_ROWS = 2;
 
 export interface Layout {
   columns: number;
   rows: number;
-  /** Side of a picture's place. */
+  /** Side of the square that holds a picture. */
   side: number;
   /** From the top of a row to that of the next. */
   pitch: number;
-  /** Of all rows, as they are scrolled through. */
+  /** Height of all rows in the scrolled area. */
   height: number;
   gap: number;
 }
@@ -32,22 +32,22 @@ export function layOut(count: number, width: number): Layout {
 }
 
 export interface Seen {
-  /** First row that is there, and the one after the last. */
+  /** First row in the page, and the one after the last. */
   first: number;
   last: number;
-  /** First and last row of which something is seen. */
+  /** First and last row that is at least partly visible. */
   top: number;
   bottom: number;
-  /** Where row 0 would be, in pixels from the top of what is scrolled. */
+  /** Where row 0 would be, in pixels from the top of the scrolled area. */
   origin: number;
 }
 
-/** Return what is seen at a place of the scroll bar. */
+/** Return what is visible at a position of the scroll bar. */
 export function seenAt(layout: Layout, scrollTop: number, viewHeight: number): Seen {
   const { rows, pitch, height } = layout;
   const whole = rows * pitch;
   const room = height - viewHeight;
-  // Both ends of the scroll bar are both ends of the rows.
+  // The ends of the scroll bar are the ends of the rows.
   const offset = room > 0 ? scrollTop * ((whole - viewHeight) / room) : 0;
   const top = clamp(Math.floor(offset / pitch), 0, Math.max(0, rows - 1));
   const bottom = clamp(Math.floor((offset + viewHeight) / pitch), top, Math.max(0, rows - 1));
@@ -60,7 +60,7 @@ export function seenAt(layout: Layout, scrollTop: number, viewHeight: number): S
   };
 }
 
-/** Return where the scroll bar has to be for a row to be seen whole, or null if it is. */
+/** Return where the scroll bar has to be for a row to be fully visible, or null if it already is. */
 export function scrollTo(
   layout: Layout,
   row: number,

@@ -1,4 +1,4 @@
-/** The full instrument on the pair of one tile, in place of the grid. */
+/** The full widget on the pair of one tile, in place of the grid. */
 import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
 import { mount } from "../parts/view.ts";
 import type { Traits } from "../protocol.ts";
@@ -15,7 +15,7 @@ const NEXT = "M6 3l5 5-5 5";
 
 export interface Opened {
   node: HTMLElement;
-  /** The tile whose pair is open; null: none. */
+  /** The tile whose pair is open; null if none is. */
   readonly tile: ReadonlySignal<number | null>;
   open(tile: number): void;
 }
@@ -98,10 +98,10 @@ export function openedPair(
     enable(
       find,
       answering.value,
-      answering.value ? "Ask all images for what is selected, or for the whole caption" : NO_KERNEL,
+      answering.value ? "Search all images for the selection, or for the whole caption" : NO_KERNEL,
     );
   });
-  // What is open is a tile of an order that is not shown any more.
+  // The open pair belongs to an order that is no longer shown.
   const shown = computed(() => state.request.value.shown);
   let before = shown.peek();
   scope.effect(() => {

@@ -4,12 +4,12 @@
  * and `tests/protocol/gallery_*.json` holds the examples that both are tested
  * with.
  *
- * What is asked is traits, and so is how many tiles there are. The tiles
- * themselves are messages: the browser asks for those that it shows.
+ * What is asked and the number of tiles are traits. The tiles themselves are
+ * messages: the browser asks for those that it shows.
  */
 import type { Request, Token, Traits } from "../protocol.ts";
 
-/** In what order tiles are shown; see `ExplainGallery.order`. */
+/** The order in which tiles are shown; see `ExplainGallery.order`. */
 export const ORDERS = ["match", "foils", "off_box", "special", "outlier", "set"] as const;
 export type Order = (typeof ORDERS)[number];
 
@@ -19,33 +19,33 @@ export interface GalleryTraits {
   words: number[];
   order: Order;
   _tokens: Token[];
-  /** Whether any phrase can be asked, or only captions of the store and their words. */
+  /** Whether any phrase can be asked for, or only captions of the store and their words. */
   _any_phrase: boolean;
-  /** What of `ORDERS` can be asked. */
+  /** Which of `ORDERS` can be asked for. */
   _orders: string[];
   /** Captions to choose from. */
   _suggestions: string[];
   _count: number;
   /** End of the scale that all tiles share; null if each has its own. */
   _end: number | null;
-  /** The newest request, and the one whose tiles are there. */
+  /** The newest request, and the one whose tiles are shown. */
   _request: Request & { shown: number };
   _revision: number;
 }
 
 export type Changes = Partial<Pick<GalleryTraits, "phrase" | "words" | "order">>;
 
-/** One tile as it travels; its picture, a JPEG, and its heat map, bytes from −127 to 127, come with it. */
+/** One tile as sent, with its picture (a JPEG) and its heat map (bytes from −127 to 127) attached. */
 export interface SentTile {
   tile: number;
   /** Id of the image. */
   image: string;
   caption: string;
   foil: string | null;
-  /** The words of the caption that the order is about; empty if they are all. */
+  /** The words of the caption that the order is about; empty if it is about all of them. */
   words: string;
   value: number | null;
-  /** Why there is no picture, in words. */
+  /** Why there is no picture; null if nothing went wrong. */
   error: string | null;
   rows: number;
   columns: number;
@@ -53,7 +53,7 @@ export interface SentTile {
   end: number;
   /** Left, top, width and height of what the model saw, in fractions of the image. */
   crop: readonly number[];
-  /** Left, top, right and bottom of each, in fractions of the image. */
+  /** Left, top, right and bottom of each box, in fractions of the image. */
   boxes: readonly (readonly number[])[];
 }
 
@@ -89,7 +89,7 @@ export interface GalleryModel {
 
 type Fields = Record<string, unknown>;
 
-/** Return a message of the protocol, or null: other libraries share the channel. */
+/** Return the message if it is one of the protocol's, or else null: other libraries share the channel. */
 export function readMessage(content: unknown, buffers: readonly unknown[] = []): FromKernel | null {
   const message = (content ?? {}) as Fields;
   const counts = (...names: string[]) => names.every((name) => isCount(message[name]));
@@ -115,7 +115,7 @@ export function readMessage(content: unknown, buffers: readonly unknown[] = []):
   return isValid[kind as keyof typeof isValid]() ? (message as unknown as FromKernel) : null;
 }
 
-/** A tile whose heat map has as many bytes as its grid has patches, or none. */
+/** Whether this is a tile whose heat map has as many bytes as its grid has patches. */
 function isTile(given: unknown, heat: unknown): given is SentTile {
   if (!isObject(given)) return false;
   const isText = (name: string) => typeof given[name] === "string";

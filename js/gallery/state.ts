@@ -1,7 +1,7 @@
 /**
- * What all views of one gallery share: what is asked, as the kernel's traits
- * say it, and the tiles that have come. Tiles are asked for when they are
- * wanted; what is far from what is wanted is dropped, so memory stays flat.
+ * The state shared by all views of one gallery: what is asked, as in the kernel's
+ * traits, and the tiles that have arrived. Tiles are asked for when a view wants
+ * them, and old ones that no view wants are dropped, so memory stays flat.
  */
 import { batch, computed, type ReadonlySignal, signal } from "@preact/signals-core";
 import type { Token, Traits } from "../protocol.ts";
@@ -17,16 +17,16 @@ import {
   type ToKernel,
 } from "./protocol.ts";
 
-/** Tiles that are kept: several screens of the smallest ones. */
+/** The most tiles to keep: several screens of the smallest ones. */
 const MOST_KEPT = 600;
 /** The most that one message may ask for. */
 const MOST_ASKED = 512;
-/** Between two windows: a fast scroll asks for where it comes by, not for every row on its way. */
+/** Time between two windows, so that a fast scroll does not ask for every row on its way. */
 const ASK_EVERY_MS = 60;
-/** Steps of a heat map on each side of 0, as it travels. */
+/** Steps on each side of 0 in a heat map as sent. */
 const LEVELS = 127;
 
-/** A tile that has come. */
+/** A tile that has arrived. */
 export interface Tile extends SentTile {
   picture: Blob | null;
   /** In units of cosine similarity, row by row; null if there is none. */
@@ -44,19 +44,19 @@ export interface GalleryState {
   readonly count: ReadonlySignal<number>;
   readonly end: ReadonlySignal<number | null>;
   readonly request: ReadonlySignal<GalleryTraits["_request"]>;
-  /** How much of the newest request is done, 0..1; null if nothing is computed. */
+  /** How much of the newest request is done, 0..1; null if nothing is being computed. */
   readonly progress: ReadonlySignal<number | null>;
-  /** Whether somebody will answer, as far as is known. */
+  /** Whether a kernel will answer, as far as we know. */
   readonly answering: ReadonlySignal<boolean>;
-  /** Why the last question was refused, in words. */
+  /** Why the last question was refused; null if it was not. */
   readonly refused: ReadonlySignal<string | null>;
   /** Changes whenever tiles come or go. */
   readonly arrived: ReadonlySignal<object>;
   ask(changes: Changes): void;
   tile(index: number): Tile | undefined;
-  /** Say which tiles a view shows, most wanted first; none when it has ended. */
+  /** Set which tiles a view wants, most wanted first; none when it ends. */
   want(view: object, tiles: readonly number[]): void;
-  /** The traits of the full instrument on a tile's pair. Rejects in the kernel's words. */
+  /** Return the traits of the full widget for a tile's pair. Rejects with the kernel's message. */
   open(tile: number): Promise<Partial<Traits>>;
   dispose(): void;
 }
@@ -88,9 +88,9 @@ export function createGalleryState(model: GalleryModel): GalleryState {
     number,
     { resolve(traits: Partial<Traits>): void; reject(reason: Error): void }
   >();
-  /** Of this browser among those that show the gallery. */
+  /** Identifies this browser among those that show the gallery. */
   const view = Math.floor(Math.random() * Number.MAX_SAFE_INTEGER);
-  // Rises across reloads of the page too: the kernel outlives it.
+  // Rises across reloads of the page too, because the kernel outlives the page.
   let question = Date.now();
   let asked: { question: number; changes: Changes } | null = null;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -115,7 +115,7 @@ export function createGalleryState(model: GalleryModel): GalleryState {
     const now: Partial<GalleryTraits> = {};
     for (const name of NAMES) Object.assign(now, { [name]: model.get(name) });
     const { _revision: next = 0 } = now;
-    // A host may put back what it read before something newer came.
+    // A host may restore a state that it read before a newer one arrived.
     if (next < revision) liveness.send({ kind: "join", refresh: true });
     revision = next;
     batch(() => {
@@ -130,7 +130,7 @@ export function createGalleryState(model: GalleryModel): GalleryState {
     });
   }
 
-  /** What is wanted and has not come, most wanted first. */
+  /** Return the tiles that are wanted and have not arrived, most wanted first. */
   function missing(): number[] {
     const all = new Set([...wanted.values()].flat());
     const most = count.peek();
@@ -141,7 +141,7 @@ export function createGalleryState(model: GalleryModel): GalleryState {
     clearTimeout(timer);
     timer = undefined;
     const lacking = missing();
-    // An empty window as well: what was asked for before is not wanted any more.
+    // An empty window is sent too, if what was asked for before is no longer wanted.
     if (lacking.length > 0 || owedTiles) {
       lastAsked = performance.now();
       liveness.send({ kind: "window", view, request: shown.peek(), tiles: lacking });
@@ -164,7 +164,7 @@ export function createGalleryState(model: GalleryModel): GalleryState {
     });
   }
 
-  /** Drop what came first, unless it is wanted. */
+  /** Drop the tiles that arrived first, except those that are wanted. */
   function drop(): void {
     if (tiles.size <= MOST_KEPT) return;
     const needed = new Set([...wanted.values()].flat());
@@ -238,7 +238,7 @@ export function createGalleryState(model: GalleryModel): GalleryState {
     arrived,
     ask(changes) {
       question += 1;
-      // What is asked while another question waits is asked with it.
+      // A change made while another question is waiting is asked together with it.
       const others = changes.phrase === undefined ? asked?.changes : undefined;
       asked = { question, changes: { ...others, ...changes } };
       refused.value = null;

@@ -6,7 +6,7 @@ import { percent, signed } from "../view/number-format.ts";
 import type { Order } from "./protocol.ts";
 import type { Tile } from "./state.ts";
 
-/** How tiles look now. */
+/** How tiles currently look. */
 export interface Look {
   ink: Ink;
   smooth: boolean;
@@ -17,21 +17,21 @@ export interface Look {
 
 export interface TileView {
   readonly node: HTMLElement;
-  /** Whether this is what it shows. */
+  /** Whether it already shows this. */
   shows(index: number, tile: Tile | undefined): boolean;
-  /** Show a tile, or that it has not come yet; nothing is done if all of it is shown already. */
+  /** Show a tile, or that it has not arrived yet; do nothing if all of it is already shown. */
   show(index: number, tile: Tile | undefined, look: Look): void;
-  /** Let go of its picture. */
+  /** Release its picture. */
   release(): void;
 }
 
-/** A value in the words of its order. */
+/** Format a value the way its order needs it. */
 export function valueText({ value }: { value: number | null }, order: Order): string {
   if (value === null) return "";
   return ["off_box", "special", "outlier"].includes(order) ? percent(value) : signed(value);
 }
 
-/** Characters of a caption that may not fit beneath a tile, and of what stands before the words in question. */
+/** Lengths from which a caption, or what precedes the words in question, may not fit beneath a tile. */
 const LONG = 40;
 const LONG_START = 20;
 
@@ -52,7 +52,7 @@ export function tileView(id: (index: number) => string): TileView {
     "exclip-tile",
     { role: "gridcell", "data-testid": "exclip-tile" },
     box("exclip-tile-frame", picture, error),
-    // Blanks between them are for whoever hears the tile.
+    // The blanks between them are for screen readers.
     box("exclip-tile-text", place, value, " ", text, " ", against),
   );
   const context = canvas.getContext("2d");
@@ -99,7 +99,7 @@ export function tileView(id: (index: number) => string): TileView {
     write(place, tile ? `${at + 1} ` : `${at + 1} loading`);
   }
 
-  /** A pixel for each patch, which the style sheet makes larger. */
+  /** Paint a pixel for each patch; the style sheet scales them up. */
   function paint(tile: Tile | undefined, { ink, smooth, end }: Look): void {
     const { heat = null, rows = 0, columns = 0, crop = [0, 0, 1, 1] } = tile ?? {};
     canvas.hidden = !heat;

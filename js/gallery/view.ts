@@ -1,4 +1,4 @@
-/** One view of a gallery: what is asked, where it stands, and the tiles or an opened pair. */
+/** One view of a gallery: what is asked, its status, and the tiles or an opened pair. */
 import { computed, signal } from "@preact/signals-core";
 import { appearance } from "../parts/appearance.ts";
 import { switchOf } from "../ui/buttons.ts";
@@ -17,7 +17,7 @@ import { openedPair } from "./opened.ts";
 import type { GalleryState } from "./state.ts";
 import type { Look } from "./tile.ts";
 
-/** Without it JupyterLab takes keys for its own commands. */
+/** Without it, JupyterLab takes keys for its own commands. */
 const KEEPS_KEYS = "data-lm-suppress-shortcuts";
 const STOPS = 32;
 const OFFLINE =
@@ -90,7 +90,7 @@ export function mountGallery(el: HTMLElement, state: GalleryState, scope: Scope)
     line.hidden = part === null;
     bar.style.transform = `scaleX(${part ?? 0})`;
   });
-  // JupyterLab asks the element that has the focus before those around it.
+  // JupyterLab checks the element that has the focus before those around it.
   scope.on(root, "focusin", ({ target }) => give(target as Element, { [KEEPS_KEYS]: true }));
   const ignoreDisabled = (event: Event) => {
     if ((event.target as Element).closest('[aria-disabled="true"]')) event.stopPropagation();
@@ -113,7 +113,7 @@ function statusOf(state: GalleryState): string {
   return `${count} ${unit}${state.count.value === 1 ? "" : "s"}`;
 }
 
-/** The scale of heat that all tiles share, or that each has its own. */
+/** Return the scale of heat that all tiles share, or a note that each has its own. */
 function scaleOf(state: GalleryState, ink: { readonly value: Ink }, scope: Scope): HTMLElement {
   const bar = element("div", "exclip-gradient", { role: "img" });
   const [low, high] = [element("span", ""), element("span", "")];

@@ -1,4 +1,4 @@
-/** The panel of how the heat map looks: sign, smoothness, colours and strength. */
+/** The panel that sets how the heat map looks: sign, smoothness, colours and strength. */
 import { oneOf, switchOf } from "../ui/buttons.ts";
 import { box, element, panel } from "../ui/dom.ts";
 import { icons } from "../ui/icons.ts";

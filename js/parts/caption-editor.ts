@@ -1,4 +1,4 @@
-/** A caption edited where it stands: Enter asks, Esc goes back; what is refused says why. */
+/** Edits a caption in place: Enter explains it, Esc cancels, and a refusal says why. */
 import { type ReadonlySignal, signal } from "@preact/signals-core";
 import type { TextName } from "../protocol.ts";
 import type { WidgetState } from "../state/widget-state.ts";
@@ -9,17 +9,17 @@ import type { Scope } from "../ui/scope.ts";
 
 export interface Editor {
   node: HTMLElement;
-  /** What came of it, in words. */
+  /** Shows what became of it. */
   answer: HTMLElement;
   readonly open: ReadonlySignal<boolean>;
-  /** Begins with a text; `home` has the focus when it is over. */
+  /** Start editing a text; `home` gets the focus when it is over. */
   start(text: string, home: HTMLElement): void;
 }
 
 export function editor(part: TextName, name: string, state: WidgetState, scope: Scope): Editor {
   const { questions } = state;
   const open = signal(false);
-  /** What was asked for and is not answered yet. */
+  /** What was asked for and has not been answered yet. */
   let asked: string | null = null;
   let before = "";
   let home: HTMLElement | null = null;
@@ -52,7 +52,7 @@ export function editor(part: TextName, name: string, state: WidgetState, scope: 
   function close(): void {
     questions.forget(part);
     asked = null;
-    // Not taken from where somebody has gone meanwhile; and home is hidden until this is over.
+    // Don't take the focus from where the user has gone meanwhile; and wait, as `home` is still hidden.
     if (node.matches(":focus-within")) queueMicrotask(() => home?.focus({ preventScroll: true }));
     open.value = false;
   }
@@ -74,7 +74,7 @@ export function editor(part: TextName, name: string, state: WidgetState, scope: 
 
   scope.on(field, "input", grow);
   scope.on(field, "keydown", (event) => {
-    // Letters, Esc and arrows mean the text here.
+    // Letters, Esc and arrow keys are meant for the text here.
     event.stopPropagation();
     if (event.isComposing) return;
     if (event.key === "Enter") ask();
@@ -93,7 +93,7 @@ export function editor(part: TextName, name: string, state: WidgetState, scope: 
     refused.show(question?.refused);
     give(field, { "aria-invalid": Boolean(question?.refused) });
     if (asked === null || question) return;
-    // Taken. Whoever has gone on writing since is not interrupted.
+    // Accepted. Don't interrupt a user who has gone on typing since.
     const same = written() === asked;
     before = asked;
     asked = null;
@@ -117,7 +117,7 @@ export function editor(part: TextName, name: string, state: WidgetState, scope: 
   };
 }
 
-/** Where the selected words stand in the text: what is selected is what one wants to replace. */
+/** Return where the selected words are in the text: they are probably what the user wants to replace. */
 function chosenSpan(state: WidgetState): [number, number] | null {
   const letters = Array.from(state.caption.peek());
   const chosen = state.selectedTokens.peek().map((row) => state.tokens.peek()[row]);

@@ -1,7 +1,7 @@
 /**
- * The lines of words: the caption, and with a foil also the foil and their
- * difference. One of them is looked at and selected in; the others show their
- * words on the same scale. Caption and foil are edited where they stand.
+ * The lines of words: the caption and, if there is a foil, also the foil and
+ * their difference. Words are selected in the one that is looked at; the others
+ * show theirs on the same scale. Caption and foil are edited in place.
  */
 import type { Look } from "../state/looks.ts";
 import type { WidgetState } from "../state/widget-state.ts";
@@ -53,14 +53,14 @@ function line(
     const compared = state.hasFoil.value;
     const editing = writing?.open.value ?? false;
     const looked = state.look.value === look;
-    // Without a foil, the way to one is all there is of its line.
+    // Without a foil, its line has only the button that adds one.
     const empty = look === "difference" || (state.choices.value === null && !editing);
     node.hidden = look !== "caption" && !compared && empty;
     node.classList.toggle("exclip-looked", looked && compared);
     name.hidden = !compared;
     give(name, { "aria-pressed": looked });
     const content = editing && writing ? writing.node : looked ? words : still;
-    // Words are moved between the lines, not made anew.
+    // Words are moved between the lines rather than created anew.
     if (look !== "caption" && !compared && !editing) slot.replaceChildren();
     else if (slot.firstChild !== content) slot.replaceChildren(content);
     if (content === words) words.ariaLabel = NAMES[look];
@@ -71,7 +71,7 @@ function line(
     writing.start(state.texts[look].caption.peek(), edit.node),
   );
   const tools = box("exclip-line-tools", edit.node);
-  // The foil is the caption with something changed.
+  // A foil starts as a copy of the caption.
   const add = iconButton("Compare with a foil", icons.add, scope, () =>
     writing.start(state.caption.peek(), add.node),
   );

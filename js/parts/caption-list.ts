@@ -1,6 +1,6 @@
 /**
- * The captions, ranked by their similarity to the image. One is clicked to be
- * explained, and with Shift, or while comparing, a second one as its foil.
+ * The captions, ranked by their similarity to the image. A click explains one;
+ * with Shift, or while comparing, a click makes another one its foil.
  */
 import { computed, signal } from "@preact/signals-core";
 import { clamp, range } from "../algebra/numbers.ts";
@@ -13,37 +13,37 @@ import { NO_KERNEL } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 import { percent } from "../view/number-format.ts";
 
-/** How many rows the keys Page Up and Page Down go. */
+/** How many rows Page Up and Page Down move. */
 const PAGE = 10;
 
 const RULES = {
-  softmax: "Probability among these captions, by the model's own logit scale",
-  sigmoid: "Probability of each caption by itself, by the model's own logit scale and bias",
+  softmax: "Probability among these captions, using the model's own logit scale",
+  sigmoid: "Probability of each caption by itself, using the model's own logit scale and bias",
 } as const;
 
 interface Row {
   node: HTMLElement;
   rank: HTMLElement;
-  /** Whether it is the caption or the foil, if there are both. */
+  /** Says whether it is the caption or the foil, if there are both. */
   part: HTMLElement;
   similarity: HTMLElement;
-  /** What the probability is, for who hears it. */
+  /** What kind of probability it is, for screen readers. */
   rule: HTMLElement;
   probability: HTMLElement;
 }
 
 export function captionList(state: WidgetState, listed: Listed, scope: Scope): HTMLElement {
   const { questions } = state;
-  /** Whether a click chooses what is compared: fingers hold no Shift. */
+  /** Whether a click chooses the foil: touch screens have no Shift. */
   const comparing = signal(false);
-  /** What was asked for counts from the moment it is asked; what was refused does not. */
+  /** Return the text asked for, even before the answer, unless it was refused; otherwise the current one. */
   const wanted = (topic: TextName): string | null => {
     const question = questions.open.value[topic];
     if (question && question.refused === null) return question.value as string | null;
     return topic === "foil" && !state.hasFoil.value ? null : state.texts[topic].caption.value;
   };
   const chosen = computed(() => ({ caption: wanted("caption"), foil: wanted("foil") }));
-  /** Indices of the captions, the most similar one first; as they were given before that is known. */
+  /** Indices of the captions, the most similar one first; in the order given until that is known. */
   const order = computed(() => {
     const similarity = listed.scores.value?.similarities ?? [];
     return range(listed.captions.value.length).sort(
@@ -88,7 +88,7 @@ export function captionList(state: WidgetState, listed: Listed, scope: Scope): H
     if (changes.foil) awaited = changes.foil;
   }
 
-  /** The foil that was chosen here: whoever compares two captions wants to see the difference. */
+  /** The foil that was chosen here: someone who compares two captions wants to see the difference. */
   let awaited: string | null = null;
   scope.effect(() => {
     if (!state.hasFoil.value || state.texts.foil.caption.value !== awaited) return;
@@ -128,12 +128,12 @@ export function captionList(state: WidgetState, listed: Listed, scope: Scope): H
     rows[order.peek()[clamp(next, 0, end)] ?? 0]?.node.focus();
   });
 
-  /** The Tab key comes to one of the rows. */
+  /** Make one row the list's Tab stop. */
   function stop(index: number): void {
     for (const [other, { node }] of rows.entries()) node.tabIndex = other === index ? 0 : -1;
   }
 
-  /** Scroll the list, and not the page around it. */
+  /** Scroll the list, not the page around it. */
   function reveal(row: HTMLElement): void {
     const [top, height] = [row.offsetTop - list.offsetTop, row.offsetHeight];
     const most = top - (list.clientHeight - height);
@@ -169,7 +169,7 @@ export function captionList(state: WidgetState, listed: Listed, scope: Scope): H
   scope.effect(() => {
     const scores = listed.scores.value;
     give(list, { "aria-busy": !scores });
-    // What was known stays, dimmed, until it is known anew.
+    // Old scores stay, dimmed, until new ones arrive.
     if (!scores) return;
     const { similarities, probabilities } = scores;
     rule.textContent = scores.rule;
@@ -202,7 +202,7 @@ export function captionList(state: WidgetState, listed: Listed, scope: Scope): H
     const at = captions.indexOf(caption ?? "");
     stop(Math.max(0, at));
     const row = rows[at];
-    // After it has been laid out.
+    // Wait until it has been laid out.
     if (row) requestAnimationFrame(() => reveal(row.node));
   });
   scope.effect(() => {

@@ -10,27 +10,27 @@ import type { Settings, Tool } from "../view/settings.ts";
 import type { ViewState } from "../view/view-state.ts";
 
 interface Drag {
-  /** All of a lasso's points; of the others, only what the next step needs. */
+  /** All points of a lasso; with the other tools, only what the next step needs. */
   path: Point[];
-  /** What letting go at once would have chosen. */
+  /** What releasing at once would have selected. */
   readonly dab: Selection;
   patches: Selection;
   moved: boolean;
 }
 
 export interface ImageGestures {
-  /** The keyboard's patch, shown while the image has the focus by keyboard. */
+  /** The patch under the keyboard's cursor; null while the keyboard is not in use. */
   readonly cursor: Signal<number | null>;
-  /** The patch in words, after each move of the keyboard's cursor. */
+  /** The patch in words, for screen readers, after each move of the keyboard's cursor. */
   readonly spoken: ReadonlySignal<string>;
-  /** The lasso that is being drawn; each has an array of its own. */
+  /** Return the path of the lasso being drawn; each lasso has its own array. */
   lasso(): readonly Point[] | null;
 }
 
 /** The brush's radius as a share of the grid, until it is changed. */
 const BRUSH = 1 / 16;
 
-/** Points of a lasso closer than this, in patches, add nothing. */
+/** Points of a lasso closer together than this, in patches, are skipped. */
 const LASSO_STEP = 0.1;
 
 const TOOL_KEYS: Record<string, Tool> = { b: "box", p: "brush", l: "lasso" };
@@ -49,10 +49,10 @@ export function imageGestures(
   const spoken = signal("");
   let lastCursor = 0;
   let drag: Drag | null = null;
-  /** The patch just selected: its preview waits until the pointer has been elsewhere. */
+  /** The patch just selected: it is not previewed until the pointer has been elsewhere. */
   let justKept = -1;
 
-  /** Where an event points, in grid units; the crop is 0..columns by 0..rows. */
+  /** Return where an event points, in grid units; the crop is 0..columns by 0..rows. */
   function pointOf(event: PointerEvent): Point {
     const { left, top, width, height } = canvas.getBoundingClientRect();
     const grid = state.grid.peek();
@@ -68,7 +68,7 @@ export function imageGestures(
     return settings.brush.peek() ?? BRUSH * Math.min(rows, columns);
   };
 
-  /** What a press there, let go at once, chooses. */
+  /** Return what pressing and releasing there selects. */
   function dabOf(point: Point): Selection {
     const grid = state.grid.peek();
     return settings.tool.peek() === "brush"
@@ -76,7 +76,7 @@ export function imageGestures(
       : boxOf(point, point, grid);
   }
 
-  /** What the drag has chosen when it comes to `to`. */
+  /** Return what the drag has selected when it reaches `to`. */
   function drawn(stroke: Drag, to: Point): Selection {
     const grid = state.grid.peek();
     const [first = to] = stroke.path;
@@ -156,7 +156,7 @@ export function imageGestures(
     if (!drag) axis.rest();
   });
 
-  /** What a key does; false where it is not ours. */
+  /** Act on a key; false if it is not ours. */
   function act(event: KeyboardEvent): boolean {
     const grid = state.grid.peek();
     const { rows, columns } = grid;
@@ -206,7 +206,7 @@ export function imageGestures(
   }
 
   scope.effect(() => {
-    // Another grid has other patches under the same numbers.
+    // In another grid, the same numbers mean other patches.
     void state.grid.value;
     stopDrag();
     cursor.value = null;

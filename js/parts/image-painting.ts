@@ -9,9 +9,9 @@ import type { Theme } from "../view/theme.ts";
 
 type Context = CanvasRenderingContext2D;
 
-/** Grid units to device pixels: corners are rounded, so that neighbours share an edge without a seam. */
+/** Map grid units to device pixels: corners are rounded, so that neighbours share an edge without a seam. */
 export function geometryOf(grid: Grid, width: number, height: number) {
-  /** Of the crop. */
+  /** The edges of the crop. */
   const left = Math.round(grid.left * width);
   const top = Math.round(grid.top * height);
   const right = Math.round((grid.left + grid.width) * width);
@@ -27,7 +27,7 @@ export function geometryOf(grid: Grid, width: number, height: number) {
 
 type Geometry = ReturnType<typeof geometryOf>;
 
-/** What the model never saw: veiled, behind a fine frame around the crop. */
+/** Veil what the model never saw, and draw a fine frame around the crop. */
 export function paintOutside(context: Context, map: Geometry, theme: Theme): void {
   const { left, top } = map;
   const [width, height] = [map.right - left, map.bottom - top];
@@ -42,7 +42,7 @@ export function paintOutside(context: Context, map: Geometry, theme: Theme): voi
   context.strokeRect(left - 0.5, top - 0.5, width + 1, height + 1);
 }
 
-/** Paints heat through a small canvas with a pixel for each patch, which is fast at any size. */
+/** Return a function that paints heat through a small canvas, a pixel for each patch: fast at any size. */
 export function heatPainter() {
   const cells = element("canvas", "");
   const small = cells.getContext("2d");
@@ -77,7 +77,7 @@ export function heatPainter() {
   };
 }
 
-/** Light on dark, so that it shows on any image. */
+/** Paint an outline, light on dark, so that it shows on any image. */
 export function paintOutline(
   context: Context,
   map: Geometry,
@@ -93,7 +93,7 @@ export function paintOutline(
   strokeTwice(context, width, outer);
 }
 
-/** Mark outlier patches, quietly: they may be in the middle of what is looked at. */
+/** Mark outlier patches, discreetly: they may be in the middle of what is looked at. */
 export function paintRings(
   context: Context,
   map: Geometry,
@@ -109,7 +109,7 @@ export function paintRings(
   strokeTwice(context, unit, "#0008");
 }
 
-/** Paint a lasso's path so far, and in dashes how it would close. */
+/** Paint a lasso's path so far, with a dashed line where it would close. */
 export function paintPath(
   context: Context,
   map: Geometry,
@@ -130,7 +130,7 @@ export function paintPath(
   context.setLineDash([]);
 }
 
-/** Corner marks, so that the cursor never looks like a selection. */
+/** Paint corner marks, so that the cursor never looks like a selection. */
 export function paintCursor(context: Context, map: Geometry, patch: number, unit: number): void {
   const [row, column] = placeOf(patch, map.grid.columns);
   const [left, top, right, bottom] = [map.x(column), map.y(row), map.x(column + 1), map.y(row + 1)];

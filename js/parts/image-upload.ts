@@ -1,11 +1,11 @@
-/** Another image: dropped anywhere on the widget, pasted, or chosen. */
+/** Replaces the image: with one dropped anywhere on the widget, pasted, or chosen. */
 import type { WidgetState } from "../state/widget-state.ts";
 import { enable, textButton } from "../ui/buttons.ts";
 import { box, claim, element } from "../ui/dom.ts";
 import { message, NO_KERNEL, refusal } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 
-/** The line beneath the image; `over` is laid on the image while a file is over the widget. */
+/** Return the line beneath the image, and `over`, which covers the image during a drag over the widget. */
 export function imageUpload(
   root: HTMLElement,
   state: WidgetState,
@@ -54,7 +54,7 @@ export function imageUpload(
   });
   const drags = (event: DragEvent) => {
     if (!event.dataTransfer?.types.includes("Files")) return false;
-    // Else the browser leaves the page for the file.
+    // Otherwise the browser would leave the page and open the file.
     claim(event);
     return able.peek();
   };

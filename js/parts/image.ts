@@ -19,7 +19,7 @@ import {
 export interface ImageView {
   node: HTMLElement;
   canvas: HTMLElement;
-  /** The patch in words, after each move of the keyboard's cursor. */
+  /** The patch in words, for screen readers, after each move of the keyboard's cursor. */
   spoken: ReadonlySignal<string>;
 }
 
@@ -43,10 +43,10 @@ export function imageView(
   const paintHeat = heatPainter();
   const axis = view.region;
 
-  /** Device pixels to a pixel of the page. */
+  /** Device pixels per CSS pixel. */
   let unit = 1;
   let frame = 0;
-  /** One paint a frame, however many events came in it. */
+  /** Paint once a frame, however many events arrive in it. */
   function schedule(): void {
     if (frame === 0) frame = requestAnimationFrame(paint);
   }
@@ -90,7 +90,7 @@ export function imageView(
     void [state.grid.value, view.heat.value, gestures.cursor.value, settings.smooth.value];
     void [axis.selected.value, axis.preview.value, state.outliers.value];
     canvas.dataset.scale = String(view.heatScale.end.value);
-    // The photograph steps back as far as heat comes forward.
+    // The stronger the heat, the more the image fades.
     const strength = view.heat.value ? view.ink.value.strength : 0;
     image.style.setProperty("--exclip-strength", String(strength));
     schedule();
@@ -113,13 +113,13 @@ export function imageView(
     if (width === canvas.width && height === canvas.height) return;
     canvas.width = width;
     canvas.height = height;
-    // Kept: to ask while painting would have the whole widget laid out first.
+    // Stored here: reading the width while painting would force a layout of the whole widget.
     unit = width / Math.max(1, canvas.clientWidth);
-    // Sizing cleared it: paint before the browser shows it empty.
+    // Resizing cleared it: paint before the browser shows it empty.
     paint();
   });
   try {
-    // Whole device pixels: cells stay crisp at any zoom.
+    // With whole device pixels, cells stay crisp at any zoom.
     resized.observe(canvas, { box: "device-pixel-content-box" });
   } catch {
     resized.observe(canvas); // Safari

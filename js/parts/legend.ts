@@ -1,4 +1,4 @@
-/** One scale: a gradient symmetric about 0 with its numbers, what is on it now, and a lock. */
+/** One scale: a gradient symmetric about 0 with its numbers, the values now on it, and a lock. */
 import type { ReadonlySignal } from "@preact/signals-core";
 import { clamp } from "../algebra/numbers.ts";
 import { iconButton } from "../ui/buttons.ts";
@@ -11,7 +11,7 @@ import type { Scale } from "../view/view-state.ts";
 
 const STOPS = 32;
 
-/** How far from the start of the scale a value lies. */
+/** Return how far from the start of the scale a value lies. */
 const place = (value: number, end: number) => `${50 + 50 * clamp(value / (end || 1), -1, 1)}%`;
 
 export function legend(

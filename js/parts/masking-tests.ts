@@ -1,6 +1,6 @@
 /**
- * Tests of selections: what is selected is masked, the model runs again, and
- * the change of similarity stands beside the one predicted. Kept as rows.
+ * Masking tests: the selection is masked, the model runs again, and the actual
+ * change of similarity is listed beside the predicted one.
  */
 import { computed } from "@preact/signals-core";
 import { largest } from "../algebra/interactions.ts";
@@ -13,12 +13,12 @@ import { NO_KERNEL, refusal } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 import { plain, signed } from "../view/number-format.ts";
 
-/** Of the plot's 50 units to each side: dots stay a little inside. */
+/** Out of the plot's 50 units to each side, so that dots stay a little inside. */
 const REACH = 44;
 
 export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
   const { questions, tests } = state;
-  /** Why there is nothing to test now. */
+  /** Why nothing can be tested now; null if it can. */
   const obstacle = computed(() => {
     if (!state.answering.value) return NO_KERNEL;
     if (state.selectedTokens.value.length + state.selectedRegion.value.length === 0) {

@@ -12,7 +12,7 @@ const LAYERS = ["image_layer", "text_layer"] as const;
 
 export function modelControls(state: WidgetState, scope: Scope): HTMLElement {
   const { answering, questions, choices } = state;
-  /** As it was asked for, from the moment it is asked; what was refused is not. */
+  /** Return the value asked for, even before the answer, unless it was refused; otherwise the current one. */
   const wanted = <Value>(topic: "method" | "text_layer" | "image_layer", now: Value): Value => {
     const question = questions.open.value[topic];
     return question && question.refused === null ? (question.value as Value) : now;

@@ -1,4 +1,4 @@
-/** Where the newest request stands: a thin line and a way out while computing, words after. */
+/** The status of the newest request: a thin line and *Cancel* while computing, a message afterwards. */
 import type { WidgetState } from "../state/widget-state.ts";
 import { textButton } from "../ui/buttons.ts";
 import { box, element, panel } from "../ui/dom.ts";
@@ -61,7 +61,7 @@ export function progress(state: WidgetState, scope: Scope): ProgressView {
   scope.effect(() => {
     count();
     if (state.status.value.phase !== "computing") return;
-    // The time left runs down between two steps too.
+    // The time left also counts down between two steps.
     const clock = setInterval(count, 1000);
     return () => clearInterval(clock);
   });

@@ -1,4 +1,4 @@
-/** The receipt: what the similarity is made of, seen from the selection. */
+/** The receipt: how the similarity breaks down, as seen from the selection. */
 import { computed, type ReadonlySignal } from "@preact/signals-core";
 import { accountOf, type PartName } from "../algebra/account.ts";
 import { extent, range } from "../algebra/numbers.ts";
@@ -22,8 +22,8 @@ const TEXTS: Record<PartName | "similarity", [label: string, note: string]> = {
   words: ["words alone", "All tokens with the reference image"],
   patches: ["patches alone", "All patches with the reference caption"],
   reference: ["reference terms", "What both references share"],
-  residual: ["quadrature residual", "What the quadrature leaves over"],
-  unexplained: ["not accounted for", "What this method leaves over"],
+  residual: ["quadrature residual", "What the quadrature leaves out"],
+  unexplained: ["not accounted for", "What this method leaves out"],
   similarity: ["similarity", "The sum of all parts"],
 };
 
@@ -37,7 +37,7 @@ const ORDER = Object.keys(TEXTS) as (keyof typeof TEXTS)[];
 
 export interface Receipt {
   node: HTMLElement;
-  /** The selection and its number in words. */
+  /** The selection and its value in words, for screen readers. */
   spoken: ReadonlySignal<string>;
 }
 
@@ -46,7 +46,7 @@ export function receipt(state: WidgetState, view: ViewState, scope: Scope): Rece
   const account = computed(() => {
     const a = state.interactions.value;
     const { value: whole } = state.summary;
-    // What a damaged state says instead of small numbers would not add up.
+    // A damaged state may have huge or missing numbers, which would not add up.
     const known =
       whole &&
       Number.isFinite(whole.similarity) &&
@@ -90,7 +90,7 @@ export function receipt(state: WidgetState, view: ViewState, scope: Scope): Rece
       const index = parts.findIndex((part) => part.name === name);
       const total = name === "similarity";
       const value = total ? similarity : (values[index] ?? null);
-      // The kernel's own numbers keep their places until they are known.
+      // The rows of the kernel's own numbers keep their places until the numbers are known.
       const open = similarity === null && name !== "unexplained" && name !== "outlier";
       row.node.hidden = value === null && !open && !total && name !== "selection";
       row.show(
@@ -163,7 +163,7 @@ function row(name: string) {
   };
 }
 
-/** The two sides that are summed over, as "red boat × 6 patches". */
+/** Describe the two sides that are summed over, such as "red boat × 6 patches". */
 function describe(state: WidgetState, view: ViewState): string {
   const tokens = view.tokens.selected.value;
   const patches = view.region.selected.value.length;
@@ -171,7 +171,7 @@ function describe(state: WidgetState, view: ViewState): string {
   const units = view.units.value
     .filter((unit) => !unit.special && unit.tokens.some((t) => chosen.has(t)))
     .map((unit) => unit.text);
-  // Special tokens may be on no word, yet Python may select them.
+  // Special tokens may belong to no word shown, yet Python may select them.
   const specials = state.tokens.value.filter(({ special }, t) => special && chosen.has(t));
   const names = [...units, ...specials.map(({ text }) => text)];
   const left =

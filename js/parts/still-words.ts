@@ -1,4 +1,4 @@
-/** The words of a text that is not looked at: a click looks at it. */
+/** The words of a text that is not looked at: a click switches to it. */
 import { computed } from "@preact/signals-core";
 import { sumOf, tintOf } from "../algebra/interactions.ts";
 import type { Look } from "../state/looks.ts";

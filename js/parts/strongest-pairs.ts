@@ -1,4 +1,4 @@
-/** The strongest pairs as a short list: pointed at they are previewed, clicked they are selected. */
+/** The strongest pairs as a short list: pointing at one previews it, a click selects it. */
 import { signal } from "@preact/signals-core";
 import { same } from "../algebra/selection.ts";
 import { type Pair, strongestPairs } from "../algebra/strongest-pairs.ts";
@@ -11,10 +11,10 @@ import { css } from "../view/colormap.ts";
 import { patchCount, signed } from "../view/number-format.ts";
 import type { ViewState } from "../view/view-state.ts";
 
-/** Of each sign. */
+/** Pairs of each sign. */
 const COUNT = 3;
 
-/** A result that stands for so long is worth searching. */
+/** A result that lasts this long is worth searching. */
 const REST_MS = 80;
 
 export function strongestPairsList(state: WidgetState, view: ViewState, scope: Scope): HTMLElement {
@@ -56,7 +56,7 @@ export function strongestPairsList(state: WidgetState, view: ViewState, scope: S
       pairs.value = null;
       return;
     }
-    // After the heat map has been painted, which should not wait for it.
+    // Wait until the heat map has been painted: this should not delay it.
     const later = setTimeout(() => {
       pairs.value = strongestPairs(a, words, COUNT);
     }, REST_MS);

@@ -1,4 +1,4 @@
-/** The numbers as tables, for who wants to read, sort or hear them. */
+/** The numbers as tables, for anyone who wants to read, sort or hear them. */
 import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
 import { heatOf, sumOf, tintOf } from "../algebra/interactions.ts";
 import { placeOf } from "../algebra/regions.ts";
@@ -11,19 +11,19 @@ import type { Scope } from "../ui/scope.ts";
 import { aligned } from "../view/number-format.ts";
 import type { ViewState } from "../view/view-state.ts";
 
-/** Patches listed; the rest is on the image. */
+/** Patches listed; the others are only on the image. */
 const PATCHES = 20;
 
 interface Row {
   key: string;
-  /** What the row is called, and what a click on it selects. */
+  /** What the row is about, and what a click on it selects. */
   name: string;
   selected: boolean;
   select(): void;
   values: readonly number[];
 }
 
-/** The button that opens the tables, and where they open. */
+/** Return the button that opens the tables, and where they open. */
 export function tables(
   state: WidgetState,
   view: ViewState,
@@ -55,7 +55,7 @@ export function tables(
   const places = computed<Row[]>(() => {
     const a = state.interactions.value;
     if (!open.value || !a) return [];
-    // Not the heat that is shown: a preview should not shuffle what is being read.
+    // Not the heat shown: a preview should not shuffle what is being read.
     const heat = heatOf(a, view.tokens.chosen.value);
     const chosen = view.region.selected.value;
     const size = (patch: number) => Math.abs(heat[patch] ?? 0);
@@ -100,7 +100,7 @@ function table(
   rows: ReadonlySignal<readonly Row[]>,
   scope: Scope,
 ): HTMLElement {
-  /** The column sorted by, and which way; null: as it came. */
+  /** The column to sort by, and which way; null for the original order. */
   const order = signal<{ column: number; up: boolean } | null>(null);
   const heads = [first, ...titles].map((title, index) => {
     const sort = button("exclip-sort", title);
@@ -108,7 +108,7 @@ function table(
     scope.on(sort, "click", () => {
       const now = order.peek();
       const again = now?.column === column;
-      // A third click brings back the order of reading.
+      // A third click restores the original order.
       order.value = again && now.up ? null : { column, up: again || column < 0 };
     });
     return { cell: element("th", "", { scope: "col" }, sort), column };
@@ -150,7 +150,7 @@ function table(
         ),
       ),
     );
-    // A choice made in the table stays where the hands are.
+    // A choice made in the table keeps the focus on its entry.
     if (focused === undefined) return;
     const entries = [...body.querySelectorAll("button")];
     entries.find((entry) => entry.dataset.row === focused)?.focus();

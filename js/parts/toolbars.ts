@@ -19,10 +19,10 @@ const TOOLS: readonly [Tool, name: string, hint: string][] = [
 
 const MODES: readonly ["add" | "subtract", name: string, hint: string][] = [
   ["add", "Add", "Add to the selection (Shift)"],
-  ["subtract", "Subtract", "Take from the selection (Alt)"],
+  ["subtract", "Subtract", "Subtract from the selection (Alt)"],
 ];
 
-/** Selecting on the image, and a few settings of how it is read, out of the way until asked for. */
+/** Return the tools for selecting on the image, with the settings of its appearance folded away. */
 export function imageTools(
   state: WidgetState,
   view: ViewState,
@@ -62,9 +62,9 @@ export function imageTools(
     state.outliersHidden,
     "aria-pressed",
     scope,
-    "Hide outlier patches (in rings), which speak of the whole image",
+    "Hide outlier patches (in rings), which describe the whole image",
   );
-  rings.tabIndex = -1; // not there yet as the bar's stop of the Tab key
+  rings.tabIndex = -1; // still hidden, so it must not be the toolbar's Tab stop
   const open = signal(false);
   const hint = "Signs, colours, strength";
   const more = switchOf("Appearance", icons.settings, open, "aria-expanded", scope, hint);
@@ -83,7 +83,7 @@ export function imageTools(
   );
 }
 
-/** What the caption offers beside clicks and drags, and `more`. */
+/** Return the tools of the caption besides clicks and drags, followed by `more`. */
 export function captionTools(
   view: ViewState,
   settings: Settings,
@@ -97,19 +97,19 @@ export function captionTools(
   return toolbar("Selecting in the caption", scope, [pieces], whole, [more]);
 }
 
-/** Everything else, and nothing. */
+/** Return the buttons that invert and clear the selection. */
 function wholeAxis(axis: Axis, what: string, scope: Scope): HTMLElement[] {
   const [all, clear] = [`Invert selected ${what}`, `Clear selected ${what}`];
   const others = iconButton(all, icons.invert, scope, axis.invert, `${all} (I)`);
   const none = iconButton(clear, icons.clear, scope, () => axis.select([]), `${clear} (Esc)`);
   scope.effect(() => {
-    // Not disabled: a button that has the focus should not lose it by being used.
+    // Not `disabled`: a button should not lose the focus by being used.
     give(none.node, { "aria-disabled": axis.selected.value.length === 0 });
   });
   return [others.node, none.node];
 }
 
-/** What Shift and Alt say while they are held, to be seen on the buttons that stand for them. */
+/** Follow the mode that Shift or Alt means while it is held, to show it on the button for it. */
 function heldMode(scope: Scope) {
   const held = signal<Mode>("replace");
   const follow = (event: Event) => {

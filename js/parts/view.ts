@@ -20,7 +20,7 @@ import { tables } from "./tables.ts";
 import { captionTools, imageTools } from "./toolbars.ts";
 import { words } from "./words.ts";
 
-/** Long enough that a drag is read out once, when it rests. */
+/** Long enough that a drag is read out once, when it stops. */
 const SPEAK_AFTER_MS = 400;
 
 export function mount(el: HTMLElement, state: WidgetState, scope: Scope): void {

@@ -5,7 +5,7 @@ import { claim } from "../ui/dom.ts";
 import type { Scope } from "../ui/scope.ts";
 import type { Axis } from "../view/gestures.ts";
 
-/** A word on the screen, and the rows of the matrix that it stands for. */
+/** A word on the screen, with the rows of the matrix that it stands for. */
 export interface WordButton {
   node: HTMLButtonElement;
   tokens: number[];
@@ -20,14 +20,14 @@ export function wordGestures(
   const indexOf = (target: EventTarget | null) =>
     buttons().findIndex(({ node }) => node.contains(target as Node | null));
   const indexAt = (event: PointerEvent) => {
-    // While captured, every event names the caption: ask what lies under the pointer.
+    // While captured, every event targets the caption: look up what lies under the pointer.
     const root = caption.getRootNode() as Document | ShadowRoot;
     return indexOf(root.elementFromPoint(event.clientX, event.clientY));
   };
-  /** The word that a drag has come to, between words and beside lines too. */
+  /** Return the word that a drag has reached, even between words and beside lines. */
   const nearest = ({ clientX: x, clientY: y }: PointerEvent) => {
     const beyond = (at: number, from: number, to: number) => Math.max(from - at, 0, at - to);
-    // Lines come first: what is beside a line means the word at its end.
+    // Lines come first: a point beside a line means the word at its end.
     const far = buttons().map(({ node }) => {
       const { left, right, top, bottom } = node.getBoundingClientRect();
       return 1e4 * beyond(y, top, bottom) + beyond(x, left, right);
@@ -44,7 +44,7 @@ export function wordGestures(
   };
 
   let drag: { from: number; to: number } | null = null;
-  /** The word just selected: its preview waits until the pointer has been elsewhere. */
+  /** The word just selected: it is not previewed until the pointer has been elsewhere. */
   let justKept = -1;
 
   function keep(from: number, to: number, event: MouseEvent | KeyboardEvent): void {
@@ -99,7 +99,7 @@ export function wordGestures(
     axis.preview.value = null;
   });
   scope.on(caption, "click", (event) => {
-    // Pointers and keys are done by now; this is an assistive technology.
+    // Pointers and keys have been dealt with; what remains are clicks by assistive technology.
     const index = indexOf(event.target);
     if (event.detail === 0 && index >= 0) keep(index, index, event);
   });
@@ -112,7 +112,7 @@ export function wordGestures(
     const index = indexOf(event.target);
     if (index < 0) return;
     if (event.key === "Enter" || event.key === " ") {
-      // Not left to the button's own click: Alt with Enter makes none.
+      // Not left to the button's own click: Alt+Enter causes none.
       claim(event);
       keep(index, index, event);
       return;
@@ -121,7 +121,7 @@ export function wordGestures(
     claim(event);
   });
 
-  /** Moves the focus by a key, and with Shift the end of the phrase; false where it is not ours. */
+  /** Move the focus with a key and, with Shift, the end of the phrase; false if the key is not ours. */
   function move(event: KeyboardEvent, index: number): boolean {
     const rightToLeft = getComputedStyle(caption).direction === "rtl";
     const target = {

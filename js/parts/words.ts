@@ -28,7 +28,7 @@ export function words(
 ): HTMLElement {
   const caption = panel("exclip-caption", "group", "Caption", { dir: "auto" });
   let buttons: LaidWord<HTMLButtonElement>[] = [];
-  /** Set after each layout: new buttons need everything that old ones had. */
+  /** Set after each layout: new buttons need everything that the old ones had. */
   const laid = signal({});
   const axis = view.tokens;
 
@@ -71,7 +71,7 @@ export function words(
   return caption;
 }
 
-/** Lay out an element for each word, plain text between; what no token covers is visibly unread. */
+/** Lay out an element for each word and plain text between; text that no token covers is marked as unread. */
 export function layOut<Word extends HTMLElement>(
   caption: HTMLElement,
   text: Pick<ExplainedText, "caption" | "tokens">,

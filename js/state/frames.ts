@@ -1,6 +1,6 @@
 /**
- * Frames: interactions put together from the bytes of messages and traits. A
- * wrong chunk costs its frame and is reported in words; the next frame starts
+ * Frames: interactions assembled from the bytes of messages and traits. A bad
+ * chunk drops its frame, with a message that says why; the next frame starts
  * afresh.
  */
 import type { Interactions } from "../algebra/interactions.ts";
@@ -17,7 +17,7 @@ export interface Outcome {
   problem?: string | undefined;
 }
 
-/** Jupyter hands out views into a larger message: the offset matters. */
+/** Return the bytes. Jupyter passes views into a larger message, so the offset matters. */
 export function bytesOf(data: Bytes): Uint8Array {
   return ArrayBuffer.isView(data)
     ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
@@ -36,7 +36,7 @@ function misfit(bytes: number, shape: Shape): string {
 export function decode(data: Bytes, shape: Shape): Outcome {
   const bytes = bytesOf(data);
   if (bytes.length !== payloadBytes(shape)) return { problem: misfit(bytes.length, shape) };
-  // slice() copies to an aligned buffer that nothing else holds.
+  // slice() copies to an aligned buffer that nothing else uses.
   const floats = new Float32Array(bytes.slice().buffer);
   if (!finite(floats, 0, floats.length)) return { problem: NOT_FINITE };
   return { frame: interactionsOf(floats, shape) };
@@ -46,7 +46,7 @@ const INCOMPLETE = "a part of it is missing, or came twice";
 const NOT_FINITE = "numbers that are not finite";
 
 function finite(floats: Float32Array, start: number, end: number): boolean {
-  // Zero times a number is zero, or NaN if it is not finite: no call for each of millions.
+  // 0 times a number is 0, or NaN if it is not finite. This avoids a call for each of millions of numbers.
   let sum = 0;
   for (let i = start; i < end; i++) sum += 0 * (floats[i] ?? 0);
   return sum === 0;
@@ -59,12 +59,12 @@ function interactionsOf(floats: Float32Array, [tokens, rows, columns]: Shape): I
 
 export class FrameAssembler {
   readonly #shape: Shape;
-  /** Each frame has memory of its own: what was shown is never written to, and nothing is copied. */
+  /** Each frame has its own memory: what has been shown is never written to, and nothing is copied. */
   #floats = new Float32Array(0);
-  /** The frame now being put together, or the last one that was. */
+  /** The frame being assembled, or the last one that was. */
   #frame = -1;
   #filled = 0;
-  /** Whether more of it is to come: it is neither whole nor dropped. */
+  /** Whether more of it is expected: it is neither complete nor dropped. */
   #isFilling = false;
 
   constructor(shape: Shape) {
@@ -80,7 +80,7 @@ export class FrameAssembler {
       this.#filled = 0;
       this.#isFilling = true;
     } else if (frame < this.#frame || !this.#isFilling) {
-      return {}; // a newer one is here, or what was wrong with this one is said
+      return {}; // a newer one is here, or this one's problem has been reported
     }
 
     const bytes = bytesOf(data);
@@ -90,7 +90,7 @@ export class FrameAssembler {
 
     if (offset === 0) this.#floats = new Float32Array(size / 4);
     new Uint8Array(this.#floats.buffer).set(bytes, offset);
-    // Checked as it comes, so that the last chunk costs no more than any other.
+    // Checked on arrival, so that the last chunk costs no more than any other.
     const start = offset >> 2;
     this.#filled += bytes.length;
     if (!finite(this.#floats, start, this.#filled >> 2)) return this.#drop(NOT_FINITE);

@@ -1,22 +1,22 @@
 /**
- * Results at other layers, which the kernel sends in its own time. A slider that
- * comes to one of them shows it in the same frame: it covers the traits. The
- * kernel hears where the slider has come to rest, and follows.
+ * Results at other layers, which the kernel sends when it has time. When a slider
+ * reaches such a layer, its result is shown in the same frame: it covers the
+ * traits. The kernel is told where the slider comes to rest, and follows.
  */
 import type { Changes, Layer, LayerMessage, Traits } from "../protocol.ts";
 import type { Bytes } from "./frames.ts";
 import type { Questions } from "./questions.ts";
 import type { Cover, SyncedTraits } from "./traits.ts";
 
-/** A slider that has not moved for so long has come to rest. */
+/** A slider that has not moved for this long has come to rest. */
 const REST_MS = 200;
 
 export interface HeldLayers {
-  /** What lies over the kernel's traits, as long as the kernel has not followed. */
+  /** Covers the kernel's traits until the kernel has followed. */
   cover: Cover;
-  /** Keep a result. */
+  /** Store a result. */
   keep(message: LayerMessage, buffers: readonly Bytes[]): void;
-  /** Go to a layer: at once if its result is here; otherwise the kernel is asked. */
+  /** Go to a layer: at once if its result is here, otherwise by asking the kernel. */
   goTo(topic: "text_layer" | "image_layer", layer: Layer): void;
 }
 
@@ -24,11 +24,11 @@ export function createHeldLayers(
   traits: Pick<SyncedTraits, "now" | "read">,
   questions: Pick<Questions, "change" | "forget"> & { isWaiting(): boolean },
 ): HeldLayers {
-  /** Of one request, by layers: those of others say nothing of what is shown. */
+  /** Results by layers, of one request only: those of others do not apply to what is shown. */
   const results = new Map<string, Partial<Traits>>();
   let id = -1;
   let shown: Partial<Traits> | undefined;
-  /** Where the sliders are, while the kernel has not heard of it. */
+  /** Where the sliders have moved to, until the kernel is told. */
   let moved: Changes = {};
   let timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -54,7 +54,7 @@ export function createHeldLayers(
         _summary,
         _result: caption as DataView,
         _foil_result: foil as DataView,
-        // Those were of another result.
+        // The tests shown so far belong to another result.
         _tests: [],
       });
     },

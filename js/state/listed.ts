@@ -1,15 +1,15 @@
-/** The captions that are ranked, with what the kernel has computed of each. */
+/** The ranked captions, with the scores that the kernel has computed for them. */
 import { batch, type ReadonlySignal, signal } from "@preact/signals-core";
 import type { Model, Scores } from "../protocol.ts";
 
 export interface Listed {
-  /** In the order in which they were given; empty without a list. */
+  /** In the order given; empty without a list. */
   readonly captions: ReadonlySignal<readonly string[]>;
-  /** Of the captions, in the same order; null while they are computed. */
+  /** Scores of the captions, in the same order; null while they are being computed. */
   readonly scores: ReadonlySignal<Scores | null>;
 }
 
-/** What outlives a view of the model: it is told when the view ends. */
+/** The lifetime of a view: calls `cleanup` when the view ends. */
 interface Lifetime {
   onEnd(cleanup: () => void): void;
 }
@@ -18,7 +18,7 @@ export function createListed(model: Model, scope: Lifetime): Listed {
   const captions = signal<readonly string[]>([]);
   const scores = signal<Scores | null>(null);
 
-  /** Hosts announce the traits of one update one by one: what does not fit yet is not shown. */
+  /** Hosts announce the traits of one update one by one, so scores that do not fit yet are not shown. */
   function read(): void {
     const texts = model.get("captions") ?? [];
     const found = model.get("_scores") ?? null;

@@ -1,14 +1,14 @@
 /**
  * Whether a kernel is there: the handshake, the timeout after which a silent
- * kernel is missed, and the retry.
+ * kernel counts as missing, and the retry.
  */
 import { batch, type ReadonlySignal, signal } from "@preact/signals-core";
 import type { ToKernel } from "../protocol.ts";
 
-/** A kernel that is there answers a `join` at once; one that is gone never does. */
+/** A live kernel answers a `join` at once; one that is gone never does. */
 const TIMEOUT_MS = 10_000;
 
-/** What the kernel owes us. */
+/** What we are waiting for from the kernel. */
 export interface Owed {
   isComputing(): boolean;
   hasQuestions(): boolean;
@@ -17,24 +17,24 @@ export interface Owed {
 
 type Join = { kind: "join"; refresh?: true };
 
-/** The channel to the kernel, of whichever protocol. */
+/** The channel to the kernel, whichever protocol it carries. */
 interface Channel<Message> {
   send(content: Message | Join, callbacks?: undefined, buffers?: ArrayBuffer[]): void;
 }
 
 export interface Liveness<Message = ToKernel> {
-  /** Whether somebody will answer questions, as far as is known. */
+  /** Whether a kernel will answer questions, as far as we know. */
   readonly answering: ReadonlySignal<boolean>;
   /** Something is being computed, and the kernel has stopped reporting on it. */
   readonly silent: ReadonlySignal<boolean>;
-  /** The traits say that something is computed, but no kernel was ever heard. */
+  /** The traits say that something is being computed, but no kernel has ever been heard from. */
   readonly abandoned: ReadonlySignal<boolean>;
   send(content: Message, buffer?: ArrayBuffer): void;
-  /** Ask for the whole state, some of which has passed us by. */
+  /** Ask for the whole state, because we have missed some of it. */
   catchUp(): void;
-  /** Whether that state is on its way here: what is chosen meanwhile is newer. */
+  /** Whether that state is still on its way: anything chosen meanwhile is newer. */
   isCatchingUp(): boolean;
-  /** Note that a message has come from the kernel; `isAnswer` if it answers a `join`. */
+  /** Note that a message has arrived from the kernel; `isAnswer` if it answers a `join`. */
   heard(isAnswer: boolean): void;
   dispose(): void;
 }
@@ -78,7 +78,7 @@ export function createLiveness<Message = ToKernel>(
       answering.value = everHeard && !questions;
     });
     delay *= 2;
-    // If the channel is back, so is all that was lost with it. What is asked again may be done by now.
+    // If the channel is back, this recovers what was lost with it. What is asked again may be done by now.
     catchUp();
     owed.askAgain();
   }

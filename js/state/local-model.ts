@@ -1,9 +1,9 @@
-/** A model that holds what is selected, and nobody behind it: of a page, or of a pair in a gallery. */
+/** A model with traits but no kernel behind it: for a page, or for a pair in a gallery. */
 import type { Model, ToKernel } from "../protocol.ts";
 
 type Listener = (...given: unknown[]) => void;
 
-/** Return a model of these traits; without choices, nothing is offered to ask. */
+/** Return a model with these traits; without `_choices`, the widget offers nothing that needs a kernel. */
 export function modelOf(state: Record<string, unknown>): Model {
   const listeners = new Map<string, Set<Listener>>();
   const tell = (event: string, ...given: unknown[]) => {
@@ -17,7 +17,7 @@ export function modelOf(state: Record<string, unknown>): Model {
     },
     save_changes() {},
     send({ kind }: ToKernel) {
-      // Nothing is owed, so nobody is missed.
+      // With this answer, and nothing else pending, no kernel is ever missed.
       if (kind === "join") queueMicrotask(() => tell("msg:custom", { kind: "alive" }, []));
     },
     on(event: string, listener: Listener) {

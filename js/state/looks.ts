@@ -1,7 +1,7 @@
 /**
- * What can be looked at: the caption, and with a foil also the foil and the
- * difference of both. One selection holds for all three, by the rows that are
- * aligned.
+ * What can be looked at: the caption and, if there is a foil, also the foil and
+ * the difference of the two. All three share one selection, through the aligned
+ * rows.
  */
 import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals-core";
 import { differenceOf, placesOf, rowsOf, subtract } from "../algebra/alignment.ts";
@@ -27,13 +27,13 @@ export interface Looks {
   readonly look: ReadonlySignal<Look>;
   readonly hasFoil: ReadonlySignal<boolean>;
   readonly texts: Readonly<Record<Look, ExplainedText>>;
-  /** The numbers of what is looked at. */
+  /** The numbers for the current look. */
   readonly summary: ReadonlySignal<Summary | null>;
-  /** Patches whose activations are far longer than the others': they speak of the whole image. */
+  /** Patches whose activations are far longer than the others': they describe the whole image. */
   readonly outliers: ReadonlySignal<Selection>;
   readonly outliersHidden: Signal<boolean>;
   lookAt(look: Look): void;
-  /** Select rows of what is looked at. */
+  /** Select rows of the current look's text. */
   selectTokens(rows: Selection): void;
 }
 
@@ -63,11 +63,11 @@ export function createLooks(
     foil: traits.signal("_foil_tokens", []),
   };
   const aligned = traits.signal("_alignment", []);
-  /** The caption's rows beside the foil's; alone without a foil. */
+  /** The caption's rows paired with the foil's; unpaired without a foil. */
   const alignment = computed<readonly AlignedRows[]>(() =>
     hasFoil.value ? aligned.value : tokens.caption.value.map((_, row) => [row, null] as const),
   );
-  /** The places in the alignment that are selected. */
+  /** The selected places in the alignment. */
   const places = computed(() => [
     ...placesOf(alignment.value, 0, selections.tokens.value),
     ...placesOf(alignment.value, 1, selections.foilOnly.value),
@@ -81,7 +81,7 @@ export function createLooks(
     return {
       caption,
       tokens: tokens[name],
-      // Between two updates of the traits, the pieces may not fit each other.
+      // Between two updates of the traits, these may not fit together.
       interactions: computed(() => {
         const { rows, columns } = grid.value;
         const a = shown[name].value;

@@ -1,7 +1,7 @@
 /**
  * Questions to the kernel: changed inputs, an image, a masking test. Each has a
- * number. The newest of a topic is the one that counts; it stays listed until
- * it is accepted, or refused in words.
+ * number. Only the newest question on a topic counts; it stays listed until it
+ * is accepted. If it is refused, it stays with the reason.
  */
 import { type ReadonlySignal, signal } from "@preact/signals-core";
 import type { Selection } from "../algebra/selection.ts";
@@ -12,15 +12,15 @@ export type Topic = keyof Changes | "image" | "test";
 
 export interface Question {
   number: number;
-  /** What was asked for; a file's name for an image. */
+  /** What was asked for; for an image, the file's name. */
   value: unknown;
   /** How much of it has been sent, 0..1. */
   sent: number;
-  /** Why it was refused, in words. */
+  /** Why it was refused; null if it was not. */
   refused: string | null;
 }
 
-/** What a part of the screen asks with. */
+/** What the parts of the screen use to ask. */
 export interface Questions {
   readonly open: ReadonlySignal<Readonly<Partial<Record<Topic, Question>>>>;
   change(changes: Changes): void;
@@ -36,7 +36,7 @@ interface Answered {
   receive(answer: Answer): void;
   /** Whether an answer is due. A masking test may take its time; anything else is answered at once. */
   isWaiting(): boolean;
-  /** Ask again what has not been answered. */
+  /** Repeat the changes that have not been answered. */
   askAgain(): void;
 }
 
@@ -49,7 +49,7 @@ export function createQuestions(
   send: (content: ToKernel, buffer?: ArrayBuffer) => void,
 ): Questions & Answered {
   const open = signal<Partial<Record<Topic, Question>>>({});
-  // Rises across reloads of the page too: the kernel outlives it.
+  // Rises across reloads of the page too, because the kernel outlives the page.
   let last = Date.now();
 
   const list = () => Object.entries(open.peek()) as [Topic, Question][];
@@ -130,7 +130,7 @@ export function createQuestions(
       }
       const alone = (["image", "test"] as const).find(own);
       if (alone) return put(alone, undefined);
-      // Changes are answered in order: this one answers those before it, too.
+      // Changes are answered in order: this one answers those before it too.
       for (const [topic, question] of list()) {
         if (topic === "image" || topic === "test" || question.number > answer.question) continue;
         // The reason for a refusal stays beside a text that is still being written.

@@ -1,4 +1,4 @@
-/** The newest request: where it stands, its estimates and progress, and how to cancel it. */
+/** The newest request: its status, estimates and progress, and how to cancel it. */
 import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
 import { same } from "../algebra/selection.ts";
 import type { EstimateMessage, Report, Request, TextName } from "../protocol.ts";
@@ -15,21 +15,21 @@ export interface Status {
 export interface Progress {
   done: number;
   total: number;
-  /** When it should be finished (as `performance.now()`); null while that is not known. */
+  /** When it should be finished (as `performance.now()`); null until that is known. */
   ends: number | null;
-  /** About how far off what is shown so far may be: see `SentSummary`. */
+  /** About how far off the values shown so far may be: see `SentSummary`. */
   error: number | undefined;
 }
 
 export interface Requests {
   readonly status: ReadonlySignal<Status>;
   readonly progress: ReadonlySignal<Progress | null>;
-  /** Take in what the kernel reports; `buffer` comes with an estimate. */
+  /** Process a report from the kernel; `buffer` comes with an estimate. */
   receive(report: Report, buffer: Bytes | undefined): void;
   cancel(): void;
 }
 
-/** A view that joins a computation hears within this time how far it is. */
+/** A view that joins a running computation hears within this time how far along it is. */
 const JOIN_MS = 100;
 
 const NONE = { id: -1, phase: "idle", message: "" } as const;
@@ -46,7 +46,7 @@ export function createRequests(
 ): Requests {
   const request = traits.signal("_request", NONE);
   const progress = signal<Progress | null>(null);
-  /** The newest request that was cancelled here: its further estimates are not wanted. */
+  /** The newest request that was cancelled here: its further estimates are ignored. */
   const cancelled = signal<number>(NONE.id);
   const status = computed<Status>(() => {
     const now = request.value;
@@ -58,9 +58,9 @@ export function createRequests(
   let current: number | null = null;
   let refreshed: number = NONE.id;
   let assemblers: Partial<Record<TextName, { shape: Shape; frames: FrameAssembler }>> = {};
-  /** Reports on a request that no trait tells of yet: JupyterLab delivers messages first. */
+  /** Reports on a request that is not in the traits yet: JupyterLab delivers messages first. */
   let early: { report: Exclude<Report, { kind: "alive" }>; buffer: Bytes | undefined }[] = [];
-  /** What the time left is calculated from; null if nobody here saw the request begin. */
+  /** What the time left is calculated from; null if we did not see the request begin. */
   let start: { time: number; done: number } | null = null;
 
   traits.onChange(({ now }) => {
@@ -77,9 +77,9 @@ export function createRequests(
     }
     if (phase === "done" && !now._result?.byteLength && refreshed !== id) {
       refreshed = id;
-      // marimo tells of the end before it tells of the result, all in one go.
+      // marimo announces the end before the result, but in the same task.
       setTimeout(() => {
-        // The update that held the result was lost with the connection.
+        // The update with the result was lost with the connection.
         if (id === current && !traits.now()._result?.byteLength) catchUp();
       });
     }
@@ -99,13 +99,13 @@ export function createRequests(
   function receive(report: Report, buffer: Bytes | undefined): void {
     start ??= { time: performance.now(), done: 0 };
     if (report.kind === "alive") {
-      // The newest estimate follows, though it may have been here before.
+      // The newest estimate follows, even if we already have it.
       assemblers = {};
       return;
     }
     const { id, phase } = traits.now()._request ?? NONE;
     if (report.id > id) {
-      // Of the newest request only, so that there are never many.
+      // Only those of the newest request, so that they never pile up.
       const newest = early[0]?.report.id ?? NONE.id;
       if (report.id > newest) early = [];
       if (report.id >= newest) early.push({ report, buffer });
@@ -118,7 +118,7 @@ export function createRequests(
     }
     const { done, total, error } = report;
     const time = performance.now();
-    // What is reported at once was done before this view was here to see it.
+    // Progress reported at once was made before this view joined.
     if (time - start.time < JOIN_MS) start = { time, done };
     const rate = (done - start.done) / (time - start.time);
     const ends = rate > 0 ? time + (total - done) / rate : null;

@@ -1,4 +1,4 @@
-/** The interactions that are shown: the newest of caption and foil that fit the inputs. */
+/** The interactions shown: the newest ones of caption and foil that fit the inputs. */
 import { type ReadonlySignal, type Signal, signal } from "@preact/signals-core";
 import type { Interactions } from "../algebra/interactions.ts";
 import type { TextName } from "../protocol.ts";
@@ -13,13 +13,13 @@ const TRAITS = {
 
 export interface Results {
   readonly shown: Readonly<Record<TextName, ReadonlySignal<Interactions | null>>>;
-  /** What is shown belongs to an earlier request, until the newest has something to show. */
+  /** Whether what is shown belongs to an earlier request, because the newest has nothing to show yet. */
   readonly stale: ReadonlySignal<boolean>;
   /** What was wrong with the newest estimate or result. */
   readonly problem: ReadonlySignal<string | null>;
-  /** The shape that the inputs give the result of a text. */
+  /** Return the shape that a text's result must have, given the inputs. */
   shapeOf(name: TextName): Shape;
-  /** Show an estimate, or say what is wrong with it. */
+  /** Show an estimate, or report what is wrong with it. */
   show(name: TextName, outcome: Outcome): void;
   /** Mark what is shown as belonging to an earlier request. */
   expire(): void;
@@ -32,7 +32,7 @@ export function createResults(traits: SyncedTraits): Results {
   };
   const stale = signal(false);
   const problem = signal<string | null>(null);
-  /** Results that do not fit the inputs yet: a host may announce the inputs later. */
+  /** Whether a result does not fit the inputs yet: a host may announce the inputs later. */
   const pending = { caption: false, foil: false };
 
   function shapeOf(name: TextName): Shape {

@@ -1,4 +1,4 @@
-/** What is selected: shared with the kernel, so that Python can read and set it. */
+/** The selections, shared with the kernel so that Python can read and set them. */
 import { batch, type ReadonlySignal, signal } from "@preact/signals-core";
 import { type Selection, same } from "../algebra/selection.ts";
 import type { Model } from "../protocol.ts";
@@ -13,9 +13,9 @@ export interface Selections {
   readonly region: ReadonlySignal<Selection>;
   selectTokens(tokens: Selection, foilOnly: Selection): void;
   selectRegion(patches: Selection): void;
-  /** What was selected while the kernel's whole state was on its way here, which is older. */
+  /** What was selected while the kernel's whole state, which is older, was on its way. */
   cover: Cover;
-  /** Say it again once that state is here. */
+  /** Send it again once that state has arrived. */
   settle(): void;
 }
 

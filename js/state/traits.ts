@@ -1,11 +1,11 @@
-/** The synced traits as signals, and what is done when they change. */
+/** The synced traits as signals, with reactions to their changes. */
 import { batch, computed, type ReadonlySignal, signal } from "@preact/signals-core";
 import type { Model, Traits } from "../protocol.ts";
 import { bytesOf } from "./frames.ts";
 
 type Name = keyof Traits;
 
-/** The traits that say what is explained. A result belongs to one set of them. */
+/** The traits that define what is explained. A result belongs to one set of their values. */
 const IMAGE = ["_image", "_image_type", "_grid"] as const;
 export const INPUTS = {
   caption: ["caption", "_tokens", ...IMAGE],
@@ -37,31 +37,31 @@ export interface Change {
   changed(...names: readonly Name[]): boolean;
 }
 
-/** What lies over the traits of the model, if anything does. */
+/** Returns the values that cover the model's traits, if any. */
 export type Cover = (given: Partial<Traits>) => Partial<Traits> | undefined;
 
 export interface SyncedTraits {
   now(): Partial<Traits>;
-  /** A trait that changes only if its contents do; `empty` if the host does not have it. */
+  /** Return a trait as a signal that changes only if its contents do; `empty` if the host lacks it. */
   signal<Key extends Name, Empty>(
     name: Key,
     empty: Empty,
   ): ReadonlySignal<NonNullable<Traits[Key]> | Empty>;
   /** Register what to do when the traits change, and when they are first read. */
   onChange(react: (change: Change) => void): void;
-  /** Read the traits: the model's, and what covers them. */
+  /** Read the model's traits, and what covers them. */
   read(): void;
   /** Read the traits, and follow the model from now on. */
   follow(): void;
   dispose(): void;
 }
 
-/** Hosts make new objects of what has not changed. */
+/** Compare contents: hosts create new objects for values that have not changed. */
 function alike(a: unknown, b: unknown): boolean {
   return a === b || (!ArrayBuffer.isView(a) && JSON.stringify(a) === JSON.stringify(b));
 }
 
-/** Of bytes as well: an image that is sent again is no other image, whose result would be awaited. */
+/** Compare bytes: for an image that is sent again, no new result would come. */
 function sameImage(a: DataView | undefined, b: DataView | undefined): boolean {
   if (a === b || !a || !b) return a === b;
   const [bytes, others] = [bytesOf(a), bytesOf(b)];

@@ -1,7 +1,7 @@
 /**
- * What all views of one widget share. The browser decides which of caption,
- * foil and difference is looked at, and shares the selections with the kernel;
- * everything else is the kernel's, and only follows it.
+ * The state shared by all views of one widget. The browser decides which of
+ * caption, foil and difference is looked at, and shares the selections with the
+ * kernel; everything else belongs to the kernel and only follows it.
  */
 import { batch, computed, type ReadonlySignal, signal } from "@preact/signals-core";
 import type { Interactions } from "../algebra/interactions.ts";
@@ -34,7 +34,7 @@ export interface WidgetState
   extends Looks,
     Pick<Requests, "status" | "progress" | "cancel">,
     Pick<HeldLayers, "goTo"> {
-  /** These four, `summary` and `selectTokens` are about what is looked at. */
+  /** These four, `summary` and `selectTokens` refer to the current look. */
   readonly caption: ReadonlySignal<string>;
   readonly tokens: ReadonlySignal<readonly Token[]>;
   readonly interactions: ReadonlySignal<Interactions | null>;
@@ -45,15 +45,15 @@ export interface WidgetState
   readonly selectedRegion: ReadonlySignal<Selection>;
   readonly method: ReadonlySignal<string>;
   readonly layers: Readonly<Record<"text_layer" | "image_layer", ReadonlySignal<Layer>>>;
-  /** Null without a model: then nothing is offered that would need one. */
+  /** Null without a model: then anything that would need one is hidden. */
   readonly choices: ReadonlySignal<Choices | null>;
   readonly tests: ReadonlySignal<readonly MaskingTest[]>;
   readonly questions: Questions;
-  /** Whether somebody will answer questions, as far as is known; nobody without a model. */
+  /** Whether a kernel will answer questions, as far as we know; false without a model. */
   readonly answering: ReadonlySignal<boolean>;
-  /** What is shown belongs to an earlier request, until the newest has something to show. */
+  /** Whether what is shown belongs to an earlier request, because the newest has nothing to show yet. */
   readonly stale: ReadonlySignal<boolean>;
-  /** What went wrong on the way here, in words. */
+  /** A message about what went wrong between the kernel and here. */
   readonly notice: ReadonlySignal<string | null>;
   selectRegion(patches: Selection): void;
   dispose(): void;
@@ -87,11 +87,11 @@ export function createState(model: Model): WidgetState {
 
   let revision = 0;
   traits.onChange(({ now, changed }) => {
-    // A host may put back what it read before something newer came.
+    // A host may restore a state that it read before a newer one arrived.
     const { _revision: next = 0 } = now;
     if (next < revision) liveness.catchUp();
     revision = next;
-    // A test of what is not shown any more comes to nothing.
+    // A masking test of something no longer shown is dropped.
     if (changed("_request") && now._request?.phase === "computing") questions.forget("test");
     if (changed("_image", "_image_type")) {
       const { _image: bytes, _image_type: type = "image/png" } = now;
@@ -109,7 +109,7 @@ export function createState(model: Model): WidgetState {
       if (message.kind === "layer") held.keep(message, buffers ?? []);
       else if (message.kind === "accepted" || message.kind === "refused") {
         questions.receive(message);
-        // What was refused is shown no more. What was accepted is in the traits, or will be in a moment.
+        // What was refused is no longer shown. What was accepted is in the traits, or will be in a moment.
         if (message.kind === "refused") traits.read();
       } else requests.receive(message, buffers?.[0]);
     });

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { userEvent } from "vitest/browser";
 import { center, click, open, painted } from "../testing/harness.ts";
 
-/** Everything that can be open is open, with a selection on both sides. */
+/** Open everything that can be open, with a selection on both sides. */
 async function everything(theme: "light" | "dark", width: number) {
   document.body.dataset.jpThemeLight = String(theme === "light");
   const { view } = await open({ tokens: [2], region: [5, 6] });
@@ -18,7 +18,7 @@ async function everything(theme: "light" | "dark", width: number) {
 }
 
 describe.each(["light", "dark"] as const)("in the %s theme", (theme) => {
-  it.each([1000, 360])("nothing is out of reach at %i px", async (width) => {
+  it.each([1000, 360])("has no accessibility violations at %i px", async (width) => {
     const view = await everything(theme, width);
     const { violations } = await axe.run(view.el, {
       runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"],
@@ -30,7 +30,7 @@ describe.each(["light", "dark"] as const)("in the %s theme", (theme) => {
     ).toEqual([]);
   });
 
-  it.each([1000, 360])("nothing sticks out at %i px", async (width) => {
+  it.each([1000, 360])("nothing overflows at %i px", async (width) => {
     const view = await everything(theme, width);
     const { left, right } = view.root.getBoundingClientRect();
     for (const node of view.root.querySelectorAll("*")) {
@@ -42,7 +42,7 @@ describe.each(["light", "dark"] as const)("in the %s theme", (theme) => {
   });
 });
 
-it("every button can be reached with Tab and arrows alone", async () => {
+it("every button can be reached with only Tab and arrow keys", async () => {
   const { view } = await open({ tokens: [2], region: [1] });
   await expect.poll(() => view.find("exclip-pairs").hidden).toBe(false);
   const reached = new Set<Element>();
@@ -69,7 +69,7 @@ it("every button can be reached with Tab and arrows alone", async () => {
   expect(visible.filter((button) => !reached.has(button)).map((b) => b.outerHTML)).toEqual([]);
 });
 
-it("whatever has the focus keeps its keys from JupyterLab", async () => {
+it("the focused element keeps its keys from JupyterLab", async () => {
   const view = await everything("light", 1000);
   const stops = [...view.root.querySelectorAll<HTMLElement>("button, input, canvas, [tabindex]")];
   const seen = stops.filter((node) => node.checkVisibility());
@@ -77,7 +77,7 @@ it("whatever has the focus keeps its keys from JupyterLab", async () => {
   for (const node of seen) {
     node.focus();
     expect(document.activeElement, node.outerHTML).toBe(node);
-    // As Lumino asks: before it has looked for a command of this very element.
+    // The check that Lumino makes before it looks for a command of this very element.
     expect(node.hasAttribute("data-lm-suppress-shortcuts"), node.outerHTML).toBe(true);
   }
 });

@@ -1,4 +1,4 @@
-/** The examples that pytest reads too: the algebra here and the one in Python agree. */
+/** The examples that pytest also reads: the algebra here agrees with the one in Python. */
 import { describe, expect, it } from "vitest";
 import examples from "../../tests/algebra/algebra.json";
 import { accountOf } from "../algebra/account.ts";

@@ -28,12 +28,12 @@ async function write(view: View, text: string, part = "caption"): Promise<void> 
   await userEvent.keyboard("{Enter}");
 }
 
-/** What the kernel does with a caption that it takes. */
+/** What the kernel does with a caption that it accepts. */
 const take = (model: MockModel, caption: string, id: number) =>
   model.begin(id, { caption, _tokens: tokensOf(caption) });
 
 describe("editing the caption", () => {
-  it("happens where the words stand, and asks with Enter", async () => {
+  it("happens in place, and Enter asks", async () => {
     const { model, view } = await open();
     const before = view.find("exclip-line-caption").getBoundingClientRect();
     await userEvent.click(pencil(view));
@@ -52,7 +52,7 @@ describe("editing the caption", () => {
     await expect.poll(() => document.activeElement === pencil(view)).toBe(true);
   });
 
-  it("begins with a double click or F2 on the words, and Enter on the pencil", async () => {
+  it("starts with a double click or F2 on the words, or Enter on the pencil", async () => {
     const { view } = await open();
     await userEvent.dblClick(view.word("boat"));
     expect(editing(view)).toBe(true);
@@ -67,7 +67,7 @@ describe("editing the caption", () => {
     expect(editing(view)).toBe(true);
   });
 
-  it("goes back with Esc, asks nothing, and keeps the selection", async () => {
+  it("is cancelled by Esc, asks nothing, and keeps the selection", async () => {
     const { model, view } = await open({ tokens: [2] });
     await userEvent.click(pencil(view));
     await userEvent.keyboard("xyz{Escape}");
@@ -76,14 +76,14 @@ describe("editing the caption", () => {
     expect(model.get("tokens")).toEqual([2]);
   });
 
-  it("has the selected words ready to be replaced", async () => {
+  it("starts with the selected words ready to be replaced", async () => {
     const { model, view } = await open({ tokens: [2] });
     await userEvent.click(pencil(view));
     await userEvent.keyboard("green{Enter}");
     expect(lastChange(model).changes).toEqual({ caption: "a green boat" });
   });
 
-  it("shows what is refused right there, with the old result still on screen", async () => {
+  it("shows a refusal in place, with the old result still on screen", async () => {
     const { model, view } = await open();
     const heat = view.pixels();
     await userEvent.click(pencil(view));
@@ -100,14 +100,14 @@ describe("editing the caption", () => {
     expect(view.values()[0]).toBeCloseTo(sum([1], range(PATCHES)), 10);
   });
 
-  it("leaves exactly the last one's result after ten quick edits", async () => {
+  it("shows exactly the last result after ten quick edits", async () => {
     const { model, view } = await open();
     await userEvent.click(pencil(view));
     for (const n of range(10)) await write(view, `boat number ${n}`);
     const all = changesAsked(model);
     expect(all).toHaveLength(10);
     expect(new Set(all.map(({ question }) => question)).size).toBe(10);
-    // Each was begun before the next came; answers trickle in late and out of step.
+    // Each was begun before the next one; answers trickle in late and out of step.
     all.forEach((change, n) => {
       accept(model, change);
       expect(editing(view)).toBe(n < 9);
@@ -129,7 +129,7 @@ describe("editing the caption", () => {
     expect(view.root.dataset.phase).toBe("done");
   });
 
-  it("does not interrupt whoever has gone on writing", async () => {
+  it("does not interrupt a user who has gone on typing", async () => {
     const { model, view } = await open();
     await userEvent.click(pencil(view));
     await write(view, "one");
@@ -138,7 +138,7 @@ describe("editing the caption", () => {
     expect(field(view).value).toBe("one more");
   });
 
-  it("asks in one line, whatever was pasted, in any script", async () => {
+  it("asks for one line, whatever was pasted, in any script", async () => {
     const { model, view } = await open({ caption: "قارب أحمر" });
     await userEvent.click(pencil(view));
     expect(getComputedStyle(field(view)).direction).toBe("rtl");
@@ -147,7 +147,7 @@ describe("editing the caption", () => {
     expect(lastChange(model).changes).toEqual({ caption: "قارب أزرق <b>👩‍👧</b>" });
   });
 
-  it("keeps its letters from the shortcuts around it", async () => {
+  it("protects its letters from the shortcuts around it", async () => {
     const { model, view } = await open({ tokens: [2] });
     await userEvent.click(pencil(view));
     const heard = vi.fn();

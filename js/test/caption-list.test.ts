@@ -48,7 +48,7 @@ const parts = (view: View) =>
 const list = (view: View) => view.find("exclip-listed");
 
 describe("the list", () => {
-  it("ranks captions, and says each number as text", async () => {
+  it("ranks captions, and gives each number as text", async () => {
     const { view } = await openList();
     expect(texts(view)).toEqual(RANKED);
     expect(chosen(view)).toEqual([CAPTION]);
@@ -62,7 +62,7 @@ describe("the list", () => {
     expect(list(view).ariaBusy).toBe("false");
   });
 
-  it("keeps the order they were given in if two are equally similar", async () => {
+  it("keeps the given order if two are equally similar", async () => {
     const similarities = [0.1, 0.3, 0.1, 0.3];
     const { view } = await openList({ _scores: { ...SCORES, similarities } });
     expect(texts(view)).toEqual([1, 3, 0, 2].map((index) => CAPTIONS[index]));
@@ -79,14 +79,14 @@ describe("the list", () => {
     expect(row(view, CAPTION).textContent).toBe("2a red boat, similarity 0.210");
   });
 
-  it("is not there without captions", async () => {
+  it("is hidden without captions", async () => {
     const { view } = await openList({ captions: [], _scores: null });
     expect(list(view).checkVisibility()).toBe(false);
   });
 });
 
 describe("choosing", () => {
-  it("a click asks for a caption, which counts at once, and comes back if it is refused", async () => {
+  it("a click asks for a caption, which counts at once, and is undone if it is refused", async () => {
     const { model, view } = await openList();
     await click(center(row(view, "a green car")));
     expect(changesAsked(model).map(({ changes }) => changes)).toEqual([{ caption: "a green car" }]);
@@ -98,7 +98,7 @@ describe("choosing", () => {
     expect(changesAsked(model)).toHaveLength(1);
   });
 
-  it("Shift takes a second one as the foil, and their difference is looked at", async () => {
+  it("Shift-click makes another one the foil, and shows their difference", async () => {
     const { model, view } = await openList();
     await click(center(row(view, "a blue boat")), ["Shift"]);
     expect(changesAsked(model).at(-1)?.changes).toEqual({ foil: "a blue boat" });
@@ -109,7 +109,7 @@ describe("choosing", () => {
     expect(view.words.map((word) => word.textContent)).toContain("red − blue");
   });
 
-  it("a foil that was chosen elsewhere leaves what is looked at", async () => {
+  it("a foil that was chosen elsewhere does not change what is looked at", async () => {
     const { model, view } = await openList();
     model.update({ ...FOILED, _revision: 1 });
     expect(parts(view)).toEqual(["foil", "caption", "", ""]);
@@ -133,7 +133,7 @@ describe("choosing", () => {
     expect(changesAsked(model).map((asked) => asked.changes)).toEqual([changes]);
   });
 
-  it("the switch does for fingers what Shift does", async () => {
+  it("on touch screens, the switch does what Shift does", async () => {
     const { model, view } = await openList();
     const compare = view.find("exclip-compare");
     await click(center(compare));
@@ -142,7 +142,7 @@ describe("choosing", () => {
     expect(changesAsked(model).at(-1)?.changes).toEqual({ foil: "a green car" });
   });
 
-  it("keys go through the ranks, and Enter or the space bar chooses", async () => {
+  it("keys move through the ranks, and Enter or the space bar chooses", async () => {
     const { model, view } = await openList();
     const focused = () => texts(view)[rows(view).indexOf(document.activeElement as HTMLElement)];
     const stops = rows(view).filter(({ tabIndex }) => tabIndex === 0);
@@ -174,7 +174,7 @@ describe("choosing", () => {
 });
 
 describe("what changes", () => {
-  it("numbers stay, dimmed, until new ones are there; the focus stays on its caption", async () => {
+  it("numbers stay, dimmed, until new ones arrive; the focus stays on its caption", async () => {
     const { model, view } = await openList();
     row(view, "a green car").focus();
     model.update({ _scores: null, _revision: 1 });
@@ -186,10 +186,10 @@ describe("what changes", () => {
     expect(document.activeElement).toBe(row(view, "a green car"));
   });
 
-  it("other captions have no numbers before there are any that fit them", async () => {
+  it("new captions have no numbers until numbers that fit them arrive", async () => {
     const { model, view } = await openList();
     const captions = ["one", "two", CAPTION];
-    // As hosts do that announce one trait after the other.
+    // As on hosts that announce one trait after the other.
     model.set("captions", captions);
     expect(texts(view)).toEqual(captions);
     expect(list(view).ariaBusy).toBe("true");
@@ -200,7 +200,7 @@ describe("what changes", () => {
     expect(chosen(view)).toEqual([CAPTION]);
   });
 
-  it("two views agree, and nothing listens when they are closed", async () => {
+  it("two views agree, and nothing listens after they are closed", async () => {
     const { model, widget, stop, view } = await openList();
     const other = new View(widget, model);
     await click(center(row(view, "a green car")));
@@ -211,7 +211,7 @@ describe("what changes", () => {
     expect(model.listening).toBe(0);
   });
 
-  it("a thousand scroll, and what is chosen is in sight", async () => {
+  it("a thousand captions scroll, and the chosen one is in sight", async () => {
     const captions = range(1000).map((i) => `a photo of thing ${i}`);
     const similarities = captions.map((_, i) => Math.sin(i));
     const caption = captions[500] as string;
@@ -232,7 +232,7 @@ describe("what changes", () => {
 });
 
 describe.each(["light", "dark"] as const)("in the %s theme", (theme) => {
-  it.each([1000, 360])("everybody can read it at %i px", async (width) => {
+  it.each([1000, 360])("is accessible at %i px", async (width) => {
     document.body.dataset.jpThemeLight = String(theme === "light");
     const long = "a photo of a boat with a very long name ".repeat(3);
     const captions = [...CAPTIONS.slice(0, 3), long];

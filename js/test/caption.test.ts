@@ -27,7 +27,7 @@ describe("words of the caption", () => {
     expect(parts[2]).toMatchObject({ word: { text: "SailBoat", tokens: [1, 2], special: false } });
   });
 
-  it("leave special tokens out", () => {
+  it("leave out special tokens", () => {
     expect(shown(partsOf("red boat", tokensOf("red boat")))).toBe("[red] [boat]");
   });
 
@@ -36,7 +36,7 @@ describe("words of the caption", () => {
     expect(shown(partsOf(caption, tokensOf(caption)))).toBe("[🐟🐟] [é] [👩‍👩‍👧] [boat]");
   });
 
-  it("show a token without a place as its own text", () => {
+  it("show a token with no place in the caption as its own text", () => {
     const tokens = [piece("red", 0, 0, 3), piece("ghost", 1, null, null), piece("boat", 2, 4, 8)];
     expect(shown(partsOf("red boat", tokens))).toBe("[red] [ghost] [boat]");
   });
@@ -45,12 +45,12 @@ describe("words of the caption", () => {
     expect(shown(partsOf("red boat at sea", [piece("red", 0, 0, 3)]))).toBe("[red] boat at sea");
   });
 
-  it("survive places that overlap or lie outside", () => {
+  it("tolerate places that overlap or lie outside", () => {
     const tokens = [piece("ab", 0, 0, 4), piece("cd", 1, 2, 90), piece("x", 2, 99, 120)];
     expect(shown(partsOf("abcdef", tokens))).toBe("[abcd][ef] [x]");
   });
 
-  it("take an empty caption", () => {
+  it("accept an empty caption", () => {
     expect(partsOf("", [])).toEqual([]);
   });
 });

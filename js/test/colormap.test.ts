@@ -65,7 +65,7 @@ function oklab(rgb: Triple): Triple {
   );
 }
 
-/** A colour in OKLab, as eyes of this kind see it. */
+/** Return a colour in OKLab, as seen with this kind of colour vision. */
 const seen = (rgb: Rgb, kind: string) =>
   oklab(times(DEFICIENCIES[kind], linear(rgb)).map((x) => Math.max(0, Math.min(1, x))) as Triple);
 
@@ -79,7 +79,7 @@ const LOOKS = palettes.flatMap((palette) =>
   (["light", "dark"] as const).map((theme) => [palette, theme] as const),
 );
 
-describe.each(LOOKS)("the colour map %s on %s ground", (palette, theme) => {
+describe.each(LOOKS)("the colour map %s in the %s theme", (palette, theme) => {
   const map = colormap(palette, theme);
 
   it("is as light at −x as at x", () => {
@@ -106,7 +106,7 @@ describe.each(LOOKS)("the colour map %s on %s ground", (palette, theme) => {
     expect(Math.max(r, g, b) - Math.min(r, g, b)).toBeLessThan(4);
   });
 
-  it.each(Object.keys(DEFICIENCIES))("tells the signs apart for %s eyes", (kind) => {
+  it.each(Object.keys(DEFICIENCIES))("keeps the signs distinct for %s vision", (kind) => {
     // A just noticeable difference is about 0.02 in OKLab.
     for (const x of [0.3, 0.6, 1]) {
       expect(distance(seen(map.at(x), kind), seen(map.at(-x), kind))).toBeGreaterThan(0.08);
@@ -128,7 +128,7 @@ it("covers nothing at 0 and never all of the image", () => {
   });
 });
 
-it("shows one sign alone, and as strongly as wished", () => {
+it("shows one sign alone, at the chosen strength", () => {
   const map = colormap("blue–orange", "light");
   const ink = { theme: "light", map, sign: "positive", strength: 0.5 } as const;
   expect(heatColor(ink, -0.8)[1]).toBe(0);
@@ -138,7 +138,7 @@ it("shows one sign alone, and as strongly as wished", () => {
 });
 
 describe("the figures of Python", () => {
-  it("have examples of every palette on either ground", () => {
+  it("have examples of every palette in either theme", () => {
     expect(new Set(examples.map(({ palette }) => palette))).toEqual(new Set(palettes));
     expect(examples).toHaveLength(2 * palettes.length);
   });

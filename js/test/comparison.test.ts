@@ -14,7 +14,7 @@ const names = ({ caption, tokens }: { caption: string; tokens: readonly Token[] 
     );
 
 describe("the difference of two captions", () => {
-  it("says equal words once and replaced ones with a minus", () => {
+  it("shows equal words once and replaced ones with a minus", () => {
     const pairs: AlignedRows[] = [
       [0, 0],
       [1, 1],
@@ -34,7 +34,7 @@ describe("the difference of two captions", () => {
     ]);
   });
 
-  it("keeps words that stand alone on either side", () => {
+  it("keeps words that only one side has", () => {
     const pairs: AlignedRows[] = [
       [0, 0],
       [1, null],
@@ -47,7 +47,7 @@ describe("the difference of two captions", () => {
     expect(names(difference)).toEqual(["small", "dog", "− sleeps"]);
   });
 
-  it("joins the pieces of words that are paired", () => {
+  it("joins the pieces of paired words", () => {
     const foil = spelled("brownish dog");
     const piece = (text: string, start: number) => ({
       text,
@@ -92,7 +92,7 @@ describe("the difference of interactions", () => {
     cls: new Float32Array(values.slice(0, tokens)),
   });
 
-  it("is caption minus foil, row by row; what has no counterpart counts alone", () => {
+  it("is caption minus foil, row by row; a row without a counterpart counts alone", () => {
     const caption = matrix(2, [1, 2, 3, 4]);
     const foil = matrix(2, [0.5, 1, 8, 16]);
     const difference = subtract(caption, foil, [
@@ -114,7 +114,7 @@ describe("rows and places", () => {
     [null, 1],
     [2, 2],
   ];
-  it("go from one side to the other", () => {
+  it("convert from one side to the other", () => {
     expect(placesOf(pairs, 0, [1, 2])).toEqual([1, 3]);
     expect(placesOf(pairs, 1, [1, 2])).toEqual([2, 3]);
     expect(rowsOf(pairs, 1, [1, 2, 3])).toEqual([1, 2]);

@@ -9,10 +9,10 @@ const pencil = (view: View, part = "caption") =>
     .querySelector<HTMLElement>(`[aria-label="Edit the ${part}"]`) as HTMLElement;
 const editing = (view: View) => view.el.querySelector("textarea") !== null;
 
-describe("everybody", () => {
+describe("every user", () => {
   const TEST = { id: 1, tokens: [2], region: [], predicted: 0.1, actual: 0.1, label: "red" };
 
-  it("reaches everything that asks with the Tab key", async () => {
+  it("reaches every control with the Tab key", async () => {
     const { view } = await open({ tokens: [2], _tests: [TEST] });
     const reached = new Set<Element | null>();
     for (let i = 0; i < 40; i++) {
@@ -33,7 +33,7 @@ describe("everybody", () => {
     for (const node of wanted) expect(reached).toContain(node);
   });
 
-  it("hears what each control is called", async () => {
+  it("hears the name of each control", async () => {
     const { view } = await open({ foil: "a dog", _foil_tokens: tokensOf("a dog"), _tests: [TEST] });
     await userEvent.click(pencil(view));
     for (const node of view.el.querySelectorAll(
@@ -44,7 +44,7 @@ describe("everybody", () => {
     }
   });
 
-  it("sees the same in two views of one widget", async () => {
+  it("sees the same layers in two views of one widget", async () => {
     const { model, widget, view } = await open();
     const other = await new View(widget, model).settled();
     const at = (one: View) => one.find<HTMLInputElement>("exclip-image_layer").value;
@@ -58,7 +58,7 @@ describe("everybody", () => {
     expect(editing(view)).toBe(false);
   });
 
-  it("finds room at 360 px", async () => {
+  it("has enough room at 360 px", async () => {
     const { view } = await open({
       foil: "a small dog",
       _foil_tokens: tokensOf("a small dog"),

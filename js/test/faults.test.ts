@@ -1,4 +1,4 @@
-/** What can go wrong on the way from the kernel, and what a person reads of it. */
+/** What can go wrong on the way from the kernel, and what the user reads about it. */
 import { describe, expect, it, vi } from "vitest";
 import { userEvent } from "vitest/browser";
 import type { Interactions } from "../algebra/interactions.ts";
@@ -18,7 +18,7 @@ import {
 import { MockModel, payload, tokensOf, wholeImage } from "../testing/mock.ts";
 
 const BYTES = 4 * (5 * PATCHES + 5);
-/** The first 100 bytes of a frame, said to stand at `offset`. */
+/** The first 100 bytes of a frame, sent as if they belonged at `offset`. */
 const start = (frame: number, offset = 0, bytes = BYTES) => {
   const whole = result(5);
   const data = new DataView(whole.buffer, whole.byteOffset, 100);
@@ -28,13 +28,13 @@ const joins = (model: MockModel) => model.sent.filter(({ kind }) => kind === "jo
 const refreshes = (model: MockModel) =>
   model.sent.filter((one) => one.kind === "join" && one.refresh).length;
 const fresh = () => open(NOTHING);
-/** What is done in the next task has been done. */
+/** Wait until the next task has run. */
 const soon = () => new Promise((done) => setTimeout(done));
 const notice = (view: View) => view.find("exclip-notice");
 const shown = (view: View) => !Number.isNaN(view.values()[0]);
 
 describe("progress", () => {
-  it("says how long it will take, and runs down between two steps", async () => {
+  it("says how long it will take, and counts down between two steps", async () => {
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "performance"] });
     const { model, view } = await fresh();
     model.begin(1);
@@ -52,10 +52,10 @@ describe("progress", () => {
   });
 });
 
-describe("what is not exact yet", () => {
+describe("a result that is not exact yet", () => {
   const summary = { similarity: 0.4, residual: null, total: null, error: 0.0125 } as const;
 
-  it("says how far off it may be, until it is exact", async () => {
+  it("comes with its error bound until it is exact", async () => {
     const { model, view } = await fresh();
     model.begin(1);
     model.receive(...estimate(1, result(5)));
@@ -68,7 +68,7 @@ describe("what is not exact yet", () => {
     expect(notice(view).hidden).toBe(true);
   });
 
-  it("says it of a result, too, and beside that it was cancelled", async () => {
+  it("keeps the bound when finished, and next to the note of a cancellation", async () => {
     const { model, view } = await open({ _summary: summary });
     expect(notice(view).textContent).toBe("Each word × patch is known to about ±0.0125.");
     model.begin(1);
@@ -81,7 +81,7 @@ describe("what is not exact yet", () => {
 });
 
 describe("a view that joins late", () => {
-  it("reckons the time left from when it came", async () => {
+  it("calculates the time left from when it joined", async () => {
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "performance"] });
     const { model, view } = await fresh();
     model.begin(1);
@@ -95,7 +95,7 @@ describe("a view that joins late", () => {
 });
 
 describe("cancelling", () => {
-  it("acts in the view at once, before the kernel has heard of it", async () => {
+  it("takes effect in the view at once, before the kernel responds", async () => {
     const { model, view } = await fresh();
     model.begin(3);
     model.receive(...estimate(3, result(5)));
@@ -104,7 +104,7 @@ describe("cancelling", () => {
     expect(view.root.dataset.phase).toBe("cancelled");
     expect(view.find("exclip-progress").hidden).toBe(true);
     expect(model.sent.at(-1)).toEqual({ kind: "cancel", id: 3 });
-    // What still comes of it is nobody's business any more.
+    // Whatever still arrives for it is ignored.
     model.receive({ kind: "progress", id: 3, done: 3, total: 4 });
     const ones = payload(new Float32Array(5 * PATCHES).fill(1), range(5));
     model.receive(...estimate(3, ones, 1));
@@ -116,12 +116,12 @@ describe("cancelling", () => {
     model.request(3, "cancelled", "", { _result: result(5) });
     expect(view.root.dataset.phase).toBe("cancelled");
     expect(view.values()).toEqual(before);
-    // The next one is.
+    // The next request is shown again.
     model.begin(4);
     expect(view.root.dataset.phase).toBe("computing");
   });
 
-  it("works before anything has been heard of what is computed", async () => {
+  it("works before anything has been heard about the computation", async () => {
     const { model, view } = await open({
       ...NOTHING,
       _request: { id: 7, phase: "computing", message: "" },
@@ -135,7 +135,7 @@ describe("cancelling", () => {
     expect(shown(view)).toBe(false);
   });
 
-  it("that comes too late leaves the result of the kernel", async () => {
+  it("too late keeps the kernel's result", async () => {
     const { model, view } = await fresh();
     model.begin(3);
     view.find("exclip-cancel").click();
@@ -154,7 +154,7 @@ describe("cancelling", () => {
     expect(shown(view)).toBe(true);
   });
 
-  it("is done by the keyboard alone", async () => {
+  it("works from the keyboard alone", async () => {
     const { model, view } = await fresh();
     model.begin(2);
     view.find("exclip-cancel").focus();
@@ -163,7 +163,7 @@ describe("cancelling", () => {
   });
 });
 
-describe("an estimate that is not as it should be", () => {
+describe("a damaged estimate", () => {
   it.each([
     ["out of order", [start(0, 100)], /a part of it is missing/],
     ["doubled", [start(0), start(0)], /or came twice/],
@@ -180,7 +180,7 @@ describe("an estimate that is not as it should be", () => {
     expect(view.values()[0]).toBeCloseTo(sum([1], range(PATCHES)), 10);
   });
 
-  it("whose end is missing is named when the next one comes", async () => {
+  it("whose end is missing is reported when the next one arrives", async () => {
     const { model, view } = await fresh();
     model.begin(1);
     model.receive(...start(0));
@@ -189,7 +189,7 @@ describe("an estimate that is not as it should be", () => {
     expect(shown(view)).toBe(true);
   });
 
-  it("without its buffer, or not of the protocol at all, harms nothing", async () => {
+  it("without its buffer, or not of the protocol at all, does no harm", async () => {
     const { model, view } = await open();
     const before = view.values();
     model.begin(1);
@@ -207,7 +207,7 @@ describe("an estimate that is not as it should be", () => {
 });
 
 describe("a kernel", () => {
-  it("that falls silent in mid-stream is missed in words, and asked again", async () => {
+  it("that falls silent in mid-stream is reported, and asked again", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const { model, view } = await openTimed();
     model.begin(1);
@@ -225,7 +225,7 @@ describe("a kernel", () => {
     expect(notice(view).hidden).toBe(true);
   });
 
-  it("that is there is not missed, whatever it is asked", async () => {
+  it("that is alive is never reported as silent", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const { model, view } = await openTimed();
     model.receive({ kind: "alive" });
@@ -236,7 +236,7 @@ describe("a kernel", () => {
     expect(notice(view).hidden).toBe(true);
   });
 
-  it("is asked again what it has not answered, and nothing that it has", async () => {
+  it("is asked again only what it has not answered", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const { model, view } = await openTimed();
     model.receive({ kind: "alive" });
@@ -247,7 +247,7 @@ describe("a kernel", () => {
     expect(refreshes(model)).toBe(0);
     vi.advanceTimersByTime(11_000);
     expect(asks()).toEqual([asked, asked]);
-    // It may have been done before, and the traits that told of it were lost.
+    // It may have been done already, with the traits that reported it lost.
     expect(refreshes(model)).toBe(1);
     model.receive({ kind: "accepted", question: (asked as { question: number }).question });
     vi.advanceTimersByTime(60_000);
@@ -255,7 +255,7 @@ describe("a kernel", () => {
     expect(asks()).toEqual([asked, asked]);
   });
 
-  it("is asked for the state again if an older one came after a newer", async () => {
+  it("is asked for the state again if an older one arrives after a newer one", async () => {
     const { model } = await fresh();
     model.update({ _revision: 3, caption: "a red boat" });
     model.update({ _revision: 5 });
@@ -266,11 +266,11 @@ describe("a kernel", () => {
     expect(refreshes(model)).toBe(1);
   });
 
-  it("that finished while the connection was lost is asked for the result", async () => {
+  it("that finished while the connection was down is asked for the result", async () => {
     const { model, view } = await fresh();
     model.begin(1);
     model.receive(...estimate(1, result(5)));
-    // Its answer to a join; what came with it at first was lost.
+    // Its answer to a join; what it had first been sent with was lost.
     model.request(1, "done");
     model.receive({ kind: "alive" });
     await soon();
@@ -285,7 +285,7 @@ describe("a kernel", () => {
     expect(refreshes(model)).toBe(1);
   });
 
-  it("that finished is asked for nothing if a host tells of one trait after the other", async () => {
+  it("that finished is asked for nothing if a host announces one trait after the other", async () => {
     const { model, view } = await fresh();
     model.begin(1);
     model.set("_request", { id: 1, phase: "done", message: "" });
@@ -296,7 +296,7 @@ describe("a kernel", () => {
     expect(refreshes(model)).toBe(0);
   });
 
-  it("that is asked for the state takes back nothing that was selected meanwhile", async () => {
+  it("that is asked for the state does not undo what was selected meanwhile", async () => {
     const { model, view } = await open();
     const state = { tokens: [], region: [] };
     model.update({ _revision: 5 });
@@ -305,14 +305,14 @@ describe("a kernel", () => {
     view.word("red").click();
     expect(view.pressed).toEqual(["red"]);
     const before = model.saved;
-    // On its way since before the click: some hosts show it as it is.
+    // On its way since before the click; some hosts apply it unchanged.
     model.update({ ...state, _revision: 5 });
     expect(view.pressed).toEqual(["red"]);
     model.receive({ kind: "alive" });
     expect(view.pressed).toEqual(["red"]);
     expect(model.get("tokens")).toEqual([2]);
     expect(model.saved).toBeGreaterThan(before);
-    // From here on, Python's word counts again.
+    // From here on, Python's selection counts again.
     model.update(state);
     expect(view.pressed).toEqual([]);
   });
@@ -326,12 +326,12 @@ describe("a kernel", () => {
     expect(view.values()).toEqual(before);
   });
 
-  it("that comes back joins where it is", async () => {
+  it("that comes back resumes where it is", async () => {
     const { model, view } = await fresh();
     model.begin(1);
     model.receive({ kind: "progress", id: 1, done: 1, total: 4 });
     model.receive(...start(0));
-    // Answers to a join: where the request stands, and its newest estimate.
+    // Answers to a join: the status of the request, and its newest estimate.
     model.set("_request", { id: 1, phase: "computing", message: "" });
     model.receive({ kind: "alive" });
     model.receive(...estimate(1, result(5)));
@@ -342,7 +342,7 @@ describe("a kernel", () => {
 });
 
 describe("a stream", () => {
-  it("of 64 MB is painted once a frame of the browser at most, however many messages come", async () => {
+  it("of 64 MB is painted at most once per browser frame, however many messages arrive", async () => {
     const [rows, columns, count] = [32, 32, 77];
     const caption = "word ".repeat(count - 2).trim();
     const tokens = tokensOf(caption);
@@ -369,7 +369,7 @@ describe("a stream", () => {
     for (let frame = 0; frame < estimates; frame++) {
       for (const { offset, piece } of chunksOf(data)) {
         model.receive(...estimate(1, piece, frame, { offset, bytes: data.byteLength }));
-        // A websocket hands over each message in a task of its own.
+        // A websocket delivers each message in its own task.
         await new Promise<void>((resolve) => {
           const { port1, port2 } = new MessageChannel();
           port1.onmessage = () => resolve();
@@ -383,7 +383,7 @@ describe("a stream", () => {
     expect(painted.mock.calls.length).toBeLessThanOrEqual(frames);
   });
 
-  it("of one frame of 64 MB costs a message its own bytes only", async () => {
+  it("of one frame of 64 MB costs each message only its own bytes", async () => {
     const { FrameAssembler } = await import("../state/frames.ts");
     const shape = [256, 256, 256] as const;
     const bytes = 4 * (256 ** 3 + 256);
@@ -406,7 +406,7 @@ describe("a stream", () => {
 
 const CHUNK = 256 * 1024;
 
-/** The pieces that the kernel sends an estimate in. */
+/** The chunks in which the kernel sends an estimate. */
 function* chunksOf(data: DataView) {
   for (let offset = 0; offset < data.byteLength; offset += CHUNK) {
     const size = Math.min(CHUNK, data.byteLength - offset);
@@ -414,7 +414,7 @@ function* chunksOf(data: DataView) {
   }
 }
 
-/** Opened while timers stand still: nothing is waited for. */
+/** Open while timers are frozen, waiting for nothing. */
 async function openTimed() {
   const model = new MockModel(await traits());
   const widget = exclip();

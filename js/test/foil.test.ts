@@ -21,7 +21,7 @@ import { payload, tokensOf } from "../testing/mock.ts";
 
 const FOIL = "a blue big boat";
 const ALL = range(PATCHES);
-/** red beside blue; big stands alone. */
+/** "red" is paired with "blue"; "big" has no counterpart. */
 const ALIGNMENT: AlignedRows[] = [
   [0, 0],
   [1, 1],
@@ -67,14 +67,14 @@ const still = (view: View, at: Look) => [
 const lastSent = (sent: readonly ToKernel[]) => sent.at(-1);
 
 describe("a foil", () => {
-  it("is the caption with something changed, asked for from a quiet button", async () => {
+  it("starts as a copy of the caption, from an unobtrusive button", async () => {
     const { model, view } = await open({ tokens: [2] });
     expect(view.find("exclip-line-difference").hidden).toBe(true);
     const add = view.el.querySelector<HTMLElement>(".exclip-add");
     if (!add) throw new Error("no button");
     await userEvent.click(add);
     expect(view.find<HTMLTextAreaElement>("exclip-field-foil").value).toBe(CAPTION);
-    // Caption and result are where they were.
+    // Caption and result are unchanged.
     expect(texts(view)).toEqual(["a", "red", "boat"]);
     await userEvent.keyboard("blue{Enter}");
     expect(lastSent(model.sent)).toMatchObject({
@@ -101,7 +101,7 @@ describe("a foil", () => {
     expect(view.el.querySelector("textarea")).toBeNull();
   });
 
-  it("is refused in words beneath it", async () => {
+  it("is refused with a message beneath it", async () => {
     const { model, view } = await open(FOILED);
     const edit = view.el.querySelector<HTMLElement>('[aria-label="Edit the foil"]');
     await userEvent.click(edit as HTMLElement);
@@ -111,7 +111,7 @@ describe("a foil", () => {
     expect(view.find("exclip-refused-caption").hidden).toBe(true);
   });
 
-  it("is removed with a button, or by leaving it empty", async () => {
+  it("is removed with a button, or by emptying it", async () => {
     const { model, view } = await open(FOILED);
     await userEvent.click(view.el.querySelector('[aria-label="Remove the foil"]') as HTMLElement);
     expect(lastSent(model.sent)).toMatchObject({ kind: "change", changes: { foil: null } });
@@ -161,7 +161,7 @@ describe("what is looked at", () => {
     expect(ticks()).toEqual(numbers);
   });
 
-  it("shows the words that are not looked at with their own values", async () => {
+  it("shows the other texts' words with their own values", async () => {
     const { view } = await open(FOILED);
     const values = still(view, "foil").map((node) => Number(node.dataset.value));
     expect(values[3]).toBeCloseTo(foilSum([4]), 8);
@@ -173,7 +173,7 @@ describe("what is looked at", () => {
     ]);
   });
 
-  it("changes with a click on a word of another line, which is selected", async () => {
+  it("changes with a click on a word of another line, and selects it", async () => {
     const { model, view } = await open(FOILED);
     await userEvent.click(still(view, "foil")[1] as HTMLElement);
     expect(look(view, "foil").getAttribute("aria-pressed")).toBe("true");
@@ -182,7 +182,7 @@ describe("what is looked at", () => {
     expect(document.activeElement).toBe(view.word("blue"));
   });
 
-  it("has the numbers of its own", async () => {
+  it("has its own numbers", async () => {
     const { view } = await open(FOILED);
     expect(view.figure("similarity")).toBe(0.41);
     await userEvent.click(look(view, "foil"));
@@ -196,7 +196,7 @@ describe("what is looked at", () => {
 });
 
 describe("selecting in two captions", () => {
-  it("goes by the aligned rows, both ways", async () => {
+  it("follows the aligned rows, both ways", async () => {
     const { model, view } = await open({ ...FOILED, tokens: [2] });
     await userEvent.click(look(view, "foil"));
     expect(view.pressed).toEqual(["blue"]);
@@ -206,7 +206,7 @@ describe("selecting in two captions", () => {
     expect(view.pressed).toEqual(["boat"]);
   });
 
-  it("keeps what only the foil has, for which Python has no row", async () => {
+  it("keeps rows that only the foil has, which Python cannot represent", async () => {
     const { model, view } = await open(FOILED);
     await userEvent.click(look(view, "foil"));
     await click(view.middle("big"));

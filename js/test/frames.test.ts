@@ -44,8 +44,8 @@ describe("decoding a payload", () => {
   });
 });
 
-describe("putting frames together", () => {
-  it.each([56, 40, 16, 5])("in chunks of %i bytes", (size) => {
+describe("assembling frames", () => {
+  it.each([56, 40, 16, 5])("works in chunks of %i bytes", (size) => {
     const outcomes = feed(new FrameAssembler(SHAPE), chunks(0, size));
     expect(outcomes.slice(0, -1).every((o) => !o.frame && !o.problem)).toBe(true);
     expect(Array.from(outcomes.at(-1)?.frame?.values ?? [])).toEqual(VALUES);
@@ -60,7 +60,7 @@ describe("putting frames together", () => {
     expect(Array.from(second?.frame?.values ?? [])).toEqual(finer);
   });
 
-  it("drops a step whose chunks are out of order, says so once, and goes on with the next", () => {
+  it("drops a step whose chunks are out of order, reports it once, and goes on with the next", () => {
     const assembler = new FrameAssembler(SHAPE);
     const [a, b, c, d] = chunks(0, 16);
     const outcomes = feed(assembler, [a, c, b, d]);
@@ -69,14 +69,14 @@ describe("putting frames together", () => {
     expect(feed(assembler, chunks(1, 56))[0]?.frame).toBeDefined();
   });
 
-  it("drops a step with a doubled chunk", () => {
+  it("drops a step with a repeated chunk", () => {
     const [a, b, c, d] = chunks(0, 16);
     const outcomes = feed(new FrameAssembler(SHAPE), [a, b, b, c, d]);
     expect(outcomes[2]?.problem).toMatch(/Estimate 1 was dropped/);
     expect(outcomes.some((o) => o.frame)).toBe(false);
   });
 
-  it("keeps a finished step when it comes again", () => {
+  it("keeps a finished step when it arrives again", () => {
     const assembler = new FrameAssembler(SHAPE);
     expect(feed(assembler, chunks(0, 56))[0]?.frame).toBeDefined();
     expect(feed(assembler, chunks(0, 56))).toEqual(feed(assembler, chunks(0, 56)).map(() => ({})));
@@ -104,7 +104,7 @@ describe("putting frames together", () => {
     expect(Array.from(first?.frame?.values ?? [])).toEqual(VALUES);
   });
 
-  it("drops a step with numbers that are not finite, in whatever chunk they come", () => {
+  it("drops a step with numbers that are not finite, in whatever chunk they arrive", () => {
     const broken = VALUES.map((value, i) => (i === 6 ? Number.POSITIVE_INFINITY : value));
     const outcomes = feed(new FrameAssembler(SHAPE), chunks(0, 5, broken));
     expect(outcomes.filter((o) => o.problem).map((o) => o.problem)).toEqual([
@@ -113,7 +113,7 @@ describe("putting frames together", () => {
     expect(outcomes.some((o) => o.frame)).toBe(false);
   });
 
-  it("asks for no memory for a shape that its chunks do not have", () => {
+  it("allocates no memory for a shape that its chunks do not have", () => {
     const huge: Shape = [1e6, 1e6, 1e6];
     const [piece] = chunks(0, 56);
     if (!piece) return;

@@ -1,4 +1,4 @@
-/** The fixtures that pytest reads too: what either side of a gallery may send. */
+/** The fixtures that pytest also reads: what either side of a gallery may send. */
 import { describe, expect, it } from "vitest";
 import fromKernel from "../../tests/protocol/gallery_from_kernel.json";
 import toKernel from "../../tests/protocol/gallery_to_kernel.json";

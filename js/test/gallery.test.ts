@@ -1,4 +1,4 @@
-/** The gallery on a kernel that knows every tile: what is in the page, what is asked, and by which keys. */
+/** The gallery with a kernel that has every tile: what is in the page, what is asked, and which keys work. */
 import axe from "axe-core";
 import { afterEach, expect, test, vi } from "vitest";
 import { userEvent } from "vitest/browser";
@@ -46,7 +46,7 @@ async function open(
   };
   const tiles = () => [...el.querySelectorAll<HTMLElement>('[data-testid="exclip-tile"]')];
   const shown = () => tiles().filter((tile) => !tile.classList.contains("exclip-tile-waiting"));
-  /** Every tile in the page has come. */
+  /** Wait until every tile in the page has arrived. */
   const loaded = () =>
     until(() => {
       expect(tiles().length).toBeGreaterThan(0);
@@ -57,7 +57,7 @@ async function open(
 
 const of = <Kind extends ToKernel["kind"]>(model: MockGallery, kind: Kind) =>
   model.sent.filter((one): one is Extract<ToKernel, { kind: Kind }> => one.kind === kind);
-/** What is heard of a tile. */
+/** What a screen reader says about a tile. */
 const said = (tile: Element | null | undefined) => tile?.textContent?.trim() ?? "";
 const until = (check: () => void) => vi.waitFor(check, { timeout: 10_000 });
 const button = (el: Element, name: string) => {
@@ -67,7 +67,7 @@ const button = (el: Element, name: string) => {
   return found;
 };
 
-test("only what is seen is in the page, and asked for", async () => {
+test("only visible tiles are in the page and asked for", async () => {
   const { model, grid, tiles, shown, loaded } = await open();
   await loaded();
   const count = tiles().length;
@@ -88,7 +88,7 @@ test("only what is seen is in the page, and asked for", async () => {
   grid.scrollTop -= 1000;
   await painted();
   await loaded();
-  // As they are read: in their order.
+  // In reading order.
   const numbers = tiles().map((tile) => Number.parseInt(said(tile), 10));
   expect(numbers).toEqual(numbers.toSorted((a, b) => a - b));
 
@@ -96,7 +96,7 @@ test("only what is seen is in the page, and asked for", async () => {
   await until(() => expect(said(shown().at(-1))).toContain(`${COUNT} `));
 });
 
-test("heat is painted in the colours and on the scale that tiles share", async () => {
+test("heat is painted in the shared colours and on the shared scale", async () => {
   const { tiles, el, loaded } = await open({ _end: 0.02 });
   await loaded();
   const pixels = () => {
@@ -120,7 +120,7 @@ test("heat is painted in the colours and on the scale that tiles share", async (
   expect(data[4 * strongest + 3] ?? 0).toBeGreaterThan(1.5 * alpha(shared, strongest));
 });
 
-test("scrolling far asks for where it comes to rest, not for its way", async () => {
+test("scrolling far asks for where it stops, not for everything on the way", async () => {
   const { model, grid, tiles, loaded } = await open();
   await loaded();
   const before = of(model, "window").length;
@@ -137,7 +137,7 @@ test("scrolling far asks for where it comes to rest, not for its way", async () 
   for (const { tiles } of windows) expect(tiles.length).toBeLessThan(80);
 });
 
-test("a new order begins at its top, with its own tiles", async () => {
+test("a new order starts at the top, with its own tiles", async () => {
   const { model, grid, shown, tiles, loaded } = await open();
   await loaded();
   grid.scrollTop = 5000;
@@ -146,12 +146,12 @@ test("a new order begins at its top, with its own tiles", async () => {
   await until(() => expect(said(shown()[0])).toMatch(/^1 /));
   expect(grid.scrollTop).toBe(0);
   expect(of(model, "window").at(-1)?.request).toBe(2);
-  // What is still on its way from the order before is not taken for this one's.
+  // Tiles still on their way from the previous order are not taken for this one's.
   model.receive({ kind: "tiles", request: 1, tiles: [] });
   expect(shown().length).toBeGreaterThan(0);
 });
 
-test("a phrase that is typed is asked, and a refusal is said", async () => {
+test("a typed phrase is asked for, and a refusal is shown", async () => {
   const { model, find, el } = await open();
   const field = find("exclip-phrase") as HTMLInputElement;
   await userEvent.fill(field, "a <b>boat</b>");
@@ -166,7 +166,7 @@ test("a phrase that is typed is asked, and a refusal is said", async () => {
   expect(el.querySelector(".exclip-phrase-words b")).toBeNull();
 });
 
-test("words of the phrase are chosen by a click, and the order by its name", async () => {
+test("a click chooses words of the phrase, or an order by its name", async () => {
   const { model, el } = await open();
   model.ranked("a red boat", 2);
   button(el, "red").click();
@@ -181,7 +181,7 @@ test("words of the phrase are chosen by a click, and the order by its name", asy
   expect(of(model, "ask").at(-1)?.changes).toMatchObject({ order: "foils" });
 });
 
-test("results without factors are asked for no phrase", async () => {
+test("results without factors offer no phrase", async () => {
   const { el, find } = await open({ _orders: ["set", "special"] });
   const orders = [...el.querySelectorAll<HTMLButtonElement>(".exclip-orders button")];
   expect(orders.map(({ value }) => value)).toEqual(["special", "set"]);
@@ -207,7 +207,7 @@ test("the grid works by keyboard alone", async () => {
   expect(of(model, "open").at(-1)).toMatchObject({ tile: 0, request: 1 });
 });
 
-test("a click opens the full instrument, and back leads to the tile", async () => {
+test("a click opens the full widget, and *Back* returns to the tile", async () => {
   const { model, grid, tiles, find, el, loaded } = await open();
   await loaded();
   tiles()[5]?.click();
@@ -226,7 +226,7 @@ test("a click opens the full instrument, and back leads to the tile", async () =
   await until(() => expect(el.querySelector('[data-testid="exclip"]')).not.toBeNull());
   expect(grid.checkVisibility()).toBe(false);
   expect(el.textContent).toContain("6 of 10,000");
-  // It selects: words and what they add are there.
+  // Selecting works: the words and what they add are there.
   const words = [...el.querySelectorAll<HTMLElement>(".exclip-opened-body .exclip-word")];
   expect(words.map((word) => word.textContent)).toEqual(["a", "red", "boat"]);
   words[1]?.focus();
@@ -253,7 +253,7 @@ test("a tile without a picture says why", async () => {
   expect(el.querySelector("b")).toBeNull();
 });
 
-test("nothing to show, a failure and a silent kernel are said in words", async () => {
+test("no results, a failure and a silent kernel each get a message", async () => {
   const request = { id: 1, shown: 1 };
   const none = await open({
     _count: 0,
@@ -277,7 +277,7 @@ test("nothing to show, a failure and a silent kernel are said in words", async (
   }
 });
 
-test("what has ended listens to nothing, and wants nothing", async () => {
+test("a closed view listens to nothing, and wants nothing", async () => {
   const { model, close, stop, el } = await open();
   close();
   stop();
@@ -285,7 +285,7 @@ test("what has ended listens to nothing, and wants nothing", async () => {
   expect(model.listening).toBe(0);
 });
 
-test("it has no faults of accessibility, light and dark, wide and narrow", async () => {
+test("it has no accessibility violations, light or dark, wide or narrow", async () => {
   for (const theme of ["light", "dark"]) {
     for (const width of [700, 320]) {
       document.body.dataset.jpThemeLight = String(theme === "light");
@@ -300,14 +300,14 @@ test("it has no faults of accessibility, light and dark, wide and narrow", async
   }
 });
 
-test("both ends of the scroll bar are both ends of ten million images", () => {
+test("the ends of the scroll bar are the ends of ten million images", () => {
   const layout = layOut(10_000_000, 700);
   expect(layout.height).toBe(MOST_HEIGHT);
   const top = seenAt(layout, 0, 600);
   expect([top.first, top.top, top.origin]).toEqual([0, 0, 0]);
   const bottom = seenAt(layout, layout.height - 600, 600);
   expect(bottom.last).toBe(layout.rows);
-  // The last row ends where what is scrolled ends.
+  // The last row ends where the scrolled area ends.
   expect(bottom.origin + layout.rows * layout.pitch).toBeCloseTo(layout.height, 3);
   const middle = scrollTo(layout, layout.rows / 2, 0, 600) ?? 0;
   expect(seenAt(layout, middle, 600).bottom).toBeCloseTo(layout.rows / 2, -1);

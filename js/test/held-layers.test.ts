@@ -1,4 +1,4 @@
-/** Results at other layers, which the browser holds: a slider shows them without asking. */
+/** Results at other layers that the browser holds: a slider shows them without asking. */
 import { describe, expect, it, vi } from "vitest";
 import { userEvent } from "vitest/browser";
 import type { Layer, Traits } from "../protocol.ts";
@@ -28,7 +28,7 @@ const ALIGNED: Traits["_alignment"] = [
   [4, 3],
 ];
 
-/** The example's result, that many times as strong. */
+/** Return the example's result, this many times as strong. */
 function at(strength: number, tokens = TOKENS): DataView {
   return payload(
     range(tokens * PATCHES).map((i) => strength * entry(Math.floor(i / PATCHES), i % PATCHES)),
@@ -50,7 +50,7 @@ function hold(model: MockModel, layer: Layer, strength: number, id = 0, ...foil:
 const slider = (view: View, which = "image") =>
   view.find<HTMLInputElement>(`exclip-${which}_layer`);
 
-/** As a hand moves it. */
+/** Move a slider as a hand would. */
 function slide(view: View, layer: number, which?: string): void {
   slider(view, which).value = String(layer);
   slider(view, which).dispatchEvent(new Event("input"));
@@ -65,7 +65,7 @@ async function held(changes: Partial<Traits> = {}) {
 const word = (strength: number) => strength * sum([2], range(PATCHES));
 const rest = () => new Promise((done) => setTimeout(done, 1.5 * REST_MS));
 
-describe("a layer that is held", () => {
+describe("a held layer", () => {
   it("shows its own numbers at once, everywhere, and sends nothing", async () => {
     const { model, view } = await held();
     const sent = model.sent.length;
@@ -82,7 +82,7 @@ describe("a layer that is held", () => {
     expect(view.pixels()).not.toBe(before);
   });
 
-  it("is told of once the slider has come to rest, and the kernel follows", async () => {
+  it("is reported once the slider has come to rest, and the kernel follows", async () => {
     const { model, view } = await held();
     for (const layer of [3, 4, 3, 0]) slide(view, layer);
     expect(changesAsked(model)).toEqual([]);
@@ -97,7 +97,7 @@ describe("a layer that is held", () => {
     expect(view.values()[1]).toBeCloseTo(word(2), 6);
   });
 
-  it("stays if the answer is here before the traits, as in JupyterLab", async () => {
+  it("stays if the answer arrives before the traits, as in JupyterLab", async () => {
     const { model, view } = await held();
     slide(view, 4);
     await rest();
@@ -107,7 +107,7 @@ describe("a layer that is held", () => {
     expect(view.values()[1]).toBeCloseTo(word(3), 6);
   });
 
-  it("stays in a hand that moves on while the kernel follows", async () => {
+  it("stays if the slider moves on while the kernel follows", async () => {
     const { model, view } = await held();
     slide(view, 3);
     await rest();
@@ -120,7 +120,7 @@ describe("a layer that is held", () => {
     expect(lastChange(model).changes).toEqual({ image_layer: 4 });
   });
 
-  it("takes the foil and the difference with it", async () => {
+  it("brings the foil and the difference with it", async () => {
     const { model, view } = await open({ ...FISH, _alignment: ALIGNED });
     hold(model, 4, 3, 0, at(5, 4));
     slide(view, 4);
@@ -130,14 +130,14 @@ describe("a layer that is held", () => {
     expect(view.values()[0]).toBeCloseTo(-2 * sum([1], range(PATCHES)), 6);
   });
 
-  it("shows no test of another layer's result", async () => {
+  it("shows no masking test of another layer's result", async () => {
     const test = { id: 1, tokens: [1], region: [], predicted: 0.1, actual: 0.2, label: "a" };
     const { view } = await held({ _tests: [test] });
     slide(view, 4);
     expect(view.el.querySelectorAll("button.exclip-trial")).toHaveLength(0);
   });
 
-  it("keeps what is selected", async () => {
+  it("keeps the selection", async () => {
     const { view } = await held({ tokens: [2], region: [0, 1] });
     slide(view, 4);
     expect(view.pressed).toEqual(["red"]);
@@ -152,9 +152,9 @@ describe("a layer that is held", () => {
     expect(slider(view).value).toBe("4");
   });
 
-  it("can be reached by key", async () => {
+  it("can be reached from the keyboard", async () => {
     const { model, view } = await held();
-    // Heard after the widget: a busy machine may be back from the key only once the slider rests.
+    // Listens after the widget: on a busy machine, the key press may return only once the slider rests.
     const asked: number[] = [];
     slider(view).addEventListener("input", () => asked.push(changesAsked(model).length));
     slider(view).focus();
@@ -165,7 +165,7 @@ describe("a layer that is held", () => {
 });
 
 describe("a layer that is not held", () => {
-  it("is asked for at once, with where the other slider has come to", async () => {
+  it("is asked for at once, together with the other slider's position", async () => {
     const { model, view } = await held();
     model.receive(
       { kind: "layer", id: 0, text_layer: 1, image_layer: 2, _summary: summary(0.7) },
@@ -183,8 +183,8 @@ describe("a layer that is not held", () => {
 
   it.each<[string, (model: MockModel) => void]>([
     ["of an older request", (model) => model.finish(1, { caption: CAPTION })],
-    ["of a newer one, whose traits are not here", (model) => hold(model, 3, 9, 7)],
-  ])("as one %s is not", async (_, happen) => {
+    ["of a newer one, whose traits have not arrived", (model) => hold(model, 3, 9, 7)],
+  ])("is asked for even if held for a result %s", async (_, happen) => {
     const { model, view } = await held();
     happen(model);
     slide(view, 4);
@@ -201,7 +201,7 @@ describe("a layer that is not held", () => {
     expect(view.find("exclip-refused-control").textContent).toBe("layer 4 is never run");
   });
 
-  it("is what a held one becomes if the kernel has to compute it after all", async () => {
+  it("may have been held, if the kernel has to compute it after all", async () => {
     const { model, view } = await held();
     slide(view, 4);
     await rest();

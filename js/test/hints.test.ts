@@ -8,7 +8,7 @@ const tool = (view: View, name: string) =>
   view.root.querySelector<HTMLElement>(`[aria-label="${name}"]`) as HTMLElement;
 
 describe("a hint", () => {
-  it("comes to a pointer that rests, and goes with it", async () => {
+  it("appears when the pointer rests, and disappears when it leaves", async () => {
     const { view } = await open();
     await userEvent.hover(tool(view, "Lasso"));
     expect(isOpen(view)).toBe(false);
@@ -18,7 +18,7 @@ describe("a hint", () => {
     await expect.poll(() => isOpen(view)).toBe(false);
   });
 
-  it("stays while it is pointed at", async () => {
+  it("stays while the pointer is over it", async () => {
     const { view } = await open();
     const lasso = tool(view, "Lasso");
     await userEvent.hover(lasso);
@@ -30,7 +30,7 @@ describe("a hint", () => {
     await expect.poll(() => isOpen(view)).toBe(false);
   });
 
-  it("is dismissed by Escape, which clears the selection only when it comes again", async () => {
+  it("is dismissed by Escape, which clears the selection only when pressed again", async () => {
     const { model, view } = await open({ tokens: [1] });
     await userEvent.hover(tool(view, "Lasso"));
     await expect.poll(() => isOpen(view)).toBe(true);
@@ -42,7 +42,7 @@ describe("a hint", () => {
     expect(model.get("tokens")).toEqual([]);
   });
 
-  it("comes to who uses the keyboard, and describes what has the focus", async () => {
+  it("appears for keyboard users, and describes the focused element", async () => {
     const { view } = await open();
     const first = tool(view, "Box");
     while (document.activeElement !== first) await userEvent.tab();
@@ -54,7 +54,7 @@ describe("a hint", () => {
     expect(first.hasAttribute("aria-describedby")).toBe(false);
   });
 
-  it("says what is true after a click", async () => {
+  it("is up to date after a click", async () => {
     const { view } = await open({ tokens: [2] });
     const lock = tool(view, "Lock this scale");
     await userEvent.hover(lock);

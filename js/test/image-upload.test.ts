@@ -44,7 +44,7 @@ describe("another image", () => {
     expect(view.el.textContent).not.toContain(name);
   });
 
-  it("may be pasted", async () => {
+  it("can be pasted", async () => {
     const { model, view } = await open();
     const clipboardData = new DataTransfer();
     clipboardData.items.add(file("image", "pasted.png"));
@@ -54,7 +54,7 @@ describe("another image", () => {
     await expect.poll(() => uploads(model)[0]?.name).toBe("pasted.png");
   });
 
-  it("may be chosen", async () => {
+  it("can be chosen", async () => {
     const { model, view } = await open();
     await userEvent.upload(view.find("exclip-file"), file("image", "chosen.png"));
     await expect.poll(() => uploads(model)[0]?.name).toBe("chosen.png");
@@ -67,7 +67,7 @@ describe("another image", () => {
     expect(uploads(model)).toEqual([]);
   });
 
-  it("that Python refuses says why in place, and the old one stays", async () => {
+  it("refused by Python shows why in place, and the old one stays", async () => {
     const { model, view } = await open();
     const shown = view.el.querySelector("img")?.src;
     drop(view, file("<svg/>", "drawing.svg"));
@@ -81,7 +81,7 @@ describe("another image", () => {
     expect(view.el.querySelector("img")?.src).toBe(shown);
   });
 
-  it("stops sending what a newer one replaces", async () => {
+  it("is no longer sent once a newer one replaces it", async () => {
     const { model, view } = await open();
     drop(view, file(new Uint8Array(20 * MIB), "first.png"));
     drop(view, file(new Uint8Array(MIB), "second.png"));
@@ -92,7 +92,7 @@ describe("another image", () => {
     expect(uploads(model).filter(({ name }) => name === "first.png").length).toBeLessThan(5);
   });
 
-  it("leaves text that is pasted or dragged alone", async () => {
+  it("ignores text that is pasted or dragged", async () => {
     const { model, view } = await open();
     const dataTransfer = new DataTransfer();
     dataTransfer.setData("text/plain", "a boat");

@@ -28,7 +28,7 @@ function expected(tokens: number[], patch: number, theme: "light" | "dark"): num
   return [...colormap("blue–orange", theme).at(x), Math.round(255 * opacity(x))];
 }
 
-/** A canvas holds premultiplied bytes: faint colours come back a little off. */
+/** A canvas stores premultiplied bytes, so faint colours come back a little off. */
 function expectColor(actual: number[], wanted: number[]): void {
   const [alpha = 0] = wanted.slice(-1);
   const tolerance = alpha === 0 ? 255 : 2 + 255 / alpha;
@@ -70,7 +70,7 @@ describe("the heat map", () => {
     expect(view.pixel(0)[3]).toBeLessThan(20);
   });
 
-  it("is painted again when the host's theme changes", async () => {
+  it("is repainted when the host's theme changes", async () => {
     document.body.dataset.jpThemeLight = "true";
     const { view } = await open();
     const before = view.pixels();
@@ -83,7 +83,7 @@ describe("the heat map", () => {
     }
   });
 
-  it("has a pixel for every device pixel, at any width", async () => {
+  it("has one pixel per device pixel, at any width", async () => {
     const { view } = await open();
     for (const width of [360, 901]) {
       view.el.style.width = `${width}px`;
@@ -128,7 +128,7 @@ describe("selecting patches", () => {
     expect(model.saved).toBe(1);
   });
 
-  it("shows the words' values while the drag goes on", async () => {
+  it("shows the words' values during the drag", async () => {
     const { model, view } = await open();
     const { commands } = await import("vitest/browser");
     await commands.drag([view.patch(0), view.patch(1)], [], false);
@@ -150,7 +150,7 @@ describe("selecting patches", () => {
     expect(model.get("region")).toEqual([1, 11]);
   });
 
-  it("hovering previews one patch and keeps nothing", async () => {
+  it("hovering previews one patch and stores nothing", async () => {
     const { model, view } = await open();
     await userEvent.hover(view.canvas);
     const shown = view.values();
@@ -187,7 +187,7 @@ describe("selecting patches", () => {
     expect(model.get("region")).toEqual([]);
   });
 
-  it("speaks where the cursor is and what is selected", async () => {
+  it("announces where the cursor is and what is selected", async () => {
     const { view } = await open();
     const live = view.el.querySelector("[aria-live]");
     view.canvas.focus();

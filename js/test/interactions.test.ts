@@ -71,7 +71,7 @@ describe("sums of the interaction matrix", () => {
     });
   });
 
-  it("scale by the largest magnitude, of either sign", () => {
+  it("scale to the largest magnitude, of either sign", () => {
     expect(largest([0.2, -0.7, 0.5])).toBe(0.7);
     expect(largest([])).toBe(0);
   });

@@ -15,7 +15,7 @@ describe("testing a selection", () => {
     { id: 2, tokens: [3], region: [], predicted: -0.01, actual: 0.002, label: "<i>boat</i>" },
   ];
 
-  it("masks what is selected, once there is something", async () => {
+  it("masks the selection, once there is one", async () => {
     const { model, view } = await open();
     const test = view.find("exclip-test");
     expect(test.getAttribute("aria-disabled")).toBe("true");
@@ -49,7 +49,7 @@ describe("testing a selection", () => {
     expect(dots[1]?.[0]).toBeLessThan(0);
   });
 
-  it("selects again what a row was about", async () => {
+  it("selects again what a row tested", async () => {
     const { model, view } = await open({ _tests: TESTS });
     const row = view.el.querySelectorAll<HTMLElement>("button.exclip-trial")[1];
     row?.focus();
@@ -58,7 +58,7 @@ describe("testing a selection", () => {
     expect(model.get("region")).toEqual([1, 2]);
   });
 
-  it("is refused in words, and cleared", async () => {
+  it("is refused with a message, and cleared", async () => {
     const { model, view } = await open({ _tests: TESTS, tokens: [2] });
     await userEvent.click(view.find("exclip-test"));
     refuse(model, "The text tower reads no masks.", model.sent.at(-1) as { question: number });
@@ -68,7 +68,7 @@ describe("testing a selection", () => {
     expect(view.find("exclip-refused-test").hidden).toBe(true);
   });
 
-  it("comes to nothing when something else is asked for meanwhile", async () => {
+  it("is dropped if something else is asked for meanwhile", async () => {
     const { model, view } = await open({ tokens: [2] });
     await userEvent.click(view.find("exclip-test"));
     expect(view.find("exclip-test").textContent).toBe("Testing…");

@@ -18,14 +18,14 @@ describe("method and layers", () => {
   const slider = (view: View, which = "image") =>
     view.find<HTMLInputElement>(`exclip-${which}_layer`);
 
-  it("says which they are, by name", async () => {
+  it("are shown by name", async () => {
     const { view } = await open({ text_layer: "output" });
     expect(slider(view).getAttribute("aria-valuetext")).toBe("visual.transformer.resblocks.2");
     expect(slider(view).max).toBe("6");
     expect(slider(view, "text").getAttribute("aria-valuetext")).toBe("output");
   });
 
-  it("asks with each step of the arrow keys, to the output and no further", async () => {
+  it("are asked for with each step of the arrow keys, up to the output and no further", async () => {
     const { model, view } = await open();
     slider(view).focus();
     await userEvent.keyboard("{ArrowRight}{End}{ArrowRight}{Home}");
@@ -33,7 +33,7 @@ describe("method and layers", () => {
     expect(slider(view).value).toBe("0");
   });
 
-  it("asks while it is dragged, once for each tick", async () => {
+  it("are asked for during a drag, once for each tick", async () => {
     const { model, view } = await open();
     slider(view).scrollIntoView({ block: "center" });
     await painted();
@@ -50,7 +50,7 @@ describe("method and layers", () => {
     expect(new Set(asked).size).toBe(asked.length);
   });
 
-  it("keeps the last layer's result on screen, marked as being replaced", async () => {
+  it("keep the last layer's result on screen, marked as being replaced", async () => {
     const { model, view } = await open();
     const before = view.values();
     slider(view).focus();
@@ -63,7 +63,7 @@ describe("method and layers", () => {
     expect(view.root.classList).not.toContain("exclip-stale");
   });
 
-  it("goes back to where it was when a layer is refused, and says why", async () => {
+  it("go back when a layer is refused, and say why", async () => {
     const { model, view } = await open();
     slider(view).focus();
     await userEvent.keyboard("{ArrowRight}");
@@ -75,7 +75,7 @@ describe("method and layers", () => {
     expect(view.find("exclip-refused-control").hidden).toBe(true);
   });
 
-  it("ignores answers to older questions", async () => {
+  it("ignore answers to older questions", async () => {
     const { model, view } = await open();
     slider(view).focus();
     await userEvent.keyboard("{ArrowRight}{ArrowRight}");
@@ -85,7 +85,7 @@ describe("method and layers", () => {
     expect(view.find("exclip-refused-control").hidden).toBe(true);
   });
 
-  it("changes the method with a button that is pressed", async () => {
+  it("include the method, chosen with a button that stays pressed", async () => {
     const { model, view } = await open();
     const methods = [...view.find("exclip-controls").querySelectorAll("button")];
     expect(methods.map((node) => node.getAttribute("aria-pressed"))).toEqual([

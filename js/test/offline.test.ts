@@ -11,7 +11,7 @@ const pencil = (view: View, part = "caption") =>
 const editing = (view: View) => view.el.querySelector("textarea") !== null;
 
 describe("without a kernel", () => {
-  it("the widget stays brushable, and asking is disabled with a hint", async () => {
+  it("selecting still works, and asking is disabled with a hint", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const model = new MockModel(await traits());
     const widget = exclip();
@@ -29,7 +29,7 @@ describe("without a kernel", () => {
     await click(view.middle("red"));
     expect(view.pressed).toEqual(["red"]);
     expect(view.find("exclip-test").getAttribute("aria-disabled")).toBe("true");
-    // Any word from a kernel brings everything back.
+    // Any message from a kernel brings everything back.
     model.receive({ kind: "alive" });
     expect(pencil(view).getAttribute("aria-disabled")).toBe("false");
   });
@@ -45,7 +45,7 @@ describe("without a kernel", () => {
     expect(view.find("exclip-image_layer").getAttribute("aria-disabled")).toBe("true");
   });
 
-  it("state without choices, as a file of its own, has no controls for asking", async () => {
+  it("state without choices, as in a file of its own, has no controls for asking", async () => {
     const given = await traits();
     delete given._choices;
     const model = new MockModel(given);
@@ -53,7 +53,7 @@ describe("without a kernel", () => {
     expect(view.find("exclip-controls").hidden).toBe(true);
     expect(view.el.querySelector<HTMLElement>(".exclip-line-tools")?.hidden).toBe(true);
     expect(center(view.find("exclip-test"))).toEqual([0, 0]);
-    // Neither by a key nor by a double click.
+    // Neither with a key nor with a double click.
     const word = view.words[1];
     word?.focus();
     word?.dispatchEvent(new MouseEvent("dblclick", { bubbles: true }));

@@ -38,7 +38,7 @@ const press = async (view: View) => {
   await painted();
 };
 const line = (view: View) => view.el.querySelector<HTMLElement>('[data-figure="outlier"]');
-/** The colour in the middle of a patch, where a mark goes around. */
+/** Return the colour in the middle of a patch, inside the ring that marks it. */
 const ring = (view: View, patch: number) => {
   const [x, y] = view.patch(patch);
   const { left, top, width } = view.canvas.getBoundingClientRect();
@@ -50,7 +50,7 @@ const PARTS = ["selection", "rest", "outlier", "special", "class", "reference", 
 const total = (view: View) => PARTS.reduce((all, name) => all + (view.figure(name) || 0), 0);
 
 describe("outlier patches", () => {
-  it("have a line of the receipt, which still adds up", async () => {
+  it("have a line in the receipt, which still adds up", async () => {
     const { model, view } = await open({ _summary: SUMMARY });
     expect(line(view)?.hidden).toBe(false);
     expect(view.figure("selection")).toBeCloseTo(sum(WORDS, OTHERS), 8);
@@ -82,7 +82,7 @@ describe("outlier patches", () => {
     }
   });
 
-  it("are hidden by a switch, and count as the class token then", async () => {
+  it("are hidden by a switch, and then count as the class token's", async () => {
     const { view } = await open({ _summary: SUMMARY });
     const before = ["special", "class"].map((name) => view.figure(name));
     await press(view);
@@ -98,7 +98,7 @@ describe("outlier patches", () => {
     expect(view.values()[1]).toBeCloseTo(sum([2], ALL), 8);
   });
 
-  it("are hidden in the foil and the difference, too", async () => {
+  it("are hidden in the foil and the difference too", async () => {
     const foil = "a blue boat";
     const { view } = await open({
       foil,
@@ -116,7 +116,7 @@ describe("outlier patches", () => {
     expect(view.figure("outlier")).toBeCloseTo(sum(WORDS, OUTLIERS), 8);
   });
 
-  it("have neither line nor switch where there are none, or before it is known", async () => {
+  it("have neither line nor switch if there are none or none are known yet", async () => {
     for (const _summary of [
       null,
       { ...SUMMARY, outliers: [] },
@@ -135,7 +135,7 @@ describe("outlier patches", () => {
     expect(view.values()[0]).toBeCloseTo(sum([1], [...OTHERS, 6]), 8);
   });
 
-  it("are named where the keyboard's cursor comes to them", async () => {
+  it("are announced when the keyboard's cursor reaches them", async () => {
     const { view } = await open({ _summary: SUMMARY });
     view.canvas.focus();
     await userEvent.keyboard("{ArrowDown}{ArrowDown}{ArrowRight}");
@@ -143,7 +143,7 @@ describe("outlier patches", () => {
     await expect.poll(() => live?.textContent).toMatch(/^Row 2, column 2, .*, outlier$/);
   });
 
-  it("leave the interactions that were given as they are", () => {
+  it("leave the given interactions unchanged", () => {
     const a = {
       tokens: 2,
       rows: 1,

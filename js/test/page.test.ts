@@ -6,7 +6,7 @@ import { box, element } from "../ui/dom.ts";
 const valid = new Map(states.valid.map(({ name, state }) => [name, state]));
 const stateOf = (name: string): object => ({ ...valid.get(name), _choices: undefined });
 
-/** A picture of one pixel. */
+/** An image of one pixel. */
 const PIXEL =
   "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
@@ -20,7 +20,7 @@ function figure(state: object): HTMLElement {
 
 afterEach(() => document.body.replaceChildren());
 
-it("each figure is an instrument of its own, of which nothing asks a kernel", async () => {
+it("each figure is a widget of its own, and none of them asks a kernel", async () => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
   const one = figure({ ...stateOf("done, without a foil"), _image: { base64: PIXEL } });
   const other = figure(stateOf("done, with a foil"));
@@ -55,7 +55,7 @@ it("each figure is an instrument of its own, of which nothing asks a kernel", as
     expect(asking).toEqual([null, null, null, null, null]);
     expect(node.querySelectorAll('[role="alert"]:not([hidden])')).toHaveLength(0);
   }
-  // An image that is the same is in the page once.
+  // A repeated image is in the page once.
   for (const node of [one, third]) {
     await expect.poll(() => node.querySelector("img")?.naturalWidth).toBe(1);
   }

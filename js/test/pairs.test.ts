@@ -7,7 +7,7 @@ import { payload, tokensOf, wholeImage } from "../testing/mock.ts";
 
 const [ROWS, COLUMNS] = [4, 6];
 
-/** Rows of the matrix from drawings of digits: each is that many hundredths, "-" before is negative. */
+/** Return a matrix drawn in digits: each is that many hundredths, negative after a "-". */
 function matrix(...rows: string[]): Interactions {
   const values = rows.flatMap((row) => (row.match(/-?\d/g) ?? []).map((n) => Number(n) / 100));
   return {
@@ -19,12 +19,12 @@ function matrix(...rows: string[]): Interactions {
   };
 }
 
-/** Words of these rows, one each. */
+/** Return words for these rows, one each. */
 const wordsOf = (texts: string, first: number) =>
   texts.split(" ").map((text, i) => ({ text, tokens: [first + i] }));
 
 const NONE = "000000 000000 000000 000000";
-// A blob of 8 with a skirt of 3, and a second one of 6 at the other side.
+// A blob of 8 with a fringe of 3, and a second one of 6 on the other side.
 const BOAT = "380000 880006 300066 000000";
 const RED = "040000 440000 000000 000000";
 const SEA = "00-5-500 000000 000000 000000";
@@ -48,14 +48,14 @@ describe("the strongest pairs", () => {
     expect(negative[0]?.value).toBeLessThan(0);
   });
 
-  it("are what they say: the interaction of both", () => {
+  it("have the interaction of phrase and region as their value", () => {
     for (const { tokens, region, value } of [...positive, ...negative]) {
       expect(value).toBeCloseTo(interactionOf(a, tokens, region), 10);
     }
   });
 
-  it("leave out what was found already, and what is faint", () => {
-    // "red" alone over the same place is the same finding.
+  it("leave out repeated findings, and faint ones", () => {
+    // "red" alone in the same place is the same finding.
     expect(positive).toHaveLength(2);
     const faint = matrix(BOAT, "000000 000000 000000 000001");
     const found = strongestPairs(faint, wordsOf("boat sea", 0), 9).positive;
@@ -79,12 +79,12 @@ describe("the strongest pairs", () => {
     expect(found("boat trip", one, "010000 100000 000000 000000")).toEqual(["boat"]);
     // Function words join on neither side, and nothing joins across them.
     expect(found("on boat , boat", tenth, one, half, one)).toEqual(["boat", "boat", ","]);
-    // They stand for themselves if they have half of the strongest pair.
+    // They form pairs by themselves if they have half of the strongest pair's value.
     expect(found("boat left", half, one)).toEqual(["left", "boat"]);
     expect(found("boat left", one, "030000 330000 000000 000000")).toEqual(["boat"]);
   });
 
-  it("are none where there is nothing", () => {
+  it("are empty if there is nothing to find", () => {
     expect(strongestPairs(matrix(NONE), wordsOf("boat", 0), 3)).toEqual({
       positive: [],
       negative: [],
@@ -107,7 +107,7 @@ describe("the list of pairs", () => {
     return { view, model, buttons: [...list.querySelectorAll("button")] };
   };
 
-  it("names the phrase and its number", async () => {
+  it("shows the phrase and its value", async () => {
     const { buttons } = await shown();
     expect(buttons[0]?.textContent).toBe("red boatand 3 patches,+0.360");
     expect(buttons[2]?.textContent).toContain("−0.100");
@@ -125,7 +125,7 @@ describe("the list of pairs", () => {
     expect(model.get("region")).toEqual([]);
   });
 
-  it("hovering previews both sides and keeps nothing", async () => {
+  it("hovering previews both sides and stores nothing", async () => {
     const { view, model, buttons } = await shown();
     const before = view.pixels();
     await userEvent.hover(buttons[0] as Element);
@@ -138,7 +138,7 @@ describe("the list of pairs", () => {
     expect(model.saved).toBe(0);
   });
 
-  it("works from the keyboard: one stop, arrows, Enter", async () => {
+  it("works from the keyboard: one Tab stop, arrow keys, Enter", async () => {
     const { view, model, buttons } = await shown();
     expect(buttons.filter(({ tabIndex }) => tabIndex === 0)).toHaveLength(1);
     buttons[0]?.focus();

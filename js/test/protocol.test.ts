@@ -1,4 +1,4 @@
-/** The fixtures that pytest reads too: what either side may send, and the states between. */
+/** The fixtures that pytest also reads: what either side may send, and the states in between. */
 import { describe, expect, it, vi } from "vitest";
 import { userEvent } from "vitest/browser";
 import fromKernel from "../../tests/protocol/from_kernel.json";
@@ -28,9 +28,9 @@ describe("messages from the kernel", () => {
 });
 
 describe("messages to the kernel", () => {
-  /** What `act` has the widget send first, beside its greeting. */
+  /** Return the first message that `act` makes the widget send, after its greeting. */
   async function sent(changes: Partial<Traits>, act: (view: View, model: MockModel) => unknown) {
-    // Numbers of questions rise from the time on: the first one is 7.
+    // Question numbers count up from the current time: the first one is 7.
     vi.spyOn(Date, "now").mockReturnValue(6);
     const { model, view } = await open(changes);
     vi.mocked(Date.now).mockRestore();
@@ -102,12 +102,12 @@ describe("messages to the kernel", () => {
     expect(await sent(changes, act)).toEqual(named(name));
   });
 
-  it("are as written down: join", async () => {
+  it("match the fixtures: join", async () => {
     const { model } = await open();
     expect({ content: model.sent[0], buffers: model.buffers[0] }).toEqual(named("join"));
   });
 
-  it("are as written down: the last part of an upload", async () => {
+  it("match the fixtures: the last part of an upload", async () => {
     await sent({}, async (view, model) => {
       await choose(MIB + 3)(view);
       await expect.poll(() => model.sent.length).toBe(2);

@@ -62,7 +62,7 @@ describe("the receipt", () => {
       model.set("region", [...region]);
       const total = PARTS.reduce((sum, name) => sum + view.figure(name), 0);
       expect(total).toBeCloseTo(0.412, 12);
-      // As it is shown too, digit by digit.
+      // As shown, too, digit by digit.
       const printed = PARTS.reduce(
         (sum, name) => sum + Math.round(1e4 * shown(part(view, name))),
         0,
@@ -130,10 +130,10 @@ describe("the receipt", () => {
       "similarity",
     ]);
     expect(view.figure("unexplained")).toBeCloseTo(0.412 - sum(range(5), ALL), 8);
-    expect(view.find("exclip-readout").textContent).toContain("leaves over");
+    expect(view.find("exclip-readout").textContent).toContain("leaves out");
   });
 
-  it("gives what words and patches add by themselves a line each", async () => {
+  it("has a line each for what words and patches add by themselves", async () => {
     const { view } = await open({
       _summary: { similarity: 0.412, total: 0.4, residual: 0.01, own: [0.05, -0.02], error: null },
     });
@@ -143,7 +143,7 @@ describe("the receipt", () => {
     expect(view.figure("reference")).toBeCloseTo(0.412 - 0.4 - 0.05 + 0.02, 8);
   });
 
-  it("keeps its places while the kernel has not said its numbers", async () => {
+  it("keeps room for the kernel's numbers until they arrive", async () => {
     const { view } = await open({ _summary: null });
     expect(visible(view)).toEqual([
       ...PARTS.slice(0, 4),
@@ -156,7 +156,7 @@ describe("the receipt", () => {
     expect(view.figure("selection")).toBeCloseTo(sum(WORDS, ALL), 8);
   });
 
-  it("explains the part under the pointer and under the focus", async () => {
+  it("explains the part that is pointed at or focused", async () => {
     const { view } = await open();
     const note = view.el.querySelector(".exclip-explain");
     expect(note?.textContent).toContain("sum of all parts");
@@ -171,7 +171,7 @@ describe("the receipt", () => {
     expect(part(view, "class").getAttribute("aria-label")).toMatch(
       /^class token: .*with the class token/,
     );
-    // Past the row that is hidden for this method.
+    // Skips the row that is hidden for this method.
     await userEvent.keyboard("{ArrowDown}{ArrowDown}{ArrowDown}");
     expect(document.activeElement).toBe(part(view, "similarity"));
   });
@@ -206,7 +206,7 @@ const legend = (view: View) => view.find("exclip-legend");
 const lock = (view: View) => click(center(legend(view).querySelector("button") as Element));
 
 describe("the scale", () => {
-  it("follows what is selected until it is locked", async () => {
+  it("follows the selection until it is locked", async () => {
     const { model, view } = await open();
     const free = scaleOf(view);
     await lock(view);
@@ -217,7 +217,7 @@ describe("the scale", () => {
     expect(scaleOf(view)).not.toBe(free);
   });
 
-  it("that is locked says what lies beyond it", async () => {
+  it("says what lies beyond it when locked", async () => {
     const { model, view } = await open({ tokens: [1] });
     await lock(view);
     const end = scaleOf(view);
@@ -226,7 +226,7 @@ describe("the scale", () => {
     expect(legend(view).textContent).toContain("up to");
   });
 
-  it("never makes the weak look strong, and says so", async () => {
+  it("never makes weak values look strong, and says so", async () => {
     const values = [0, 0.004, 0.4, 0, 0].flatMap((value) => ALL.map(() => value));
     const { view } = await open({ _result: payload(values, range(5)), tokens: [1] });
     expect(scaleOf(view)).toBeCloseTo(0.1, 6);
@@ -234,7 +234,7 @@ describe("the scale", () => {
     expect(legend(view).querySelector("button")?.dataset.hint).toContain("never below ±0.100");
   });
 
-  it("has its numbers, and the range of what is shown", async () => {
+  it("shows its numbers, and the range of the values", async () => {
     const { view } = await open({ tokens: [2] });
     const values = ALL.map((patch) => sum([2], [patch]));
     const end = scaleOf(view);
@@ -268,14 +268,14 @@ describe("the scale", () => {
 describe("appearance", () => {
   const heat = () => ALL.map((patch) => sum(WORDS, [patch]));
 
-  it("is out of the way until it is asked for", async () => {
+  it("is hidden until asked for", async () => {
     const { view } = await open();
     expect(view.find("exclip-appearance").hidden).toBe(true);
     await press(view, "Appearance");
     expect(view.find("exclip-appearance").hidden).toBe(false);
   });
 
-  it("one sign alone", async () => {
+  it("shows one sign alone", async () => {
     const { view } = await open();
     await press(view, "Appearance");
     await press(view, "Only what speaks for the match");
@@ -290,7 +290,7 @@ describe("appearance", () => {
     expect(view.pixel(0)[3]).toBeGreaterThan(0);
   });
 
-  it("strength, down to the bare photograph", async () => {
+  it("sets the strength, down to the bare image", async () => {
     const { view } = await open();
     await press(view, "Appearance");
     const slider = view.find("exclip-appearance").querySelector("input");
@@ -307,7 +307,7 @@ describe("appearance", () => {
     expect(image && getComputedStyle(image).opacity).toBe("1");
   });
 
-  it("colours", async () => {
+  it("changes the colours", async () => {
     document.body.dataset.jpThemeLight = "true";
     const { view } = await open();
     await press(view, "Appearance");
@@ -326,7 +326,7 @@ describe("appearance", () => {
     }
   });
 
-  it("smooth between patches, the same at their centres", async () => {
+  it("smooths between patches, and keeps the values at their centres", async () => {
     const values = range(5).flatMap((token) =>
       ALL.map((patch) => (token === 2 && patch % 4 < 2 ? 0.01 : 0)),
     );
@@ -366,7 +366,7 @@ describe("the tables", () => {
   const sort = (table: HTMLTableElement, column: number) =>
     click(center(table.tHead?.rows[0]?.cells[column]?.querySelector("button") as Element));
 
-  it("hold the words with their marginals, special tokens last", async () => {
+  it("list the words with their marginals, special tokens last", async () => {
     const { words } = await opened({ region: [3, 4] });
     expect(words.caption?.textContent).toBe("Words");
     expect(names(words)).toEqual(["a", "red", "boat", "<sot>", "<eot>"]);
@@ -377,7 +377,7 @@ describe("the tables", () => {
     });
   });
 
-  it("hold the strongest patches of the selected words", async () => {
+  it("list the strongest patches of the selected words", async () => {
     const { patches } = await opened({ tokens: [2] });
     const sizes = numbers(patches, 1).map(Math.abs);
     expect(sizes).toEqual(sizes.toSorted((a, b) => b - a));
@@ -386,7 +386,7 @@ describe("the tables", () => {
     expect(names(patches)[0]).toMatch(/^row \d, column \d$/);
   });
 
-  it("are sorted by any column, both ways, and back", async () => {
+  it("can be sorted by any column, both ways, and back", async () => {
     const { words } = await opened();
     const head = words.tHead?.rows[0]?.cells[1];
     await sort(words, 1);
@@ -400,7 +400,7 @@ describe("the tables", () => {
     expect(names(words)[0]).toBe("a");
   });
 
-  it("select what they list, from the keyboard too", async () => {
+  it("select what is listed, from the keyboard too", async () => {
     const { view, model, words, patches } = await opened();
     await click(center(rows(words)[1]?.querySelector("button") as Element));
     expect(model.get("tokens")).toEqual([2]);

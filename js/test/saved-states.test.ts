@@ -1,4 +1,4 @@
-/** Saved states that are damaged: whatever a notebook holds, something is shown, or one thing is said. */
+/** Damaged saved states: whatever a notebook contains, the widget shows something or a message. */
 import { expect, it } from "vitest";
 import states from "../../tests/protocol/state.json";
 import listed from "../captions.ts";
@@ -8,12 +8,12 @@ import { painted, stateOf, View } from "../testing/harness.ts";
 import { MockModel } from "../testing/mock.ts";
 
 const SEEDS = 8;
-/** States of each seed. */
+/** States for each seed. */
 const CASES = 40;
 
 type State = Record<string, unknown>;
 
-/** Numbers in [0, 1) that depend on the seed alone (mulberry32). */
+/** Return a generator of numbers in [0, 1) that depend only on the seed (mulberry32). */
 function chanceOf(seed: number): () => number {
   let state = seed;
   return () => {
@@ -35,7 +35,7 @@ const HUGE: readonly unknown[] = [
   ...["word ".repeat(5000), Array(5000).fill(0), zeros(1e6)],
 ];
 
-/** Something of the same kind that ends early. */
+/** Return something of the same kind that ends early. */
 function truncated(value: unknown, chance: () => number): unknown {
   const short = (length: number) => Math.floor(chance() * length);
   if (typeof value === "string" || Array.isArray(value)) return value.slice(0, short(value.length));
@@ -47,7 +47,7 @@ function truncated(value: unknown, chance: () => number): unknown {
   return Object.fromEntries(entries.slice(0, short(entries.length)));
 }
 
-/** Damage one place of a state, and tell which and how. */
+/** Damage one place of a state, and return which and how. */
 function damage(state: State, chance: () => number): string {
   const pick = <Kind>(from: readonly Kind[]) => from[Math.floor(chance() * from.length)] as Kind;
   const path = [pick(Object.keys(state))];
@@ -72,7 +72,7 @@ function damage(state: State, chance: () => number): string {
 
 const EXAMPLES = states.valid.map(({ state }) => stateOf(state) as State);
 
-/** Whether a person sees the picture or words, or reads why not. */
+/** Return whether the user sees the image or words, or reads why not. */
 function isShown({ root, words }: View): boolean {
   const said = [root, ...root.querySelectorAll<HTMLElement>("[role=alert], [role=status]")];
   const says = said.some((node) => !node.hidden && node.role && node.textContent);
@@ -80,7 +80,7 @@ function isShown({ root, words }: View): boolean {
 }
 
 it.each(Array.from({ length: SEEDS }, (_, seed) => seed + 1))(
-  "open, show something or say one thing: seed %i",
+  "open, and show something or a message: seed %i",
   async (seed) => {
     const chance = chanceOf(seed);
     const faults: string[] = [];
@@ -103,7 +103,7 @@ it.each(Array.from({ length: SEEDS }, (_, seed) => seed + 1))(
         const stop = widget.initialize({ model });
         const view = new View(widget, model);
         await painted();
-        // Whoever looks at it uses it.
+        // Use it, as a viewer would.
         view.words.at(-1)?.click();
         view.el.querySelector("canvas")?.click();
         await painted();

@@ -39,7 +39,7 @@ async function large() {
 }
 
 describe("the brush", () => {
-  it("paints the patches it goes over, and keeps them when it is lifted", async () => {
+  it("paints the patches it passes over, and selects them when it is lifted", async () => {
     const { view, model, at } = await large();
     await press(view, "Brush");
     expect(pressed(view, "Brush")).toBe("true");
@@ -49,7 +49,7 @@ describe("the brush", () => {
     expect(model.saved).toBe(1);
   });
 
-  it("adds with Shift and takes away with Alt", async () => {
+  it("adds with Shift and subtracts with Alt", async () => {
     const { view, model, at } = await large();
     await press(view, "Brush");
     await drag([at(0.5, 0.5), at(2.5, 0.5)]);
@@ -66,7 +66,7 @@ describe("the brush", () => {
     await click(at(3.5, 3.5));
     expect(model.get("region")).toEqual([18, 19, 20, 26, 27, 28, 34, 35, 36]);
     view.canvas.focus();
-    // Doubled, since one alone would begin the name of a key.
+    // Doubled, because a single one would start the name of a key.
     await userEvent.keyboard("[[[[");
     await click(at(6.5, 6.5));
     expect(model.get("region")).toEqual([54]);
@@ -74,14 +74,14 @@ describe("the brush", () => {
 });
 
 describe("the lasso", () => {
-  it("selects what it goes around", async () => {
+  it("selects what it encloses", async () => {
     const { view, model, at } = await large();
     await press(view, "Lasso");
     await drag([at(0.8, 0.8), at(3.2, 0.8), at(3.2, 3.2), at(0.8, 3.2), at(0.8, 1)]);
     expect(model.get("region")).toEqual([9, 10, 17, 18]);
   });
 
-  it("is drawn while it is drawn, and Esc lets go of it", async () => {
+  it("is shown while it is being drawn, and Esc abandons it", async () => {
     const { view, model, at } = await large();
     view.canvas.focus();
     await userEvent.keyboard("l");
@@ -98,7 +98,7 @@ describe("the lasso", () => {
     expect(model.get("region")).toEqual([6]);
   });
 
-  it("that goes around nothing is a click", async () => {
+  it("that encloses nothing counts as a click", async () => {
     const { view, model, at } = await large();
     await press(view, "Lasso");
     await drag([at(2.4, 2.4), at(2.45, 2.45)]);
@@ -106,8 +106,8 @@ describe("the lasso", () => {
   });
 });
 
-describe("hands without keys", () => {
-  it("add and take away by buttons, in both views", async () => {
+describe("users without a keyboard", () => {
+  it("add and subtract with buttons, on both sides", async () => {
     const { view, model } = await open();
     await press(view, "Add");
     await click(view.patch(0));
@@ -127,7 +127,7 @@ describe("hands without keys", () => {
     expect(model.get("region")).toEqual([7]);
   });
 
-  it("see Shift and Alt on those buttons while they are held", async () => {
+  it("have buttons that also show Shift and Alt while they are held", async () => {
     const { view } = await open();
     await userEvent.keyboard("{Shift>}");
     expect(pressed(view, "Add")).toBe("true");
@@ -143,14 +143,14 @@ describe("hands without keys", () => {
     await expect.poll(() => model.get("tokens")).toEqual([2]);
   });
 
-  it("draw with one finger where a stroke needs it", async () => {
+  it("draw with one finger if the tool needs strokes", async () => {
     const { view, model, at } = await large();
     await press(view, "Brush");
     await commands.touch([at(0.5, 0.5), at(0.5, 1.5), at(0.5, 2.5), at(0.5, 3.5)]);
     await expect.poll(() => model.get("region")).toEqual([0, 8, 16, 24]);
   });
 
-  it("leave the page its scrolling and zooming", async () => {
+  it("can still scroll and zoom the page", async () => {
     const { view } = await open();
     const allowed = () => getComputedStyle(view.canvas).touchAction;
     expect(allowed()).toBe("pan-y pinch-zoom");
@@ -162,7 +162,7 @@ describe("hands without keys", () => {
 });
 
 describe("all, none and the others", () => {
-  it("by buttons", async () => {
+  it("can be selected with buttons", async () => {
     const { view, model } = await open({ region: [0, 1], tokens: [2] });
     await press(view, "Invert selected patches");
     expect(model.get("region")).toEqual(range(PATCHES).slice(2));
@@ -174,7 +174,7 @@ describe("all, none and the others", () => {
     expect(model.get("tokens")).toEqual([]);
   });
 
-  it("by keys, each in its own view", async () => {
+  it("can be selected with keys, on each side by itself", async () => {
     const { view, model } = await open({ region: [3], tokens: [1] });
     view.canvas.focus();
     await userEvent.keyboard("i");
@@ -190,7 +190,7 @@ describe("all, none and the others", () => {
   });
 });
 
-describe("Shift and arrows", () => {
+describe("Shift and arrow keys", () => {
   it("extend a box of patches, and shrink it again", async () => {
     const { view, model } = await open({ region: [11] });
     view.canvas.focus();
@@ -225,7 +225,7 @@ describe("pieces", () => {
   ];
   const pieces = () => open({ caption: "Sailboat 🐟", _tokens });
 
-  it("are shown on demand, special tokens too, each with its own value", async () => {
+  it("are shown on demand, with special tokens, each with its own value", async () => {
     const { view } = await pieces();
     expect(view.words.map((node) => node.textContent)).toEqual(["Sailboat", "🐟"]);
     await press(view, "Pieces");
@@ -242,7 +242,7 @@ describe("pieces", () => {
     });
   });
 
-  it("are selected one by one, and the word says so", async () => {
+  it("are selected one by one, and the word shows it", async () => {
     const { view, model } = await pieces();
     await press(view, "Pieces");
     await click(view.middle("boat"));
@@ -254,7 +254,7 @@ describe("pieces", () => {
     expect(view.word("Sailboat").getAttribute("aria-pressed")).toBe("mixed");
   });
 
-  it("leave scale and marginals as they are", async () => {
+  it("do not change the scale or the marginals", async () => {
     const { view } = await pieces();
     const before = [view.canvas.dataset.scale, view.figure("selection")];
     await press(view, "Pieces");
@@ -263,7 +263,7 @@ describe("pieces", () => {
 });
 
 describe("drags over words", () => {
-  it("reach the end of a line from beside it", async () => {
+  it("reach the end of a line from a point beside it", async () => {
     const { view, model } = await open();
     const [x, y] = view.middle("boat");
     await drag([view.middle("red"), [x + 150, y]]);
@@ -288,7 +288,7 @@ describe("drags over words", () => {
 });
 
 describe("the tools", () => {
-  it("take one stop of the Tab key, and arrows move among them", async () => {
+  it("are a single Tab stop, and arrow keys move among them", async () => {
     const { view } = await open();
     const bar = view.find("exclip-tools");
     const stops = [...bar.querySelectorAll<HTMLElement>('[role="toolbar"] button')];
@@ -302,7 +302,7 @@ describe("the tools", () => {
     expect(document.activeElement).toBe(button(view, "Appearance"));
   });
 
-  it("answer to keys where the image has the focus, and only there", async () => {
+  it("respond to keys only while the image has the focus", async () => {
     const { view } = await open({ tokens: [2] });
     view.canvas.focus();
     for (const [key, name] of [
@@ -318,7 +318,7 @@ describe("the tools", () => {
     expect(pressed(view, "Box")).toBe("true");
   });
 
-  it("are each view's own", async () => {
+  it("are separate for each view", async () => {
     const { view, widget, model } = await open();
     const other = await new (await import("../testing/harness.ts")).View(widget, model).settled();
     await press(view, "Lasso");
@@ -326,7 +326,7 @@ describe("the tools", () => {
   });
 });
 
-it("tokens of every kind have their row in the caption as the model reads it", async () => {
+it("special tokens of every kind appear in the caption as the model reads it", async () => {
   const _tokens = [
     ...tokensOf("a"),
     { text: "<pad>", word: -1, special: true, start: null, end: null },

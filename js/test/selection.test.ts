@@ -3,7 +3,7 @@ import { outlineOf } from "../algebra/outline.ts";
 import { invert, join, modeOf, sorted, toggle } from "../algebra/selection.ts";
 
 describe("selections", () => {
-  it("stay sorted and without doubles", () => {
+  it("stay sorted and without duplicates", () => {
     expect(sorted([5, 1, 5, 3])).toEqual([1, 3, 5]);
     expect(join([4], [2, 4, 3], "add")).toEqual([2, 3, 4]);
   });
@@ -25,7 +25,7 @@ describe("selections", () => {
     expect(modeOf({ shiftKey: false, altKey: false }, "replace")).toBe("replace");
   });
 
-  it("keys come before what was chosen for hands without keys", () => {
+  it("keys take precedence over the chosen mode", () => {
     expect(modeOf({ shiftKey: false, altKey: false }, "subtract")).toBe("subtract");
     expect(modeOf({ shiftKey: true, altKey: false }, "subtract")).toBe("add");
   });

@@ -17,7 +17,7 @@ import { MockModel, payload, tokensOf } from "../testing/mock.ts";
 const BYTES = 4 * (5 * PATCHES + 5);
 const WORDS = [1, 2, 3];
 
-/** How a request ends. */
+/** End a request. */
 const done = () => ({
   _result: result(5),
   _summary: { similarity: 0.3, residual: 0.01, total: 0.29, error: null },
@@ -27,7 +27,7 @@ const done = () => ({
 const fresh = () => open(NOTHING);
 
 describe("both selections", () => {
-  it("make one number: their interaction", async () => {
+  it("give one number: their interaction", async () => {
     const { view } = await open();
     await click(view.middle("boat"));
     await click(view.patch(5));
@@ -37,7 +37,7 @@ describe("both selections", () => {
     expect(view.figure("similarity")).toBe(0.412);
   });
 
-  it("leave the special tokens out of the marginals", async () => {
+  it("leave special tokens out of the marginals", async () => {
     const { view } = await open();
     expect(view.figure("selection")).toBeCloseTo(sum(WORDS, range(PATCHES)), 10);
   });
@@ -49,7 +49,7 @@ describe("a computation", () => {
     expect(model.sent).toEqual([{ kind: "join" }]);
   });
 
-  it("moves, shows each finished step, and ends", async () => {
+  it("progresses, shows each finished step, and ends", async () => {
     const { model, view } = await fresh();
     expect(view.values()).toEqual([Number.NaN, Number.NaN, Number.NaN]);
     model.begin(1);
@@ -103,14 +103,14 @@ describe("a computation", () => {
     expect(view.find("exclip-notice").hidden).toBe(true);
   });
 
-  it("may be overtaken by its own estimates, which wait for it", async () => {
+  it("may be preceded by its own estimates, which wait for it", async () => {
     const { model, view } = await fresh();
     model.begin(1);
     model.receive({ kind: "progress", id: 3, done: 3, total: 4 });
     model.receive(...estimate(3, payload(new Float32Array(5 * PATCHES).fill(9), range(5))));
     model.receive({ kind: "progress", id: 4, done: 1, total: 4 });
     model.receive(...estimate(4, result(5)));
-    // Older than what waits already: of the newest request alone.
+    // Older than what is waiting: only the newest request's estimates are kept.
     model.receive(...estimate(2, payload(new Float32Array(5 * PATCHES).fill(7), range(5))));
     expect(view.values()[0]).toBeNaN();
     expect(view.find("exclip-progress").getAttribute("aria-valuenow")).toBeNull();
@@ -119,7 +119,7 @@ describe("a computation", () => {
     expect(view.find("exclip-progress").getAttribute("aria-valuenow")).toBe("25");
   });
 
-  it("that was overtaken by another never shows", async () => {
+  it("that was overtaken by another is never shown", async () => {
     const { model, view } = await fresh();
     model.receive(...estimate(4, result(5)));
     model.begin(5);
@@ -130,7 +130,7 @@ describe("a computation", () => {
     expect(view.values()[0]).toBeCloseTo(sum([1], range(PATCHES)), 10);
   });
 
-  it("says in words what went wrong, and keeps the last good result", async () => {
+  it("reports what went wrong, and keeps the last good result", async () => {
     const { model, view } = await open();
     const before = view.values();
     const last = { _result: model.get("_result"), _summary: model.get("_summary") } as object;
@@ -163,7 +163,7 @@ describe("a computation", () => {
     expect(view.values()[0]).toBeNaN();
   });
 
-  it("may end before the host has announced what it is of", async () => {
+  it("may end before the host has announced its inputs", async () => {
     const { model, view } = await open();
     model.set("caption", "a small red boat");
     model.set("_result", result(6));
@@ -173,7 +173,7 @@ describe("a computation", () => {
     expect(view.find("exclip-notice").hidden).toBe(true);
   });
 
-  it("never shows one caption's numbers on another", async () => {
+  it("never shows one caption's numbers on another caption", async () => {
     const { model, view } = await open();
     model.set("_tokens", tokensOf("a blue boat"));
     model.set("caption", "a blue boat");
@@ -183,7 +183,7 @@ describe("a computation", () => {
     expect(view.values()[0]).not.toBeNaN();
   });
 
-  it("that no kernel goes on with says so", async () => {
+  it("that no kernel continues says so", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const model = new MockModel(
       await traits({ _request: { id: 1, phase: "computing", message: "" } }),
@@ -203,7 +203,7 @@ describe("views and widgets", () => {
   it("a late view needs no kernel", async () => {
     const model = new MockModel(await traits({ tokens: [2] }));
     const widget = exclip();
-    // A host that never initializes, as some static pages.
+    // A host that never initializes, like some static pages.
     const view = await new View(widget, model).settled();
     expect(view.values()[0]).toBeCloseTo(sum([1], range(PATCHES)), 10);
     expect(view.pressed).toEqual(["red"]);
@@ -211,7 +211,7 @@ describe("views and widgets", () => {
     expect(view.figure("selection")).toBeCloseTo(sum([2], [0]), 10);
   });
 
-  it("two views of one widget share what is selected, and preview alone", async () => {
+  it("two views of one widget share the selection, but not the preview", async () => {
     const { model, widget, view } = await open();
     const other = await new View(widget, model).settled();
     await click(view.middle("red"));
@@ -252,7 +252,7 @@ describe("views and widgets", () => {
     expect(model.listening).toBe(0);
   });
 
-  it("so does the cleanup, on hosts without signals, and twice does no harm", async () => {
+  it("the cleanup does the same on hosts without signals, and is harmless twice", async () => {
     const { model, stop, view } = await open();
     view.close();
     view.close();
@@ -262,7 +262,7 @@ describe("views and widgets", () => {
     expect(view.el.childElementCount).toBe(0);
   });
 
-  it("lives in a shadow root", async () => {
+  it("works in a shadow root", async () => {
     const host = document.createElement("div");
     document.body.append(host);
     const shadow = host.attachShadow({ mode: "open" });
@@ -273,7 +273,7 @@ describe("views and widgets", () => {
     expect(model.get("tokens")).toEqual([2]);
   });
 
-  it("shows a broken image in words", async () => {
+  it("shows a message for a broken image", async () => {
     const { view } = await open({ _image: new DataView(new ArrayBuffer(40)) });
     const words = view.el.querySelector<HTMLElement>(".exclip-broken");
     await expect.poll(() => words?.hidden).toBe(false);

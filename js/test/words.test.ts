@@ -45,7 +45,7 @@ describe("selecting words", () => {
     expect(model.get("tokens")).toEqual([]);
   });
 
-  it("a drag selects the words between, from either end", async () => {
+  it("a drag selects the words in between, from either end", async () => {
     const { model, view } = await open();
     await drag([view.middle("boat"), view.middle("red"), view.middle("a")]);
     expect(model.get("tokens")).toEqual([1, 2, 3]);
@@ -61,7 +61,7 @@ describe("selecting words", () => {
     expect(model.get("tokens")).toEqual([3]);
   });
 
-  it("hovering previews and keeps nothing", async () => {
+  it("hovering previews and stores nothing", async () => {
     const { model, view } = await open();
     const before = view.canvas.dataset.scale;
     await userEvent.hover(view.word("red"));
@@ -92,7 +92,7 @@ describe("selecting words", () => {
     expect(view.words.filter((node) => node.tabIndex === 0)).toHaveLength(1);
   });
 
-  it("follows Python, and ignores tokens that are not there", async () => {
+  it("follows Python, and ignores tokens that do not exist", async () => {
     const { model, view } = await open();
     model.set("tokens", [1, 2, 99]);
     expect(view.pressed).toEqual(["a", "red"]);
@@ -101,14 +101,14 @@ describe("selecting words", () => {
 });
 
 describe("captions of every kind", () => {
-  it("stay text, with markup in them", async () => {
+  it("stay text, even with markup in them", async () => {
     const caption = '<img src=x onerror="boom()"> <b>boat</b>';
     const { view } = await open({ caption });
     expect(view.find("exclip").querySelector("b")).toBeNull();
     expect(view.words.map((node) => node.textContent).join(" ")).toBe(caption);
   });
 
-  it("may hold emoji and combining marks", async () => {
+  it("may contain emoji and combining marks", async () => {
     const { view } = await open({ caption: "🐟🐠 cafe\u0301 👨‍👩‍👧" });
     expect(view.words.map((node) => node.textContent)).toEqual(["🐟🐠", "cafe\u0301", "👨‍👩‍👧"]);
   });

@@ -1,6 +1,6 @@
 /**
  * A real pointer: presses at the first point, moves through the others and
- * lets go at the last. Runs beside the browser, where Playwright is.
+ * releases at the last. Runs outside the browser, in Playwright's process.
  */
 import type {} from "@vitest/browser-playwright"; // types the context's page and frame
 import type { BrowserCommand } from "vitest/node";
@@ -9,7 +9,7 @@ export type Point = [x: number, y: number];
 
 declare module "vitest/browser" {
   interface BrowserCommands {
-    /** Points in the test page's own pixels; `keys` are held meanwhile. */
+    /** Drag through points, in the test page's own pixels, while `keys` are held. */
     drag: (points: Point[], keys?: string[], release?: boolean) => Promise<void>;
   }
 }

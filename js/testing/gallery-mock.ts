@@ -1,4 +1,4 @@
-/** A gallery's model as a host hands it over, and a kernel that knows every tile. */
+/** A gallery's model as a host passes it, and a kernel that has every tile. */
 import type { GalleryModel, GalleryTraits, SentTile, ToKernel } from "../gallery/protocol.ts";
 import { tokensOf } from "./mock.ts";
 
@@ -12,7 +12,7 @@ export interface Answer {
   heat?: Int8Array;
 }
 
-/** As many tiles as a gallery has, each with a heat map of its own. */
+/** Return a heat map that differs from tile to tile. */
 export function heatOf(tile: number, side: number): Int8Array {
   let seed = tile + 1;
   return Int8Array.from({ length: side * side }, () => {
@@ -26,7 +26,7 @@ export class MockGallery implements GalleryModel {
   readonly #traits: Partial<GalleryTraits>;
   readonly #listeners = new Map<string, Set<Listener>>();
 
-  /** `answer` makes a tile; null: the kernel is silent. */
+  /** `answer` creates a tile; if it is null, the kernel is silent. */
   constructor(
     traits: Partial<GalleryTraits>,
     private readonly answer: ((tile: number) => Answer) | null,
@@ -68,7 +68,7 @@ export class MockGallery implements GalleryModel {
     return [...this.#listeners.values()].reduce((sum, { size }) => sum + size, 0);
   }
 
-  /** As a kernel that sends what belongs together in one update. */
+  /** Update traits as the kernel does, which sends what belongs together in one update. */
   update(traits: Partial<GalleryTraits>): void {
     Object.assign(this.#traits, traits, { _revision: (this.get("_revision") ?? 0) + 1 });
     for (const name of [...Object.keys(traits), "_revision"]) this.#emit(`change:${name}`);
@@ -78,7 +78,7 @@ export class MockGallery implements GalleryModel {
     this.#emit("msg:custom", content, buffers);
   }
 
-  /** A phrase that was ranked. */
+  /** Finish the ranking of a phrase. */
   ranked(phrase: string, id: number, end = 0.02): void {
     this.update({
       phrase,
@@ -89,7 +89,7 @@ export class MockGallery implements GalleryModel {
     });
   }
 
-  /** Tiles as the kernel sends them. */
+  /** Send tiles as the kernel does. */
   tiles(request: number, numbers: readonly number[]): void {
     const answers = numbers.map((tile) => this.answer?.(tile) ?? { header: {} });
     const headers = answers.map(({ header, heat }, i) => {
@@ -121,7 +121,7 @@ export class MockGallery implements GalleryModel {
     const later = (act: () => void) => setTimeout(act, this.delay);
     if (message.kind === "join") later(() => this.receive({ kind: "alive" }));
     if (message.kind === "window" && message.request === this.get("_request")?.shown) {
-      // In messages of eight, as the kernel does it.
+      // In messages of eight tiles, as the kernel sends them.
       for (let start = 0; start < message.tiles.length; start += 8) {
         const some = message.tiles.slice(start, start + 8);
         later(() => this.tiles(message.request, some));

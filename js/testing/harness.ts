@@ -9,11 +9,11 @@ export const CAPTION = "a red boat";
 export const [ROWS, COLUMNS] = [3, 4];
 export const PATCHES = ROWS * COLUMNS;
 
-/** An entry of the example: signs on both sides, no two sums alike. */
+/** Return an entry of the example: both signs occur, and no two sums are alike. */
 export const entry = (token: number, patch: number) =>
   ((token * 7 + patch * 5) % 11) / 512 - 0.01 + token / 4096;
 
-/** What a sum over entries should be, in the numbers the widget is given (float32). */
+/** Return what a sum over entries should be, from the float32 numbers that the widget gets. */
 export function sum(tokens: number[], patches: number[]): number {
   return tokens
     .flatMap((t) => patches.map((p) => Math.fround(entry(t, p))))
@@ -71,7 +71,7 @@ export async function traits(changes: Partial<Traits> = {}): Promise<Partial<Tra
   };
 }
 
-/** A state of `tests/protocol` as a host hands it over: bytes are views. */
+/** Return a state of `tests/protocol` as a host passes it: bytes are views. */
 export const stateOf = (state: object) =>
   Object.fromEntries(
     Object.entries(state).map(([name, value]) => [
@@ -83,7 +83,7 @@ export const stateOf = (state: object) =>
 const bytesOf = (text: string) =>
   new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
 
-/** Two frames: one to paint in, one to be sure of it. */
+/** Wait two frames: one to paint in, one to be sure that it happened. */
 export async function painted(): Promise<void> {
   for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
 }
@@ -98,7 +98,7 @@ export class View {
     this.close = widget.render({ model, el: this.el, ...(signal ? { signal } : {}) });
   }
 
-  /** The image has its shape and everything is painted: places stay where they are. */
+  /** Wait until the image has its shape and everything is painted, so that places stay where they are. */
   async settled(): Promise<this> {
     // The pointer may rest where the last test left it, over what is now a word.
     await commands.drag([[0, 0]]);
@@ -146,7 +146,7 @@ export class View {
     return this.words.map((node) => Number(node.dataset.value));
   }
 
-  /** The middle of a patch of the example's grid, on the page. */
+  /** Return the middle of a patch of the example's grid, on the page. */
   patch(index: number): Point {
     const { left, top, width, height } = this.canvas.getBoundingClientRect();
     const [row, column] = [Math.floor(index / COLUMNS), index % COLUMNS];
@@ -158,7 +158,7 @@ export class View {
     return [left + width / 2, top + height / 3];
   }
 
-  /** The canvas's colour (r, g, b, a) a little off the middle of a patch. */
+  /** Return the canvas's colour (r, g, b, a) a little off the middle of a patch. */
   pixel(patch: number): number[] {
     const { width, height } = this.canvas;
     const [row, column] = [Math.floor(patch / COLUMNS), patch % COLUMNS];
@@ -167,7 +167,7 @@ export class View {
     return [...(this.canvas.getContext("2d")?.getImageData(x, y, 1, 1).data ?? [])];
   }
 
-  /** All of the canvas, to compare. */
+  /** Return the whole canvas, to compare. */
   pixels(): string {
     return this.canvas.toDataURL();
   }
@@ -181,7 +181,7 @@ export async function open(changes: Partial<Traits> = {}, make = exclip) {
   return { model, widget, stop, view };
 }
 
-/** Real pointers: away from everything, and over a point without pressing. */
+/** Real pointers, as in `drag.command.ts`. */
 export const click = (point: Point, keys: string[] = []) => commands.drag([point], keys);
 export const drag = (points: Point[], keys: string[] = []) => commands.drag(points, keys);
 
@@ -197,7 +197,7 @@ export const NOTHING: Partial<Traits> = {
   _request: { id: 0, phase: "cancelled", message: "" },
 };
 
-/** A frame of an estimate, or a part of one, as the kernel sends it. */
+/** Return a frame of an estimate, or a part of one, as the kernel sends it. */
 export const estimate = (
   id: number,
   data: DataView,

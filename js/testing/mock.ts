@@ -1,4 +1,4 @@
-/** A model as a host hands it to the widget, without a host, and a small known result. */
+/** A model as a host passes it to the widget, but without a host, and helpers for small known results. */
 import type { Grid, Model, Request, ToKernel, Token, Traits } from "../protocol.ts";
 
 type Listener = (...given: never[]) => void;
@@ -7,7 +7,7 @@ const EMPTY = new DataView(new ArrayBuffer(0));
 
 export class MockModel implements Model {
   readonly sent: ToKernel[] = [];
-  /** What came with each message, in the same order. */
+  /** The buffers sent with each message, in the same order. */
   readonly buffers: ArrayBuffer[][] = [];
   saved = 0;
   readonly listeners = new Map<string, Set<Listener>>();
@@ -30,23 +30,23 @@ export class MockModel implements Model {
     this.emit(`change:${name}`);
   }
 
-  /** The phase of a request, as the kernel tells of it. */
+  /** Set the phase of a request, as the kernel reports it. */
   request(id: number, phase: Request["phase"], message = "", changes: Partial<Traits> = {}): void {
     this.update({ ...changes, _request: { id, phase, message } });
   }
 
-  /** A request that the kernel has accepted. */
+  /** Begin a request that the kernel has accepted. */
   begin(id: number, changes: Partial<Traits> = {}): void {
     const nothing = { _result: EMPTY, _foil_result: EMPTY, _summary: null };
     this.request(id, "computing", "", { ...nothing, ...changes });
   }
 
-  /** A request that is finished. */
+  /** Finish a request. */
   finish(id: number, changes: Partial<Traits>): void {
     this.request(id, "done", "", changes);
   }
 
-  /** As a kernel that sends what belongs together in one update. */
+  /** Update traits as the kernel does, which sends what belongs together in one update. */
   update(traits: Partial<Traits>): void {
     Object.assign(this.#traits, traits);
     for (const name of Object.keys(traits)) this.emit(`change:${name}`);
@@ -73,7 +73,7 @@ export class MockModel implements Model {
     for (const listener of this.listeners.get(event) ?? []) listener(...(given as never[]));
   }
 
-  /** A message from the kernel. */
+  /** Receive a message from the kernel. */
   receive(content: Record<string, unknown>, ...buffers: DataView[]): void {
     this.emit("msg:custom", content, buffers);
   }
@@ -83,7 +83,7 @@ export class MockModel implements Model {
   }
 }
 
-/** Tokens of a caption, one a word split at blanks, between `<sot>` and `<eot>`. */
+/** Return the tokens of a caption: one for each word between blanks, inside `<sot>` and `<eot>`. */
 export function tokensOf(caption: string): Token[] {
   const special = { word: -1, special: true, start: null, end: null };
   const letters = Array.from(caption);
@@ -109,7 +109,7 @@ export const wholeImage = (rows: number, columns: number): Grid => ({
   height: 1,
 });
 
-/** Values then cls, placed at an odd offset of a larger buffer, as hosts hand it out. */
+/** Return values then cls, at an odd offset of a larger buffer, as hosts pass them. */
 export function payload(values: ArrayLike<number>, cls: ArrayLike<number>): DataView {
   const view = new DataView(new ArrayBuffer(4 * (values.length + cls.length) + 7), 3);
   [...Array.from(values), ...Array.from(cls)].forEach((value, i) => {
@@ -118,7 +118,7 @@ export function payload(values: ArrayLike<number>, cls: ArrayLike<number>): Data
   return new DataView(view.buffer, 3, 4 * (values.length + cls.length));
 }
 
-/** A plain image as the kernel would send it. */
+/** Draw a plain image as the kernel would send it. */
 export async function png(
   width: number,
   height: number,

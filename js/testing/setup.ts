@@ -1,5 +1,5 @@
 /// <reference types="vite/client" />
-/** Every test runs with the widget's own styles, and fails on any error in the console. */
+/** Runs every test with the widget's own styles, and fails it on any error in the console. */
 import { afterEach, beforeEach, expect, vi } from "vitest";
 import "../style.css";
 

@@ -1,11 +1,11 @@
-/** Real fingers: Playwright's pages have none, so Chromium is asked for them itself. */
+/** Real fingers: Playwright's pages have none, so Chromium itself is asked for them. */
 import type {} from "@vitest/browser-playwright"; // types the context's page and frame
 import type { BrowserCommand } from "vitest/node";
 import type { Point } from "./drag.command.ts";
 
 declare module "vitest/browser" {
   interface BrowserCommands {
-    /** One finger down at the first point, through the others, and up. */
+    /** Put one finger down at the first point, move it through the others, and lift it. */
     touch: (points: Point[]) => Promise<void>;
   }
 }

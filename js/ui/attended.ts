@@ -1,7 +1,7 @@
 import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
 import type { Scope } from "./scope.ts";
 
-/** Follow which of the parts of `container` that match `selector` is pointed at, or else has the focus. */
+/** Follow which part of `container` that matches `selector` is pointed at or, failing that, has the focus. */
 export function attended(
   container: HTMLElement,
   selector: string,

@@ -1,4 +1,4 @@
-/** Small buttons with a drawing and a name, in rows that take one stop of the Tab key. */
+/** Small buttons with a drawing and a name, in rows that are a single Tab stop. */
 import type { Signal } from "@preact/signals-core";
 import { box, button, claim, drawing, give, panel } from "./dom.ts";
 import type { Scope } from "./scope.ts";
@@ -7,7 +7,7 @@ export interface IconButton {
   node: HTMLButtonElement;
   press(pressed: boolean): void;
   draw(path: string): void;
-  /** Says what it does, and under which key; see `showHints`. */
+  /** Set the hint, which says what it does and with which key; see `showHints`. */
   hint(text: string): void;
 }
 
@@ -34,7 +34,7 @@ export function iconButton(
   };
 }
 
-/** A button that turns something on and off, and says by that attribute which it is. */
+/** Return a button that turns something on and off, with its state in the attribute `state`. */
 export function switchOf(
   name: string,
   path: string,
@@ -54,9 +54,9 @@ export function switchOf(
 }
 
 /**
- * Arrow keys move among the buttons of `container`, and whatever else is
- * marked as a stop; Tab comes to one of them. Call what it returns when they
- * have changed.
+ * Make the buttons of `container`, and anything else marked as a stop, a single
+ * Tab stop, with arrow keys moving among them. Call the returned function when
+ * they have changed.
  */
 export function rove(container: HTMLElement, scope: Scope): () => void {
   const items = () => [
@@ -107,7 +107,7 @@ export function textButton(
   return node;
 }
 
-/** Buttons of which one is pressed: for each a value, its text and what it does, if that is not the text. */
+/** Return buttons of which one is pressed. Each has a value, a text and, if needed, a hint. */
 export function oneOf<Value extends string>(
   name: string,
   className: string,
@@ -141,8 +141,8 @@ export function oneOf<Value extends string>(
 }
 
 /**
- * Whether a button does anything now, and what, or why not. Not `disabled`: a
- * button that has the focus should not lose it. `mount` keeps its clicks away.
+ * Set whether a button does anything now, with a hint that says what, or why not.
+ * Not by `disabled`, which would take the focus from it. `mount` blocks its clicks.
  */
 export function enable(node: HTMLElement, able: boolean, hint: string): void {
   give(node, { "aria-disabled": !able });

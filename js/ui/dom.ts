@@ -1,7 +1,7 @@
 /** Elements, text and drawings. */
 type Attributes = Record<string, string | number | boolean>;
 
-/** An element with its class, attributes and children; text is always text, never HTML. */
+/** Create an element with its class, attributes and children; text is always text, never HTML. */
 export function element<Tag extends keyof HTMLElementTagNameMap>(
   tag: Tag,
   className: string,
@@ -16,15 +16,15 @@ export function element<Tag extends keyof HTMLElementTagNameMap>(
   return node;
 }
 
-/** A button with its class, attributes and children. */
+/** Create a button with its class, attributes and children. */
 export const button = (className: string, ...parts: (Attributes | Node | string)[]) =>
   element("button", className, { type: "button" }, ...parts);
 
-/** A `div` with its class and children. */
+/** Create a `div` with its class and children. */
 export const box = (className: string, ...children: (Node | string)[]) =>
   element("div", className, ...children);
 
-/** A part of the screen with its class, by which tests find it, a role and a name. */
+/** Create a part of the screen with a role, a name, and its class, by which tests find it. */
 export const panel = (
   className: string,
   role: string,
@@ -38,19 +38,19 @@ export function give<Node extends Element>(node: Node, attributes: Attributes): 
   return node;
 }
 
-/** Name another element in an attribute that takes its id: `aria-describedby`, `list`. */
+/** Refer to another element in an attribute that takes its id, such as `aria-describedby` or `list`. */
 export function link(node: Element, attribute: string, to: Element): void {
-  // Ids are the page's, and there may be several widgets on it.
+  // Ids are global to the page, which may contain several widgets.
   to.id ||= `exclip-${Math.random().toString(36).slice(2)}`;
   give(node, { [attribute]: to.id });
 }
 
-/** Write text, unless it is there already: what is written is laid out again. */
+/** Set the text, unless it is there already: setting it causes a new layout. */
 export function write(node: Element, text: string): void {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** A part of a drawing. */
+/** Create a part of a drawing. */
 export function shape<Tag extends keyof SVGElementTagNameMap>(
   tag: Tag,
   attributes: Attributes,
@@ -58,7 +58,7 @@ export function shape<Tag extends keyof SVGElementTagNameMap>(
   return give(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
 }
 
-/** A drawing of one path in a box of that size, in the colour of the text around it. */
+/** Create a drawing of one path in a box of that size, in the colour of the text around it. */
 export function drawing(className: string, d: string, width = 16, height = 16): SVGSVGElement {
   const viewBox = `0 0 ${width} ${height}`;
   const svg = shape("svg", { class: className, viewBox, "aria-hidden": "true" });
@@ -66,7 +66,7 @@ export function drawing(className: string, d: string, width = 16, height = 16): 
   return svg;
 }
 
-/** Keep an event from whatever else would act on it: the host, the browser. */
+/** Keep an event from anything else that would act on it, such as the host or the browser. */
 export function claim(event: Event): void {
   event.preventDefault();
   event.stopPropagation();

@@ -1,23 +1,23 @@
 /**
- * Hints: what a thing does (its `data-hint`), in words beside it for whoever
- * points at it or focuses it. In the top layer, where nothing cuts them off;
- * one stays while it is pointed at itself, and Escape dismisses it (WCAG 1.4.13).
+ * Hints: tooltips with an element's `data-hint`, shown beside it on hover or
+ * keyboard focus. They are in the top layer, where nothing clips them. A hint
+ * stays while the pointer is over it, and Escape dismisses it (WCAG 1.4.13).
  */
 import { clamp } from "../algebra/numbers.ts";
 import { attended } from "./attended.ts";
 import { claim, element, link, write } from "./dom.ts";
 import type { Scope } from "./scope.ts";
 
-/** Long enough that a pointer on its way elsewhere brings nothing up. */
+/** Long enough that a pointer passing by shows nothing. */
 const SHOW_AFTER_MS = 450;
-/** Long enough to go from a thing to its hint. */
+/** Long enough to move from an element to its hint. */
 const HIDE_AFTER_MS = 200;
 const GAP = 5;
 
 export function showHints(root: HTMLElement, scope: Scope): void {
   const hint = element("div", "exclip-tip", { popover: "manual", role: "tooltip" });
   root.append(hint);
-  /** What the hint is about, while it is there. */
+  /** The element that the hint is about, while it is shown. */
   let subject: HTMLElement | null = null;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -45,8 +45,8 @@ export function showHints(root: HTMLElement, scope: Scope): void {
   const later = (ms: number, node: HTMLElement | null) => {
     stay();
     timer = setTimeout(() => {
-      // Asked only now: browsers differ in when a thing is hovered over. What was clicked has the focus,
-      // but nobody asks about it.
+      // Checked only now: browsers differ in when an element counts as hovered. An element that was clicked
+      // has the focus, but is not being asked about.
       if (node?.matches(":hover, :focus-visible")) show(node);
       else hide();
     }, ms);
@@ -56,18 +56,18 @@ export function showHints(root: HTMLElement, scope: Scope): void {
   scope.effect(() => later(at.value ? SHOW_AFTER_MS : HIDE_AFTER_MS, at.value));
   scope.on(hint, "pointerenter", stay);
   scope.on(hint, "pointerleave", () => later(HIDE_AFTER_MS, at.peek()));
-  // What was used may say something else now.
+  // The click may have changed the hint.
   scope.on(root, "click", () => {
     if (subject) show(subject);
   });
   scope.on(window, "scroll", hide, true);
-  // First of all that the key would take away.
+  // Escape dismisses the hint before anything else.
   scope.on(
     window,
     "keydown",
     (event) => {
       if (event.key !== "Escape" || !hint.matches(":popover-open")) return;
-      // One that is about to go takes no key from anybody.
+      // A hint that is about to disappear leaves the key to others.
       if (subject === at.peek() || hint.matches(":hover")) claim(event);
       hide();
     },

@@ -1,9 +1,9 @@
-/** Words that are on the screen only at times. */
+/** Messages that are on the screen only at times. */
 import { element } from "./dom.ts";
 
 export const NO_KERNEL = "This needs a running kernel";
 
-/** A place for words that are there only at times. */
+/** Create a place for a message, hidden while there is none. */
 export function message(
   className: string,
   role: "alert" | "status",
@@ -19,6 +19,6 @@ export function message(
   };
 }
 
-/** Why something was refused, where it happened. */
+/** Create the place that says why something was refused, next to where it was asked for. */
 export const refusal = (testid: string) =>
   message("exclip-refused", "alert", `exclip-refused-${testid}`);

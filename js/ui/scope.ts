@@ -1,7 +1,6 @@
 /**
- * A scope owns what lives for a while: listeners, effects and whatever else has
- * to be cleaned up. All of it ends with the scope, and a scope ends with the
- * one that it was made in.
+ * A scope owns everything that has to be cleaned up: listeners, effects and the
+ * like. All of it ends with the scope, and a child scope ends with its parent.
  */
 import { effect } from "@preact/signals-core";
 
@@ -24,7 +23,7 @@ interface Events {
 export class Scope {
   readonly #ending = new AbortController();
 
-  /** Also ends with `outer`, if that is given: a host's signal. */
+  /** Create a scope that also ends with `outer`, such as a host's signal, if given. */
   constructor(outer?: AbortSignal) {
     if (outer?.aborted) this.end();
     outer?.addEventListener("abort", () => this.end(), { signal: this.#ending.signal });
@@ -46,12 +45,12 @@ export class Scope {
     target.addEventListener(type, listener as (event: Event) => void, { capture, signal });
   };
 
-  /** Run `run` now, and again whenever a signal that it has read changes. */
+  /** Run `run` now, and again whenever a signal that it read changes. */
   effect(run: () => unknown): void {
     this.onEnd(effect(run as () => void));
   }
 
-  /** Clean up with `cleanup` when the scope ends. */
+  /** Call `cleanup` when the scope ends. */
   onEnd(cleanup: () => void): void {
     if (this.#ending.signal.aborted) cleanup();
     else this.#ending.signal.addEventListener("abort", cleanup);

@@ -1,4 +1,4 @@
-/** A slider with a tick for each layer, which asks while it is moved. */
+/** A slider with a tick for each layer, which asks while it is being moved. */
 import { computed, type ReadonlySignal } from "@preact/signals-core";
 import { range } from "../algebra/numbers.ts";
 import type { Layer } from "../protocol.ts";
@@ -9,7 +9,7 @@ export function tickSlider(
   given: {
     label: string;
     testid: string;
-    /** Names in order; the output of the last comes after them. */
+    /** Names of layers in order; the output of the last layer comes after them. */
     names: ReadonlySignal<readonly string[]>;
     value: ReadonlySignal<Layer>;
     answering: ReadonlySignal<boolean>;
@@ -31,7 +31,7 @@ export function tickSlider(
 
   scope.effect(() => {
     const full = names.value[at.value] ?? "output";
-    // Names are paths in the model: their end says which one it is.
+    // Names are paths in the model: their last parts identify the layer.
     name.textContent = full.split(".").slice(-2).join(".");
     name.dataset.hint = full;
     give(slider, {

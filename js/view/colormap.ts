@@ -1,9 +1,10 @@
 /**
- * Signed diverging colour maps, symmetric about 0 and safe for colour-blind
- * eyes: two hues told apart by what every common colour vision keeps. Both
- * arms share one lightness ramp, linear in OKLab, so equal steps look equal
- * and a sign never looks stronger than the other. On light ground they darken
- * outward (as *vik*), on dark ground they brighten (as *berlin*).
+ * Diverging colour maps for signed values, symmetric about 0 and safe for
+ * colour-blind readers: the two hues stay distinct in every common form of
+ * colour vision. Both arms share one lightness ramp, linear in OKLab, so equal
+ * steps look equal and neither sign looks stronger than the other. On a light
+ * background they darken outward (like *vik*), on a dark one they brighten (like
+ * *berlin*).
  */
 import { clamp, range } from "../algebra/numbers.ts";
 import type { Theme } from "./theme.ts";
@@ -12,13 +13,13 @@ export type Rgb = readonly [number, number, number];
 
 type Ends = readonly [number, number];
 
-/** Hue in degrees at 0 and at the end; OKLCH chroma, which is 0 at the centre, at `KNEE` and at the end. */
+/** Hue in degrees at 0 and at the end; OKLCH chroma at `KNEE` and at the end (it is 0 at the centre). */
 type Arm = readonly [hue: number, lastHue: number, chroma: number, lastChroma: number];
 
-/** Lightness at 0 and at the ends, on either ground. */
+/** Lightness at 0 and at the ends, for either theme. */
 const LIGHTNESS: Record<Theme, Ends> = { light: [0.97, 0.45], dark: [0.24, 0.86] };
 
-/** Below 0 and above it, on light and on dark ground. The first is the one to start with. */
+/** The arms below and above 0, for either theme. The first palette is the default. */
 const PALETTES = {
   "blue–orange": {
     light: [
@@ -56,10 +57,10 @@ export type Palette = keyof typeof PALETTES;
 
 export const palettes = Object.keys(PALETTES) as Palette[];
 
-/** What is shown of a signed value. */
+/** Which signs of a value are shown. */
 export type Sign = "both" | "positive" | "negative";
 
-/** Where chroma stops rising: early, so that the sign of small values is seen too. */
+/** Where chroma stops rising: early, so that even small values show their sign. */
 const KNEE = 0.4;
 
 /** Steps on each side of 0. */
@@ -77,7 +78,7 @@ export function colormap(palette: Palette, theme: Theme): Colormap {
   return { at: (x) => colors[Math.round(clamp(x, -1, 1) * STEPS) + STEPS] ?? [0, 0, 0] };
 }
 
-/** How much of the photograph a value covers: nothing at 0, never all of it. */
+/** Return how much of the image a value covers: nothing at 0, never all of it. */
 export function opacity(x: number): number {
   return 0.9 * Math.min(1, Math.abs(x)) ** 0.9;
 }
@@ -87,16 +88,16 @@ export interface Ink {
   readonly theme: Theme;
   readonly map: Colormap;
   readonly sign: Sign;
-  /** 0..1, times the opacity of heat over the image. */
+  /** 0..1, multiplies the opacity of heat over the image. */
   readonly strength: number;
 }
 
-/** The fraction as it is shown: 0 where its sign is not. */
+/** Return the fraction as shown: 0 if its sign is hidden. */
 export function shownOf({ sign }: Ink, x: number): number {
   return sign === "both" || x > 0 === (sign === "positive") ? x : 0;
 }
 
-/** A value as heat over the image: its colour, and how much of the image it covers. */
+/** Return a value as heat over the image: its colour, and how much of the image it covers. */
 export function heatColor(ink: Ink, fraction: number): [rgb: Rgb, alpha: number] {
   const x = shownOf(ink, fraction);
   return [ink.map.at(x), ink.strength * opacity(x)];
@@ -106,7 +107,7 @@ export function css([r, g, b]: Rgb, alpha = 1): string {
   return `rgb(${r} ${g} ${b} / ${alpha.toFixed(3)})`;
 }
 
-/** A background of these colours from -1 to 1, as many steps apart. */
+/** Return a background that runs through these colours from -1 to 1 in `steps` steps. */
 export function gradient(steps: number, colorAt: (x: number) => string): string {
   const stops = range(steps + 1).map((i) => colorAt((2 * i) / steps - 1));
   return `linear-gradient(90deg, ${stops.join()})`;
@@ -124,7 +125,7 @@ function mix(a: number, b: number, t: number): number {
   return a + (b - a) * t;
 }
 
-/** Björn Ottosson, "A perceptual color space for image processing" (2020); to five digits, enough for 8 bits. */
+/** Björn Ottosson, "A perceptual color space for image processing" (2020); five digits are enough for 8 bits. */
 function oklabToSrgb(lightness: number, a: number, b: number): Rgb {
   const l = (lightness + 0.39634 * a + 0.2158 * b) ** 3;
   const m = (lightness - 0.10556 * a - 0.06385 * b) ** 3;

@@ -5,28 +5,28 @@ import { invert, join, type Mode, modeOf, type Selection, toggle } from "../alge
 type Keys = MouseEvent | KeyboardEvent;
 
 export interface Axis {
-  /** What a selection of everything holds. */
+  /** The selection of everything. */
   readonly all: ReadonlySignal<Selection>;
-  /** Under the pointer or the cursor: shown alone, kept nowhere. */
+  /** What is under the pointer or the cursor: shown in place of the selection, never stored. */
   readonly preview: Signal<Selection | null>;
-  /** What is outlined as selected: what is, or what the drag in progress would make it. */
+  /** What is outlined as selected: the selection, or what the drag in progress would make it. */
   readonly selected: ReadonlySignal<Selection>;
-  /** The same, or everything where it is nothing. */
+  /** The same, or everything if it is empty. */
   readonly chosen: ReadonlySignal<Selection>;
-  /** What the other side is summed over. */
+  /** What the other side's values are summed over. */
   readonly summed: ReadonlySignal<Selection>;
   select(selection: Selection): void;
-  /** Shows what a drag over `indices` would select. */
+  /** Show what a drag over `indices` would select. */
   plan(indices: Selection, keys: Keys): void;
-  /** Selects what was dragged over, or clicked. */
+  /** Select what was dragged over or clicked. */
   keep(indices: Selection, keys: Keys, click: boolean): void;
-  /** Selects a range that starts at `from` where it is the first, with what was selected before. */
+  /** Add a range to what was selected before. It starts at `from`, or where extending began. */
   extend(from: number, range: (from: number) => Selection): void;
-  /** Previews where the cursor has come to. */
+  /** Preview what the cursor has moved to. */
   point(indices: Selection): void;
-  /** Forgets every gesture. */
+  /** Forget any gesture in progress. */
   rest(): void;
-  /** Keys that are the same on both sides; false where it is none of them. */
+  /** Act on a key that means the same on both sides; false if it is none of them. */
   act(event: KeyboardEvent): boolean;
   invert(): void;
 }
@@ -41,7 +41,7 @@ export function createAxis(
   const draft = signal<Selection | null>(null);
   const selected = computed(() => draft.value ?? selection.value);
   const orAll = (one: Selection) => (one.length > 0 ? one : all.value);
-  /** Where Shift and arrows extend from, and what was selected before they did. */
+  /** Where Shift with the arrow keys extends from, and what was selected before. */
   let extent: { from: number; before: Selection } | null = null;
 
   const joined = (choose: typeof join, indices: Selection, keys: Keys) =>

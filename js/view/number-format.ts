@@ -1,8 +1,8 @@
-/** Numbers as people read them: a true minus sign, and digits that carry meaning. */
+/** Numbers as people read them: a true minus sign, and only digits that carry meaning. */
 import { largest } from "../algebra/interactions.ts";
 import { clamp } from "../algebra/numbers.ts";
 
-/** Three significant digits, as many decimals as that takes. */
+/** Format to three significant digits, with as many decimals as that takes. */
 export function plain(value: number): string {
   const size = Math.abs(value);
   if (size === 0) return "0";
@@ -20,21 +20,20 @@ export function percent(fraction: number): string {
   return `${value.toFixed(1).replace("-", "−")} %`;
 }
 
-/** Decimals that give a number of this size so many significant digits. */
+/** Return how many decimals give a number of this size that many significant digits. */
 function decimalsOf(size: number, digits = 4): number {
   return clamp(digits - 1 - Math.floor(Math.log10(size || 1)), 0, 7);
 }
 
-/** Numbers of one column: all with the same decimals. */
+/** Format the numbers of one column, all with the same number of decimals. */
 export function aligned(values: readonly number[]): string[] {
   const decimals = decimalsOf(largest(values));
   return values.map((value) => fixed(Math.round(value * 10 ** decimals), decimals, "+"));
 }
 
 /**
- * Summands with as many decimals as their total has, rounded so that they add
- * up to it as shown: what rounding leaves over goes where it is felt least,
- * never into the first.
+ * Round summands to the decimals of their total, so that they add up to it as
+ * shown: the rounding error goes where it is felt least, never into the first.
  */
 export function rounded(
   values: readonly number[],

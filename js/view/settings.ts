@@ -1,25 +1,25 @@
-/** How one view reads and selects: no part of the result, kept only while the view lives. */
+/** How one view shows and selects: not part of the result, and kept only while the view lives. */
 import { type Signal, signal } from "@preact/signals-core";
 import type { Mode } from "../algebra/selection.ts";
 import { type Palette, palettes, type Sign } from "./colormap.ts";
 
-/** How a drag over the image chooses patches. */
+/** How a drag over the image selects patches. */
 export type Tool = "box" | "brush" | "lasso";
 
 export interface Settings {
   readonly tool: Signal<Tool>;
-  /** Radius of the brush in patches; null: a share of the grid. */
+  /** Radius of the brush in patches; null for a share of the grid. */
   readonly brush: Signal<number | null>;
-  /** How a gesture joins the selection where no key says so: fingers hold no Shift. */
+  /** How a gesture combines with the selection if no key says so: touch screens have no Shift. */
   readonly mode: Signal<Mode>;
-  /** The caption in pieces, as the model reads it, special tokens included. */
+  /** Whether the caption is cut into pieces as the model reads it, special tokens included. */
   readonly pieces: Signal<boolean>;
   readonly sign: Signal<Sign>;
   readonly smooth: Signal<boolean>;
   /** 0..1: how strongly heat covers the image. */
   readonly strength: Signal<number>;
   readonly palette: Signal<Palette>;
-  /** The ends of scales that are locked; null: they follow the selection. */
+  /** The ends of locked scales; null if they follow the selection. */
   readonly heatLock: Signal<number | null>;
   readonly tintLock: Signal<number | null>;
 }

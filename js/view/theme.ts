@@ -1,4 +1,4 @@
-/** Whether the host is dark right now. Each host says it its own way. */
+/** Whether the host's theme is dark right now. Each host signals it in its own way. */
 import { type ReadonlySignal, signal } from "@preact/signals-core";
 import type { Scope } from "../ui/scope.ts";
 
@@ -34,7 +34,7 @@ export function watchTheme(el: Element, scope: Scope): ReadonlySignal<Theme> {
   const update = () => {
     theme.value = hostTheme(el);
   };
-  // Hosts swap themes live by an attribute of the page.
+  // Hosts switch themes live by changing an attribute of the page.
   const observer = new MutationObserver(update);
   for (const node of [document.documentElement, document.body]) {
     observer.observe(node, { attributes: true });

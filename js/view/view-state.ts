@@ -14,8 +14,8 @@ import type { Settings } from "./settings.ts";
 import type { Theme } from "./theme.ts";
 
 /**
- * A scale follows what is shown, but never below this share of the strongest
- * interaction of one word with one patch: what is weak has to look weak.
+ * A scale follows what is shown, but its end never falls below this share of the
+ * strongest interaction of one word with one patch, so that weak values look weak.
  */
 const FLOOR = 1 / 4;
 
@@ -23,9 +23,9 @@ const FLOOR = 1 / 4;
 export interface Scale {
   /** The value at its end; 0 before there is a result. */
   readonly end: ReadonlySignal<number>;
-  /** The end it keeps whatever is shown; null: it follows. */
+  /** The end of a locked scale, whatever is shown; null if it follows. */
   readonly lock: Signal<number | null>;
-  /** Where it follows: the end it never goes below. */
+  /** The end that a scale that follows never falls below. */
   readonly floor: ReadonlySignal<number>;
   /** Smallest and largest of the values shown. */
   readonly range: ReadonlySignal<readonly [number, number] | null>;
@@ -60,7 +60,7 @@ export function createViewState(
     sign: settings.sign.value,
     strength: settings.strength.value,
   }));
-  // Marginals leave the special tokens out: they are no words of the caption.
+  // Marginals leave out the special tokens, which are not words of the caption.
   const content = computed(() =>
     state.tokens.value.flatMap((token, index) => (token.special ? [] : [index])),
   );
@@ -84,7 +84,7 @@ export function createViewState(
     const perToken = tintOf(a, region.summed.value);
     return units.value.map((unit) => sumOf(perToken, unit.tokens));
   });
-  // With a foil, both captions and their difference have one scale.
+  // With a foil, both captions and their difference share one scale.
   const sides = computed(() =>
     (["caption", "foil"] as const).slice(0, state.hasFoil.value ? 2 : 1).flatMap((part) => {
       const { caption, tokens, interactions, selected } = state.texts[part];
