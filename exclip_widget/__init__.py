@@ -61,7 +61,7 @@ __all__ = [
     "write_store",
 ]
 
-# Loaded on first use (PEP 562): results can be read without torch, and models explained without a widget.
+# Loaded on first use (PEP 562), so that reading results needs no torch, and explaining a model no widget.
 _MODULES = {
     "errors": (
         "CaptionError",

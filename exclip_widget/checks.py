@@ -1,4 +1,4 @@
-"""Checks of values that users give: each returns the value, or raises an error that names it."""
+"""Checks of user-supplied values: each returns the value, or raises an error that names it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def whole_number(name: str, value: Any, *, least: int = 1) -> int:
     except TypeError:
         number = least - 1
     if number < least:
-        raise ParameterError(f"{name}={value!r} is not a whole number from {least} on")
+        raise ParameterError(f"{name}={value!r} is not a whole number of at least {least}")
     return number
 
 
@@ -62,7 +62,7 @@ def finite_number(name: str, value: Any) -> float:
 
 
 def _number(value: Any) -> float:
-    """Return `value` as a float; NaN if it is no number."""
+    """Return `value` as a float; NaN if it is not a number."""
     try:
         return math.nan if isinstance(value, (bool, str)) else float(value)
     except (TypeError, ValueError):
@@ -78,5 +78,5 @@ def callable_or_none(name: str, value: T) -> T:
         If it is anything else.
     """
     if value is not None and not callable(value):
-        raise ParameterError(f"{name}={value!r} cannot be called; expected what the model's library gives")
+        raise ParameterError(f"{name}={value!r} is not callable; expected the one from the model's library")
     return value

@@ -18,12 +18,12 @@ class ModelError(ExclipError, TypeError):
 
 
 class ParameterError(ExclipError, ValueError):
-    """A parameter such as `steps`, `rule` or a layer is out of its range."""
+    """A parameter such as `steps`, `rule` or a layer is out of range."""
 
 
 class FileError(ExclipError, ValueError):
-    """A file cannot be written, or is not what it should be."""
+    """A file cannot be written, or its contents are not what was expected."""
 
 
 class MissingLibraryError(ExclipError, ImportError):
-    """A library that is only needed for what was asked is not installed."""
+    """An optional library that this call needs is not installed."""

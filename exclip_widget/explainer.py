@@ -54,22 +54,22 @@ from .results.rows import Grid
 from .version import __version__
 
 LayerName: TypeAlias = int | str
-"""Index of a layer, negative from the end, or its name; `"output"` is the output of the last one."""
+"""Index of a layer (negative counts from the end) or its name; `"output"` is the output of the last one."""
 
 _Seen: TypeAlias = tuple[Tensor, View | None]
-"""What the model sees of an image, and which part of the image that is, if it is known."""
+"""The pixels that the model sees of an image, and which part of the image they show, if known."""
 
 T = TypeVar("T")
 
 DEFAULT_MEMORY = 2**27
-"""Bytes of intermediate results by default: 128 MiB."""
+"""Default limit on intermediate results, in bytes: 128 MiB."""
 
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-"""How Hugging Face's hub names a model; a name of another form is the path of a folder."""
+"""Form of a model's name on the Hugging Face Hub; any other name is the path of a folder."""
 
 
 class MethodOptions(TypedDict, total=False):
-    """Options of the methods, for a method that is given by its name; documented at each method."""
+    """Options for a method given by name; documented on each method."""
 
     steps: int
     rule: str
@@ -82,7 +82,7 @@ class MethodOptions(TypedDict, total=False):
 
 
 class CommonOptions(MethodOptions, total=False):
-    """What `Explainer` takes besides the model and the layers; documented there."""
+    """Options of `Explainer` besides the layers; documented there."""
 
     preprocess: Preprocess | None
     tokenizer: Tokenizer | None
@@ -95,7 +95,7 @@ class CommonOptions(MethodOptions, total=False):
 
 
 class ExplainerOptions(CommonOptions, total=False):
-    """What `Explainer` takes besides the model; documented there."""
+    """All options of `Explainer`; documented there."""
 
     text_layer: LayerName | None
     image_layer: LayerName | None
@@ -107,36 +107,39 @@ class Explainer:
     Parameters
     ----------
     model : torch.nn.Module or DualEncoder
-        A model of open_clip, OpenAI's `clip` or Hugging Face transformers, or any other in a
-        `DualEncoder`. It is left exactly as it was.
+        A model from open_clip, OpenAI's `clip` or Hugging Face transformers, or any other wrapped in a
+        `DualEncoder`. It is left unchanged.
     preprocess, tokenizer : callable, optional
-        As the model's library gives them. Needed if they cannot be inferred from the model.
+        Those provided by the model's library. Needed only if they cannot be inferred from the model.
     processor : optional
-        A Hugging Face processor, which is both.
+        A Hugging Face processor, which provides both.
     method : str or Method
-        A method of `exclip_widget.methods` with its options, such as ``Banzhaf(samples=1024)``, or its
-        name for the default options: `"frozen"`, `"exclip"`, `"similarity"`, `"gradient"` or `"banzhaf"`.
-        The default was decided by scores: on held-out scenes with exact masks the strongest patch of
-        `"frozen"` is on what the word names in .93 of cases, that of `"exclip"` in .52 (docs/evaluation.md).
+        A method from `exclip_widget.methods` with its options, such as ``Banzhaf(samples=1024)``, or the name
+        of one with its default options: `"frozen"`, `"exclip"`, `"similarity"`, `"gradient"` or `"banzhaf"`.
+        The default was chosen by its scores: on held-out scenes with exact masks, the strongest patch lies
+        on what the word names in .93 of cases with `"frozen"`, and in .52 with `"exclip"`
+        (docs/evaluation.md).
     text_layer, image_layer : int or str, optional
-        Layer at whose input a tower is cut: its index, negative from the end, or its name; `"output"` is
-        the output of the last one. By default what suits the method: the first text block and the second
-        image block for `"frozen"`; the last blocks for `"exclip"`, which cost less than a forward pass.
+        Layer at whose input a tower is cut: its index (negative counts from the end) or its name;
+        `"output"` is the output of the last one. The default depends on the method: the first text block and
+        the second image block for `"frozen"`; the last blocks for `"exclip"`, which cost less than a forward
+        pass.
     text_reference : str, optional
         Caption at which paths start. By default exclip's own, a single padding token.
     image_reference : {"zeros", "mean", "blur", "noise"} or image
         Image at which paths start. By default zeros after preprocessing, as in exclip.
     seed : int
-        Seed of everything random: of the reference `"noise"`, and of a method that is given by its name.
+        Seed for everything random: the reference `"noise"`, and a method given by name.
     memory : int
-        About how many bytes intermediate results may take at a time. Less is slower, and never wrong.
+        Approximate limit on the memory for intermediate results, in bytes. A lower limit costs time, but not
+        correctness.
     **method_options
-        Options of a method that is given by its name, such as ``steps=20`` for `"exclip"`.
+        Options for a method given by name, such as ``steps=20`` for `"exclip"`.
 
     Raises
     ------
     ModelError, ParameterError
-        If something cannot be used. The message names it and says what was expected.
+        If an argument cannot be used. The message names it and says what was expected.
 
     Examples
     --------
@@ -199,7 +202,7 @@ class Explainer:
         self._image_layer = _layer_of(self._towers.image, image, image_default)
 
     def _look_again(self) -> None:
-        """Find the towers as they are now: hooks, adapters and patches may have come since."""
+        """Find the towers again: hooks, adapters and patches may have been added since."""
         self._towers = self._towers.found_again()
         self._find_layers()
 
@@ -209,28 +212,28 @@ class Explainer:
         text_layer: LayerName | None = None,
         image_layer: LayerName | None = None,
     ) -> Explainer:
-        """Return an explainer of the same model, inputs and references by another method, at other layers.
+        """Return an explainer with the same model, inputs and references, but another method and layers.
 
         Raises
         ------
         ModelError, ParameterError
-            If the model cannot be explained by this method, or a tower has no such layer.
+            If this method cannot explain the model, or a tower has no such layer.
         """
         other = object.__new__(Explainer)
         vars(other).update(vars(self))
-        # Options that were given for one method wait until it is asked for again.
+        # Options given for one method are kept until that method is used again.
         known = options_of(METHODS[method]) if isinstance(method, str) and method in METHODS else set()
         options = {name: value for name, value in self._method_options.items() if name in known}
         other._set_method(method, text_layer, image_layer, options)
         return other
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return what a copy in another process is made from: the model, its inputs and the options.
+        """Return what rebuilds this explainer in another process: the model, its inputs and the options.
 
         Raises
         ------
         ParameterError
-            If a function of the user's own cannot be sent there.
+            If a user-supplied function cannot be pickled.
         """
         text_layer, image_layer = self._given_layers
         options: dict[str, Any] = {
@@ -254,8 +257,8 @@ class Explainer:
                 pickle.dumps(function)
             except Exception as error:
                 raise ParameterError(
-                    f"{name} cannot be sent to another process ({error!s:.200}); expected what pickle takes, "
-                    "such as a function of a module, and no lambda"
+                    f"{name} cannot be sent to another process ({error!s:.200}); expected something that "
+                    "pickle accepts, such as a module's function rather than a lambda"
                 ) from error
         state = {"_method_options": self._method_options}
         return partial(Explainer, self._towers.source, **options), (), state
@@ -274,12 +277,12 @@ class Explainer:
         return self._read_caption(caption)
 
     def read_captions(self, captions: Iterable[str | Caption]) -> list[Caption]:
-        """Tokenise several captions, as the text tower takes them now.
+        """Tokenise several captions for the text tower in its current state.
 
         Raises
         ------
         CaptionError
-            If there are none, or one of them cannot be read. It is named by its index.
+            If there are none, or one of them cannot be read. The message gives its index.
         """
         self._look_again()
         self._towers = self._towers.settled()
@@ -304,7 +307,7 @@ class Explainer:
         return read_caption(caption, self._tokenizer, self._towers.text)
 
     def read_image(self, image: ImageLike | Tensor) -> Float[Tensor, "1 3 height width"]:
-        """Return what the model sees of an image; a tensor is taken as preprocessed already.
+        """Return the pixels that the model sees of an image; a tensor is taken as already preprocessed.
 
         Raises
         ------
@@ -314,7 +317,7 @@ class Explainer:
         return self._open_image(image)[0]
 
     def _read_image(self, image: ImageLike | Tensor) -> _Seen:
-        """Return what the model sees of an image, and which part of the image that is, if it is known."""
+        """Return the pixels that the model sees of an image, and which part of it they show, if known."""
         pixels, opened = self._open_image(image)
         if opened is None:
             return pixels, None
@@ -323,7 +326,7 @@ class Explainer:
     def _open_image(
         self, image: ImageLike | Tensor
     ) -> tuple[Float[Tensor, "1 3 height width"], Image.Image | None]:
-        """Return what the model sees of an image, and the image, unless it was preprocessed already."""
+        """Return the pixels that the model sees of an image, and the image unless it was a tensor."""
         size = self._towers.image.size
         if isinstance(image, Tensor):
             return check_pixels(image, size), None
@@ -331,9 +334,9 @@ class Explainer:
         return preprocess_image(opened, self.preprocess, size), opened
 
     def grid(self, image: ImageLike | Tensor) -> tuple[int, int]:
-        """Return rows and columns of the patches of an image at the image layer.
+        """Return the rows and columns of an image's patches at the image layer.
 
-        Takes a pass through the tower if its grid is not known beforehand.
+        Takes a pass through the tower if the grid is not known beforehand.
 
         Raises
         ------
@@ -363,20 +366,20 @@ class Explainer:
     ) -> Factors | list[Factors]:
         """Return the factors of a caption, (tokens, embed), or of each of several.
 
-        Their products with those of images are interactions; see `interactions_of`.
+        Their products with an image's factors are interactions; see `interactions_of`.
 
         Parameters
         ----------
         captions : str, or iterable of str
-            A caption, or several. Those of one length go through the tower together, as many at a time as
-            `memory` allows, and give the same numbers as one by one, up to rounding.
+            A caption, or several. Captions of equal length go through the tower together, as many at a time
+            as `memory` allows. The results are the same as one by one, up to rounding.
         progress : bool
-            Whether several show a progress bar.
+            Whether to show a progress bar for several captions.
 
         Raises
         ------
         CaptionError
-            If a caption cannot be read. Among several it is named by its index, and nothing is computed.
+            If a caption cannot be read. For several, the message gives its index, and nothing is computed.
 
         Examples
         --------
@@ -390,7 +393,7 @@ class Explainer:
         self._towers = self._towers.settled()
         if not _are_several(captions, (str, Caption)):
             return self._text_factors(self._read_again(captions))
-        # Those of one length follow each other.
+        # Sorted so that captions of one length are adjacent.
         read = sorted(enumerate(self._read_all(captions)), key=lambda one: len(one[1].ids))
 
         def sides_of(batch: Sequence[Caption]) -> list[Side]:
@@ -401,12 +404,12 @@ class Explainer:
             return [factors for _, _, factors in sorted(found, key=itemgetter(0))]
 
     def _read_again(self, caption: object) -> Caption:
-        """Return a caption as the tower takes it now."""
+        """Return a caption tokenised as the tower takes it in its current state."""
         tower = self._towers.text
         if not isinstance(caption, Caption):
             return read_caption(caption, self._tokenizer, tower)
         if tower.padded and len(caption.ids) < tower.context_length:
-            # Read before something was put into the model that may count the padding.
+            # It was tokenised before something that may read the padding was added to the model.
             return read_caption(caption.rows.caption, self._tokenizer, tower)
         return caption
 
@@ -426,21 +429,22 @@ class Explainer:
         Parameters
         ----------
         images : image or tensor, or iterable of them
-            An image, as `explain` takes it, or several, which are read as they are needed. They go through
-            the tower together, as many at a time as `memory` allows, and give the same numbers as one by
-            one, up to rounding.
+            An image, as `explain` takes it, or several, which are read only as they are needed. Several go
+            through the tower together, as many at a time as `memory` allows. The results are the same as one
+            by one, up to rounding.
         progress : bool
-            Whether several show a progress bar.
+            Whether to show a progress bar for several images.
 
         Raises
         ------
         ImageError
-            If an image cannot be read. Among several it is named by its index.
+            If an image cannot be read. For several, the message gives its index.
 
         Notes
         -----
-        By `"exclip"` at the last block they cost about one pass through the tower. By `"frozen"`, and at
-        earlier layers, they cost one for each patch; `explain` does with one for each direction of a caption.
+        With `"exclip"` at the last block, factors cost about one pass through the tower. With `"frozen"`, and
+        at earlier layers, they cost one for each patch, whereas `explain` needs only one for each direction
+        of a caption.
         """
         self._look_again()
         if not _are_several(images, (Tensor, np.ndarray, Image.Image, str, os.PathLike)):
@@ -472,13 +476,13 @@ class Explainer:
         name: str,
         bar: Any,
     ) -> list[tuple[int, T, Factors]]:
-        """Return the factors of inputs, of which those that are alike go through the tower together.
+        """Return the factors of inputs, running those that are alike through the tower together.
 
         `inputs`, `sides_of`, `like` and `name` are as `sides_together` takes them.
         """
 
         def sides_in_mode(batch: Sequence[T]) -> Sequence[Side]:
-            with evaluation_mode(self._towers.model):  # and not while the caller's images are read
+            with evaluation_mode(self._towers.model):  # but not while the caller's images are read
                 return sides_of(batch)
 
         found = []
@@ -499,20 +503,21 @@ class Explainer:
         *,
         view: View | None = None,
     ) -> Iterator[list[Interactions]]:
-        """Yield ever better interactions of captions with one image.
+        """Yield progressively better interactions of captions with one image.
 
-        What the captions have in common is computed once: the image's way through its tower.
+        What the captions have in common, the image's pass through its tower, is computed only once.
 
         Parameters
         ----------
         texts : sequence of Factors
-            Of captions, as `text_factors` returns them.
+            Factors of the captions, as `text_factors` returns them.
         image : image or tensor
             As `explain` takes it.
         estimates : int
-            About how many estimates to yield. Each adds to the one before, and the last is the result.
+            Approximate number of estimates to yield. Each builds on the one before, and the last is the
+            result.
         view : View, optional
-            Size of the image and the part of it that the model sees, if `image` is a tensor of what it sees.
+            Size of the image and the part of it that the model sees, if `image` is a tensor.
 
         Raises
         ------
@@ -546,14 +551,14 @@ class Explainer:
     ) -> Iterator[dict[LayerName, list[Interactions]] | None]:
         """Yield the interactions of captions with one image at several of its layers, as the last item.
 
-        Before it comes None, whenever something else may be done for a while.
+        The items before it are None, each at a point where the caller may do something else for a while.
 
         Parameters
         ----------
         texts, image, view
             As `refine` takes them.
         image_layers : iterable of int or str, optional
-            The layers; by default all that a tower has.
+            The layers; by default all layers of the tower.
 
         Raises
         ------
@@ -572,7 +577,7 @@ class Explainer:
         view: View | None,
         by_layer: Mapping[LayerName, Layer],
     ) -> Iterator[dict[LayerName, list[Interactions]] | None]:
-        """Yield what `refine_layers` does."""
+        """Yield the items of `refine_layers`."""
         names = _in_order(self._towers.image, by_layer)
 
         def work() -> Iterator[dict[LayerName, list[Interactions]] | None]:
@@ -631,20 +636,20 @@ class Explainer:
         tokens: Sequence[int] = (),
         region: Sequence[int] = (),
     ) -> MaskingTest:
-        """Mask a selection, run the model, and compare the change with what was predicted.
+        """Mask a selection, run the model, and compare the change with the prediction.
 
         Masked tokens are replaced by the reference's before the first block, as in `"banzhaf"`. If both
-        tokens and patches are selected, their interaction is tested: what masking both changes beyond what
-        masking either does.
+        tokens and patches are selected, their interaction is tested: the change from masking both, beyond the
+        changes from masking each alone.
 
         Parameters
         ----------
         interactions : Interactions
-            Of the caption and the image: what predicts.
+            The interactions of the caption and the image, which make the prediction.
         image : image or tensor
             The image.
         tokens, region : sequence of int
-            Rows of the caption, and patches, ``row * columns + column``, of the grid of `interactions`.
+            Rows of the caption, and patches of the grid of `interactions` as ``row * columns + column``.
 
         Raises
         ------
@@ -674,7 +679,7 @@ class Explainer:
     ) -> tuple[Float[np.ndarray, "masks embed"], Float[np.ndarray, "others embed"]]:
         """Return unit embeddings of a caption and of an image with only some tokens and patches present.
 
-        All else is replaced by the reference's before the first block. Products of the two are the
+        All others are replaced by the reference's before the first block. Products of the two are the
         similarities of the masked pair.
 
         Parameters
@@ -684,14 +689,14 @@ class Explainer:
         caption : str
             The caption.
         tokens : np.ndarray
-            Which rows of the caption each mask leaves, bool.
+            Boolean masks of the caption's rows, True for those that stay.
         patches : np.ndarray
-            Which patches each mask leaves, bool, of any grid over what the model sees.
+            Boolean masks of patches, True for those that stay, on any grid over what the model sees.
 
         Raises
         ------
         ParameterError
-            If `tokens` has another number of rows than the caption.
+            If `tokens` does not have one column for each row of the caption.
         """
         read, pixels = self.read_caption(caption), self.read_image(image)
         with evaluation_mode(self._towers.model):
@@ -709,18 +714,18 @@ class Explainer:
     # --------------------------------------------------------------------------------------- classifying
 
     def text_embeddings(self, captions: Iterable[str | Caption]) -> Float[np.ndarray, "captions embed"]:
-        """Return the unit embedding of each of several captions, from the model's own passes alone.
+        """Return the unit embedding of each of several captions, from the model's forward pass alone.
 
         Parameters
         ----------
         captions : iterable of str
-            The captions. Those of one length go through the tower together, as many at a time as `memory`
+            The captions. Those of equal length go through the tower together, as many at a time as `memory`
             allows.
 
         Raises
         ------
         CaptionError
-            If there are none, or one of them cannot be read. It is named by its index.
+            If there are none, or one of them cannot be read. The message gives its index.
         ModelError
             If an embedding is zero or not finite.
 
@@ -743,7 +748,7 @@ class Explainer:
             batch = {index: caption for index, caption in waiting if len(caption.ids) == length}
             units = self._text_units(list(batch.values()))
             found |= zip(batch, units, strict=True)
-            # As much as the first one alone has shown: towers are about as wide as their embeddings.
+            # The first caption goes alone and shows how many fit: towers are about as wide as embeddings.
             each = BYTES_OF_A_PASS * length * units[0].nbytes
             fits = max(1, min(self._most_together, self._memory // each))
         return np.stack([found[index] for index in range(len(read))])
@@ -764,7 +769,7 @@ class Explainer:
         return units
 
     def image_embedding(self, image: ImageLike | Tensor) -> Float[np.ndarray, " embed"]:
-        """Return the unit embedding of an image, from the model's own pass alone.
+        """Return the unit embedding of an image, from the model's forward pass alone.
 
         Raises
         ------
@@ -791,7 +796,7 @@ class Explainer:
         )
 
     def logits(self) -> Logits | None:
-        """Return how the model makes logits, and probabilities, of similarities; None if it does not say.
+        """Return how the model turns similarities into logits and probabilities; None if it does not say.
 
         Raises
         ------
@@ -809,24 +814,24 @@ class Explainer:
 
     @property
     def layers(self) -> tuple[LayerName, LayerName]:
-        """Text and image layer, each by its index or as `"output"`."""
+        """The text layer and the image layer, each as an index or `"output"`."""
         towers = self._towers
         return _index_of(towers.text, self._text_layer), _index_of(towers.image, self._image_layer)
 
     @property
     def layer_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Names of the layers of the text and of the image tower, from the first to the last."""
+        """Names of the layers of the text tower and of the image tower, from first to last."""
         text, image = (
             tuple(layer.name for layer in tower.layers) for tower in (self._towers.text, self._towers.image)
         )
         return text, image
 
     def recipe(self) -> dict[str, Option]:
-        """Return all that factors depend on besides their inputs, as a store keeps it.
+        """Return everything that factors depend on besides their inputs, as a store records it.
 
-        These are the class of the model and a hash of its weights, the method and its options
-        (``"method.steps"``), the layers, the references and the version of the package. Not among them are
-        the code of preprocessing and tokenizer, and that of hooks.
+        This is the model's class and a hash of its weights, the method and its options
+        (``"method.steps"``), the layers, the references and the version of the package. The code of the
+        preprocessing, of the tokenizer and of hooks is not included.
 
         Examples
         --------
@@ -870,13 +875,13 @@ class Explainer:
 
     @property
     def _most_together(self) -> int:
-        """How many inputs may go through a tower together, if there is memory."""
-        # A library's own code alone is known to treat an input alike, whatever stands beside it.
+        """How many inputs may go through a tower together, memory permitting."""
+        # Only a library's own code is known to treat an input the same whatever else is in the batch.
         is_known = self._towers.state is not None and self._towers.source is self._towers.model
         return MOST_TOGETHER if is_known else 1
 
     def _factors(self, side: Side) -> Factors:
-        """Return the factors of a side by the method, with where they are from."""
+        """Return the method's factors of a side, with their origin."""
         outliers = _outliers_of(side) if isinstance(side.rows, Grid) else None
         return self._with_origin(replace(self.method.factors(side, self._memory), outliers=outliers))
 
@@ -891,7 +896,7 @@ class Explainer:
             yield _labelled(found, texts, side, view)
 
     def _in_evaluation_mode(self, work: Iterator[T]) -> Iterator[T]:
-        """Yield from `work`, with the caller's modes restored between two of its steps."""
+        """Yield from `work`, with the caller's modes restored between its steps."""
         while True:
             with evaluation_mode(self._towers.model):
                 try:
@@ -912,7 +917,7 @@ class Explainer:
             return self._factors(side)
 
     def _text_sides(self, captions: Sequence[Caption], layers: Sequence[Layer]) -> list[list[Side]]:
-        """Return each caption at each of `layers`; captions have one length."""
+        """Return the side of each caption at each of `layers`; all captions must have one length."""
         tower = self._towers.text
         if self._reference_ids is None:
             self._reference_ids = reference_ids(self._text_reference, self._tokenizer, tower)
@@ -922,10 +927,9 @@ class Explainer:
     def _image_sides(
         self, batch: Sequence[Float[Tensor, "1 3 height width"]], layers: Sequence[Layer]
     ) -> list[list[Side]]:
-        """Return each image at each of `layers`; images are of one size."""
-        batch = [
-            pixels.clone() for pixels in batch
-        ]  # made in a mode of the caller's, which autograd may not take
+        """Return the side of each image at each of `layers`; all images must have one size."""
+        # They were created in the caller's mode, such as inference mode, which autograd may reject.
+        batch = [pixels.clone() for pixels in batch]
         references = [
             reference_pixels(self._image_reference, pixels, self.preprocess, self._seed) for pixels in batch
         ]
@@ -933,7 +937,7 @@ class Explainer:
 
 
 def _are_several(given: object, single: tuple[type, ...]) -> TypeGuard[Iterable[Any]]:
-    """Return whether captions or images are several: an iterable, and none of what one of them may be."""
+    """Return whether these are several captions or images: an iterable that is not itself one of them."""
     if isinstance(given, (*single, bytes, bytearray, Mapping)) or hasattr(given, "read"):
         return False
     return isinstance(given, Iterable)
@@ -945,7 +949,7 @@ def _layer_of(tower: Tower, given: LayerName | None, default: LayerName) -> Laye
             f"{tower.side}_layer={given!r} is several layers; give one, or call explain_layers"
         )
     if given is None:
-        count = len(tower.layers)  # of a tower with few layers, the nearest
+        count = len(tower.layers)  # in a tower with few layers, the nearest one
         given = min(max(default, -count), count - 1) if isinstance(default, int) else default
     return tower.layer(given)
 
@@ -963,7 +967,7 @@ def _layers_of(tower: Tower, given: Iterable[LayerName] | None) -> dict[LayerNam
 
 
 def _in_order(tower: Tower, by_layer: Mapping[LayerName, Layer]) -> list[LayerName]:
-    """Return names of layers in the order in which they lie on the way through their tower."""
+    """Return the names of layers in the order in which their tower runs them."""
     places = {
         which: len(tower.layers) if layer.after else tower.layers.index(layer)
         for which, layer in by_layer.items()
@@ -976,10 +980,10 @@ def _index_of(tower: Tower, layer: Layer) -> LayerName:
 
 
 def _name_of(model: object) -> str:
-    """Return the class of a model, and after it the name that transformers keeps of it.
+    """Return the class of a model, followed by its name in transformers if it has one.
 
-    Of a folder that the model was loaded from, that is its last part: the rest is nobody's business whom a
-    file with the result is sent to.
+    If that is the path of a folder, only its last part is used: whoever receives a file with the result
+    need not see the rest.
     """
     name = getattr(getattr(model, "config", None), "name_or_path", None)
     if not isinstance(name, str):
@@ -1014,20 +1018,20 @@ def _grid_of(side: Side) -> Grid:
 def explain(
     model: Any, image: ImageLike | Tensor, caption: str, **options: Unpack[ExplainerOptions]
 ) -> Interactions:
-    """Explain how each token of `caption` and each patch of `image` add to their similarity.
+    """Explain how each token of `caption` and each patch of `image` contribute to their similarity.
 
     Parameters
     ----------
     model : torch.nn.Module or DualEncoder
-        A model of open_clip, OpenAI's `clip` or Hugging Face transformers, or any other in a
-        `DualEncoder`. It is left exactly as it was.
+        A model from open_clip, OpenAI's `clip` or Hugging Face transformers, or any other wrapped in a
+        `DualEncoder`. It is left unchanged.
     image : PIL image, numpy array, path or tensor
-        The image; `open_image` says what arrays may hold. A tensor is taken as preprocessed already,
+        The image; see `open_image` for the arrays it accepts. A tensor is taken as already preprocessed,
         (3, height, width).
     caption : str
         The caption.
     **options
-        As `Explainer` takes them.
+        Options of `Explainer`.
 
     Returns
     -------
@@ -1061,22 +1065,22 @@ def explain_layers(
     image_layers: Iterable[LayerName] | None = None,
     **options: Unpack[CommonOptions],
 ) -> dict[tuple[LayerName, LayerName], Interactions]:
-    """Explain a pair at several layers of both towers, with one pass through either up to the layers.
+    """Explain a pair at several layers of both towers, with one pass through each tower up to its layers.
 
     Parameters
     ----------
     model, image, caption
         As `explain` takes them.
     text_layers, image_layers : list of int or str, optional
-        Layers of each tower, as `Explainer` takes one. By default all layers of the tower.
+        Layers of each tower, in the form that `Explainer` takes. By default all layers of the tower.
     **options
-        As `Explainer` takes them.
+        Options of `Explainer`.
 
     Returns
     -------
     dict
-        ``result[text_layer, image_layer]`` is an `Interactions`, with layers as they were given; their
-        indices by default.
+        ``result[text_layer, image_layer]`` is an `Interactions`, with layers as they were given, or by index
+        if none were given.
 
     Raises
     ------
@@ -1113,19 +1117,19 @@ def classify(
     model, image
         As `explain` takes them.
     captions : iterable of str
-        The captions, in full: a class *boat* and a template make *a photo of a boat*.
+        Complete captions: for a class *boat*, a filled-in template such as *a photo of a boat*.
     **options
-        As `Explainer` takes them.
+        Options of `Explainer`.
 
     Returns
     -------
     Classification
-        The cosine similarity of each caption, and its probability by the model's own logit scale.
+        The cosine similarity of each caption, and its probability from the model's own logit scale.
 
     Raises
     ------
     ModelError, ImageError, CaptionError, ParameterError
-        If an input cannot be used. Captions are named by their indices.
+        If an input cannot be used. For a caption, the message gives its index.
 
     Examples
     --------

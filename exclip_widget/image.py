@@ -1,4 +1,4 @@
-"""Images: from whatever people have to the RGB image that a model's preprocessing takes."""
+"""Images: from files, arrays and PIL images to the RGB image that a model's preprocessing takes."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from .errors import ImageError
 
 ImageLike: TypeAlias = Image.Image | np.ndarray | str | os.PathLike[str] | BinaryIO
-"""What can be read as an image."""
+"""Anything that can be read as an image."""
 
 URL = re.compile(r"data:|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-"""How an address begins that is no path."""
+"""Start of a string that is a URL rather than a path."""
 
 
 def open_image(source: ImageLike) -> Image.Image:
-    """Read `source` as RGB, 8 bits a channel.
+    """Read `source` as RGB with 8 bits per channel.
 
     Parameters
     ----------
     source : PIL image, numpy array, path or binary file
-        Arrays are (rows, columns), (rows, columns, 3) or (rows, columns, 4), row 0 at the top, in
-        bytes, 16-bit integers, booleans or floats from 0 to 1. PIL images of 32-bit numbers are read if
-        these are floats from 0 to 1, or whole numbers from 0 to 255. In a path `~` is the home directory.
-        Files are turned upright by their EXIF orientation. Of an animation the first frame is read.
-        Transparency becomes white.
+        Arrays are (rows, columns), (rows, columns, 3) or (rows, columns, 4), with row 0 at the top. Their
+        values are bytes, 16-bit integers, booleans or floats from 0 to 1. The values of a 32-bit PIL image
+        must be floats from 0 to 1 or whole numbers from 0 to 255. In a path, `~` stands for the home
+        directory. Files are rotated upright according to their EXIF orientation. Only the first frame of
+        an animation is read. Transparency becomes white.
 
     Raises
     ------
     ImageError
-        If there is no such file, it cannot be read, or the image has no pixels.
+        If the file does not exist, it cannot be read, or the image has no pixels.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def open_image(source: ImageLike) -> Image.Image:
     else:
         raise _unknown_kind(source)
     if 0 in image.size:
-        raise ImageError(f"{name} is {image.width} x {image.height} pixels: it has none")
+        raise ImageError(f"{name} is {image.width} x {image.height}: it has no pixels")
     return _to_rgb(image, name)
 
 
@@ -75,22 +75,22 @@ def _unknown_kind(source: object) -> ImageError:
 def _from_path(path: str | os.PathLike[str], name: str) -> Image.Image:
     if URL.match(os.fsdecode(path)):
         raise ImageError(
-            f"{name} is a URL, and URLs are not fetched; save what it leads to, and give the file's path"
+            f"{name} is a URL, and URLs are not fetched; download the image and pass the file's path"
         )
     return _from_file(_expanded(path), name)
 
 
 def _expanded(path: str | os.PathLike[str]) -> Path:
-    """Return a path with `~` as the home directory, unless there is a file of just this name."""
+    """Return a path with `~` expanded to the home directory, unless a file of exactly this name exists."""
     given = Path(os.fsdecode(path))
     try:
         return given if given.exists() else given.expanduser()
-    except (OSError, RuntimeError, ValueError):  # no home directory, or no name that a file could have
+    except (OSError, RuntimeError, ValueError):  # no home directory, or not a possible file name
         return given
 
 
 def _from_open_file(file: BinaryIO, name: str) -> Image.Image:
-    """Read an open file from its beginning, and leave it at the position that it was at."""
+    """Read an open file from its beginning, then restore its position."""
     try:
         position = file.tell() if file.seekable() else None
     except (AttributeError, OSError, ValueError):
@@ -105,7 +105,7 @@ def _from_open_file(file: BinaryIO, name: str) -> Image.Image:
         if position is not None:
             file.seek(position)
     if not isinstance(data, bytes):
-        raise ImageError(f"{name} reads as {type(data).__name__}; expected bytes, as of open(path, 'rb')")
+        raise ImageError(f"{name} reads as {type(data).__name__}; expected bytes, as from open(path, 'rb')")
     return _from_file(io.BytesIO(data), name)
 
 
@@ -122,12 +122,12 @@ def _from_file(file: Path | io.BytesIO, name: str) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name} is too large to open: {error}") from None
     except Exception as error:
-        # Decoders raise all kinds of errors on data that they were never meant to be given.
+        # Decoders raise all kinds of errors on malformed data.
         raise ImageError(f"{name} cannot be read: {error}") from None
 
 
 def _first_frame(image: Image.Image, name: str) -> Image.Image:
-    """Return a copy of the first frame; the caller's image stays at the frame it was at."""
+    """Return a copy of the first frame, leaving the caller's image at its current frame."""
     try:
         frame = getattr(image, "tell", int)()
         try:
@@ -140,7 +140,7 @@ def _first_frame(image: Image.Image, name: str) -> Image.Image:
     except Exception as error:
         raise ImageError(f"{name} cannot be read: {error}") from None
     if first.mode == "I" and image.format == "PNG":
-        # Pillow before 11 opens PNGs of 16 bits so.
+        # Pillow before 11 opens 16-bit PNGs this way.
         first = Image.fromarray(np.asarray(first).astype(np.uint16))
     return first
 
@@ -157,7 +157,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
     if array.size == 0:
         raise ImageError(f"image has shape {array.shape}: it has no pixels")
     if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
-        raise ImageError("image is an array with masked values; fill them first, by array.filled()")
+        raise ImageError("image is an array with masked values; fill them first, with array.filled()")
     array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     kind, width = array.dtype.kind, array.dtype.itemsize
     if kind == "b":
@@ -172,7 +172,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 
 def _bytes_of_floats(levels: np.ndarray, name: str, alternative: str) -> np.ndarray:
-    """Return floats from 0 to 1 as bytes."""
+    """Convert floats from 0 to 1 to bytes."""
     if not np.isfinite(levels).all():
         raise ImageError(f"{name} has values that are NaN or infinite")
     if levels.min() < 0 or levels.max() > 1:
@@ -186,12 +186,12 @@ def _bytes_of_floats(levels: np.ndarray, name: str, alternative: str) -> np.ndar
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """Return an image of any of Pillow's modes as RGB, with white where it is transparent."""
+    """Convert an image of any Pillow mode to RGB, with white for transparency."""
     try:
         if image.mode == "F" or image.mode.startswith("I"):
             return _from_wide(image, name)
         if _is_transparent(image):
-            # Pillow has no way from La to RGBA but by LA.
+            # Pillow converts La to RGBA only via LA.
             layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
             page = Image.new("RGBA", layer.size, "white")
             return Image.alpha_composite(page, layer).convert("RGB")
@@ -214,7 +214,7 @@ def _is_transparent(image: Image.Image) -> bool:
 
 
 def _from_wide(image: Image.Image, name: str) -> Image.Image:
-    """Return an image of 16 or 32 bits as RGB, if it is known which value is white.
+    """Convert a 16- or 32-bit image to RGB, if it is known which value is white.
 
     Pillow would clip the values at 255 rather than scale them.
     """
@@ -238,5 +238,5 @@ def _from_wide(image: Image.Image, name: str) -> Image.Image:
 
 
 def _are_bytes(levels: np.ndarray) -> bool:
-    """Return whether floats are whole numbers from 0 to 255, as Pillow's own conversion makes them."""
+    """Return whether floats are whole numbers from 0 to 255, as Pillow's own conversion produces."""
     return 1 < levels.max() <= 255 and bool((levels == levels.astype(np.uint8)).all())

@@ -1,4 +1,4 @@
-"""LRU cache: what was used last stays, as far as there is room."""
+"""LRU cache, bounded by size: keeps the most recently used entries that fit."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class LRUCache(Generic[T]):
     Parameters
     ----------
     bytes_of : callable
-        From an entry to its size in bytes.
+        Returns the size of an entry in bytes.
     most_bytes : int
-        Largest size of all entries.
+        Largest total size of the entries.
 
     Examples
     --------
@@ -35,13 +35,13 @@ class LRUCache(Generic[T]):
         self._entries: OrderedDict[Hashable, T] = OrderedDict()
 
     def get(self, key: Hashable) -> T | None:
-        """Return the entry of `key`, as the most recently used one."""
+        """Return the entry of `key`, or None, and mark it as the most recently used."""
         if key in self._entries:
             self._entries.move_to_end(key)
         return self._entries.get(key)
 
     def put(self, key: Hashable, entry: T) -> None:
-        """Add an entry, as the most recently used one, and drop others as far as there is no room."""
+        """Add an entry as the most recently used, and drop the least recently used until all fit."""
         if key in self._entries:
             self._bytes -= self._bytes_of(self._entries.pop(key))
         self._entries[key] = entry

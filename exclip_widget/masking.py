@@ -1,7 +1,8 @@
-"""Masking tests: what a selection is predicted to change, and what the model changes without it.
+"""Masking tests: the predicted effect of masking a selection, and its actual effect on the model.
 
-A prediction is a sum of interactions, and the model itself can be asked whether it is right. Masked tokens
-and patches are replaced by the reference's before the first block, so that nothing of them is left.
+The prediction is a sum of interactions. Running the model with the selection masked shows whether it is
+right. Masked tokens and patches are replaced by the reference's before the first block, so that no trace of
+them is left.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ class MaskingTest:
     tokens, region : tuple of int
         What was masked.
     predicted, actual : float
-        Change of the cosine similarity by the interactions, and by the model. If both tokens and patches
-        were masked: the part of the change that neither alone accounts for.
+        Change in cosine similarity according to the interactions, and according to the model. If both tokens
+        and patches were masked: the part of the change that neither accounts for alone.
     label : str
-        The selection in words.
+        Description of the selection.
     """
 
     tokens: tuple[int, ...]
@@ -46,7 +47,7 @@ class MaskingTest:
 def check_selection(
     interactions: Interactions, tokens: Sequence[int], region: Sequence[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return both parts of a selection, sorted and without repeats.
+    """Return both parts of a selection, sorted and without duplicates.
 
     Raises
     ------
@@ -66,11 +67,11 @@ def check_selection(
 
 
 def predicted_change(interactions: Interactions, tokens: Sequence[int], region: Sequence[int]) -> float:
-    """Return the change of the similarity by masking a selection, as the interactions predict it.
+    """Return the change in similarity that the interactions predict for masking a selection.
 
-    Masking tokens removes all their interactions with any part of the image and what they add by themselves,
-    and the other way round. If both are selected, their second difference is the sum of their interactions
-    with each other.
+    Masking tokens removes their interactions with every part of the image, and their own terms. Masking
+    patches does the same with the roles swapped. If both are selected, the second difference is the sum of
+    their interactions with each other.
     """
     values = interactions.values.reshape(len(interactions.rows), -1).astype(np.float64)
     of_tokens, of_patches = own_terms_or_zeros(interactions)
@@ -92,9 +93,9 @@ def predicted_similarities(
     Parameters
     ----------
     interactions : Interactions
-        Of the whole pair.
+        Interactions of the whole pair.
     tokens, patches : np.ndarray
-        What is present under each mask: rows of the caption, and patches of the grid of `interactions`.
+        Which rows of the caption, and which patches of the grid of `interactions`, each mask leaves present.
     """
     some, others = tokens.astype(np.float64), patches.reshape(len(patches), -1).astype(np.float64)
     values = interactions.values.reshape(len(interactions.rows), -1).astype(np.float64)
@@ -109,7 +110,7 @@ def predicted_similarities(
 def own_terms_or_zeros(
     interactions: Interactions,
 ) -> tuple[Float[np.ndarray, " tokens"], Float[np.ndarray, " patches"]]:
-    """Return what tokens and patches add by themselves; zeros if the method does not know."""
+    """Return the own terms of tokens and patches; zeros if the method does not compute them."""
     tokens, patches = interactions.token_terms, interactions.patch_terms
     if tokens is None or patches is None:
         return np.zeros(len(interactions.rows)), np.zeros(len(interactions.grid))
@@ -119,9 +120,9 @@ def own_terms_or_zeros(
 def patches_as_tokens(
     image: Side, patches: Bool[np.ndarray, "masks rows columns"]
 ) -> Bool[np.ndarray, "masks tokens"]:
-    """Return which tokens of a side lie in the given patches of another grid over the same image.
+    """Return which tokens of a side are present, given the patches of another grid over the same image.
 
-    A token lies in the patch that its centre lies in; those that are no patches always do.
+    A token belongs to the patch that contains its centre. Tokens that are not patches are always present.
     """
     assert isinstance(image.rows, Grid)
     present = np.ones((len(patches), len(image.tokens)), bool)
@@ -133,7 +134,7 @@ def patches_as_tokens(
 def on_grid(
     patches: Bool[np.ndarray, "masks have_rows have_columns"], rows: int, columns: int
 ) -> Bool[np.ndarray, "masks rows columns"]:
-    """Return masks of patches on another grid over the same image, by the centres of its patches."""
+    """Return masks of patches resampled to another grid over the same image, at its patches' centres."""
     down, across = (
         ((np.arange(count) + 0.5) * have / count).astype(int)
         for count, have in zip((rows, columns), patches.shape[1:], strict=True)
@@ -144,17 +145,19 @@ def on_grid(
 def actual_change(
     text: Side, image: Side, tokens: Sequence[int], region: Sequence[int], grid: tuple[int, int]
 ) -> float:
-    """Return the change of the similarity when the model runs with a selection masked.
+    """Return the change in similarity when the model runs with a selection masked.
 
     Parameters
     ----------
     text, image : Side
         Both sides, at the first layer of their towers.
     tokens, region : sequence of int
-        Rows of the caption, and patches of a grid of `grid` = (rows, columns) over the same image as the
-        grid of `image`. A patch of `image` is masked if its centre lies in a selected patch.
+        Rows of the caption, and patches of `grid`.
+    grid : (int, int)
+        Rows and columns of a grid over the same image as the grid of `image`. A patch of `image` is masked if
+        its centre lies in a selected patch.
     """
-    # The similarity is a product of the sides: two runs of each give all four combinations.
+    # The similarity is a product of the two sides, so two runs of each give all four combinations.
     without_region = np.ones((2, *grid), bool)
     without_region[1].flat[list(region)] = False
     without_tokens = np.ones((2, len(text.tokens)), bool)
@@ -170,7 +173,7 @@ def actual_change(
 
 
 def describe_selection(interactions: Interactions, tokens: Sequence[int], region: Sequence[int]) -> str:
-    """Return a selection in words: the caption's own, then the number of patches."""
+    """Describe a selection: the selected words of the caption, then the number of patches."""
     parts = [" … ".join(_phrase(interactions, run) for run in _runs(tokens))] if tokens else []
     if region:
         parts.append(f"{len(region)} patch{'es' if len(region) > 1 else ''}")
@@ -186,7 +189,7 @@ def _phrase(interactions: Interactions, run: Sequence[int]) -> str:
 
 
 def _runs(numbers: Iterable[int]) -> list[list[int]]:
-    """Return sorted numbers in runs without gaps."""
+    """Sort numbers and split them into runs without gaps."""
     ordered = sorted(numbers)
     cuts = [at for at, (one, following) in enumerate(pairwise(ordered), 1) if following > one + 1]
     return [ordered[start:end] for start, end in zip([0, *cuts], [*cuts, len(ordered)], strict=True)]

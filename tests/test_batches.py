@@ -1,4 +1,4 @@
-"""Factors of many captions and images at once: the same as one by one, and refused by their index."""
+"""Batched factors equal those computed one by one, and errors name the index of the bad input."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def assert_same(found: Factors, alone: Factors) -> None:
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return sizes of the batches that went through a tower together."""
+    """Return a list that records the size of each batch that goes through a tower."""
     sizes: list[int] = []
 
     def counted(*arguments: Any, **options: Any) -> Iterator[Any]:
@@ -77,7 +77,7 @@ def test_many_are_each_of_them(method: str, name: str, passes: list[int]) -> Non
         assert found.view.size == image.size
         assert_same(found, alone.image_factors(image))
     assert sum(passes) == len(texts) + len(images)
-    assert max(passes[-2:]) == len(IMAGES) - 1  # the first alone, and then the others together
+    assert max(passes[-2:]) == len(IMAGES) - 1  # the first alone, then the others together
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -102,7 +102,7 @@ def test_each_image_has_its_own_reference(reference: str) -> None:
 
 
 def test_pixels_of_several_sizes() -> None:
-    """Those of one size follow each other in a batch, and all stay in their order."""
+    """Images of the same size share a batch, and results keep the order of the inputs."""
     model = demo.load().model
     tensors = [torch.randn(3, 96, 96, generator=torch.Generator().manual_seed(n)) for n in range(4)]
     explainer = Explainer(model, tokenizer=demo.load().tokenizer, method="exclip")
@@ -123,7 +123,7 @@ def test_the_budget_sets_how_many_go_together(memory: int, passes: list[int]) ->
 
 
 def test_a_model_with_a_hook_is_asked_one_by_one(passes: list[int]) -> None:
-    """It may look at the batch; this one adds its mean."""
+    """A hook may mix the images of a batch; this one adds their mean."""
     models = [build("plain") for _ in range(2)]
     for model in models:
         model.visual.transformer.resblocks[0].register_forward_hook(  # type: ignore[union-attr, index, operator]
@@ -160,7 +160,7 @@ def test_a_bad_one_is_named_by_its_index() -> None:
     black = torch.full((3, 32, 32), torch.nan)
     with pytest.raises(ImageError, match=r"^images\[1\]: "):
         explainer.image_factors([torch.zeros(3, 32, 32), black])
-    # One alone has no index.
+    # A single input has no index.
     with pytest.raises(ImageError, match=r"^there is no image"):
         explainer.image_factors("gone.jpg")
     with pytest.raises(CaptionError, match=r"^caption is a bytes"):
@@ -174,7 +174,7 @@ def test_a_bad_one_is_named_by_its_index() -> None:
 
 
 def test_a_fault_in_a_batch_is_of_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What fails together is asked one by one, and the one that fails alone is named."""
+    """If a batch fails, its inputs are run one by one, and the one that fails alone is named."""
     from exclip_widget import ModelError
     from exclip_widget import explainer as module
 

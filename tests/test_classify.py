@@ -1,4 +1,4 @@
-"""Classifying: similarities and probabilities as each library computes them itself."""
+"""Classification: similarities and probabilities match those that each library computes itself."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_memory_bounds_how_many_go_together(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(Explainer, "_text_units", spy)
     explainer().text_embeddings(["a red boat"] * 40 + ["two"] * 3)
-    assert seen == [1, 2, 32, 8]  # the shortest first, of which one alone shows what one takes
+    assert seen == [1, 2, 32, 8]  # the shortest first; one runs alone to measure its memory
     del seen[:]
     explainer(memory=1).text_embeddings(["a red boat"] * 3)
     assert seen == [1, 1, 1]

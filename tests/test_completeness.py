@@ -1,4 +1,4 @@
-"""Completeness: interactions sum to what the embeddings gained, up to the quadrature's error."""
+"""Completeness: interactions sum to the product of the embeddings' changes, up to quadrature error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def left_over(found: Interactions) -> float:
 
 
 def own_similarity(model: nn.Module, image: Image.Image, caption: str) -> float:
-    """Return the cosine by the model's public methods alone."""
+    """Return the cosine similarity, using only the model's public methods."""
     with torch.no_grad():
         text = model.encode_text(tokenizer_for(model)(caption))
         picture = model.encode_image(preprocess_for(model)(image)[None])
@@ -57,7 +57,7 @@ def test_similarity_is_the_models_own(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_total_does_not_depend_on_the_quadrature(name: str) -> None:
-    """The identity's left side needs the end points of the paths only."""
+    """The total depends only on the end points of the paths."""
     totals = [
         explained(name, steps=steps, rule=rule).total
         for rule, steps in [("right", 1), ("midpoint", 4), ("gauss-legendre", 10)]
@@ -75,7 +75,7 @@ def test_residual_is_what_the_sum_leaves_over(name: str, rule: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_gauss_legendre_leaves_nothing_over(name: str) -> None:
-    """With enough nodes the interactions sum to the total: no term of the method is missing."""
+    """With enough nodes, the interactions sum to the total, so no term of the method is missing."""
     residuals = [explained(name, steps=steps).residual for steps in (2, 10, 40)]
     assert residuals[2] < 1e-4
     assert residuals[2] < residuals[0]
@@ -84,7 +84,7 @@ def test_gauss_legendre_leaves_nothing_over(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["plain", "tall picture, quick gelu", "layer scale", "openai"])
 def test_nothing_is_left_over_at_the_first_layer(name: str) -> None:
-    """The whole tower is on the path: more nodes are needed, nothing else is different."""
+    """The paths run through the whole towers, so more nodes are needed; nothing else differs."""
     layers = {"text_layer": 0, "image_layer": 0}
     few, many = (explained(name, steps=steps, **layers) for steps in (4, 60))
     assert many.residual < 1e-3
@@ -93,7 +93,7 @@ def test_nothing_is_left_over_at_the_first_layer(name: str) -> None:
 
 
 def test_a_picture_that_is_its_own_reference() -> None:
-    """Nothing is gained, so nothing is to be shared out: zeros, not a division by zero."""
+    """Nothing changes along the path, so there is nothing to attribute: zeros, not a division by zero."""
     model = build("plain")
     inputs = inputs_of(model) | {"preprocess": lambda _: torch.zeros(3, 32, 32)}
     found = explain(model, Image.fromarray(scene(0)), "a boat", steps=2, **inputs, method="exclip")
@@ -106,7 +106,7 @@ def test_a_picture_that_is_its_own_reference() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_right_end_points_are_of_first_order(name: str) -> None:
-    """Twice the steps, half the residual: what the paper's rule is known to do."""
+    """Doubling the steps halves the residual, as is known for the paper's rule."""
     coarse, fine = (explained(name, steps=steps, rule="right").residual for steps in (60, 120))
     assert fine == pytest.approx(coarse / 2, rel=0.15)
 
@@ -126,7 +126,7 @@ def test_gauss_legendre_beats_right_end_points(name: str, steps: int) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_rules_converge_to_the_same_interactions(name: str) -> None:
-    """Not the sum alone: every entry."""
+    """Every entry converges, not only the sum."""
     along, gauss, midpoint = (
         explained(name, steps=steps, rule=rule).values
         for rule, steps in [("arc-length", 40), ("gauss-legendre", 40), ("midpoint", 200)]
@@ -136,7 +136,7 @@ def test_rules_converge_to_the_same_interactions(name: str) -> None:
 
 
 def test_arc_length_follows_a_trained_tower() -> None:
-    """Where the embedding swings along the path: not the sum alone, every entry."""
+    """Where the embedding swings along its path, every entry is closer, not only the sum."""
     book = demo.load()
     along, gauss, many = (
         explain(
@@ -158,7 +158,7 @@ def test_arc_length_follows_a_trained_tower() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_start_of_text_takes_no_part(name: str) -> None:
-    """No causal tower can tell a caption from the reference at its first position."""
+    """At the first position, a causal tower cannot tell a caption from the reference."""
     found = explained(name, steps=3)
     assert np.abs(found.values[0]).max() <= 1e-5 * np.abs(found.values).max()
     assert abs(found.cls[0]) <= 1e-5 * np.abs(found.values).max()
@@ -172,7 +172,7 @@ def test_start_of_text_takes_no_part(name: str) -> None:
     rule=st.sampled_from(RULES),
 )
 def test_identity_on_any_model(seed: int, words: list[str], steps: int, rule: str) -> None:
-    """Total, residual and similarity hold together whatever model, caption, rule and steps."""
+    """Total, residual and similarity are consistent for any model, caption, rule and number of steps."""
     model, caption = small_model(seed), " ".join(words)
     image = Image.fromarray(scene(seed))
     found = explain(model, image, caption, steps=steps, rule=rule, **inputs_of(model), method="exclip")

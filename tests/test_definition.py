@@ -1,4 +1,4 @@
-"""The engine against the definition, computed naively in float64, on the full context."""
+"""The engine against the definition, computed naively in float64 on the full context."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from exclip_widget import ModelError, explain
 from exclip_widget.paths.quadrature import RULES
 
 CASES = ((1, 0, "arc-length", 5), (2, 1, "gauss-legendre", 3), (1, 2, "midpoint", 3), (0, 2, "right", 4))
-"""Caption, picture, rule, steps."""
+"""Caption, image, rule, steps."""
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -46,7 +46,7 @@ def test_float32(name: str, caption: int, seed: int, rule: str, steps: int) -> N
 @pytest.mark.parametrize("name", OPEN_CLIP_NAMES)
 @pytest.mark.parametrize(("caption", "seed", "rule", "steps"), CASES[:2])
 def test_float64(name: str, caption: int, seed: int, rule: str, steps: int) -> None:
-    """In float64 only the cast of the result to float32 is left: the formula itself is exact."""
+    """In float64, the formula is exact: only casting the result to float32 adds an error."""
     model, image = build(name).double(), Image.fromarray(scene(seed))
     text = captions_of(name)[caption]
     found = explain(model, image, text, rule=rule, steps=steps, **inputs_of(model), method="exclip")
@@ -62,7 +62,7 @@ def test_one_step(name: str, rule: str) -> None:
 
 
 def test_defaults() -> None:
-    """Ten steps along the curve of embeddings, at the last block."""
+    """By default, ten steps along the curve of embeddings, at the last block."""
     model, image = build("plain"), Image.fromarray(scene(1))
     found = explain(model, image, CAPTIONS[1], **inputs_of(model), method="exclip")
     assert (found.rule, found.steps) == ("arc-length", 10)
@@ -79,7 +79,7 @@ def test_defaults() -> None:
     ],
 )
 def test_caption_that_fills_the_context(name: str, caption: str, tokens: int) -> None:
-    """The longest caption: nothing follows EOT, so nothing can be cut."""
+    """Nothing follows EOT in the longest caption, so nothing can be cut off."""
     model, image = build(name), Image.fromarray(scene(2))
     found = explain(model, image, caption, rule="right", steps=2, **inputs_of(model), method="exclip")
     assert found.values.shape[0] == tokens
@@ -89,7 +89,7 @@ def test_caption_that_fills_the_context(name: str, caption: str, tokens: int) ->
 @pytest.mark.parametrize("layers", [(0, 0), (0, -1), (-1, 0), (1, 1), (-3, -2)])
 @pytest.mark.parametrize("name", ["openai, deep", "three blocks", "three blocks, float64"])
 def test_any_layer(name: str, layers: tuple[int, int]) -> None:
-    """Wherever the towers are cut."""
+    """The definition holds wherever the towers are cut."""
     if name == "openai, deep":
         model = build(name)
     else:
@@ -105,14 +105,14 @@ def test_any_layer(name: str, layers: tuple[int, int]) -> None:
 
 
 def _changed(output: Any) -> Any:
-    """Return an output that no normalisation can undo, of whatever a part gives or takes."""
+    """Return a part's inputs or output, changed in a way that no normalisation can undo."""
     if isinstance(output, tuple):
         return (_changed(output[0]), *output[1:])
     return output.roll(1, -1) if output.is_floating_point() else output
 
 
 class _Wrapper(nn.Module):
-    """A part put in the place of another, as adapters and quantised layers are."""
+    """A module that replaces another one and calls it, as adapters and quantised layers do."""
 
     def __init__(self, part: nn.Module) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ def _patch(part: nn.Module) -> None:
 
 
 def _subclass(part: nn.Module) -> None:
-    # Both packages' normalisations are torch's, in float32.
+    # In float32, both packages' normalisations are the same as torch's.
     base = nn.LayerNorm if isinstance(part, nn.LayerNorm) else type(part)
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -184,7 +184,7 @@ PARTS = (
 def test_a_changed_part_is_explained_rightly_or_refused(
     name: str, part: str, change: Callable[[nn.Module], nn.Module | None]
 ) -> None:
-    """Hooks, adapters, patched methods: the model that is explained is the model that runs."""
+    """With hooks, adapters or patched methods, the model that is explained is the model that runs."""
     model, image = build(name), Image.fromarray(scene(3))
     inputs = inputs_of(model)
     changed = change(model.get_submodule(part))
@@ -201,7 +201,7 @@ def test_a_changed_part_is_explained_rightly_or_refused(
 
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_an_unusual_tower_is_explained_rightly_or_refused(name: str) -> None:
-    """Silent wrong numbers are the one outcome that is not allowed."""
+    """Silently wrong numbers are the one outcome that is not allowed."""
     model, image = UNUSUAL[name](), Image.fromarray(scene(3))
     try:
         found = explain(model, image, CAPTIONS[1], steps=3, **inputs_of(model), method="exclip")
@@ -234,7 +234,7 @@ def test_any_configuration(
     rule: str,
     steps: int,
 ) -> None:
-    """Depth, layer, heads, grid, caption, rule and steps, in whatever combination."""
+    """Depth, layer, heads, grid, caption, rule and steps, in any combination."""
     caption = " ".join(words[: SMALL_CONTEXT - 2])
     size = (8 * grid[0], 8 * grid[1])
     vision = {
@@ -263,7 +263,7 @@ def test_any_configuration(
 
 
 def test_row_zero_is_the_top() -> None:
-    """A picture turned upside down, explained where position does not matter, is turned values."""
+    """If position does not matter, turning the image upside down turns the values upside down."""
     model: nn.Module = build("plain")
     with torch.no_grad():
         model.visual.positional_embedding[1:] = model.visual.positional_embedding[1]

@@ -1,4 +1,4 @@
-"""What the docs show is run."""
+"""The snippets and commands in the docs run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def snippets(page: str) -> list[str]:
 
 
 def printing_snippets(page: str) -> list[tuple[str, str | None]]:
-    """Yield each snippet of a page, and what the page says that it prints, if it says so."""
+    """Return each snippet of a page with the output that the page shows for it, if any."""
     found = re.findall(
         r"^( *)```python\n(.*?)^ *```(?:\n\n *```text\n(.*?)^ *```)?",
         (DOCS / page).read_text("utf-8"),
@@ -60,7 +60,7 @@ def test_a_model_of_ones_own() -> None:
         return torch.from_numpy(np.asarray(image) / 255.0).permute(2, 0, 1).float()
 
     names: dict[str, Any] = {"image": picture, "preprocess": preprocess, "tokenizer": SmallTokenizer()}
-    exec(code, names)  # our own text, from this repository
+    exec(code, names)  # trusted: text from this repository
     result = names["result"]
     assert result.values.shape == (len(result.tokens), 4, 6)
     assert result.residual < 0.05
@@ -86,12 +86,12 @@ def test_the_yardstick() -> None:
 
 
 def offline(snippet: str) -> str:
-    """Return a snippet with a model without its trained weights."""
+    """Return the snippet with a faster model, without trained weights."""
     return snippet.replace("ViT-B-16", "ViT-B-32").replace(', pretrained="laion2b_s34b_b88k"', "")
 
 
 def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every snippet, one after the other, on a model without its trained weights."""
+    """Run every snippet in order, on a model without trained weights."""
     text = (DOCS.parent / "README.md").read_text()
     code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(code) >= 4
@@ -115,7 +115,7 @@ def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every command, one after the other, but for those that name a model to be loaded."""
+    """Run every command in order, except those that name a model to load."""
     text = (DOCS / "command-line.md").read_text()
     commands = "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).splitlines()
     book = demo.load()
@@ -159,7 +159,7 @@ def test_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_result_can_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every snippet, one after the other."""
+    """Run every snippet in order."""
     code = snippets("results.md")
     assert len(code) == 4
     monkeypatch.chdir(tmp_path)
@@ -192,7 +192,7 @@ def test_every_snippet_is_run() -> None:
 def test_guides(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every snippet of a page, one after the other; what the page says it prints is what it prints."""
+    """Run every snippet of a page in order, and compare its output with what the page shows."""
     monkeypatch.chdir(tmp_path)
     mpl.use("agg")
     demo.load().pages[0].image.save("photo.jpg")
@@ -212,7 +212,7 @@ def test_guides(
 
 
 def test_each_call_of_exclip_is_in_the_table() -> None:
-    """Every public method of its classes, and every parameter, by exclip's own code."""
+    """The table lists every public method and parameter of exclip's classes, read from its code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         explanation = pytest.importorskip("exclip.explanation")
@@ -236,14 +236,14 @@ def test_each_call_of_exclip_is_in_the_table() -> None:
                     for parameter in list(inspect.signature(method).parameters.values())[1:]
                     if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
                 }
-    # A base class, what a call of the object runs, and the values that are explained.
+    # A base class, the method that calling an object runs, and the model and inputs to explain.
     names -= {"Explainer", "forward", "model", "model_name", "text", "image"}
     assert {"explain", "compute_lhs_terms", "img_ref_type", "get_tokens"} <= names
     assert not {name for name in names if not re.search(rf"\b{name}\b", theirs)}
 
 
 def test_exclips_numbers() -> None:
-    """The page's two snippets give the same, on a small model of the real classes."""
+    """The page's two snippets give the same numbers on a small model of the real classes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # exclip imports OpenAI's package, which imports pkg_resources
         pytest.importorskip("exclip.tokenization", reason="pip install --no-deps exclip==1.1 clip-anytorch")

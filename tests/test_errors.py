@@ -7,7 +7,7 @@ from exclip_widget import ExclipError
 
 
 def test_errors_are_also_pythons_own() -> None:
-    """Code that expects ValueError and TypeError need not know this package."""
+    """Code that catches ValueError or TypeError need not know about this package."""
     assert issubclass(exclip_widget.errors.ExclipError, Exception)
     for name, base in [
         ("CaptionError", ValueError),

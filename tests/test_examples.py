@@ -1,4 +1,4 @@
-"""The examples run from their first line to their last, offline. `tests/e2e` runs the quickstart."""
+"""The examples run offline from start to end. `tests/e2e` runs the quickstart."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebooks(name: str, tmp_path: Path) -> None:
-    import nbformat  # these two take longer to load than all of the package
+    import nbformat  # these two take longer to import than the whole package
     from nbclient import NotebookClient
 
     notebook = nbformat.read(EXAMPLES / name, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert not any(cell.outputs for cell in code), "an example is kept without its outputs"
+    assert not any(cell.outputs for cell in code), "clear the outputs of example notebooks"
     client = NotebookClient(
         notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     )
     client.execute()
-    # A cell that warns would do so before everyone who tries it; that weights are random may be said.
+    # Readers would see every warning of a cell. Only the one about random weights is allowed.
     printed = [out for cell in code for out in cell.outputs if out.output_type == "stream"]
     warned = "".join(out.text for out in printed if out.name == "stderr")
     assert all("No pretrained weights loaded" in line for line in warned.splitlines())

@@ -1,4 +1,4 @@
-"""The explainer: lists of layers, refinement in steps, and nothing that stays behind."""
+"""The explainer: lists of layers, refinement in steps, and no graphs left in memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from exclip_widget.methods import METHODS
 
 
 def test_by_default() -> None:
-    """Gates held, at the first text block and the second image block: see docs/evaluation.md."""
+    """The default is frozen gates at the first text and second image block; see docs/evaluation.md."""
     model = build("plain")
     chosen = {"method": "frozen", "text_layer": 0, "image_layer": 1, **inputs_of(model)}
     assert explain(model, IMAGE, CAPTION, **inputs_of(model)) == explain(model, IMAGE, CAPTION, **chosen)
@@ -38,7 +38,7 @@ def test_by_default() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_list_of_layers_is_each_of_them(method: str) -> None:
-    """From one pass through either tower: as many as one layer takes."""
+    """A list of layers takes as many passes as one layer and gives what each layer gives alone."""
     model = build("openai, deep")
     options = {"method": method, **inputs_of(model)}
     passes: list[str] = []
@@ -55,7 +55,7 @@ def test_a_list_of_layers_is_each_of_them(method: str) -> None:
         explainer = Explainer(model, **options)
         layers = [explainer._towers.image.layer(which) for which in image_layers]
         explainer._image_sides([explainer.read_image(IMAGE)], layers)
-        assert passes == ["visual.transformer.resblocks.0"] * 2  # the image, and its reference
+        assert passes == ["visual.transformer.resblocks.0"] * 2  # the image and its reference
     for (text_layer, image_layer), result in together.items():
         alone = explain(model, IMAGE, CAPTION, text_layer=text_layer, image_layer=image_layer, **options)
         assert_close(result.values, alone.values, 1e-4)
@@ -83,7 +83,7 @@ def _openai_boat(layers: tuple[int, int]) -> Truth:
 @pytest.mark.parametrize("frames", [1, 4, 10, 40])
 @pytest.mark.parametrize("memory", [None, 1])
 def test_refined_in_steps(frames: int, layers: tuple[int, int], memory: int | None) -> None:
-    """However many estimates are shown and however little memory there is, the end is the same."""
+    """The result depends neither on the number of estimates nor on the memory limit."""
     model, image = build("openai"), Image.fromarray(scene(1))
     options = {"text_layer": layers[0], "image_layer": layers[1], "steps": 10}
     options |= {"memory": memory} if memory else {}
@@ -101,7 +101,7 @@ def test_refined_in_steps(frames: int, layers: tuple[int, int], memory: int | No
 
 
 def new_graphs() -> int:
-    """Count results that autograd could go back from and that anything holds since `gc.freeze()`."""
+    """Count live tensors with autograd history that were created since `gc.freeze()`."""
     gc.collect()
     tensors = (held for held in gc.get_objects() if type(held) is torch.Tensor)
     return sum(_has_history(tensor) for tensor in tensors)
@@ -110,7 +110,7 @@ def new_graphs() -> int:
 def _has_history(tensor: torch.Tensor) -> bool:
     try:
         return tensor.grad_fn is not None
-    except RuntimeError:  # one that torch itself has begun, and never defined
+    except RuntimeError:  # an undefined tensor that torch itself created
         return False
 
 
@@ -119,7 +119,7 @@ def _has_history(tensor: torch.Tensor) -> bool:
 def test_nothing_stays_behind(method: str, layer: int) -> None:
     model, image = build("plain"), Image.fromarray(scene(3))
     options = {"method": method, "text_layer": layer, "image_layer": layer, **inputs_of(model)}
-    gc.freeze()  # the objects of all that is imported take seconds to go through
+    gc.freeze()  # going through the objects of all imported modules takes seconds
     try:
         explainer = Explainer(model, **options)
         for caption in CAPTIONS:
@@ -133,7 +133,7 @@ def test_nothing_stays_behind(method: str, layer: int) -> None:
 
 
 def test_one_model_many_pictures_and_captions() -> None:
-    """Changing one input at a time changes the result as if nothing had gone before."""
+    """Earlier explanations do not affect later ones, even if only one input changes."""
     model = open_clip_model(seed=3)
     for seed, caption in [(0, "a boat"), (1, "a boat"), (1, "a red house"), (0, "a boat")]:
         image = Image.fromarray(scene(seed))
@@ -149,7 +149,7 @@ def test_explaining_again_by_another_method_looks_nothing_up(monkeypatch: pytest
     assert (other.method.name, other.layers) == ("gradient", (1, 0))
     assert (explainer.method, explainer.layers) == (IntegratedJacobians(steps=7), (2, 2))
     again = other.with_method("exclip")
-    assert again.method == IntegratedJacobians(steps=7)  # options wait for their method
+    assert again.method == IntegratedJacobians(steps=7)  # remembered for when the method is chosen again
     np.testing.assert_array_equal(
         again.explain(IMAGE, CAPTION).values, explainer.explain(IMAGE, CAPTION).values
     )

@@ -1,4 +1,4 @@
-"""A new method with an option, and a new family of models: one class and one line each."""
+"""A new method with an option, and a new family of models: each takes one class and one line."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_method_is_offered_by_the_widget() -> None:
     squared = widget.wait(60)
     widget.method = "exclip"
     widget.wait(60)
-    widget.method = "norms"  # by name: the one that was given
+    widget.method = "norms"  # the name selects the instance given above
     np.testing.assert_array_equal(widget.wait(60).values, squared.values)
 
 
@@ -105,7 +105,7 @@ class Toy(nn.Module):
 
 
 class ToyFamily(Family):
-    """Toys, with preprocessing and a tokenizer of their own."""
+    """Toy models, with their own preprocessing and tokenizer."""
 
     models = "a Toy"
 

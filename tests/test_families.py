@@ -46,8 +46,8 @@ def test_exclip_is_the_definition(
     expected = truth(name, text, image, caption)
     grid = this.grids[this.image_layers.index(image_layer)]
     if name in KINKED:
-        # Rounding to float32 may put an activation on the other side of its kink, and with it one node's
-        # derivative: which one depends on the processor. In float64 nothing is left of that.
+        # Rounding to float32 may move an activation across its kink and so change one node's derivative.
+        # Which one depends on the processor. In float64, this does not happen.
         exact = explained(name, text_layer, image_layer, caption, in_float64(this.model), steps=STEPS)
         assert_agree(exact, this, expected, caption, grid)
         assert_agree(found, this, expected, caption, grid, tolerance=KINK)
@@ -55,7 +55,7 @@ def test_exclip_is_the_definition(
         assert_agree(found, this, expected, caption, grid)
     assert found.total == pytest.approx(expected.total, abs=1e-4)
     assert found.error is None
-    # What is missing from the sum is told.
+    # The residual reports what is missing from the sum.
     everything = found.values.sum(dtype=float) + found.cls.sum(dtype=float)
     assert found.residual == pytest.approx(
         abs(found.total - everything) / abs(found.total), rel=1e-3, abs=1e-4
@@ -77,7 +77,7 @@ def test_frozen_is_the_pass_run_again_with_its_gates_held(
     exact = explained(name, text_layer, image_layer, caption, in_float64(this.model), method="frozen")
     assert_agree(exact, this, expected, caption, grid, tolerance=1e-6)  # results are float32
     assert found.residual < 1e-5
-    # What each side adds by itself: of the whole side at once, and of all of it with what pairs add.
+    # Own terms of each side. Together with the interactions, they add up to the similarity.
     text_terms = np.array([expected.text_terms[row].sum() for row in rows_of(this, caption)])
     largest = max(np.abs(text_terms).max(), np.abs(expected.image_terms).max(), 1e-3)
     np.testing.assert_allclose(exact.token_terms, text_terms, atol=1e-6 * largest)
@@ -108,7 +108,7 @@ def test_frozen_with_the_length_of_the_embedding_held(name: str) -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_frozen_at_all_layers_is_one_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And gives what each layer gives by itself."""
+    """One held pass serves all image layers, and each result is that of its layer alone."""
     this = family(name)
     passes: list[object] = []
 
@@ -130,14 +130,14 @@ def test_frozen_at_all_layers_is_one_pass(name: str, monkeypatch: pytest.MonkeyP
     assert len(passes) == 1
     for (_, image_layer), found in together.items():
         alone = explained(name, text, image_layer, "a red boat", method="frozen")
-        # At the output of a tower that pools its class token all patches are nothing.
+        # At the output of a tower that pools its class token, the values of all patches are zero.
         for one, other in ((found.values, alone.values), (found.patch_terms, alone.patch_terms)):
             np.testing.assert_allclose(one, other, atol=TOLERANCE * max(np.abs(other).max(), 1e-3))
         assert found.image_layer == alone.image_layer
 
 
 def sum_of_all(found: Interactions) -> float:
-    """Return what interactions, own terms and the constant add up to."""
+    """Return the sum of interactions, own terms and the constant."""
     parts = (found.values, found.cls, found.token_terms, found.patch_terms)
     of_pairs_and_sides = sum(float(part.sum(dtype=float)) for part in parts)
     return of_pairs_and_sides + found.cls_term + found.reference_term
@@ -145,7 +145,7 @@ def sum_of_all(found: Interactions) -> float:
 
 @pytest.mark.parametrize("name", ["OpenAI ViT", "open_clip SigLIP", "transformers CLIP", "own"])
 def test_own_terms_of_exclip_are_products_with_the_reference(name: str) -> None:
-    """And add up to the similarity with the interactions, but for what the quadrature leaves over."""
+    """With the interactions, they add up to the similarity, up to quadrature error."""
     found = explained(name, -1, -1, "a red boat", steps=40)
     text, image = cut(name, -1, -1, "a red boat")
     with torch.no_grad():
@@ -161,7 +161,7 @@ def test_own_terms_of_exclip_are_products_with_the_reference(name: str) -> None:
 
 
 ONE_NODE: dict[str, Any] = {"rule": "right", "steps": 1}
-"""The cheapest path, for tests to which it does not matter how exact a result is."""
+"""The cheapest path, for tests that do not need exact results."""
 
 GATED_UNITS = ("open_clip EVA02",)
 """Families whose activations gate another signal."""
@@ -225,7 +225,7 @@ FEW_PATCHES = (
     "transformers SigLIP",
     "own",
 )
-"""Families whose last image layer has few enough patches for every coalition to be tried."""
+"""Families with so few patches at the last image layer that every coalition can be evaluated."""
 
 
 @pytest.mark.parametrize("name", FEW_PATCHES)
@@ -247,7 +247,7 @@ def test_banzhaf_is_the_exact_one_within_its_error(name: str, record_property: R
     away = np.abs(values - exact)
     largest = np.abs(exact).max()
     assert (away <= 6 * error + TOLERANCE * largest).all()
-    # The error is no excuse: it is of the size of what it bounds, and more coalitions make it smaller.
+    # The error must not be inflated: it has the size of what it bounds, and more coalitions shrink it.
     assert np.sqrt((away**2).mean()) > 0.1 * np.sqrt((error**2).mean()) - TOLERANCE * largest
     longer = explained(name, -1, -1, caption, method="banzhaf", samples=4000, seed=1)
     assert longer.error.mean() <= 0.7 * found.error.mean()
@@ -260,12 +260,12 @@ def test_banzhaf_is_the_exact_one_within_its_error(name: str, record_property: R
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("method", ["exclip", "frozen", "similarity", "gradient", "banzhaf"])
 def test_model_is_left_alone(name: str, method: str, record_property: Record) -> None:
-    # Normalised towers have no gradient times activation at their last layer but for float's noise.
+    # At the last layer of a normalised tower, gradient times activation is zero up to rounding.
     layer = 0 if method == "gradient" else -1
     record_property(RUN, f"{name}|{method}|{layer}|{layer}")
     this = family(name)
     model = copy.deepcopy(this.model)
-    # A model as somebody may have it while training: parts frozen, gradients kept, hooks of their own.
+    # A model as it may be during training: parts frozen, gradients stored, hooks registered.
     model.train()
     modules = dict(model.named_modules())
     modules[this.text_layers[0]].eval()

@@ -1,4 +1,4 @@
-"""Images: from whatever a user has at hand, as if made RGB beforehand, or a refusal in words."""
+"""Images: anything a user may pass works as if converted to RGB first, or gets a clear error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from exclip_widget import ImageError
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "RGBX", "PA"])
 def test_picture_of_any_mode(mode: str) -> None:
-    """Grey, palette, opaque alpha, print and video colours: as if made RGB beforehand."""
+    """Grey, palette, opaque alpha, print and video colours work as if converted to RGB first."""
     source = picture(1)
     if mode in ("LAB", "PA"):
         source = Image.new(mode, (20, 20), (40, 255) if mode == "PA" else (40, 140, 120))
@@ -33,7 +33,7 @@ def test_picture_of_any_mode(mode: str) -> None:
 
 
 def test_transparent_picture() -> None:
-    """However transparency is filled, a file, a picture and an array of it give the same."""
+    """However transparency is filled, an array and a PIL image of it give the same values."""
     rgba = np.dstack([scene(1), np.linspace(0, 255, 48 * 64).reshape(48, 64).astype(np.uint8)])
     assert np.isfinite(values_of(rgba)).all()
     np.testing.assert_array_equal(values_of(rgba), values_of(Image.fromarray(rgba)))
@@ -41,7 +41,7 @@ def test_transparent_picture() -> None:
 
 @pytest.mark.parametrize("as_path", [True, False])
 def test_picture_of_16_bits(as_path: bool, tmp_path: Path) -> None:
-    """Pillow's own conversion clips 16-bit greys to white; neither white nor noise will do."""
+    """Pillow's own conversion would clip 16-bit greys to white."""
     grey = np.asarray(picture(2).convert("L"))
     deep = Image.fromarray(grey.astype(np.uint16) * 257)
     assert deep.mode.startswith("I;16")
@@ -56,7 +56,7 @@ def test_picture_of_16_bits(as_path: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_picture_of_32_bits(mode: str) -> None:
-    """What white is in such a picture is unknown, unless it keeps to 0 to 255."""
+    """In a 32-bit image, it is unknown which value is white, unless all lie between 0 and 255."""
     grey = picture(2).convert("L")
     outcome = values_or_refusal(ImageError, grey.convert(mode))
     if isinstance(outcome, str):
@@ -77,7 +77,7 @@ def test_animated_picture_is_its_first_frame(tmp_path: Path) -> None:
         assert animation.tell() == 0
         animation.seek(2)
         values_of(animation)
-        assert animation.tell() == 2, "the caller's picture stays at the frame it was at"
+        assert animation.tell() == 2, "the caller's image must stay at its frame"
 
 
 @pytest.mark.parametrize("name", ["boat.png", "boat.jpg", "boat.webp", "böat one.png"])
@@ -87,7 +87,7 @@ def test_picture_by_path(name: str, kind: Callable[[Path], Any], tmp_path: Path)
     with Image.open(path) as image:
         expected = values_of(image.convert("RGB"))
     np.testing.assert_array_equal(values_of(kind(path)), expected)
-    path.unlink()  # Not held open.
+    path.unlink()  # The file must not be held open.
 
 
 @pytest.mark.parametrize("kind", [str, Path])
@@ -97,7 +97,7 @@ def test_missing_picture(kind: Callable[[Path], Any], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"no picture at all", b"\x89PNG\r\n\x1a\n", None])
 def test_unreadable_picture(content: bytes | None, tmp_path: Path) -> None:
-    """No picture, the beginning of one, a folder. The message says which file."""
+    """Not an image, only the start of one, or a folder: the message names the file."""
     path = tmp_path / "bad.png"
     if content is None:
         path.mkdir()
@@ -108,7 +108,7 @@ def test_unreadable_picture(content: bytes | None, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cut.png", "cut.jpg"])
 def test_truncated_picture(name: str, tmp_path: Path) -> None:
-    """Pillow reads the header at once and the pixels later: the error comes late."""
+    """Pillow reads the header at once and the pixels later, so the error is raised late."""
     path = saved(picture(1), tmp_path, name)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
@@ -138,7 +138,7 @@ def test_picture_of_an_unknown_kind(image: object) -> None:
 
 
 def test_picture_as_tensor() -> None:
-    """A tensor is what preprocessing gives; anything else is not taken for it."""
+    """A tensor must look like the output of preprocessing; any other is refused."""
     pixels = preprocess_for(MODEL)(picture())
     for tensor in (pixels, pixels[None]):
         np.testing.assert_array_equal(values_of(tensor), values_of(picture()))
@@ -197,7 +197,7 @@ def test_one_channel_array() -> None:
     ids=["bool", "uint16", "int64", "int32", "int8", "float16"],
 )
 def test_arrays_of_other_dtypes(array: np.ndarray, like: np.ndarray) -> None:
-    """Refused by name, or read as what they can only mean."""
+    """Either the error names the dtype, or the array is read in the only sensible way."""
     outcome = values_or_refusal(ImageError, array)
     if isinstance(outcome, str):
         assert array.dtype.name in outcome

@@ -1,4 +1,4 @@
-"""Every mode of Pillow's is read right, or refused in words; so are paths, addresses and open files."""
+"""Every Pillow mode, path, URL and open file is read correctly or refused with a clear error."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_a_path_in_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monkey
         open_image("~/b.png")
     monkeypatch.chdir(tmp_path)
     GREY.save("~b.png")
-    assert difference(open_image("~b.png"), GREY) == 0, "a file may have such a name"
+    assert difference(open_image("~b.png"), GREY) == 0, "a file name may start with a tilde"
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", "~nobody-of-this-name/a.png", b"a.png", "x" * 5000])

@@ -1,4 +1,4 @@
-"""What an import loads: results are read without torch, and models explained without a widget."""
+"""What an import loads: reading results needs no torch, and explaining needs no widget."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import exclip_widget
 
 @functools.cache
 def loaded_by(code: str) -> set[str]:
-    """Return names of the modules that a new process has loaded after `code`."""
+    """Return the names of all modules that a new process has loaded after running `code`."""
     script = f"{code}; import sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
@@ -34,7 +34,7 @@ def test_data_sets_are_read_without_torch() -> None:
 def test_stores_are_asked_without_torch() -> None:
     loaded = loaded_by("import exclip_widget.store")
     assert "exclip_widget.store.asking" in loaded
-    assert not loaded & {"torch", "open_clip", "anywidget", "pyarrow"}  # pyarrow when one is opened
+    assert not loaded & {"torch", "open_clip", "anywidget", "pyarrow"}  # pyarrow loads when a store is opened
 
 
 @pytest.mark.parametrize("name", ["torch", "open_clip", "anywidget", "exclip_widget.demo"])

@@ -1,4 +1,4 @@
-"""What was used last stays, and never more of it than there is room for."""
+"""The cache keeps the most recently used entries within its size limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Testing a selection: predicted and actual change, each against an independent computation."""
+"""Masking tests: predicted and actual change, each against an independent computation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from exclip_widget import Explainer, Interactions, ParameterError
 from exclip_widget.masking import patches_as_tokens
 
 PAGE = book().pages[0]
-PATCH = 8  # pixels a side, of the picture book's model
+PATCH = 8  # side in pixels, for the picture book's model
 
 
 def pair(method: str = "exclip", **options: Any) -> tuple[Explainer, Interactions]:
@@ -33,7 +33,7 @@ ROWS, COLUMNS = INTERACTIONS.values.shape[1:]
 
 
 def picture_without(region: Sequence[int]) -> Tensor:
-    """Return the image's unit embedding with the pixels of some patches zero after preprocessing."""
+    """Return the image's unit embedding with the preprocessed pixels of some patches set to zero."""
     pixels = book().preprocess(PAGE.image)[None].clone()
     for patch in region:
         row, column = divmod(patch, COLUMNS)
@@ -43,7 +43,7 @@ def picture_without(region: Sequence[int]) -> Tensor:
 
 
 def caption_without(tokens: Sequence[int]) -> Tensor:
-    """Return the caption's unit embedding with some tokens' those of `<sot> <pad> <eot> 0 0 ...`."""
+    """Return the caption's unit embedding with some ids replaced by those of `<sot> <pad> <eot> 0 0 ...`."""
     model = book().model
     ids = book().tokenizer(PAGE.caption)
     reference = torch.zeros_like(ids)
@@ -99,7 +99,7 @@ def test_predicted_change_is_a_sum_of_terms(tokens: Sequence[int], region: Seque
 
 
 def test_all_of_the_picture_masked_is_the_reference_picture() -> None:
-    """At a layer with a coarser grid than the first: whatever a patch covers there is masked."""
+    """At a layer with a coarser grid than the first, masking a patch masks all that it covers."""
     model, _ = residual_networks()
     explainer = Explainer(model, **inputs_of(model), method="exclip")
     image = Image.fromarray(scene())
@@ -128,7 +128,7 @@ def test_patches_cover_all_cells_of_a_finer_grid_once() -> None:
 
 
 def test_prediction_of_exact_banzhaf_is_of_the_right_size() -> None:
-    """The two agree on average over contexts by definition; on this one they should at least be alike."""
+    """By definition, the two agree on average over contexts; in this one, they should at least be alike."""
     explainer, interactions = pair("banzhaf", samples=256)
     test = explainer.test(interactions, PAGE.image, tokens=[2, 3])
     assert np.sign(test.actual) == np.sign(test.predicted) == -1

@@ -1,4 +1,4 @@
-"""The user's model, and everything global, is after an explanation what it was before."""
+"""An explanation leaves the user's model and all global state unchanged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES = ("plain", "custom text", "openai")
 
 
 def prepared(name: str) -> nn.Module:
-    """Return a model as unlike a fresh one as can be: modes mixed, gradients there, hooks of its own."""
+    """Return a model as unlike a fresh one as possible, with mixed modes, stored gradients and hooks."""
     model = build(name)
     model.train()
     model.visual.transformer.resblocks[0].eval()
@@ -54,7 +54,7 @@ def test_after_success(name: str, layers: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("method", ["frozen", "exclip", "gradient", "similarity", "banzhaf"])
 def test_the_default_device_is_another(method: str) -> None:
-    """What is made on the way says where; "meta" stands for any device that the model is not on."""
+    """New tensors name their device explicitly; "meta" stands for any device that the model is not on."""
     model, fresh = build("plain"), build("plain")
     options: dict[str, Any] = inputs_of(model) | {"method": method}
     tokenize = options["tokenizer"]
@@ -76,7 +76,7 @@ def test_after_success_in_other_precision(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("kind", ["math", "flash"])
 @pytest.mark.parametrize("name", NAMES)
 def test_flags_the_user_has_set_stay_set(name: str, kind: str) -> None:
-    """Restored means as before, not as by default."""
+    """Flags are restored to their previous values, not to the defaults."""
     model = prepared(name)
     fast_path = torch.backends.mha.get_fastpath_enabled()
     enable = getattr(torch.backends.cuda, f"enable_{kind}_sdp")
@@ -101,7 +101,7 @@ def test_input_is_left_alone() -> None:
 
 
 def test_result_holds_nothing_of_the_graph() -> None:
-    """Plain numbers: a result can be kept without keeping the model's gradients alive."""
+    """A result is plain numbers, so keeping it does not keep the model's gradients alive."""
     model = build("plain")
     found = explain(model, picture(), CAPTION, steps=2, **inputs_of(model), method="exclip")
     for name in ("values", "cls"):
@@ -121,7 +121,7 @@ def test_model_can_be_trained_on_afterwards() -> None:
 
 
 class Stopped(Exception):  # noqa: N818
-    """Raised where a test wants an explanation to end."""
+    """Raised by a test to end an explanation."""
 
 
 def _raise(error: type[BaseException]) -> Callable[..., Any]:
@@ -163,7 +163,7 @@ PLACES = (
 
 
 def _place(model: nn.Module, place: str) -> nn.Module:
-    """Return a part by its name in a model whose text tower is, or is not, a module of its own."""
+    """Return a submodule by name, whether or not the model's text tower is a separate module."""
     in_text = hasattr(model, "text") and not place.startswith("visual.")
     return (model.text if in_text else model).get_submodule(place)
 
@@ -180,7 +180,7 @@ def test_after_an_error_inside_the_model(name: str, place: str, error: type[Base
 
 
 class _Fuse(nn.Module):
-    """An activation that burns out after some calls."""
+    """An activation that raises an error after some calls."""
 
     def __init__(self, activation: nn.Module, calls: int, error: type[BaseException]) -> None:
         super().__init__()
@@ -208,7 +208,7 @@ class _Fuse(nn.Module):
 def test_stopped_in_the_middle(
     name: str, block: str, calls: int, error: type[BaseException], layer: int
 ) -> None:
-    """By a fault or by the stop button, at every depth, in the first pass or a later one."""
+    """An error or the stop button may end it at any depth, in the first pass or a later one."""
     model = prepared(name)
     mlp = _place(model, block).mlp
     mlp.gelu = _Fuse(mlp.gelu, calls, error)
@@ -235,7 +235,7 @@ class _Operations(TorchFunctionMode):
 @pytest.mark.parametrize("layer", [-1, 0])
 @pytest.mark.parametrize("name", NAMES)
 def test_stopped_at_any_operation(name: str, layer: int) -> None:
-    """From the first operation to the last; and the next explanation is none the worse for it."""
+    """Stopping at any operation, first to last, does not affect the next explanation."""
     model = prepared(name)
     inputs = inputs_of(model) | {"text_layer": layer, "image_layer": layer, "steps": 2}
     expected = explain(model, picture(), CAPTION, **inputs, method="exclip").values
@@ -252,7 +252,7 @@ def test_stopped_at_any_operation(name: str, layer: int) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_works_again_after_an_error(name: str) -> None:
-    """An error leaves nothing half done to be used next time."""
+    """An error leaves no half-finished state for the next explanation."""
     model = build(name)
     expected = explain(build(name), picture(), CAPTION, steps=2, **inputs_of(model), method="exclip").values
     activation = model.visual.transformer.resblocks[1].mlp.gelu
@@ -265,7 +265,7 @@ def test_works_again_after_an_error(name: str) -> None:
 
 
 def test_two_explanations_at_once() -> None:
-    """A widget computes in a worker thread: modes and flags must not be swapped under another."""
+    """A widget computes in a worker thread: one thread must not swap modes and flags under another."""
     model = open_clip_model(vision={"patch_dropout": 0.5}, seed=1)
     expected = explain(model, picture(), CAPTION, steps=2, **inputs_of(model), method="exclip").values
     model.train()

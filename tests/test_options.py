@@ -1,4 +1,4 @@
-"""Options: what is refused, by name and before anything is computed."""
+"""Options: bad ones are refused by name, before anything is computed."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def test_rule(rule: object) -> None:
 
 @pytest.mark.parametrize("keyword", ["step", "layer", "device"])
 def test_a_keyword_that_is_not_there(keyword: str) -> None:
-    """As Python itself refuses it, and by its name."""
+    """An unknown keyword raises Python's own TypeError, which names it."""
     with pytest.raises(TypeError, match=keyword):
         values_of(picture(), **{keyword: 3})
 
 
 def test_parameters_are_checked_before_anything_is_computed() -> None:
-    """A wrong word costs no forward pass."""
+    """A misspelt option costs no forward pass."""
 
     def preprocess(_: Image.Image) -> torch.Tensor:
         raise AssertionError("called")
@@ -81,7 +81,7 @@ def test_parameters_are_checked_before_anything_is_computed() -> None:
         ({"samples": 10}, "samples=10 is an option of method 'banzhaf', not of"),
         ({"method": "frozen", "steps": 10}, "steps=10 is an option of method 'exclip', not of 'frozen'"),
         ({"method": "banzhaf", "rank": 3}, "rank=3 is an option of method 'frozen' and 'exclip', not"),
-        ({"rank": 0}, "rank=0 is not a whole number from 1 on"),
+        ({"rank": 0}, "rank=0 is not a whole number of at least 1"),
         (
             {"method": "similarity", "tolerance": 0.1},
             "tolerance=0.1 is an option of method 'frozen' and 'exclip', not",
@@ -90,10 +90,10 @@ def test_parameters_are_checked_before_anything_is_computed() -> None:
         ({"tolerance": "1%"}, "tolerance='1%' is not a positive number"),
         ({"tolerance": float("nan")}, "tolerance=nan is not a positive number"),
         ({"tolerance": 0.1, "steps": 5}, "steps=5 and tolerance=0.1 were both given"),
-        ({"method": "banzhaf", "samples": 1}, "samples=1 is not a whole number from 2 on"),
+        ({"method": "banzhaf", "samples": 1}, "samples=1 is not a whole number of at least 2"),
         ({"method": "banzhaf", "samples": 2.5}, "samples=2.5"),
-        ({"seed": -1}, "seed=-1 is not a whole number from 0 on"),
-        ({"memory": 0}, "memory=0 is not a whole number from 1 on"),
+        ({"seed": -1}, "seed=-1 is not a whole number of at least 0"),
+        ({"memory": 0}, "memory=0 is not a whole number of at least 1"),
         (
             {"image_layer": [0, 1]},
             r"image_layer=\[0, 1\] is several layers; give one",
@@ -101,7 +101,7 @@ def test_parameters_are_checked_before_anything_is_computed() -> None:
         ({"image_layer": "visual.ln_post"}, "image_layer='visual.ln_post' is not a layer of the image tower"),
         (
             {"method": Banzhaf(), "steps": 3},
-            r"steps=3 was given beside method=Banzhaf",
+            r"steps=3 was given together with method=Banzhaf",
         ),
         ({"processor": 3}, "processor is a int"),
     ],
@@ -125,7 +125,7 @@ def test_layers_that_are_refused(layers: dict[str, Any], message: str) -> None:
 
 
 def test_options_seen_by_editors_are_those_of_the_explainer() -> None:
-    """The TypedDicts, which type checkers read, list what the constructor takes."""
+    """The TypedDicts that type checkers read list what the constructor takes."""
     own = signature(Explainer).parameters
     named = {name for name in own if name not in ("model", "method_options")}
     assert set(get_type_hints(ExplainerOptions)) == named | set(get_type_hints(MethodOptions))

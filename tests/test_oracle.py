@@ -1,4 +1,4 @@
-"""The oracle and the zoo themselves: the definitions hold together, and no family is a trivial case."""
+"""The oracle and the zoo themselves: definitions are consistent, and no family is a trivial case."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_padding_is_read_where_the_family_says_so(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in EVERY if name not in KINKED])
 def test_definition_is_complete(name: str) -> None:
     for text, image, caption in CUTS[:1] if name == "open_clip Swin" else CUTS[::3]:
-        for steps in (15, 30, 60):  # most paths need no more than the first, and each node costs the same
+        for steps in (15, 30, 60):  # most paths converge with the fewest nodes, and each costs time
             found = oracle.exclip(*cut(name, text, image, caption), rule="gauss-legendre", steps=steps)
             left_over = abs(found.values.sum() - found.total) / np.abs(found.values).max()
             if left_over < 1e-4:
@@ -92,7 +92,7 @@ def test_definition_is_that_of_the_other_oracle(name: str, text: int, image: int
 
 @pytest.mark.parametrize("name", ["open_clip SigLIP 2", "own"])
 def test_gradient_is_what_a_small_step_gains(name: str) -> None:
-    """Joint second difference of f . g, as both inputs shrink towards zero at one site each."""
+    """It is the mixed second difference of f . g as both inputs shrink towards zero at one site each."""
     text, image = cut(name, -1, -1, "a red boat")
     found = oracle.gradient(text, image)
     step = 1e-4
@@ -114,7 +114,7 @@ def test_gradient_is_what_a_small_step_gains(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["open_clip SigLIP 2", "own"])
 def test_banzhaf_interactions_are_products_of_mean_gains(name: str) -> None:
-    """The two sides meet in a product only, and their coalitions are independent."""
+    """The two sides meet only in a product, and their coalitions are independent."""
     text, image = cut(name, -1, -1, "a red boat")
     players = ([0, 1, 2], [0, 3, 4, 7])
     found = oracle.banzhaf_exact(text, image, *players)

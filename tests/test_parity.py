@@ -1,4 +1,4 @@
-"""Parity with exclip 1.1 itself, all entries, on random models of both packages."""
+"""Parity with exclip 1.1 itself, in all entries, on random models of both packages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     exclip = pytest.importorskip("exclip", reason="pip install --no-deps exclip==1.1")
 
 SQUARE = ("plain", "one block", "layer scale", "openai", "openai, deep")
-"""exclip takes square pictures, CLIP's vocabulary, and caption towers that sit in the model."""
+"""What exclip supports: square images, CLIP's vocabulary, and text towers that are not a submodule."""
 
 CASES = tuple(zip(CAPTIONS, range(4), (10, 3, 10, 7), strict=True))
 
@@ -38,7 +38,7 @@ def explain_with_exclip(
 ) -> np.ndarray:
     """Return exclip's own interactions at a block of each tower.
 
-    It leaves its hooks on the model it is given, hence the copy.
+    exclip leaves its hooks on the model, so it gets a copy.
     """
     model = copy.deepcopy(model)
     openai = type(model).__module__.startswith("clip.")
@@ -58,7 +58,7 @@ def explain_with_exclip(
 @pytest.mark.parametrize("name", SQUARE)
 @pytest.mark.parametrize(("caption", "seed", "steps"), CASES)
 def test_right_end_points_equal_exclip(name: str, caption: str, seed: int, steps: int) -> None:
-    """Every entry, every model, one-word to many-piece captions, several step counts."""
+    """Every entry agrees for every model, captions of one word to many tokens, and several step counts."""
     model = build(name)
     image = Image.fromarray(scene(seed))
     expected = explain_with_exclip(model, preprocess_for(model)(image), clip_tokenizer()(caption), steps)
@@ -69,7 +69,7 @@ def test_right_end_points_equal_exclip(name: str, caption: str, seed: int, steps
 @pytest.mark.parametrize("layers", [(1, 1), (0, 0), (-1, 0), (0, -1), (-2, -2)])
 @pytest.mark.parametrize("name", ["plain", "layer scale", "openai", "openai, deep"])
 def test_any_layer_equals_exclip(name: str, layers: tuple[int, int]) -> None:
-    """Every block of both towers, from the front or from the end."""
+    """Every block of both towers agrees, counted from the front or from the end."""
     model = build(name)
     image = Image.fromarray(scene(5))
     ids = clip_tokenizer()(CAPTIONS[1])
@@ -91,7 +91,7 @@ def test_any_layer_equals_exclip(name: str, layers: tuple[int, int]) -> None:
 @pytest.mark.parametrize("name", SQUARE)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_oracle_equals_exclip(name: str, seed: int) -> None:
-    """The oracle of the other tests is itself held to the published implementation."""
+    """The oracle that other tests use agrees with the published implementation."""
     model = build(name)
     picture = preprocess_for(model)(Image.fromarray(scene(seed)))
     ids = clip_tokenizer()(CAPTIONS[1 + seed])
@@ -102,7 +102,7 @@ def test_oracle_equals_exclip(name: str, seed: int) -> None:
 
 @pytest.mark.parametrize("layer", [1, 2, 3, 4])
 def test_residual_network_equals_exclip(layer: int) -> None:
-    """Every stage of OpenAI's ResNet; exclip counts them from 1, by the names of their modules."""
+    """Every stage of OpenAI's ResNet agrees; exclip counts them from 1, like the names of their modules."""
     model = openai_model(
         vision_layers=(1, 1, 1, 1), vision_width=16, vision_patch_size=None, image_resolution=64, seed=3
     )

@@ -1,4 +1,4 @@
-"""Explainers in other processes: sent there, and forked into them."""
+"""Explainers in other processes, pickled or forked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from exclip_widget import Banzhaf, DualEncoder, Explainer, ParameterError
 
 
 def test_a_copy_explains_alike() -> None:
-    """Model, inputs, method, layers, references and options all travel."""
+    """Model, inputs, method, layers, references and options are all pickled."""
     model = build("plain")
     options = {"text_layer": 0, "image_layer": 1, "image_reference": "blur", "steps": 3, "seed": 5}
     explainer = Explainer(model, method="exclip", **options, **inputs_of(model))
@@ -32,7 +32,7 @@ def test_a_copy_explains_alike() -> None:
         expected.image_layer,
         3,
     )
-    # Options of a method wait in the copy, too, until it is asked for again.
+    # The copy, too, remembers a method's options until the method is chosen again.
     assert copy.with_method("gradient").with_method("exclip").method == explainer.method
 
 
@@ -60,7 +60,7 @@ def test_what_cannot_be_sent_is_named() -> None:
     explainer = Explainer(
         model, **inputs | {"preprocess": lambda image: preprocess_for(model)(image)}, method="exclip"
     )
-    with pytest.raises(ParameterError, match=r"preprocess cannot be sent.*no lambda"):
+    with pytest.raises(ParameterError, match=r"preprocess cannot be sent.*rather than a lambda"):
         pickle.dumps(explainer)
     own = DualEncoder(
         model,
@@ -115,7 +115,7 @@ FORK = """
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks with threads are safe on Linux only")
 def test_a_fork_while_another_thread_explains() -> None:
-    """The child neither waits for that thread for ever, nor has the model with what was put onto it."""
+    """The child neither waits for that thread forever nor inherits the modes and hooks that it has set."""
     code = "import torch; torch.set_num_threads(1)\n" + textwrap.dedent(FORK)
     found = subprocess.run(
         [sys.executable, "-c", code],

@@ -1,4 +1,4 @@
-"""Shapes in signatures are checked, and cost nothing if there are none."""
+"""Shapes in signatures are checked; code without shapes pays nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ for function in (energy, Interactions.__init__, escape, Tokens.__init__):
 
 
 def test_what_has_no_arrays_stays_as_it_is() -> None:
-    """In a new process: what is asked is how things are imported."""
+    """Run in a new process, because the checks are added on import."""
     tests = str(Path(__file__).parent)
     done = subprocess.run(
         [sys.executable, "-c", IN_A_NEW_PROCESS],

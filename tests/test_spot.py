@@ -1,4 +1,4 @@
-"""A spot in an image lands where it is, whatever tokens a tower keeps, and in which order."""
+"""A spot in the image is found in its place, whatever tokens a tower keeps and in whatever order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def with_spot(image: Image.Image, down: float, across: float) -> Image.Image:
 
 
 def place_of_the_spot(model: Any, down: float, across: float, **options: Any) -> tuple[float, float]:
-    """Return where a spot is found that is all that the image has beside its reference."""
+    """Return where the heat lies if a spot is all that distinguishes the image from its reference."""
     image = picture()
     found = explain(
         model,
@@ -51,7 +51,7 @@ def place_of_the_spot(model: Any, down: float, across: float, **options: Any) ->
 def assert_found(model: Any, grid: tuple[int, int], **options: Any) -> None:
     for down, across in PLACES:
         found = place_of_the_spot(model, down, across, **options)
-        # Convolutions before the cut spread it a little.
+        # Convolutions before the cut spread the spot a little.
         assert abs(found[0] - down) <= max(0.5 / grid[0], 0.06), (found, (down, across))
         assert abs(found[1] - across) <= max(0.5 / grid[1], 0.06), (found, (down, across))
 
@@ -64,7 +64,7 @@ def test_every_family(name: str) -> None:
 
 
 def prompted(behind: bool) -> torch.nn.Module:
-    """Return a model with four prompts before or behind the patches, as prompt tuning has it."""
+    """Return a model with four prompts before or after the patches, as in prompt tuning."""
     model = build("plain")
     prompts = torch.randn(
         1, 4, model.visual.class_embedding.numel(), generator=torch.Generator().manual_seed(1)
@@ -89,7 +89,7 @@ def test_prompts_are_no_patches(behind: bool) -> None:
 
 @pytest.mark.parametrize("layer", [0, 1, -1])
 def test_prompts_change_no_place(layer: int) -> None:
-    """Where they stand makes no difference to attention, nor to what is explained."""
+    """Their position among the tokens affects neither attention nor the explanation."""
     before, behind = (
         explain(model, picture(), "a red boat", image_layer=layer, **inputs_of(model), method="exclip")
         for model in (prompted(False), prompted(True))
@@ -99,7 +99,7 @@ def test_prompts_change_no_place(layer: int) -> None:
 
 
 def test_tokens_that_are_no_patches_are_not_guessed() -> None:
-    """Each token holds all patches: none of them is that of one patch."""
+    """Each token mixes all patches, so none belongs to a single patch."""
     model = build("plain")
 
     def mix(module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -109,12 +109,12 @@ def test_tokens_that_are_no_patches_are_not_guessed() -> None:
         return torch.cat([mean.expand_as(tokens), mean], 1), *others
 
     model.visual.transformer.register_forward_pre_hook(mix)
-    with pytest.raises(ModelError, match="cannot be told which"):
+    with pytest.raises(ModelError, match="it is unclear which"):
         explain(model, picture(), "a red boat", image_layer=0, **inputs_of(model), method="exclip")
 
 
 def hiera() -> Family:
-    """Make a tower that keeps the tokens of each unit that it masks together."""
+    """Make a tower that stores the tokens of each mask unit next to each other."""
     size = (64, 128)
     return of_open_clip(
         37,
@@ -134,7 +134,7 @@ def test_units_are_in_the_order_of_the_image(number: int) -> None:
         this.model, picture(), "a red boat", image_layer=layer, steps=2, **this.options, method="exclip"
     )
     assert found.values.shape[1:] == grid
-    if number < 2:  # further on, attention has spread it
+    if number < 2:  # in later layers, attention has spread the spot
         assert_found(this.model, grid, image_layer=layer, **this.options)
 
 
@@ -150,7 +150,7 @@ def test_units_at_the_output() -> None:
     ("size", "patch", "grid"), [((64, 96), 16, (4, 6)), ((64, 92), 14, (4, 6)), ((63, 84), 16, (3, 5))]
 )
 def test_sizes_that_patches_do_not_divide(size: tuple[int, int], patch: int, grid: tuple[int, int]) -> None:
-    """The tower says how many patches there are; their number alone may fit several grids."""
+    """The grid is read from the tower, because the number of patches alone may fit several grids."""
     this = of_open_clip(
         38,
         make=CustomTextCLIP,
@@ -165,7 +165,7 @@ def test_sizes_that_patches_do_not_divide(size: tuple[int, int], patch: int, gri
 
 
 def map_tower(name: str, size: tuple[int, int], layers: tuple[str, ...], grids: Any, **named: Any) -> Family:
-    """Make a tower of timm whose blocks take feature maps."""
+    """Make a timm tower whose blocks take feature maps."""
     return of_open_clip(
         39,
         size=size,
@@ -177,7 +177,7 @@ def map_tower(name: str, size: tuple[int, int], layers: tuple[str, ...], grids: 
 
 
 def sam(side: int = 64, width: int = 32) -> Family:
-    """Make one whose blocks take maps with their width last, which the tower does not say."""
+    """Make a tower whose blocks take maps with channels last, but which does not declare it."""
     size, grid = (side, side), (side // 16,) * 2
     named = {"embed_dim": width, "depth": 2, "num_heads": 2, "neck_chans": 16, "global_attn_indexes": (1,)}
     layers = tuple(f"visual.trunk.blocks.{n}" for n in range(2))
@@ -185,7 +185,7 @@ def sam(side: int = 64, width: int = 32) -> Family:
 
 
 def pyramid() -> Family:
-    """Make one of which only the first stage takes a map with its width last; others put it first."""
+    """Make a tower whose first stage takes a map with channels last, and all others channels first."""
     named = {"embed_dims": (16, 24, 32, 40), "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)}
     named |= {"img_size": None}
     layers = tuple(f"visual.trunk.stages.{n}" for n in range(4))
@@ -207,7 +207,7 @@ def test_maps_are_read_as_their_modules_hold_them(tower: Any, number: int) -> No
 
 
 def test_a_map_as_wide_as_it_is_high() -> None:
-    """Its shape is the same whichever way it is read. An image twice as wide tells, or there is an error."""
+    """Its shape fits both layouts: an image twice as wide tells them apart, or there is an error."""
     this = map_tower(
         *("convnext_atto", (64, 64), ("visual.trunk.stages.0",), ((16, 16),)),
         **{"img_size": None, "dims": (16, 16, 16, 16), "depths": (1, 1, 1, 1)},
@@ -216,5 +216,5 @@ def test_a_map_as_wide_as_it_is_high() -> None:
     last = sam(64, 4)
     assert_found(last.model, (4, 4), image_layer=0, **last.options)
     last.model.visual.trunk.patch_embed.strict_img_size = True
-    with pytest.raises(ModelError, match=r"shape \(1, 4, 4, 4\).*say channels_last"):
+    with pytest.raises(ModelError, match=r"shape \(1, 4, 4, 4\).*pass channels_last="):
         explain(last.model, picture(), "a red boat", image_layer=0, **last.options, method="exclip")

@@ -1,7 +1,7 @@
-"""Generated states of models and inputs: each explanation agrees with the model, or is refused in words.
+"""Generated states of models and inputs: each explanation agrees with the model or is a clear error.
 
-A run draws a few hundred; `EXCLIP_FUZZ=10000 pytest tests/test_states.py` draws as many as that, and
-`EXCLIP_FUZZ_SEED` draws others. A failure prints the seed of its case, which `EXCLIP_FUZZ_CASE` repeats.
+A run draws a few hundred cases; `EXCLIP_FUZZ=10000 pytest tests/test_states.py` draws that many, and
+`EXCLIP_FUZZ_SEED` draws others. A failure prints the seed of its case; `EXCLIP_FUZZ_CASE` reruns it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 6e-2}
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put the model into evaluation mode, and back."""
+    """Put the model into evaluation mode, and restore its modes afterwards."""
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
@@ -51,7 +51,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def own_similarity(this: Family, model: nn.Module, image: Image.Image, caption: str) -> float:
-    """Return the cosine similarity by the library's own two calls."""
+    """Return the cosine similarity from the library's own two calls."""
     with evaluating(model):
         dtype = next(model.parameters()).dtype
         pixels = this.pixels(image)
@@ -68,7 +68,7 @@ def own_similarity(this: Family, model: nn.Module, image: Image.Image, caption: 
 
 
 class Case:
-    """One draw: a model, what is done to it, and what is explained."""
+    """A random case: a model, the changes made to it, and the inputs to explain."""
 
     def __init__(self, seed: str) -> None:
         self.draw = draw = random.Random(seed)
@@ -98,7 +98,7 @@ class Case:
                 self.done.append(state(self.model, self.draw))
 
     def explained(self) -> Interactions | str:
-        """Return the interactions, or why not."""
+        """Return the interactions, or the error message."""
         given = self.family.explained(self.model)
         given = self.wrap(given) if given is self.model else given
         with unchanged(self.model):
@@ -112,19 +112,17 @@ class Case:
         try:
             own = own_similarity(self.family, self.model, self.image, self.caption)
         except Exception:
-            return None  # the model does not run by itself
+            return None  # the model itself does not run
         found = self.explained()
         if isinstance(found, str):
-            return (
-                None if found.strip() and "\n" not in found else f"a refusal that is no sentence: {found!r}"
-            )
+            return None if found.strip() and "\n" not in found else f"not a one-line message: {found!r}"
         dtype = next(self.model.parameters()).dtype
         if not math.isfinite(own):
             return f"similarity {found.similarity}: not finite, and not refused"
         if not abs(own - found.similarity) <= TOLERANCE.get(dtype, 1e-3):
             return f"similarity {found.similarity:.5f}, the model's own {own:.5f}"
         missing = abs(found.total) * found.residual
-        # A total near zero is what large terms leave over: its relative residual says little.
+        # If large terms cancel to a total near zero, the relative residual means little.
         if found.method in ("exclip", "frozen") and not (found.residual <= 0.1 or missing <= 0.01):
             return f"residual {found.residual:.3g} with {found.steps} nodes, total {found.total:.3g}"
         return None

@@ -1,6 +1,6 @@
 """The command line: `exclip-widget explain`, `batch`, `demo` and `models`.
 
-Nothing here imports torch or a model's library before a command needs it, so that help comes at once.
+Nothing here imports torch or a model's library until a command needs it, so that help appears instantly.
 """
 
 from .program import main

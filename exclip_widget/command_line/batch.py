@@ -1,4 +1,4 @@
-"""`exclip-widget batch`: many pairs, of which a run that was stopped goes on where it was."""
+"""`exclip-widget batch`: explains many pairs, and resumes where an interrupted run stopped."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from ..results.interactions import Interactions
 
 SETTINGS = ".batch.json"
-"""File in the folder that says by which options its files were made; no pair has a name that begins so."""
+"""File in the folder that records the options used; no pair's name can begin with a dot."""
 
 MANY = 16
-"""Captions of one image above which its own factors are computed; up to there, theirs are pulled back."""
+"""If an image has more captions than this, compute its own factors instead of pulling theirs back."""
 
 KEPT = 1024
-"""Captions whose factors are kept."""
+"""Number of captions whose factors are cached."""
 
 
 @dataclass
 class Report:
-    """How many pairs went which way, and what is told of each that failed."""
+    """Counts the outcomes of pairs, and prints an error for each that failed."""
 
     pairs: str
     written: int = 0
@@ -45,7 +45,7 @@ class Report:
     failed: int = 0
 
     def fail(self, line: int, message: object) -> None:
-        """Tell why a row failed."""
+        """Print why a row failed, and count it."""
         from tqdm import tqdm
 
         self.failed += 1
@@ -53,7 +53,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """What the program ends with."""
+        """Exit code of the program."""
         if not self.failed:
             return 0
         return 1 if self.written or self.there else 2
@@ -61,7 +61,7 @@ class Report:
     def __str__(self) -> str:
         total = self.written + self.there + self.failed
         parts = [f"{self.written} written"]
-        parts += [f"{self.there} there already"] if self.there else []
+        parts += [f"{self.there} already there"] if self.there else []
         parts += [f"{self.failed} failed"] if self.failed else []
         return f"{total} pair{'' if total == 1 else 's'}: {', '.join(parts)}"
 
@@ -73,11 +73,12 @@ class Report:
     "  exclip-widget batch pairs.jsonl -o pages --suffix html --suffix csv \\\n"
     "      --model ViT-B-16 --pretrained laion2b_s34b_b88k\n"
     "\n"
-    "A file of pairs has the columns image and caption, and may have foil and id. Paths of images start from "
-    "its folder. A pair whose files are there already is skipped, so the same command again goes on where it "
-    "was stopped. A row that cannot be used is told as pairs.csv:17 and skipped.\n"
+    "A file of pairs has the columns image and caption, and optionally foil and id. Image paths are relative "
+    "to its folder. A pair whose files already exist is skipped, so running the same command again resumes "
+    "where it was stopped. A row that cannot be used is reported with its line, as in pairs.csv:17, and "
+    "skipped.\n"
     "\n"
-    "Exit codes: 0 if all pairs are explained, 1 if some failed, 2 if nothing could be done.",
+    "Exit codes: 0 if all pairs were explained, 1 if some failed, 2 if nothing could be done.",
 )
 @click.argument("pairs", type=click.Path(path_type=Path))
 @click.option(
@@ -87,7 +88,7 @@ class Report:
     required=True,
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Where files are written; it is made if it is not there.",
+    help="Where to write the files; created if it does not exist.",
 )
 @click.option(
     "--suffix",
@@ -98,17 +99,17 @@ class Report:
     metavar="SUFFIX",
     help=f"Kinds of files: {', '.join(FORMATS)}. May be given several times.",
 )
-@click.option("--force", is_flag=True, help="Explain all pairs anew and replace their files.")
+@click.option("--force", is_flag=True, help="Explain all pairs again and replace their files.")
 @explaining
 def batch(pairs: Path, folder: Path, suffixes: tuple[str, ...], force: bool, **given: Any) -> None:
-    """Explain all PAIRS of a file, .csv or .jsonl, each in files of its own."""
+    """Explain all pairs in the file PAIRS, .csv or .jsonl, and write separate files for each."""
     endings = list(dict.fromkeys(f".{suffix.lower().lstrip('.')}" for suffix in suffixes))
     for ending in endings:
         format_of(ending, ending)
     entries = read_pairs(pairs)
     if not entries:
         raise FileError(f"file {str(pairs)!r:.200} has no pairs")
-    # What is computed is the same on every device.
+    # The device is not recorded, since it does not affect the results.
     options = {name: value for name, value in given.items() if value is not None and name != "device"}
     require_folder(folder.parent)
     if not force:
@@ -135,12 +136,12 @@ def _paths(entry: Entry, folder: Path, endings: Sequence[str]) -> list[Path]:
 
 
 def _require_same(folder: Path, options: Mapping[str, Any]) -> None:
-    """Refuse a folder whose files were made by other options.
+    """Refuse a folder whose files were made with other options.
 
     Raises
     ------
     FileError
-        If it is such.
+        If they were, or if the record of the options cannot be read.
     """
     settings = folder / SETTINGS
     try:
@@ -151,13 +152,13 @@ def _require_same(folder: Path, options: Mapping[str, Any]) -> None:
         raise FileError(f"file {str(settings)!r:.200} is damaged; remove it, or give --force") from None
     if known != options:
         raise FileError(
-            f"folder {str(folder)!r:.200} has files that were made by other options, {_spelled(known)}; give "
-            "another folder, or --force to make all of them anew"
+            f"folder {str(folder)!r:.200} has files that were made with other options, {_spelled(known)}; "
+            "give another folder, or --force to make all of them again"
         )
 
 
 def _prepare(folder: Path, options: Mapping[str, Any]) -> None:
-    """Make the folder, and note by which options its files are made."""
+    """Create the folder, and record the options with which its files are made."""
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
@@ -194,7 +195,7 @@ def _explain_all(
     for entry in entries:
         by_image.setdefault(entry.image, []).append(entry)
     read = lru_cache(KEPT)(explainer.text_factors)
-    # No bar if stderr is no terminal.
+    # With disable=None, there is no bar if stderr is not a terminal.
     with tqdm(total=len(entries), unit="pair", file=sys.stderr, disable=None) as bar:
         for group in by_image.values():
             for entry, found in _explained(explainer, read, group):
@@ -212,7 +213,7 @@ def _explain_all(
 
 
 def _of_a_row(error: Exception) -> Exception:
-    """Return an error that leaves the other rows as they are; any other is raised."""
+    """Return an error that affects only one row; raise any other."""
     if isinstance(error, ExclipError) or is_out_of_memory(error):
         return error
     raise error
@@ -221,7 +222,7 @@ def _of_a_row(error: Exception) -> Exception:
 def _explained(
     explainer: Explainer, read: Callable[[str], Factors], entries: Sequence[Entry]
 ) -> Iterator[tuple[Entry, Explanation | Exception]]:
-    """Yield each pair of one image with its explanation, or with what stands against it."""
+    """Yield each pair of one image with its explanation, or with the error that prevents it."""
     from ..image import open_image
 
     try:
@@ -248,7 +249,7 @@ def _explained(
 
 
 Explain: TypeAlias = "Callable[[Sequence[Factors]], Sequence[Interactions]]"
-"""From the factors of captions to their interactions with one image."""
+"""Maps factors of captions to their interactions with one image."""
 
 
 def _by_factors(explainer: Explainer, image: Image) -> Explain:

@@ -1,4 +1,4 @@
-"""`exclip-widget demo`: a page of explanations, made offline with the model that ships."""
+"""`exclip-widget demo`: writes a page of explanations, offline, with the model that ships."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ STEM = "exclip-demo"
     "-o",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help=f"The page to write. By default {STEM}.html here, or a name with a number if that is taken.",
+    help=f"The page to write. By default {STEM}.html here, or a numbered name if that is taken.",
 )
-@click.option("--no-open", is_flag=True, help="Open no browser.")
-@click.option("--force", is_flag=True, help="Replace a file that is there already.")
+@click.option("--no-open", is_flag=True, help="Do not open a browser.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 def demo(output: Path | None, no_open: bool, force: bool) -> None:
-    """Write a page of explained pictures and open it. Needs no network, and takes seconds.
+    """Write a page of explained pictures and open it. Needs no network, and takes only seconds.
 
-    Pictures and model are the picture book's, which ships with the package.
+    The pictures and the model are those of the picture book, which ships with the package.
     """
     path = output or (Path(f"{STEM}.html") if force else _free_name())
     check_targets([path], force=force)
@@ -61,8 +61,8 @@ def _write_page(path: Path) -> None:
 
 
 def _has_browser() -> bool:
-    """Return whether there is a browser, and a display to show it on."""
-    displays = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")  # the last is what remote editors set
+    """Return whether there is a browser and a display to show it on."""
+    displays = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")  # remote editors set the last one
     if sys.platform.startswith("linux") and not any(map(os.environ.get, displays)):
         return False
     try:

@@ -1,4 +1,4 @@
-"""`exclip-widget explain`: one image and one caption."""
+"""`exclip-widget explain`: explains one image and one caption."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ SUFFIXES = ", ".join(FORMATS)
     '  exclip-widget explain dogs.jpg "two dogs" --per-word dogs/ \\\n'
     "      --model ViT-B-16 --pretrained laion2b_s34b_b88k\n"
     "\n"
-    f"The suffix of an output says what it holds: {SUFFIXES}. With a foil, a page shows both captions, and "
-    "all other files hold the difference of their explanations.",
+    f"The suffix of an output sets its format: {SUFFIXES}. With a foil, a page shows both captions, and all "
+    "other files contain the difference of their explanations.",
 )
 @click.argument("image")
 @click.argument("caption")
@@ -42,20 +42,20 @@ SUFFIXES = ", ".join(FORMATS)
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A file to write, of any of the suffixes below. May be given several times.",
+    help="A file to write, with one of the suffixes below. May be given several times.",
 )
 @click.option(
     "--per-word",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Write a picture for each word, all on one scale of colours.",
+    help="Write a picture for each word, all with the same colour scale.",
 )
 @click.option("--foil", metavar="CAPTION", help="Another caption of the image to compare with.")
 @click.option(
     "--words",
     multiple=True,
     metavar="PHRASE",
-    help="Words of the heat map and the receipt; all by default. May be given several times.",
+    help="Words to include in the heat map and the receipt; all by default. May be given several times.",
 )
 @click.option(
     "--token",
@@ -63,14 +63,14 @@ SUFFIXES = ", ".join(FORMATS)
     multiple=True,
     type=int,
     metavar="N",
-    help="The same by the number of a token, special ones included.",
+    help="Like --words, but by the number of a token, counting special tokens.",
 )
 @click.option(
     "--kind",
     type=click.Choice(KINDS),
-    help="What pictures show. By default both, the heat map and the tinted caption; heat with --words.",
+    help="What pictures show. By default both, the heat map and the tinted caption, or heat with --words.",
 )
-@click.option("--force", is_flag=True, help="Replace files that are there already.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @explaining
 def explain(
     image: str,
@@ -84,10 +84,10 @@ def explain(
     force: bool,
     **given: Any,
 ) -> None:
-    """Explain the similarity of an IMAGE, which is a file, and a CAPTION.
+    """Explain the similarity of the file IMAGE and a CAPTION.
 
     Without an output, a summary is printed: the similarity, what each word adds to it, the strongest pairs
-    of a phrase and a region, and the receipt, which says what the similarity is made of.
+    of a phrase and a region, and the receipt, which itemises the similarity.
     """
     from ..image import open_image
 
@@ -102,7 +102,7 @@ def explain(
     explainer = explainer_of(given)
     found = explanation_of(explainer, opened, caption, foil)
     found = replace(found, words=chosen, kind=kind or ("both" if chosen is None else "heat"))
-    _ = found.shown[chosen]  # refused before anything is written
+    _ = found.shown[chosen]  # raises before anything is written
     written = list(outputs)
     if per_word is not None:
         written += _write_words(found, per_word, force=force)
@@ -115,14 +115,14 @@ def explain(
 
 
 def explanation_of(explainer: Explainer, image: Any, caption: str, foil: str | None) -> Explanation:
-    """Return the explanation of a caption, and of its foil if there is one, by one pass of the image."""
+    """Return the explanation of a caption, and of its foil if there is one, with one pass of the image."""
     texts = [explainer.text_factors(text) for text in (caption, foil) if text is not None]
     *_, results = explainer.refine(texts, image)
     return Explanation(results[0], image, results[1] if foil is not None else None)
 
 
 def _write_words(found: Explanation, folder: Path, *, force: bool) -> list[Path]:
-    """Write a picture of each word into a folder, all on one scale, and return their paths."""
+    """Write a picture of each word to a folder, all with the same colour scale, and return their paths."""
     from ..errors import FileError
     from ..results.selection import rows_of_words, text_of
 

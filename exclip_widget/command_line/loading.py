@@ -1,4 +1,4 @@
-"""Models by what they are called on the command line."""
+"""Loading of models by their names on the command line."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .refusals import is_out_of_memory, one_line
 PICTURE_BOOK = "picture-book"
 
 WITH_WEIGHTS = ("hf-hub:", "local-dir:")
-"""How names begin that lead open_clip to a model together with its weights."""
+"""Prefixes of names with which open_clip finds a model together with its weights."""
 
 
 def load(
     model: str | None, pretrained: str | None, processor: str | None, device: str | None
 ) -> tuple[Any, dict[str, Any]]:
-    """Return a model, and what `Explainer` takes besides it.
+    """Return a model, and the other inputs that `Explainer` needs for it.
 
     Raises
     ------
@@ -30,12 +30,12 @@ def load(
     """
     if processor is not None:
         if pretrained is not None:
-            raise ParameterError("--pretrained is of open_clip, and --processor of transformers; give one")
+            raise ParameterError("--pretrained is for open_clip, --processor for transformers; give only one")
         found, inputs = _of_transformers(model or processor, processor)
     elif model is None or model == PICTURE_BOOK:
         if pretrained is not None:
             raise ParameterError(
-                f"--pretrained {pretrained!r:.80} is of no use to the model that ships; give --model too"
+                f"--pretrained {pretrained!r:.80} does not apply to the model that ships; give --model too"
             )
         found, inputs = _picture_book()
     else:
@@ -59,17 +59,17 @@ def _of_open_clip(name: str, pretrained: str | None) -> tuple[Any, dict[str, Any
         if name not in known:
             near = get_close_matches(name, known, 3)
             listed = f"did you mean {' or '.join(map(repr, near))}?" if near else "see: exclip-widget models"
-            raise ModelError(f"--model {name!r:.80} is no model of open_clip; {listed}")
+            raise ModelError(f"--model {name!r:.80} is not a model of open_clip; {listed}")
         if pretrained is None:
             tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "a file with its weights"
             raise ModelError(f"--model {name!r} needs its weights; give --pretrained, one of: {tags}")
     elif pretrained is not None:
         raise ParameterError(f"--model {name!r:.80} has its own weights; leave --pretrained out")
     try:
-        # Unlike its other functions, this one leaves no weights at random.
+        # Unlike open_clip's other functions, this one never leaves weights randomly initialised.
         model, preprocess = open_clip.create_model_from_pretrained(name, pretrained=pretrained)
         tokenizer = open_clip.get_tokenizer(name)
-    except Exception as error:  # whatever its loaders and those of its hub raise
+    except Exception as error:  # its loaders, and those of its hub, may raise anything
         raise _not_loaded("open_clip", name, error) from error
     return model, {"preprocess": preprocess, "tokenizer": tokenizer}
 
@@ -79,10 +79,10 @@ def _of_transformers(name: str, processor: str) -> tuple[Any, dict[str, Any]]:
 
     transformers = require_library("transformers", "hf")
     try:
-        # No code that comes with a model is run.
+        # Never run code that comes with a model.
         model = transformers.AutoModel.from_pretrained(name, trust_remote_code=False)
         both = transformers.AutoProcessor.from_pretrained(processor, trust_remote_code=False)
-    except Exception as error:  # the same
+    except Exception as error:  # as above
         raise _not_loaded("transformers", name, error) from error
     return model, {"processor": both}
 
@@ -97,7 +97,7 @@ def _not_loaded(library: str, name: str, error: Exception) -> Exception:
 def _on(model: Any, device: str) -> Any:
     try:
         return model.eval().to(device)
-    except Exception as error:  # no such device, or no driver, each in its own way
+    except Exception as error:  # a missing device or driver; each raises its own error
         if is_out_of_memory(error):
             raise
         raise ParameterError(f"--device {device!r:.40} cannot be used: {one_line(error):.200}") from None

@@ -1,4 +1,4 @@
-"""`exclip-widget models`: what can be explained, and how to name it."""
+"""`exclip-widget models`: lists what can be explained, and how to name it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Known(NamedTuple):
     family : str
         What it is called.
     distribution : str
-        What pip calls its library; empty if the model ships.
+        Name of its library for pip; empty if the model ships with the package.
     install : str
-        How to install that.
+        How to install the library.
     examples : str
-        Some of its models.
+        Examples of its models.
     name : str
-        How the command line names one.
+        How to name one on the command line.
     """
 
     family: str
@@ -51,7 +51,7 @@ KNOWN = (
         "OpenAI's clip",
         "open_clip_torch",
         "pip install open_clip_torch",
-        "its ViT and ModifiedResNet, by open_clip",
+        "its ViT and ModifiedResNet, via open_clip",
         "--model ViT-B-32-quickgelu --pretrained openai",
     ),
     Known(
@@ -75,7 +75,7 @@ KNOWN = (
 def models() -> None:
     """List what can be explained, how to name it, and whether its library is installed.
 
-    Models are looked for by their own library, which may download them.
+    Models are loaded by their own library, which may download them.
     """
     rows = [(known.family, known.name, _installed(known), known.examples) for known in KNOWN]
     header = ("family", "on the command line", "library", "examples")

@@ -1,4 +1,4 @@
-"""Options that `explain` and `batch` share: the model, and the method by which it is explained."""
+"""Options that `explain` and `batch` share: the model, and the method to explain it with."""
 
 from __future__ import annotations
 
@@ -19,49 +19,51 @@ MODEL = (
     click.option(
         "--model",
         metavar="NAME",
-        help="A model of open_clip, or one that it finds as hf-hub:NAME or local-dir:FOLDER. By default "
-        "picture-book, the small model that ships with the package.",
+        help="A model of open_clip, also as hf-hub:NAME or local-dir:FOLDER. By default picture-book, the "
+        "small model that ships with the package.",
     ),
-    click.option(
-        "--pretrained", metavar="TAG", help="Weights of an open_clip model: a tag, or a file with them."
-    ),
+    click.option("--pretrained", metavar="TAG", help="Weights of an open_clip model: a tag or a file."),
     click.option(
         "--processor",
         metavar="NAME",
-        help="A model of Hugging Face transformers with its processor: a name on its hub, or a folder. With "
-        "--model, the model is taken from there.",
+        help="A model of Hugging Face transformers with its processor: a name on the hub, or a folder. If "
+        "--model is given too, the model is loaded from there instead.",
     ),
-    click.option("--device", default="cpu", show_default=True, help="Where the model runs, such as cuda."),
+    click.option(
+        "--device", default="cpu", show_default=True, help="Device to run the model on, such as cuda."
+    ),
 )
 
 METHOD = (
     click.option(
         "--method",
         metavar="NAME",
-        default="frozen",  # methods.DEFAULT_METHOD, without loading torch
+        default="frozen",  # methods.DEFAULT_METHOD, but without importing torch
         show_default=True,
         help="frozen, exclip, similarity, gradient or banzhaf.",
     ),
-    click.option("--layer", metavar="LAYER", help="Layer of both towers: an index, a name or output."),
-    click.option("--text-layer", metavar="LAYER", help="Layer of the text tower, in the same way."),
-    click.option("--image-layer", metavar="LAYER", help="Layer of the image tower."),
-    click.option("--steps", type=int, metavar="N", help="Nodes of the quadrature of exclip; 10 by default."),
+    click.option("--layer", metavar="LAYER", help="Layer of both towers: an index, a name or 'output'."),
+    click.option("--text-layer", metavar="LAYER", help="Layer of the text tower, given in the same way."),
+    click.option("--image-layer", metavar="LAYER", help="Layer of the image tower, given in the same way."),
+    click.option("--steps", type=int, metavar="N", help="Quadrature nodes for exclip; 10 by default."),
     click.option(
-        "--rule", metavar="NAME", help="Quadrature of exclip: arc-length, gauss-legendre, midpoint or right."
+        "--rule",
+        metavar="NAME",
+        help="Quadrature rule for exclip: arc-length, gauss-legendre, midpoint or right.",
     ),
     click.option(
         "--rank",
         type=int,
         metavar="N",
-        help="Directions of the caption's factors to pull back; all by default.",
+        help="Number of directions of the caption's factors to pull back; all by default.",
     ),
     click.option(
         "--tolerance",
         type=float,
-        help="How exact to be: by frozen instead of --rank, by exclip instead of --steps.",
+        help="Accuracy to reach, instead of --rank with frozen or --steps with exclip.",
     ),
-    click.option("--samples", type=int, metavar="N", help="Masks of banzhaf."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is random."),
+    click.option("--samples", type=int, metavar="N", help="Number of masks for banzhaf."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Random seed."),
     click.option("--text-reference", metavar="CAPTION", help="Caption that paths start at."),
     click.option(
         "--image-reference",
@@ -76,14 +78,14 @@ LAYERS = ("text_layer", "image_layer")
 
 
 def explaining(command: Command) -> Command:
-    """Give a command the options of the model and of the method."""
+    """Add the options of the model and of the method to a command."""
     for option in reversed(MODEL + METHOD):
         command = option(command)
     return command
 
 
 def name_of(given: Mapping[str, Any]) -> str:
-    """Return what the model that the options ask for is called."""
+    """Return the name of the model that the options ask for."""
     return str(given.get("model") or given.get("processor") or PICTURE_BOOK)
 
 
@@ -98,7 +100,7 @@ def explainer_of(given: Mapping[str, Any]) -> Explainer:
     from ..explainer import Explainer
 
     if name_of(given) == PICTURE_BOOK and given.get("model") is None:
-        click.echo(f"no --model was given: explaining {PICTURE_BOOK}, the small model that ships", err=True)
+        click.echo(f"no --model was given: using {PICTURE_BOOK}, the small model that ships", err=True)
     options = {name: value for name, value in given.items() if value is not None}
     names = ("model", "pretrained", "processor", "device")
     model, inputs = load(**{name: options.pop(name, None) for name in names})

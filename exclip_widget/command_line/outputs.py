@@ -1,12 +1,12 @@
-"""Files that an explanation is written to. The suffix of a file says what it holds.
+"""Files that an explanation is written to. The suffix of a file determines its format.
 
-Every file is written under another name first, so that under its own name there is always a whole one.
+Every file is first written under a temporary name, so that a half-written file never has the final name.
 
-A ``.json`` file is an object with all attributes of `Interactions` by their names, arrays as nested lists,
-and numbers that are unknown or infinite as null. Besides them it has:
+A ``.json`` file is an object with all attributes of `Interactions` under their own names. Arrays are nested
+lists, and numbers that are unknown or infinite are null. It also contains:
 
 - `format`, ``"exclip_widget.explanation"``, and `version`, 1;
-- `caption`, `tokens`, `spans` and `words`, one entry for each row of `values`;
+- `caption`, and `tokens`, `spans` and `words`, with one entry for each row of `values`;
 - `sums`, the interaction of each token with all patches;
 - `residual`, `image_size` and `crop`.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..results.selection import Words
 
 DOTS_PER_INCH = 200
-"""Of a picture in pixels: twice a screen's, and enough for a column of print."""
+"""Resolution of raster images: twice that of a screen, and enough for a column in print."""
 
 KINDS = ("heat", "words", "both", "caption", "receipt")
 """Kinds of figures that `Interactions.plot` draws."""
@@ -39,22 +39,22 @@ KINDS = ("heat", "words", "both", "caption", "receipt")
 
 @dataclass(frozen=True)
 class Explanation:
-    """What there is to write.
+    """An explanation to write.
 
     Attributes
     ----------
     result : Interactions
-        Of the caption.
+        The result for the caption.
     image : Image
-        The image, as it was opened.
+        The opened image.
     foil : Interactions or None
-        Of the foil, if one was given.
+        The result for the foil, if there is one.
     words : words
-        Those of a heat map, as `Interactions.heat` takes them; None for all.
+        The words for the heat map, as in `Interactions.heat`; None for all.
     kind : str
-        Kind of a figure.
+        Kind of figure to draw.
     scale : float or None
-        Value of the strongest colour of a figure; None for the largest there is.
+        Value that gets the strongest colour in a figure; None for the largest value.
     """
 
     result: Interactions
@@ -66,22 +66,22 @@ class Explanation:
 
     @property
     def shown(self) -> Interactions:
-        """The result; if there is a foil, the difference to it."""
+        """The result or, if there is a foil, its difference from the foil's."""
         return self.result if self.foil is None else self.result - self.foil
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file.
+    """A file format.
 
     Attributes
     ----------
     write : callable
-        Writes an explanation to a path at which there is nothing yet.
+        Writes an explanation to a path that does not exist yet.
     holds : str
-        What it holds, in words.
+        Description of the contents.
     library, extra : str
-        Library that writes it, and the extra that installs that; empty if every installation has it.
+        The library needed to write it, and the extra that installs it; empty if none is needed.
     """
 
     write: Callable[[Explanation, Path], None]
@@ -97,7 +97,7 @@ def _page(explanation: Explanation, path: Path) -> None:
     from ..results.page import figure_of, write_figures
 
     result, foil, words = explanation.result, explanation.foil, explanation.words
-    # Words of a difference are not those of the caption, which a page shows.
+    # A page shows the caption, so words chosen from a difference cannot be selected in it.
     selected = [] if words is None or foil is not None else list(result[words])
     figure = figure_of(result, explanation.image, foil, tokens=selected)
     write_figures(path, [figure], title=None, overwrite=False)
@@ -118,10 +118,10 @@ def _figure(explanation: Explanation, path: Path) -> None:
         kind=explanation.kind,
         scale=explanation.scale,
     )
-    # Not by pyplot, which may open a window.
+    # Avoid pyplot, which may open a window.
     figure = PaperFigure(layout="constrained")
     drawing.draw_alone(figure)
-    # Letters of an SVG as outlines, which need no font where it is shown.
+    # Draw the letters of an SVG as outlines, so that it needs no fonts to display.
     with rc_context({"svg.fonttype": "path"}):
         figure.savefig(path, dpi=DOTS_PER_INCH, bbox_inches="tight")
 
@@ -143,7 +143,7 @@ def _json(explanation: Explanation, path: Path) -> None:
 
 
 def as_json(result: Interactions) -> dict[str, Any]:
-    """Return what a ``.json`` file holds."""
+    """Return the contents of a ``.json`` file."""
     own = {field.name: getattr(result, field.name) for field in fields(result)}
     grid, origin = asdict(result.grid), None if result.origin is None else asdict(result.origin)
     del own["rows"], own["view"]
@@ -168,7 +168,7 @@ def as_json(result: Interactions) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON can hold it."""
+    """Convert a value to types that JSON can represent."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):
@@ -188,21 +188,21 @@ FORMATS = {
     ".json": Format(_json, "the whole result, for other programs"),
     ".tex": Format(_latex, "the tinted caption, for LaTeX with xcolor"),
 }
-"""Each kind of file by its suffix."""
+"""File formats by suffix."""
 
 
 # ------------------------------------------------------------------------------------------------ writing
 
 
 def format_of(suffix: str, given: str) -> Format:
-    """Return the format of a suffix, which `given` was read from.
+    """Return the format of a suffix; `given` is the name to show in errors.
 
     Raises
     ------
     ParameterError
         If it is unknown.
     MissingLibraryError
-        If its library is not installed.
+        If the library of the format is not installed.
     """
     from ..results.tables import require_library
 
@@ -216,7 +216,7 @@ def format_of(suffix: str, given: str) -> Format:
 
 
 def check_targets(paths: Iterable[Path], *, force: bool) -> None:
-    """Refuse files that could not be written, before anything is computed.
+    """Raise an error for files that cannot be written, before anything is computed.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def check_targets(paths: Iterable[Path], *, force: bool) -> None:
     MissingLibraryError
         If the library of a suffix is not installed.
     FileError
-        If there is such a file and `force` is not set, or there is no such folder.
+        If a file exists and `force` is not set, or its folder does not exist.
     """
     seen: set[Path] = set()
     for path in paths:
@@ -238,12 +238,12 @@ def check_targets(paths: Iterable[Path], *, force: bool) -> None:
 
 
 def require_folder(folder: Path) -> None:
-    """Refuse a folder that nothing can be written to.
+    """Raise an error for a folder that cannot be written to.
 
     Raises
     ------
     FileError
-        If there is no such folder, or it may not be changed.
+        If the folder does not exist or is not writable.
     """
     if not folder.is_dir():
         raise FileError(f"there is no folder {str(folder)!r:.200} to write to")
@@ -252,28 +252,28 @@ def require_folder(folder: Path) -> None:
 
 
 def write(explanation: Explanation, path: Path, *, force: bool) -> None:
-    """Write an explanation to a file whose suffix says what it holds.
+    """Write an explanation to a file, in the format that its suffix determines.
 
     Raises
     ------
     FileError
-        If it cannot be written, or there is such a file and `force` is not set.
+        If it cannot be written, or already exists and `force` is not set.
     """
     found = FORMATS[path.suffix.lower()]
     write_whole(path, lambda partial: found.write(explanation, partial), force=force)
 
 
 def write_whole(path: Path, fill: Callable[[Path], None], *, force: bool) -> None:
-    """Write a file by `fill`, which is given another path first, so that there is never a part of it.
+    """Write a file atomically: `fill` writes to a temporary path, which is then renamed to `path`.
 
     Raises
     ------
     FileError
-        If it cannot be written, or there is such a file and `force` is not set.
+        If it cannot be written, or already exists and `force` is not set.
     """
     partial = path.with_name(f".exclip-widget.{os.getpid()}{path.suffix}")
     try:
-        partial.unlink(missing_ok=True)  # of a process of this number that was killed
+        partial.unlink(missing_ok=True)  # left over from a killed process with the same id
         fill(partial)
         _require_free(path, force=force)
         partial.replace(path)

@@ -1,4 +1,4 @@
-"""Files of pairs: CSV with a header, or JSON lines. A row that cannot be used is told by its line."""
+"""Files of pairs: CSV with a header, or JSON lines. Unusable rows are reported by line."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .texts import require_text, slug
 
 NEEDED = ("image", "caption")
 NAMES = ("id", "name")
-"""Columns of which one may name the files of a pair."""
+"""Columns that may name the files of a pair; the first non-empty one is used."""
 
 LONGEST_ID = 160
-"""Bytes that the name of a file takes from it."""
+"""Largest number of bytes of an id in a file name."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Entry:
     Attributes
     ----------
     line : int
-        Line of the file that it begins in, from 1.
+        Line of the file where it begins, from 1.
     image : str
-        Path of the image; a relative one is completed by the folder of the file.
+        Path of the image; a relative path starts from the folder of the file.
     caption : str
         The caption.
     foil : str or None
         Another caption to compare with.
     name : str
-        What its files are called, without a suffix.
+        Name of its output files, without a suffix.
     """
 
     line: int
@@ -60,12 +60,12 @@ class _RowError(ValueError):
 
 
 def read_pairs(path: Path) -> list[Entry | BadEntry]:
-    """Return the pairs of a file, in their order.
+    """Return the pairs of a file, in order.
 
     Raises
     ------
     FileError
-        If the file cannot be read as a whole, or lacks a column.
+        If the file as a whole cannot be read, or lacks a column.
     """
     readers = {".csv": _csv_rows, ".jsonl": _json_rows}
     reader = readers.get(path.suffix.lower())
@@ -88,9 +88,9 @@ def _entries(rows: Iterable[tuple[int, Any]], folder: Path) -> Iterator[Entry | 
     for number, (line, row) in enumerate(rows, start=1):
         try:
             entry = _entry(number, line, row, folder)
-            # Some file systems know no difference of case.
+            # Some file systems ignore case.
             if (first := lines.setdefault(entry.name.casefold(), line)) != line:
-                raise _RowError(f"its files would be called {entry.name!r}, as those of line {first} are")
+                raise _RowError(f"its files would be named {entry.name!r}, like those of line {first}")
         except (_RowError, CaptionError) as error:
             yield BadEntry(line, str(error))
         else:
@@ -110,13 +110,13 @@ def _entry(number: int, line: int, row: Any, folder: Path) -> Entry:
     require_text(foil, "foil")
     given = next((value for name in NAMES if (value := _text(row, name)).strip()), None)
     if given is None:
-        # What the pair is decides whether its files are those of this pair.
+        # The digest ties the files to the contents of the pair, so a changed pair gets new ones.
         digest = hashlib.sha256("\0".join((image, caption, foil)).encode()).hexdigest()[:8]
         name = "-".join(part for part in (f"{number:05}", slug(caption), digest) if part)
     else:
         name = slug(given, LONGEST_ID)
         if not name:
-            raise _RowError(f"its id {given!r:.80} has no letter or digit to name a file by")
+            raise _RowError(f"its id {given!r:.80} has no letter or digit to name a file with")
     return Entry(line, _complete(image, folder), caption, foil if foil.strip() else None, name)
 
 
@@ -147,19 +147,19 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
     try:
         header = [name.strip().lower() for name in next(reader, [])]
     except csv.Error as error:
-        raise FileError(f"file {str(path)!r:.200} is no CSV: {error}") from None
+        raise FileError(f"file {str(path)!r:.200} is not valid CSV: {error}") from None
     missing = [name for name in NEEDED if name not in header]
     if missing:
         raise FileError(
-            f"file {str(path)!r:.200} has no column {missing[0]!r}; expected a first line of names such as "
-            f"image,caption, and it reads {','.join(header)!r:.100}"
+            f"file {str(path)!r:.200} has no column {missing[0]!r}; expected a header such as "
+            f"image,caption, but the first line is {','.join(header)!r:.100}"
         )
     while True:
         line = reader.line_num + 1
         try:
             fields = next(reader, None)
         except csv.Error as error:
-            yield line, _RowError(f"it is no CSV: {error}")
+            yield line, _RowError(f"it is not valid CSV: {error}")
             continue
         if fields is None:
             return
@@ -170,7 +170,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
                 line,
                 _RowError(
                     f"it has {len(fields)} fields; expected {len(header)}, with quotes around a caption that "
-                    "has a comma"
+                    "contains a comma"
                 ),
             )
             continue
@@ -185,7 +185,7 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
         try:
             row = json.loads(content)
         except (ValueError, RecursionError) as error:
-            yield line, _RowError(f"it is no JSON: {error}")
+            yield line, _RowError(f"it is not valid JSON: {error}")
             continue
         if not isinstance(row, dict):
             row = _RowError(f"it is a {type(row).__name__}; expected an object with image and caption")

@@ -1,4 +1,4 @@
-"""The program: a group of commands, and what holds for all of them."""
+"""The program: a group of commands, and what they have in common."""
 
 from __future__ import annotations
 
@@ -28,16 +28,15 @@ Examples:
       --model ViT-B-16 --pretrained laion2b_s34b_b88k
   exclip-widget batch pairs.csv -o explained
 
-Exit codes: 0 if all went well, 2 if nothing could be done, 130 after Ctrl-C. Batch ends with 1 if some
-pairs failed.
+Exit codes: 0 on success, 1 if some pairs of a batch failed, 2 if nothing could be done, 130 after Ctrl-C.
 """
 
 
 class Program(click.Group):
-    """A group whose commands answer errors of this package with one line, and no traceback."""
+    """A group whose commands report errors of this package in one line, without a traceback."""
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
-        """Read the arguments."""
+        """Parse the arguments."""
         with refusals(info_name or NAME):
             return super().make_context(info_name, args, *rest, **extra)
 
@@ -54,7 +53,7 @@ class Program(click.Group):
 )
 @click.version_option(__version__, prog_name=NAME)
 def program() -> None:
-    """Show what a similarity is made of; what users read of it is `HELP`."""
+    """Show what a similarity is made of; users see `HELP` instead of this docstring."""
 
 
 for command in (explain, batch, demo, models):
@@ -62,7 +61,7 @@ for command in (explain, batch, demo, models):
 
 
 def main() -> None:
-    """Run the program, with what a terminal cannot show replaced and warnings in one line."""
+    """Run the program, replacing characters that a terminal cannot show and printing warnings in one line."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

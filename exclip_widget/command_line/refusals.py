@@ -1,4 +1,4 @@
-"""How the command line says what it refuses: one line, and an exit code that scripts can use."""
+"""How the command line reports errors: one line, and an exit code that scripts can use."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import click
 from ..errors import ExclipError
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 and the number of its signal, as shells have it."""
+"""Exit code after Ctrl-C: 128 plus the number of its signal, as in shells."""
 
 
 class Refusal(click.ClickException):
-    """What ends a command with one line on stderr and exit code 2."""
+    """Ends a command with one line on stderr and exit code 2."""
 
     exit_code = 2
 
@@ -25,7 +25,7 @@ class Refusal(click.ClickException):
 
 
 def one_line(message: object) -> str:
-    r"""Return a message as one line without anything that a terminal would obey.
+    r"""Return a message as one line, without control characters that a terminal would interpret.
 
     Examples
     --------
@@ -36,7 +36,7 @@ def one_line(message: object) -> str:
 
 
 def visible(text: str) -> str:
-    r"""Return a text with all that cannot be printed as an escape.
+    r"""Return a text with unprintable characters escaped.
 
     Examples
     --------
@@ -47,13 +47,13 @@ def visible(text: str) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory has run out, of the machine or of a device."""
+    """Return whether an error means that the machine or a device has run out of memory."""
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 @contextmanager
 def refusals(path: str) -> Iterator[None]:
-    """Turn what users can do something about into a `Refusal`; `path` is how the command is called."""
+    """Turn errors that users can act on into a `Refusal`; `path` is the name of the command."""
     try:
         yield
     except ExclipError as error:

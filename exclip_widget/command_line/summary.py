@@ -1,4 +1,4 @@
-"""What an explanation looks like in a terminal."""
+"""The summary of an explanation for a terminal."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from ..results.interactions import Interactions, Pair
 
 BAR = 24
-"""Characters of the longest bar."""
+"""Length of the longest bar, in characters."""
 
 PAIRS = 3
-"""Strongest pairs of each sign."""
+"""Number of strongest pairs to list for each sign."""
 
 
 def summary(explanation: Explanation, image: str, model: str) -> str:
@@ -26,9 +26,9 @@ def summary(explanation: Explanation, image: str, model: str) -> str:
     Parameters
     ----------
     explanation : Explanation
-        What was found.
+        The explanation.
     image, model : str
-        What to call the image and the model.
+        Names to show for the image and the model.
     """
     shown = explanation.shown
     parts = [
@@ -60,7 +60,7 @@ def _head(explanation: Explanation, image: str, model: str) -> str:
 
 
 def _words(shown: Interactions) -> str:
-    """Return a line for each word, with a bar as long as its interaction with the whole image."""
+    """Return a line for each word, with a bar for its interaction with the whole image."""
     from ..results.selection import rows_of_words, text_of
 
     tint = shown.tint()
@@ -90,7 +90,7 @@ def _pairs(shown: Interactions) -> str:
 
 
 def _place(shown: Interactions, pair: Pair) -> str:
-    """Return where the region of a pair lies: in pixels of the image, if they are known."""
+    """Return where the region of a pair is, in pixels if the size of the image is known."""
     import numpy as np
 
     count = int(pair.region.sum())

@@ -1,4 +1,4 @@
-"""Texts from shells and files: captions that can be used, and names of files made from them."""
+"""Texts from shells and files: valid captions, and file names made from them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import regex
 from ..errors import CaptionError
 
 LONGEST = 80
-"""Bytes of a text that the name of a file takes; few systems take names of more than 255."""
+"""Largest number of bytes of a text in a file name; few systems allow names of more than 255."""
 
 
 def require_text(text: str | None, name: str) -> None:
-    """Refuse a caption that is not valid Unicode, as bytes of another encoding arrive from a shell.
+    """Raise an error for a caption that is not valid Unicode, such as a shell argument in another encoding.
 
     Raises
     ------
     CaptionError
-        If it is such.
+        If it is not valid.
     """
     try:
         (text or "").encode()
     except UnicodeEncodeError:
-        raise CaptionError(f"{name} {text!r:.200} is no valid text; expected UTF-8") from None
+        raise CaptionError(f"{name} {text!r:.200} is not valid text; expected UTF-8") from None
 
 
 def slug(text: str, longest: int = LONGEST) -> str:
-    """Return a text as a part of a file's name: letters and digits of any script, and hyphens.
+    """Return a text as part of a file name: letters and digits of any script, and hyphens.
 
-    It is cut to `longest` bytes.
+    The text is truncated to `longest` bytes.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def slug(text: str, longest: int = LONGEST) -> str:
 
 
 def word_file(number: int, count: int, word: str) -> str:
-    """Return the name of the picture of a word, such that names sort as the words stand.
+    """Return the file name of a word's picture, chosen so that names sort in the order of the words.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""Data sets in the formats in which they are published, as streams of pairs of an image and a caption.
+"""Reads data sets in their published formats, as streams of pairs of an image and a caption.
 
-Each reader yields a `Pair` at a time and keeps no image. A record that is malformed is skipped and reported
-with its file and line, by a warning or to `on_error`; a file that cannot be read is one `FileError`. Nothing
-in a data set is ever run: there is no pickle, XML without entities, archives are not unpacked onto the disk,
-and all that is decoded is bounded.
+Each reader yields one `Pair` at a time and keeps no image in memory. A malformed record is skipped and
+reported with its file and line, as a warning or to `on_error`; a file that cannot be read raises `FileError`.
+Nothing in a data set is ever executed: there is no pickle, XML is read without entities, archives are not
+unpacked to disk, and everything that is decoded has a size limit.
 
 Importable without torch.
 """

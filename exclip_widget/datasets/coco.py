@@ -1,4 +1,4 @@
-"""COCO: captions in one JSON file, and boxes of things in another.
+"""COCO: captions in one JSON file, and the boxes of objects in another.
 
 Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; Chen et al., "Microsoft COCO Captions",
 2015. The format is described at https://cocodataset.org/#format-data.
@@ -23,24 +23,24 @@ def read_coco(
     instances: PathLike | None = None,
     on_error: OnError = warn,
 ) -> Iterator[Pair]:
-    """Yield the captions of COCO, those of one image after each other.
+    """Yield the captions of COCO, grouped by image.
 
     Parameters
     ----------
     captions : path
         ``captions_*.json``.
     images : path
-        Folder of the images.
+        Folder that contains the images.
     instances : path, optional
-        ``instances_*.json`` of the same images. A caption that calls things by the names of their
-        categories then has phrases with their boxes; see `exclip_widget.datasets.pairs.named_phrases`.
+        ``instances_*.json`` of the same images. Captions that mention objects by the names of their
+        categories then have phrases with boxes; see `exclip_widget.datasets.pairs.named_phrases`.
     on_error : callable, optional
-        Is told each `Fault`; a warning by default.
+        Called with each `Fault`; by default, issues a warning.
 
     Raises
     ------
     FileError
-        If a file or the folder is missing, or is not what it should be.
+        If a file or the folder is missing, or a file is not in the expected format.
     """
     found, folder = file_of(captions), folder_of(images)
     things = None if instances is None else file_of(instances)
@@ -66,7 +66,7 @@ def _pairs(captions: Path, folder: Path, instances: Path | None, on_error: OnErr
         except MalformedError as error:
             on_error(Fault(source, f"{entry.where}: {error}"))
     boxes = {} if instances is None else _boxes(instances, on_error)
-    # In COCO's own files captions of an image are far apart.
+    # In COCO's own files, the captions of an image are far apart.
     order = {image: place for place, image in enumerate(names)}
     records.sort(key=lambda one: order.get(one[0], len(order)))
     for image, of_image in groupby(records, itemgetter(0)):
@@ -89,7 +89,7 @@ def _record(entry: Entry) -> dict[str, object]:
 
 
 def _boxes(instances: Path, on_error: OnError) -> dict[str, list[tuple[str, Box]]]:
-    """Return the name and box of each thing, by image."""
+    """Return the name and box of each object, by image."""
     names: dict[str, str] = {}
     things: list[tuple[str, str, Box, str]] = []
     for entry in json_entries(instances, ("categories", "annotations")):

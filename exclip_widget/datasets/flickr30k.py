@@ -1,8 +1,8 @@
-"""Flickr30k Entities: sentences whose phrases are marked, and an XML file of boxes for each image.
+"""Flickr30k Entities: sentences with marked phrases, and an XML file of boxes for each image.
 
 Plummer et al., "Flickr30k Entities: Collecting Region-to-Phrase Correspondences for Richer Image-to-Sentence
 Models", ICCV 2015. A line of ``Sentences/ID.txt`` is a caption such as ``[/EN#1/people Two men] in
-[/EN#2/clothing green shirts]``, and ``Annotations/ID.xml`` has the boxes of these numbers.
+[/EN#2/clothing green shirts]``, and ``Annotations/ID.xml`` contains the boxes for these numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .reading import MOST_XML, PathLike, file_of, folder_of, image_in, lines_of,
 from .reports import Fault, MalformedError, OnError, warn
 
 MARKED = re.compile(r"\[/EN#(\d+)(?:/[^\s/\]]+)+ ([^\[\]]*)\]")
-"""A phrase with its number and its types."""
+"""Matches a phrase with its number and types."""
 
 
 def read_flickr30k(
@@ -27,18 +27,18 @@ def read_flickr30k(
 ) -> Iterator[Pair]:
     """Yield the sentences of Flickr30k Entities, with the boxes of their phrases.
 
-    A phrase without a box, of what is not seen or is the whole scene, is left out.
+    Phrases without a box, because they refer to something unseen or to the whole scene, are left out.
 
     Parameters
     ----------
     root : path
-        Folder with ``Sentences`` and ``Annotations``.
+        Folder that contains ``Sentences`` and ``Annotations``.
     images : path
-        Folder of the images of Flickr30k.
+        Folder that contains the images of Flickr30k.
     split : path, optional
-        File with the number of an image in each line, such as ``test.txt``. By default all images.
+        File that lists one image number per line, such as ``test.txt``. By default, all images are read.
     on_error : callable, optional
-        Is told each `Fault`; a warning by default.
+        Called with each `Fault`; by default, issues a warning.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def _pairs(
     for source, number in _numbers(sentences, split, on_error):
         try:
             if not re.fullmatch(r"\w+", number):
-                raise MalformedError(f"{number!r:.80} is no number of an image")
+                raise MalformedError(f"{number!r:.80} is not an image number")
             image = image_in(folder, f"{number}.jpg")
             text = file_of(sentences / f"{number}.txt")
             xml = file_of(annotations / f"{number}.xml")
@@ -80,7 +80,7 @@ def _pairs(
 
 
 def _numbers(sentences: Path, split: Path | None, on_error: OnError) -> Iterable[tuple[str, str]]:
-    """Yield the number of each image, after where it is from."""
+    """Yield each image number, preceded by where it was read from."""
     if split is None:
         for path in sorted(sentences.glob("*.txt")):
             yield f"{path}:1", path.stem
@@ -91,7 +91,7 @@ def _numbers(sentences: Path, split: Path | None, on_error: OnError) -> Iterable
 
 
 def _read_sentence(marked: str, boxes: dict[str, list[Box]]) -> tuple[str, tuple[Phrase, ...]]:
-    """Return a caption without its marks, and its phrases that have boxes."""
+    """Return a caption without its markup, and those of its phrases that have boxes."""
     caption, phrases, at = "", [], 0
     for one in MARKED.finditer(marked):
         caption += marked[at : one.start()]
@@ -107,7 +107,7 @@ def _read_sentence(marked: str, boxes: dict[str, list[Box]]) -> tuple[str, tuple
 
 
 def _boxes(path: Path, on_error: OnError) -> dict[str, list[Box]] | None:
-    """Return the boxes of each number in an XML file; None if it cannot be read."""
+    """Return the boxes of each phrase number in an XML file, or None if it cannot be read."""
     try:
         objects = _read_objects(path)
     except (FileError, MalformedError) as error:
@@ -129,7 +129,7 @@ def _boxes(path: Path, on_error: OnError) -> dict[str, list[Box]] | None:
 
 
 def _as_box(edges: Element) -> Box:
-    """Return a box of Flickr30k's, whose pixels are counted from 1, the last one included."""
+    """Convert a box of Flickr30k, whose coordinates are 1-based and inclusive."""
     try:
         left, top, right, bottom = (
             int(edges.findtext(name, "")) for name in ("xmin", "ymin", "xmax", "ymax")
@@ -140,7 +140,7 @@ def _as_box(edges: Element) -> Box:
 
 
 class _XmlError(MalformedError):
-    """An XML file that cannot be read, and the line."""
+    """An XML file cannot be read; records the line."""
 
     def __init__(self, reason: str, line: int) -> None:
         super().__init__(reason)
@@ -148,7 +148,7 @@ class _XmlError(MalformedError):
 
 
 def _read_objects(path: Path) -> list[tuple[int, Element]]:
-    """Return the objects of an XML file with their lines. Declarations, and so entities, are refused."""
+    """Return the objects of an XML file with their lines. Refuse document types, and therefore entities."""
     builder, lines = TreeBuilder(), []
     parser = expat.ParserCreate()
 
@@ -158,7 +158,7 @@ def _read_objects(path: Path) -> list[tuple[int, Element]]:
         builder.start(name, attributes)
 
     def refuse(*_: object) -> None:
-        raise _XmlError("the XML declares a document type, which is not read", parser.CurrentLineNumber)
+        raise _XmlError("the XML declares a document type, which is not supported", parser.CurrentLineNumber)
 
     parser.StartElementHandler = start
     parser.EndElementHandler = builder.end
@@ -167,5 +167,5 @@ def _read_objects(path: Path) -> list[tuple[int, Element]]:
     try:
         parser.Parse(read_whole(path, MOST_XML), True)
     except expat.ExpatError as error:
-        raise _XmlError(f"it is no XML: {expat.ErrorString(error.code)}", error.lineno) from None
+        raise _XmlError(f"it is not valid XML: {expat.ErrorString(error.code)}", error.lineno) from None
     return list(zip(lines, builder.close().iter("object"), strict=True))

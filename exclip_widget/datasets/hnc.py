@@ -1,10 +1,10 @@
-"""HNC: captions of images of GQA, each with a foil in which one thing is wrong.
+"""HNC: captions of GQA images, each with a foil that gets one thing wrong.
 
 Dönmez, Tilli, Yang, Vu and Silberer, "HNC: Leveraging Hard Negative Captions towards Models with Fine-Grained
 Visual-Linguistic Comprehension Capabilities", CoNLL 2023. Its JSON file has an object for each image, with
-captions by their numbers; ``label`` says whether a caption is right (1) or a foil (0), ``cpt_p_id`` which one
-a foil belongs to, and ``bboxes`` where the things are. The test set names image files instead of numbers, and
-no ``cpt_p_id``: its foils belong to the captions of their ``type``, in their order.
+its captions by number; ``label`` says whether a caption is correct (1) or a foil (0), ``cpt_p_id`` which
+caption a foil belongs to, and ``bboxes`` where the objects are. The test set uses image file names instead of
+numbers, and has no ``cpt_p_id``: its foils belong to the captions of the same ``type``, in order.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def read_hnc(path: PathLike, images: PathLike, *, on_error: OnError = warn) -> I
     path : path
         The JSON file.
     images : path
-        Folder of the images of GQA.
+        Folder that contains the images of GQA.
     on_error : callable, optional
-        Is told each `Fault`; a warning by default.
+        Called with each `Fault`; by default, issues a warning.
 
     Raises
     ------
     FileError
-        If the file or the folder is missing, or the file is not what it should be.
+        If the file or the folder is missing, or the file is not in the expected format.
     """
     return _pairs(file_of(path), folder_of(images), on_error)
 
@@ -59,7 +59,7 @@ def _pairs(path: Path, folder: Path, on_error: OnError) -> Iterator[Pair]:
         foil_of: dict[str, object] = {}
         for number, owner in _owners(right, foils).items():
             if owner is None:
-                on_error(Fault(source, f"caption {number!r:.40} of {entry.where}: a foil of no caption"))
+                on_error(Fault(source, f"caption {number!r:.40} of {entry.where}: a foil without a caption"))
             else:
                 foil_of.setdefault(owner, foils[number]["caption"])
         for number, caption in right.items():
@@ -102,7 +102,7 @@ def _is_right(caption: Mapping[str, object]) -> bool:
 def _owners(
     right: Mapping[str, Mapping[str, object]], foils: Mapping[str, Mapping[str, object]]
 ) -> dict[str, str | None]:
-    """Return the number of the caption that each foil belongs to; None if there is none."""
+    """Return the number of the caption that each foil belongs to, or None if there is none."""
     waiting: dict[str, list[str]] = {}
     for number, caption in right.items():
         waiting.setdefault(str(caption.get("type")), []).append(number)
@@ -118,7 +118,7 @@ def _owners(
 
 
 def _boxes(given: object) -> Iterator[tuple[str, Box]]:
-    """Yield name and box of each thing."""
+    """Yield the name and box of each object."""
     for thing in () if given is None else _record(given).values():
         found = _record(thing)
         box = _record(found.get("bbox"))

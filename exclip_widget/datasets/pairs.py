@@ -1,4 +1,4 @@
-"""Pairs of an image and a caption, as every reader of data sets yields them."""
+"""Pairs of an image and a caption, which all data set readers yield."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..image import ImageLike
 from .reports import MalformedError
 
 Box: TypeAlias = tuple[float, float, float, float]
-"""Left, top, right and bottom in pixels of the image; right and bottom excluded."""
+"""Left, top, right and bottom in pixels of the image; right and bottom are exclusive."""
 
 MOST_CAPTION = 10_000
-"""Largest number of characters of a caption: no model takes a tenth of it."""
+"""Largest number of characters in a caption; no model takes even a tenth of that."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Phrase:
     Attributes
     ----------
     text : str
-        The words, as the caption has them.
+        The words, exactly as in the caption.
     span : (int, int)
-        They are ``caption[start:end]``.
+        Where they are: ``caption[start:end]``.
     boxes : tuple of (float, float, float, float)
-        Left, top, right and bottom of each, in pixels of the image; right and bottom excluded. They may
-        reach beyond the image, as those of people do.
+        Left, top, right and bottom of each box in pixels of the image; right and bottom are exclusive. Boxes
+        may extend beyond the image, as human annotations sometimes do.
     """
 
     text: str
@@ -45,19 +45,19 @@ class Pair:
     Attributes
     ----------
     id : str
-        The caption's, unique in the data set.
+        Id of the caption, unique in the data set.
     image_id : str
-        The image's. Pairs of one image share it, and follow each other.
+        Id of the image. Pairs of the same image share it and are consecutive.
     image : path, PIL image, array or binary file
-        The image, as `explain` takes it. It has not been decoded, unless the data set held it so.
+        The image, in a form that `explain` accepts. It is not decoded, unless the data set stores it decoded.
     caption : str
         The caption.
     phrases : tuple of Phrase
-        What is known of where in the image the caption's words are.
+        Phrases of the caption whose location in the image is known.
     foil : str or None
-        A caption that is wrong, and as near to this one as the data set has it.
+        A caption that is wrong, but as close to this one as the data set offers.
     source : str
-        Where the record is, ``"file:line"``.
+        Where the record was read from, as ``"file:line"``.
     """
 
     id: str
@@ -70,12 +70,12 @@ class Pair:
 
 
 def as_caption(given: object, name: str = "caption") -> str:
-    """Return a caption as it is given.
+    """Validate a caption and return it unchanged.
 
     Raises
     ------
     MalformedError
-        If it is no text, has no words, or more characters than captions have.
+        If it is not text, has no words, or has too many characters.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def as_caption(given: object, name: str = "caption") -> str:
 
 
 def as_id(given: object, name: str) -> str:
-    """Return an id, which is text or a whole number, as text.
+    """Return an id, given as text or a whole number, as text.
 
     Raises
     ------
@@ -112,12 +112,12 @@ def as_id(given: object, name: str) -> str:
 
 
 def as_box(given: object) -> Box:
-    """Return a box of four numbers: left, top, right and bottom.
+    """Return a box given as four numbers: left, top, right and bottom.
 
     Raises
     ------
     MalformedError
-        If it is anything else, or without an area.
+        If it is anything else, or has no area.
 
     Examples
     --------
@@ -131,12 +131,12 @@ def as_box(given: object) -> Box:
 
 
 def as_box_of_size(given: object) -> Box:
-    """Return a box that is given as left, top, width and height.
+    """Return a box given as left, top, width and height.
 
     Raises
     ------
     MalformedError
-        If it is anything else, or without an area.
+        If it is anything else, or has no area.
 
     Examples
     --------
@@ -161,7 +161,7 @@ def _number(given: object, box: object) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise MalformedError(f"box {box!r:.80} has {given!r:.40}, which is no finite number")
+        raise MalformedError(f"box {box!r:.80} has {given!r:.40}, which is not a finite number")
     return number
 
 
@@ -170,12 +170,12 @@ def _kind(given: object) -> str:
 
 
 def phrase_in(caption: str, text: str, boxes: Iterable[Box]) -> Phrase:
-    """Return a phrase that stands in a caption once.
+    """Return a phrase that occurs exactly once in a caption.
 
     Raises
     ------
     MalformedError
-        If it is not there, or twice: then it is open which one is meant.
+        If it does not occur, or occurs more than once, which makes it ambiguous.
 
     Examples
     --------
@@ -184,25 +184,25 @@ def phrase_in(caption: str, text: str, boxes: Iterable[Box]) -> Phrase:
     """
     found = caption.count(text) if text.strip() else 0
     if found != 1:
-        said = f"{found} times" if found else "not at all"
-        raise MalformedError(f"phrase {text!r:.80} is in the caption {caption!r:.200} {said}; expected once")
+        said = f"occurs {found} times" if found else "does not occur"
+        raise MalformedError(f"phrase {text!r:.80} {said} in caption {caption!r:.200}; expected once")
     start = caption.index(text)
     return Phrase(text, (start, start + len(text)), tuple(boxes))
 
 
 def named_phrases(caption: str, boxes: Iterable[tuple[str, Box]]) -> tuple[Phrase, ...]:
-    """Return phrases for the things that a caption calls by their names, in reading order.
+    """Return phrases for the objects that a caption mentions by name, in reading order.
 
-    A name counts as whole words, in the singular or with s or es, whatever its case. A longer name goes
-    before one that it holds: *hot dog* is no dog. A name that is there twice is left out, because it is
-    open which thing is meant.
+    A name matches only whole words, ignoring case, in the singular or with s or es. A longer name takes
+    precedence over a shorter one inside it: *hot dog* is not a dog. A name that occurs twice is left out,
+    because it is ambiguous which object is meant.
 
     Parameters
     ----------
     caption : str
         The caption.
     boxes : iterable of (str, box)
-        Name and box of each thing.
+        Name and box of each object.
 
     Examples
     --------

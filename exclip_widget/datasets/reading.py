@@ -1,4 +1,4 @@
-"""Reading files of data sets: streamed, bounded, and with the line of everything."""
+"""Reading of data set files: streamed, bounded, and tracking line numbers."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from .reports import Fault, MalformedError, OnError
 PathLike: TypeAlias = str | os.PathLike[str]
 
 MOST_LINE = 2**24
-"""Largest number of bytes of a line."""
+"""Largest number of bytes in a line."""
 
 MOST_JSON = 2**31
-"""Largest number of bytes of a JSON file: four times COCO's largest."""
+"""Largest number of bytes in a JSON file: four times COCO's largest."""
 
 MOST_XML = 2**22
-"""Largest number of bytes of an XML file about one image."""
+"""Largest number of bytes in the XML file of one image."""
 
 SPACE = " \t\n\r"
-"""White space of JSON."""
+"""White space according to JSON."""
 
 
 def path_of(path: PathLike) -> Path:
-    """Return a path, with `~` as the home directory.
+    """Return a path, with `~` expanded to the home directory.
 
     Raises
     ------
     FileError
-        If it is no path.
+        If it is not a path.
     """
     given: object = path
     if not isinstance(given, (str, os.PathLike)):
@@ -40,27 +40,27 @@ def path_of(path: PathLike) -> Path:
     try:
         return Path(os.fsdecode(given)).expanduser()
     except RuntimeError as error:  # no home directory
-        raise FileError(f"{os.fsdecode(given)!r:.200} leads nowhere: {error}") from None
+        raise FileError(f"{os.fsdecode(given)!r:.200} cannot be resolved: {error}") from None
 
 
 def file_of(path: PathLike) -> Path:
-    """Return the path of a file that is there.
+    """Return the path of an existing file.
 
     Raises
     ------
     FileError
-        If there is none.
+        If it does not exist.
     """
     return _there(path_of(path), "file", "folder")
 
 
 def folder_of(path: PathLike) -> Path:
-    """Return the path of a folder that is there.
+    """Return the path of an existing folder.
 
     Raises
     ------
     FileError
-        If there is none.
+        If it does not exist.
     """
     return _there(path_of(path), "folder", "file")
 
@@ -76,7 +76,7 @@ def _there(path: Path, expected: str, other: str) -> Path:
 def _is(test: Callable[[], bool]) -> bool:
     try:
         return test()
-    except (OSError, ValueError):  # no name that a file could have
+    except (OSError, ValueError):  # not a valid file name
         return False
 
 
@@ -86,7 +86,7 @@ def image_in(folder: Path, name: object) -> Path:
     Raises
     ------
     MalformedError
-        If it is not there, or its name leads out of the folder.
+        If it does not exist, or its name leads out of the folder.
     """
     if not isinstance(name, str) or not name:
         raise MalformedError(f"the image is {name!r:.80}; expected the name of a file")
@@ -99,7 +99,7 @@ def image_in(folder: Path, name: object) -> Path:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file to read its bytes.
+    """Open a file for reading in binary mode.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def refuse(path: Path, error: Exception) -> NoReturn:
-    """Say that a file cannot be read.
+    """Report that a file cannot be read.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def read_whole(path: Path, most: int) -> bytes:
     Raises
     ------
     FileError
-        If it cannot be read, or has more bytes than `most`.
+        If it cannot be read, or has more than `most` bytes.
     """
     try:
         with open_file(path) as file:
@@ -138,15 +138,15 @@ def read_whole(path: Path, most: int) -> bytes:
     except OSError as error:
         refuse(path, error)
     if len(data) > most:
-        raise FileError(f"file {os.fspath(path)!r:.200} has more than {most} bytes, which are not read")
+        raise FileError(f"file {os.fspath(path)!r:.200} has more than {most} bytes; expected fewer")
     return data
 
 
 def lines_of(path: Path, on_error: OnError) -> Iterator[tuple[int, str]]:
     """Yield the lines of a text file with their numbers, from 1.
 
-    Bytes that are no UTF-8 become lone surrogates, so that one damaged line costs one record. A line that
-    is too long is reported.
+    Bytes that are not valid UTF-8 become lone surrogates, so that a damaged line costs only one record. A
+    line that is too long is reported and skipped.
 
     Raises
     ------
@@ -178,16 +178,16 @@ def lines_of(path: Path, on_error: OnError) -> Iterator[tuple[int, str]]:
 
 
 class Entry(NamedTuple):
-    """A part of a JSON file: a value under a key of its object, or one of the list that is there.
+    """An entry of a JSON file: the value of a key of its object, or one item of the list under that key.
 
     Attributes
     ----------
     key : str
         The key.
     where : str
-        What people would call it, such as ``"annotations[3]"``.
+        A readable name for the entry, such as ``"annotations[3]"``.
     line : int
-        Where it begins.
+        The line where it begins.
     value : object
         The value.
     """
@@ -199,20 +199,20 @@ class Entry(NamedTuple):
 
 
 def json_entries(path: Path, lists: Collection[str] | None = None) -> Iterator[Entry]:
-    """Yield the parts of the object that a JSON file holds, decoded one at a time.
+    """Yield the entries of the object in a JSON file, decoded one at a time.
 
     Parameters
     ----------
     path : Path
         The file.
     lists : collection of str, optional
-        Keys of lists, whose members are yielded one by one; other keys are left out. By default the value
-        of each key is yielded.
+        Keys of lists whose items are yielded one by one; other keys are skipped. By default, the value of
+        each key is yielded.
 
     Raises
     ------
     FileError
-        If the file cannot be read, or is no such object.
+        If the file cannot be read, or does not contain such an object.
     """
     try:
         text = read_whole(path, MOST_JSON).decode("utf-8-sig")
@@ -266,43 +266,43 @@ class _Walk:
         self._decode = json.JSONDecoder().raw_decode
 
     def line(self) -> int:
-        """Return the line that the position is in."""
+        """Return the line number of the position."""
         self._line += self._text.count("\n", self._counted, self._at)
         self._counted = self._at
         return self._line
 
     def skip_space(self) -> None:
-        """Go to the next character that is no white space."""
+        """Advance to the next character that is not white space."""
         while self._at < len(self._text) and self._text[self._at] in SPACE:
             self._at += 1
 
     def follows(self, character: str) -> bool:
-        """Return whether a character comes next, and go past it if so."""
+        """Return whether a character comes next, and skip it if so."""
         self.skip_space()
         found = self._text.startswith(character, self._at)
         self._at += found
         return found
 
     def take(self, character: str) -> None:
-        """Go past a character that must come next."""
+        """Skip a character, which must come next."""
         if not self.follows(character):
             self.fail(f"expected {character!r}")
 
     def value(self) -> object:
-        """Return the value that comes next, and go past it."""
+        """Return the next value, and advance past it."""
         self.skip_space()
         try:
             value, self._at = self._decode(self._text, self._at)
         except json.JSONDecodeError as error:
             self._at = error.pos
             self.fail(error.msg.lower())
-        except (RecursionError, ValueError) as error:  # nested too deeply, or a number too long
+        except (RecursionError, ValueError) as error:  # nested too deeply, or a number that is too long
             self.fail(str(error))
         return value
 
     def fail(self, reason: str) -> NoReturn:
-        """Raise `FileError` with the line of the position."""
+        """Raise a `FileError` that names the line of the position."""
         raise FileError(
-            f"file {os.fspath(self._path)!r:.200} is not the JSON that it should be, in line {self.line()}: "
+            f"file {os.fspath(self._path)!r:.200} is not the expected JSON, in line {self.line()}: "
             f"{reason:.120}"
         )

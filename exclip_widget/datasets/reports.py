@@ -1,4 +1,4 @@
-"""Reports of malformed records: which file and line, what is wrong there, and who is told."""
+"""Reports of malformed records: the file and line, what is wrong, and whom to notify."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Fault(NamedTuple):
     Attributes
     ----------
     source : str
-        Where it is, ``"file:line"``.
+        Where the record is, as ``"file:line"``.
     reason : str
         What is wrong with it, and what was expected.
     """
@@ -26,7 +26,7 @@ class Fault(NamedTuple):
 
 
 OnError: TypeAlias = Callable[[Fault], object]
-"""What is told of each record that is skipped, such as ``faults.append``."""
+"""Called with the fault of each record that is skipped, such as ``faults.append``."""
 
 
 class RecordWarning(UserWarning):
@@ -34,9 +34,9 @@ class RecordWarning(UserWarning):
 
 
 class MalformedError(ValueError):
-    """A record, or a part of it, is not what it should be. Readers report it; nobody else sees it."""
+    """A record, or a part of it, is malformed. For internal use: readers catch and report it."""
 
 
 def warn(fault: Fault) -> None:
-    """Warn of a fault: what readers do if nobody asks to be told."""
+    """Issue a warning about a fault: the default `on_error` of readers."""
     warnings.warn(str(fault), RecordWarning, stacklevel=2)

@@ -1,4 +1,4 @@
-"""Rows in memory or from a stream, as of Hugging Face `datasets`: any iterable of dicts."""
+"""Rows in memory or from a stream, such as Hugging Face `datasets`: any iterable of dicts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .reports import Fault, MalformedError, OnError, warn
 from .tables import names_of_columns
 
 COLUMNS = ("image", "caption", "foil", "id", "image_id")
-"""What a column may hold, under these names if no others are given."""
+"""The columns that are read, and their default names."""
 
 
 def read_rows(
@@ -26,27 +26,27 @@ def read_rows(
     name: str = "rows",
     on_error: OnError = warn,
 ) -> Iterator[Pair]:
-    """Yield pairs from rows, such as those of a data set of Hugging Face, streamed or not.
+    """Yield pairs from rows, such as those of a Hugging Face data set, streamed or not.
 
     Parameters
     ----------
     rows : iterable of mapping
-        Each with an `image`, which may be a PIL image, an array, a path, the bytes of a file, or
-        ``{"bytes": ..., "path": ...}`` as of ``Image(decode=False)``; with a `caption`, or a list of them;
-        and, if they are known, a `foil`, an `id` and an `image_id`.
+        Each has an `image`, which may be a PIL image, an array, a path, the bytes of a file, or
+        ``{"bytes": ..., "path": ...}`` as from ``Image(decode=False)``; a `caption`, or a list of them;
+        and optionally a `foil`, an `id` and an `image_id`.
     columns : mapping, optional
-        Names of columns that are called otherwise, such as ``{"caption": "sentences"}``.
+        Columns with different names, such as ``{"caption": "sentences"}``.
     name : str
-        What `Pair.source` and ids begin with.
+        Prefix of `Pair.source` and of generated ids.
     on_error : callable, optional
-        Is told each `Fault`; a warning by default.
+        Called with each `Fault`; by default, issues a warning.
 
     Raises
     ------
     ParameterError
-        If `rows` are several splits, or no rows, or `columns` names what no column may hold.
+        If `rows` contains several splits or is not an iterable, or if `columns` names an unknown column.
     FileError
-        If a stream of rows breaks off.
+        If reading a stream of rows fails.
 
     Examples
     --------
@@ -74,12 +74,12 @@ def _pairs(
 
 
 def _numbered(rows: Any, name: str, on_error: OnError) -> Iterator[tuple[int, Any]]:
-    """Yield rows with their numbers. Those that can be asked for one by one may fail one by one."""
+    """Yield rows with their numbers. If rows can be indexed, a failure affects only its own row."""
     if _is_indexed(rows):
         for number in range(len(rows)):
             try:
                 row = rows[number]
-            except Exception as error:  # whatever the library's decoders raise
+            except Exception as error:  # the library's decoders may raise anything
                 on_error(Fault(f"{name}:{number}", f"the row cannot be read: {error!s:.200}"))
                 continue
             yield number, row
@@ -91,7 +91,9 @@ def _numbered(rows: Any, name: str, on_error: OnError) -> Iterator[tuple[int, An
         except StopIteration:
             return
         except Exception as error:
-            raise FileError(f"{name}:{number} cannot be read, nor what follows: {error!s:.200}") from error
+            raise FileError(
+                f"{name}:{number} cannot be read, nor the rows after it: {error!s:.200}"
+            ) from error
         yield number, row
         number += 1
 

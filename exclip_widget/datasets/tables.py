@@ -1,6 +1,6 @@
-"""Tables of one's own, as CSV or as a JSON object in each line: image, caption, phrase and box.
+"""Custom tables, as CSV or JSON lines: image, caption, phrase and box.
 
-Rows that follow each other and have the same image, caption, foil and id are one pair with several phrases.
+Consecutive rows with the same image, caption, foil and id form one pair with several phrases.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .reading import PathLike, file_of, folder_of, image_in, lines_of
 from .reports import Fault, MalformedError, OnError, warn
 
 COLUMNS = ("image", "caption", "phrase", "box", "foil", "id")
-"""What a column may hold, under these names if no others are given."""
+"""The columns that are read, and their default names."""
 
 
 def read_table(
@@ -28,35 +28,35 @@ def read_table(
     columns: Mapping[str, str] | None = None,
     on_error: OnError = warn,
 ) -> Iterator[Pair]:
-    """Yield the rows of a table.
+    """Yield the pairs of a table.
 
     Parameters
     ----------
     path : path
-        A file that ends in ``.csv``, ``.tsv`` or ``.jsonl``. The columns `image`, a file's name, and
-        `caption` must be there; `phrase` with `box`, `foil` and `id` may be. A box is left, top, right and
-        bottom in pixels: in CSV four numbers between spaces or commas, or a JSON list. A phrase is in its
-        caption once.
+        A file that ends in ``.csv``, ``.tsv`` or ``.jsonl``. The columns `image`, a file name, and `caption`
+        are required; `phrase` with `box`, `foil` and `id` are optional. A box is left, top, right and bottom
+        in pixels: in CSV, four numbers separated by spaces or commas, or a JSON list. A phrase must occur
+        exactly once in its caption.
     images : path, optional
-        Folder of the images. By default the table's own.
+        Folder that contains the images. By default, the folder of the table.
     columns : mapping, optional
-        Names of columns that are called otherwise, such as ``{"caption": "text"}``.
+        Columns with different names, such as ``{"caption": "text"}``.
     on_error : callable, optional
-        Is told each `Fault`; a warning by default.
+        Called with each `Fault`; by default, issues a warning.
 
     Raises
     ------
     FileError
-        If the file or the folder is missing, of another kind, or lacks a column.
+        If the file or the folder is missing, or the file is of another kind or lacks a column.
     ParameterError
-        If `columns` names what no column may hold.
+        If `columns` names an unknown column.
     """
     found = file_of(path)
     folder = folder_of(found.parent if images is None else images)
     names = names_of_columns(columns, COLUMNS)
     reader = _READERS.get(found.suffix.lower())
     if reader is None:
-        raise FileError(f"table {str(found)!r:.200} is of no known kind; expected {', '.join(_READERS)}")
+        raise FileError(f"table {str(found)!r:.200} is of an unknown kind; expected {', '.join(_READERS)}")
     return _pairs(found, folder, reader(found, names, on_error), on_error)
 
 
@@ -66,7 +66,7 @@ def names_of_columns(columns: Mapping[str, str] | None, known: tuple[str, ...]) 
     Raises
     ------
     ParameterError
-        If a column is given that nothing is known of.
+        If `columns` names an unknown column.
     """
     given = dict(columns or {})
     if unknown := set(given) - set(known):
@@ -114,13 +114,13 @@ def _pairs(path: Path, folder: Path, rows: Iterator[_Row], on_error: OnError) ->
 
 
 def _as_row(record: Mapping[str, object], names: Mapping[str, str], source: str) -> _Row:
-    """Return a row as it is given, with all that can be known of it without its image."""
+    """Return a validated row; everything is checked except the image file."""
     given = {name: record.get(names[name]) for name in COLUMNS}
     given = {name: None if value == "" else value for name, value in given.items()}
     caption = as_caption(given["caption"])
     phrase, box = given["phrase"], given["box"]
     if (phrase is None) != (box is None):
-        raise MalformedError("a phrase comes with a box, and a box with a phrase; one of them is missing")
+        raise MalformedError("a phrase needs a box, and a box needs a phrase; one of them is missing")
     if phrase is not None:
         phrase_in(caption, as_caption(phrase, "phrase"), ())
     return _Row(
@@ -135,7 +135,7 @@ def _as_row(record: Mapping[str, object], names: Mapping[str, str], source: str)
 
 
 def _numbers(text: str) -> object:
-    """Return the numbers in a cell: a JSON list, or numbers between spaces or commas."""
+    """Return the numbers in a cell: a JSON list, or numbers separated by spaces or commas."""
     try:
         return (
             json.loads(text)
@@ -152,7 +152,7 @@ def _from_csv(path: Path, names: Mapping[str, str], on_error: OnError) -> Iterat
     try:
         header = next(reader, [])
     except csv.Error as error:
-        raise FileError(f"table {str(path)!r:.200} has no line of names: {error}") from None
+        raise FileError(f"table {str(path)!r:.200} has no header: {error}") from None
     for name in ("image", "caption"):
         if names[name] not in header:
             raise FileError(
@@ -170,7 +170,7 @@ def _from_csv(path: Path, names: Mapping[str, str], on_error: OnError) -> Iterat
         except (csv.Error, MalformedError) as error:
             on_error(Fault(source, str(error)))
             if reader.line_num == before:
-                return  # the end, within quotes
+                return  # the file ended inside quotes
 
 
 def _record(header: list[str], cells: list[str]) -> dict[str, object]:
@@ -192,7 +192,7 @@ def _from_json_lines(path: Path, names: Mapping[str, str], on_error: OnError) ->
         except (MalformedError, RecursionError) as error:
             on_error(Fault(source, str(error)))
         except ValueError as error:
-            on_error(Fault(source, f"the line is no JSON: {error!s:.120}"))
+            on_error(Fault(source, f"the line is not valid JSON: {error!s:.120}"))
 
 
 _READERS: dict[str, _Reader] = {".csv": _from_csv, ".tsv": _from_csv, ".jsonl": _from_json_lines}

@@ -1,7 +1,7 @@
-"""WebDataset: tar archives in which files of one sample follow each other and share the name.
+"""WebDataset: tar archives in which the files of a sample are consecutive and share a name.
 
 The format is described at https://github.com/webdataset/webdataset. Shards are streamed; nothing is unpacked
-onto the disk.
+to disk.
 """
 
 from __future__ import annotations
@@ -20,33 +20,32 @@ from .reading import PathLike, file_of, path_of, refuse
 from .reports import Fault, MalformedError, OnError, warn
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm")
-"""Suffixes of images."""
+"""Suffixes of image files."""
 
 MOST_IMAGE = 2**26
-"""Largest number of bytes of an image."""
+"""Largest number of bytes in an image file."""
 
 MOST_TEXT = 2**20
-"""Largest number of bytes of a caption's file."""
+"""Largest number of bytes in a caption file."""
 
 
 def read_webdataset(shards: PathLike | Iterable[PathLike], *, on_error: OnError = warn) -> Iterator[Pair]:
     """Yield the pairs of samples that have an image and a caption.
 
-    A caption is in a file ``.txt``, or in a ``.json`` under ``caption`` or ``text``, where a list is several
-    captions; a foil may be beside it, under ``foil``.
+    The caption is read from a ``.txt`` file, or from ``caption`` or ``text`` in a ``.json`` file, where it
+    may be a list of several captions. A foil may be given as ``foil`` in the ``.json`` file.
 
     Parameters
     ----------
     shards : path, or iterable of paths
-        Uncompressed tar archives. ``{000..012}`` in a path stands for all shards from the one number to the
-        other.
+        Uncompressed tar archives. ``{000..012}`` in a path stands for all shards in that range of numbers.
     on_error : callable, optional
-        Is told each `Fault`; a warning by default.
+        Called with each `Fault`; by default, issues a warning.
 
     Raises
     ------
     FileError
-        If a shard is missing, or is no tar archive or a damaged one.
+        If a shard is missing, damaged, or not a tar archive.
     """
     given = [shards] if not isinstance(shards, Iterable) or isinstance(shards, (str, bytes)) else shards
     return _pairs([file_of(one) for shard in given for one in _expanded(shard)], on_error)
@@ -59,7 +58,7 @@ def _expanded(shard: PathLike) -> list[str]:
         return [path]
     first, last = int(found[1]), int(found[2])
     if not first <= last < first + 1_000_000:
-        raise FileError(f"{path!r:.200} names no shards; expected {{first..last}}")
+        raise FileError(f"{path!r:.200} is not a range of shards; expected {{first..last}}")
     return [
         f"{path[: found.start()]}{number:0{len(found[1])}}{path[found.end() :]}"
         for number in range(first, last + 1)
@@ -67,7 +66,7 @@ def _expanded(shard: PathLike) -> list[str]:
 
 
 class _File(NamedTuple):
-    """A file of a sample, and the key that all files of the sample share."""
+    """A file of a sample, with the key that all of the sample's files share."""
 
     key: str
     suffix: str
@@ -87,11 +86,11 @@ def _pairs(shards: list[Path], on_error: OnError) -> Iterator[Pair]:
 
 
 def _files(shard: Path, on_error: OnError) -> Iterator[_File]:
-    """Yield the files of a shard that are of use, one at a time."""
+    """Yield the relevant files of a shard, one at a time."""
     try:
         with tarfile.open(shard, "r|") as archive:
             for member in archive:
-                archive.members = []  # type: ignore[attr-defined]  # or it would keep a record of each
+                archive.members = []  # type: ignore[attr-defined]  # else it keeps every member
                 folder, _, name = member.name.rpartition("/")
                 stem, _, suffix = name.partition(".")
                 suffix = suffix.lower()
@@ -141,7 +140,7 @@ def _of_sample(shard: Path, key: str, sample: dict[str, bytes], on_error: OnErro
 
 
 def _captions(sample: dict[str, bytes]) -> tuple[list[object], str | None]:
-    """Return the captions of a sample, and the foil if there is one."""
+    """Return the captions of a sample, and its foil if there is one."""
     try:
         record = json.loads(sample["json"]) if "json" in sample else {}
         if "txt" in sample:

@@ -1,7 +1,7 @@
 """The picture book: a small trained CLIP and its world of drawn scenes, so that everything works offline.
 
-Every picture is drawn by this package from a description, so for every caption it is known which pixels
-show what its words speak of: the truth that an explanation can be held against.
+Every picture is drawn by this package from a description. So for every caption, it is known which pixels show
+what the words refer to: a ground truth to check explanations against.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Page", "PictureBook", "example", "load"]
 
 @dataclass(frozen=True)
 class Page:
-    """A picture of the book with its caption and the scene that both describe."""
+    """A picture of the book, its caption, and the scene that both show."""
 
     image: Image.Image
     caption: str
@@ -32,7 +32,7 @@ class Page:
 
 
 class PictureBook(NamedTuple):
-    """What `load` gives: a model with its tokenizer and preprocessing, and some pages to try it on."""
+    """The result of `load`: a model with its tokenizer and preprocessing, and some pages to try it on."""
 
     model: CLIP
     tokenizer: PictureBookTokenizer
@@ -103,7 +103,7 @@ _PAGES = (
 
 
 def load() -> PictureBook:
-    """Return the picture book: model, tokenizer, preprocessing and pages. It needs no network."""
+    """Return the picture book: model, tokenizer, preprocessing and pages. Needs no network."""
     model, tokenizer, preprocess = load_model()
     pages = tuple(Page(scene.draw(PAGE_PIXELS), caption, scene) for caption, scene in _PAGES)
     return PictureBook(model, tokenizer, preprocess, pages)
@@ -111,7 +111,7 @@ def load() -> PictureBook:
 
 @cache
 def example(page: int = 0) -> Interactions:
-    """Return the interactions of a page of the picture book and its caption, to try results on.
+    """Return the interactions of a picture-book page with its caption, to try out results.
 
     Examples
     --------

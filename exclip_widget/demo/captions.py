@@ -1,7 +1,7 @@
-"""Captions of scenes by a small grammar: number, size, colour, kind, place and relation.
+"""Captions of scenes from a small grammar: number, size, colour, kind, place and relation.
 
-A caption says nothing that its scene does not show, and keeps which words speak of which group: the
-truth that an explanation can be held against.
+A caption says only what its scene shows, and records which words refer to which group: a ground truth to
+check explanations against.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .things import COLOURS, KINDS, plural
 NUMBERS = {2: "two", 3: "three", 4: "four"}
 
 APART = 0.16
-"""How far apart, as a fraction of the picture, every two centres must be for a relation to be said."""
+"""Minimum distance between any two centres, as a fraction of the picture, for a relation to be stated."""
 
 RELATIONS = ("left of", "right of", "above", "below")
 PLACES = ("on the left", "on the right", "at the top", "at the bottom", "in the middle")
@@ -24,7 +24,7 @@ PLACES = ("on the left", "on the right", "at the top", "at the bottom", "in the 
 
 @dataclass(frozen=True)
 class Mention:
-    """The words `caption[start:end]` speak of group `group` of the scene."""
+    """The words `caption[start:end]`, which refer to group `group` of the scene."""
 
     start: int
     end: int
@@ -32,14 +32,14 @@ class Mention:
 
 
 class Description(NamedTuple):
-    """A caption with what its noun phrases speak of."""
+    """A caption, and what its noun phrases refer to."""
 
     caption: str
     mentions: tuple[Mention, ...]
 
 
 def describe(scene: Scene, rng: random.Random, *, full: bool = False) -> Description:
-    """Return one true caption of `scene`; with `full` it says whatever the grammar can say of it."""
+    """Return a true caption of `scene`; with `full`, it says everything that the grammar can express."""
 
     def say(probability: float) -> bool:
         return rng.random() < probability or full
@@ -96,7 +96,7 @@ def _places(group: Group) -> list[str]:
 
 
 def _relations(group: Group, other: Group) -> list[str]:
-    """Return how `group` lies to `other`, said only if it holds for every two of their things."""
+    """Return the relations of `group` to `other` that hold for every pair of their things."""
     steps = [(x - u, y - v) for x, y in group.places for u, v in other.places]
     across, down = zip(*steps, strict=True)
     truths = (max(across) < -APART, min(across) > APART, max(down) < -APART, min(down) > APART)
@@ -104,7 +104,7 @@ def _relations(group: Group, other: Group) -> list[str]:
 
 
 def vocabulary() -> list[str]:
-    """Return every word that the grammar can say, sorted."""
+    """Return every word of the grammar, sorted."""
     words = {"a", "an", "and", "with", "big", "small", *COLOURS, *KINDS, *NUMBERS.values()}
     words.update(plural(kind) for kind in KINDS)
     words.update(word for phrase in (*RELATIONS, *PLACES) for word in phrase.split())

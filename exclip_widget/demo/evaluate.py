@@ -1,6 +1,6 @@
 """Score the picture-book model and all explanations of it: `python -m exclip_widget.demo.evaluate`.
 
-Prints the tables of `docs/evaluation.md`, on scenes and collages that no training has seen.
+Prints the tables of `docs/evaluation.md`, computed on scenes and collages that were never used in training.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from .picture_book import load_model
 from .retrieval import colour_binding, recall_at_1
 
 SCENES, MASKED, COLLAGES = 300, 16, 24
-"""How many scenes, of them under masks, and collages of each number of objects."""
+"""Number of scenes, of scenes to mask, and of collages for each number of objects."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the tables: an explanation by its options, or a baseline."""
+    """A row of the tables: an explanation with its options, or a baseline."""
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -79,7 +79,7 @@ def _mask(pair: LabelledPair, seed: int) -> MaskedPair:
 
 
 def _score(number: int, masked: list[MaskedPair], scenes: int) -> Report:
-    """Return the scores of a row, which goes by its number: not every baseline can be sent to a process."""
+    """Return the scores of a row. Rows are passed by number, since not every baseline can be pickled."""
     row = ROWS[number]
     several = [collages(max(1, COLLAGES * scenes // SCENES), objects) for objects in (1, 2, 3, 4)]
     return make_report(
@@ -92,21 +92,21 @@ def _score(number: int, masked: list[MaskedPair], scenes: int) -> Report:
 
 
 def reports(scenes: int = SCENES) -> list[Report]:
-    """Return the scores of every row, computed by all processors."""
+    """Return the scores of every row, computed in parallel on all processors."""
     workers = os.cpu_count() or 1
     with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
         masked = list(pool.map(_mask, held_out_pairs(min(MASKED, scenes)), range(MASKED)))
-        # The slow rows stand first in time, not in the tables.
+        # Start the slow rows first, without changing their order in the tables.
         order = sorted(range(len(ROWS)), key=lambda number: ROWS[number].most is None)
         found = dict(zip(order, pool.map(partial(_score, masked=masked, scenes=scenes), order), strict=True))
     return [found[number] for number in range(len(ROWS))]
 
 
 def main() -> None:
-    """Print the figures that the documentation quotes."""
+    """Print the scores quoted in the documentation."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=int, default=SCENES, help="how many scenes to score (%(default)s)")
-    parser.add_argument("--figure", metavar="FILE", help="draw the scores into a file: .svg, .pdf or .png")
+    parser.add_argument("--scenes", type=int, default=SCENES, help="number of scenes to score (%(default)s)")
+    parser.add_argument("--figure", metavar="FILE", help="plot the scores to a file: .svg, .pdf or .png")
     arguments = parser.parse_args()
     model, tokenizer, _ = load_model()
     to_caption, to_picture = recall_at_1(model, tokenizer)

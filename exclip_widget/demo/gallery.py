@@ -1,6 +1,7 @@
-"""A store of picture-book scenes, and what it answers: `python -m exclip_widget.demo.gallery`.
+"""A store of picture-book scenes, and its answers to queries: `python -m exclip_widget.demo.gallery`.
 
-Draws the scenes, explains what is not in the store yet, and asks it. `scripts/gallery` then shows them.
+Draws the scenes, explains those that are not in the store yet, and queries it. `scripts/gallery` then shows
+them.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ SHOWN = 5
 
 
 def make_explainer() -> Explainer:
-    """Return what explains the picture book for a store, and phrases that are asked of it.
+    """Return the explainer for the picture-book store and for the phrases to search it for.
 
-    It takes one pass a side. At text block 0 words would find better what they speak of, and a scene take
+    It takes one pass per side. At text block 0, words would be located better, but each scene would take
     three times as long.
     """
     model, tokenizer, _ = load_model()
@@ -36,16 +37,16 @@ def make_explainer() -> Explainer:
 def make_store(
     folder: Path, scenes: int = SCENES, *, workers: int | None = None, progress: bool = False
 ) -> Store:
-    """Return a store of scenes, which are drawn and explained as far as they are not there yet.
+    """Return a store of scenes, drawing and explaining only those that do not exist yet.
 
     Parameters
     ----------
     folder : path
-        Gets ``images/``, ``pairs.jsonl`` and ``store/``.
+        Where to create ``images/``, ``pairs.jsonl`` and ``store/``.
     scenes : int
-        How many.
+        Number of scenes.
     workers : int, optional
-        As `write_store` takes it.
+        As in `write_store`.
     progress : bool
         Whether to show a progress bar.
 
@@ -60,21 +61,21 @@ def make_store(
 
 
 def answers(store: Store, phrase: str = PHRASE) -> Iterator[str]:
-    """Yield lines with what a store answers to each question, and in what time.
+    """Yield lines with a store's answer to each question, and how long it took.
 
     Parameters
     ----------
     store : Store
-        One that `make_store` has made.
+        A store from `make_store`.
     phrase : str
-        What to look for in all images.
+        The phrase to search all images for.
     """
     factors = make_explainer().text_factors(phrase)
     start = time.perf_counter()
     found = store.find(factors, top=SHOWN)
-    yield f"Images that speak most to {phrase!r}, and where, in pixels ({_since(start)})"
+    yield f"Images that match {phrase!r} best, and where, in pixels ({_since(start)})"
     for match in found:
-        assert match.box is not None  # scenes are pictures, not preprocessed pixels
+        assert match.box is not None  # scenes are images, not preprocessed pixels
         yield f"  {match.value:+.3f}  {match.image_id}  {', '.join(f'{edge:.0f}' for edge in match.box)}"
     for question, (ask, limit, said) in QUESTIONS.items():
         start = time.perf_counter()
@@ -113,7 +114,7 @@ QUESTIONS: dict[str, tuple[Callable[[Store], list[Ranked]], float, str]] = {
         "are mostly of outliers",
     ),
 }
-"""What is asked, and from which value on it is said how."""
+"""Each question: how to ask it, the value above which an answer is counted, and how to describe those."""
 
 
 def _since(start: float) -> str:
@@ -121,12 +122,12 @@ def _since(start: float) -> str:
 
 
 def main() -> None:
-    """Make the store, and print what it answers."""
+    """Make the store, and print its answers."""
     parser = argparse.ArgumentParser(prog="python -m exclip_widget.demo.gallery", description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="where to (%(default)s)")
-    parser.add_argument("--scenes", type=int, default=SCENES, help="how many (%(default)s)")
-    parser.add_argument("--workers", type=int, help="explain in so many processes, by Ray Data")
-    parser.add_argument("--phrase", default=PHRASE, help="what to look for in all images (%(default)s)")
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="output folder (%(default)s)")
+    parser.add_argument("--scenes", type=int, default=SCENES, help="number of scenes (%(default)s)")
+    parser.add_argument("--workers", type=int, help="number of processes that explain, using Ray Data")
+    parser.add_argument("--phrase", default=PHRASE, help="phrase to search all images for (%(default)s)")
     given = parser.parse_args()
     start = time.perf_counter()
     store = make_store(given.folder, given.scenes, workers=given.workers, progress=True)

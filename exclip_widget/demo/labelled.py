@@ -21,7 +21,7 @@ PIXELS = PREPROCESS.size
 
 
 def held_out_pairs(count: int) -> list[LabelledPair]:
-    """Return held-out scenes of two and more groups, with a caption that names them all."""
+    """Return held-out scenes of two or more groups, with captions that name them all."""
     return list(islice(_pairs(), count))
 
 
@@ -38,16 +38,16 @@ def _pairs() -> Iterator[LabelledPair]:
 
 
 def collages(count: int, objects: int) -> list[LabelledPair]:
-    """Return 2 x 2 collages of four things, whose captions name 1 to 4 of them, after FIxLIP's protocol.
+    """Return 2 x 2 collages of four things, whose captions name 1 to 4 of them, following FIxLIP's protocol.
 
-    Things of a collage differ in kind and in colour. A phrase names its quadrant.
+    All things in a collage differ in kind and colour. The mask of a phrase is its whole quadrant.
 
     Parameters
     ----------
     count : int
-        How many collages.
+        Number of collages.
     objects : int
-        How many of the four things the caption names.
+        Number of the four things that the caption names.
     """
     return [_collage(random.Random(f"{HELD_OUT} collage {index}"), objects) for index in range(count)]
 

@@ -1,4 +1,4 @@
-"""The picture-book model: a small CLIP in open_clip's own classes, with a tokenizer cut to its words."""
+"""The picture-book model: a small CLIP in open_clip's own classes, with a tokenizer reduced to its words."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ WEIGHTS = resources.files(__package__) / "picture_book.safetensors"
 
 
 class PictureBookTokenizer(open_clip.SimpleTokenizer):  # type: ignore[misc]
-    """open_clip's CLIP tokenizer, renumbered so that only words of the picture book take a row.
+    """open_clip's CLIP tokenizer, renumbered so that only words of the picture book take up rows.
 
-    How a caption is split into pieces is CLIP's own. Row 0 is padding, row 1 stands for every piece
-    that the book never uses, and the last two rows start and end a caption, as CLIP wants it.
+    Captions are split into tokens exactly as in CLIP. Row 0 is padding, row 1 stands for every token that the
+    book never uses, and the last two rows start and end a caption, as CLIP requires.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class PictureBookTokenizer(open_clip.SimpleTokenizer):  # type: ignore[misc]
         self.all_special_ids = [self.sot_token_id, self.eot_token_id]
 
     def encode(self, text: str) -> list[int]:
-        """Return the rows of the pieces of `text`."""
+        """Return the rows of the tokens of `text`."""
         return [self._rows.get(piece, UNKNOWN) for piece in super().encode(text)]
 
 

@@ -1,4 +1,4 @@
-"""How well a picture-book model tells captions apart: on held-out scenes and on scenes with one change."""
+"""Retrieval: how well a picture-book model tells held-out scenes, and scenes with one change, apart."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .picture_book import PREPROCESS, PictureBookTokenizer
 from .scenes import Scene, sample_scene, swap_colours
 
 HELD_OUT = "held out"
-"""Prefix of the seeds of scenes that no training ever draws."""
+"""Prefix of the seeds of scenes that are never drawn in training."""
 
 
 def pixels_to_input(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """Turn bytes, (..., 96, 96, 3), into what the model takes: (..., 3, 96, 96), normalised."""
+    """Turn bytes, (..., 96, 96, 3), into the model's input, (..., 3, 96, 96), normalised."""
     scaled = torch.as_tensor(pixels).movedim(-1, -3).float() / 255
     mean, std = (scaled.new_tensor(v).reshape(3, 1, 1) for v in (PREPROCESS.mean, PREPROCESS.std))
     return (scaled - mean) / std
@@ -40,7 +40,7 @@ def similarities(
 
 
 def held_out_scenes(count: int) -> list[Scene]:
-    """Return scenes of which none shows all the coloured kinds of another: each has one fair answer."""
+    """Return scenes, none of which shows all coloured kinds of another, so that each has one right answer."""
     scenes: list[Scene] = []
     shown: list[set[tuple[str, str]]] = []
     for index in range(100 * count):
@@ -55,7 +55,7 @@ def held_out_scenes(count: int) -> list[Scene]:
 
 
 def recall_at_1(model: CLIP, tokenizer: PictureBookTokenizer, count: int = 256) -> tuple[float, float]:
-    """Share of held-out pictures that find their caption among `count`, and of captions their picture."""
+    """Return the share of held-out pictures that find their caption among `count`, and vice versa."""
     scenes = held_out_scenes(count)
     captions = [describe(scene, random.Random(str(i)), full=True).caption for i, scene in enumerate(scenes)]
     scores = similarities(model, tokenizer, [s.draw(PREPROCESS.size) for s in scenes], captions)
@@ -66,10 +66,10 @@ def recall_at_1(model: CLIP, tokenizer: PictureBookTokenizer, count: int = 256) 
 
 
 def colour_binding(model: CLIP, tokenizer: PictureBookTokenizer, count: int = 256) -> tuple[float, float]:
-    """Share of pairs ranked right when two groups of a held-out scene exchange their colours.
+    """Return the share of pairs ranked correctly when two groups of a held-out scene exchange their colours.
 
-    The first figure asks for the right caption of a picture, the second for the right picture of a
-    caption; chance is 0.5.
+    The first number is for finding the right caption of a picture, the second for finding the right picture
+    of a caption. Chance is 0.5.
     """
     pictures: list[Image.Image] = []
     captions: list[str] = []
@@ -84,7 +84,7 @@ def colour_binding(model: CLIP, tokenizer: PictureBookTokenizer, count: int = 25
         for twin in (scene, swapped):
             pictures.append(twin.draw(PREPROCESS.size))
             captions.append(describe(twin, random.Random(seed), full=True).caption)
-    # Only the 2 x 2 blocks of twins are asked about.
+    # Only the 2 x 2 blocks of twins matter.
     scores = similarities(model, tokenizer, pictures, captions)
     blocks = torch.stack([scores[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] for i in range(count)])
     right = blocks.diagonal(dim1=1, dim2=2)

@@ -1,4 +1,4 @@
-"""A data set of scenes in files: pictures, and a table of captions, foils, phrases and boxes."""
+"""A data set of scenes on disk: pictures, and a table of captions, foils, phrases and boxes."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ TABLE, IMAGES = "pairs.jsonl", "images"
 
 
 def write_scenes(folder: str | os.PathLike[str], count: int) -> Iterator[Pair]:
-    """Write held-out scenes in files as people have them, and return what reads them.
+    """Write held-out scenes to files like those of a typical data set, and return an iterator of them.
 
-    The folder gets ``images/``, a picture of each scene, and ``pairs.jsonl``, a table of captions, foils, and
-    phrases with a box around what they name. In a foil two things exchange their colours, or one has
-    another. Pictures that are there are left as they are.
+    The folder will contain ``images/``, with a picture of each scene, and ``pairs.jsonl``, a table of
+    captions, foils, and phrases with boxes around what they name. In a foil, two things exchange their
+    colours, or one changes its colour. Existing pictures are left unchanged.
 
     Parameters
     ----------
     folder : path
-        Where to. It is made if it is not there.
+        The output folder, created if it does not exist.
     count : int
-        How many scenes.
+        Number of scenes.
 
     Returns
     -------
     iterator of Pair
-        The scenes, by `exclip_widget.datasets.read_table`.
+        The scenes, as read by `exclip_widget.datasets.read_table`.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def write_scenes(folder: str | os.PathLike[str], count: int) -> Iterator[Pair]:
 
 
 def _rows(scene: Scene, number: int) -> Iterator[dict[str, object]]:
-    """Yield the rows of a scene in the table: one for each phrase of which something is seen."""
+    """Yield the table rows of a scene: one for each phrase that names something visible."""
     caption, said = describe(scene, random.Random(number), full=True)
     other = swap_colours(scene, random.Random(number)) or recolour(scene, random.Random(number))
     foil = describe(other, random.Random(number), full=True).caption

@@ -1,4 +1,4 @@
-"""Scenes of the picture book: what is where, drawn at any size, with the truth about every pixel."""
+"""Scenes of the picture book: what is where, drawn at any size, with ground truth for every pixel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .things import COLOURS, KINDS, RGB, draw_thing
 
 BIG = 0.40
 SMALL = 0.27
-"""Sides, as fractions of the picture, from and up to which a thing is called big or small."""
+"""Smallest side of a thing called big and largest of one called small, as fractions of the picture."""
 
 MOST_THINGS = 4
 
@@ -25,12 +25,12 @@ BACKDROPS: dict[str, RGB] = {
     "mist": (196, 190, 208),
     "stone": (168, 170, 172),
 }
-"""Muted, so that none of them could be taken for a colour that a caption names."""
+"""Muted colours, so that none could be mistaken for one that a caption names."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Things of one kind, colour and size: what one noun phrase of a caption speaks of.
+    """Things of one kind, colour and size, which one noun phrase of a caption refers to.
 
     `places` are the centres and `size` the side of each thing's square, as fractions of the picture.
     """
@@ -54,21 +54,21 @@ class Group:
 
 @dataclass(frozen=True)
 class Scene:
-    """Groups, later ones in front of earlier ones, before a textured backdrop."""
+    """Groups in front of a textured backdrop; later groups cover earlier ones."""
 
     groups: tuple[Group, ...]
     backdrop: str
     texture: int
 
     def draw(self, pixels: int) -> Image.Image:
-        """Draw the scene, RGB, `pixels` a side."""
+        """Draw the scene as an RGB image of `pixels` per side."""
         picture = _backdrop(self.backdrop, self.texture, pixels)
         for sprite, corner, _ in self._sprites(pixels):
             picture.paste(sprite, corner, sprite)
         return picture
 
     def masks(self, pixels: int) -> np.ndarray:
-        """Return which pixels show which group, (groups, pixels, pixels). Hidden parts belong to none."""
+        """Return the pixels that show each group, (groups, pixels, pixels). Hidden parts are not included."""
         shown = np.full((pixels, pixels), -1)
         for sprite, (left, top), group in self._sprites(pixels):
             alpha = Image.new("L", (pixels, pixels))
@@ -77,7 +77,7 @@ class Scene:
         return np.stack([shown == g for g in range(len(self.groups))])
 
     def boxes(self, pixels: int) -> list[tuple[int, int, int, int]]:
-        """Return left, top, right and bottom of what is visible of each group; right and bottom excluded."""
+        """Return left, top, right and bottom of each group's visible part; right and bottom are exclusive."""
         boxes = []
         for mask in self.masks(pixels):
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -96,13 +96,13 @@ class Scene:
 
 
 def _backdrop(name: str, texture: int, pixels: int) -> Image.Image:
-    """Draw a pale tone with soft clouds of light and shade, and a slow change from top to bottom."""
+    """Draw a pale tone with soft clouds of light and shade, and a gentle gradient from top to bottom."""
     rng = np.random.default_rng(texture)
     shade = np.linspace(rng.uniform(-10, 10), rng.uniform(-10, 10), pixels)[:, None]
     for cells, strength in ((5, 9.0), (16, 5.0)):
         noise = Image.fromarray(rng.normal(0, strength, (cells, cells)).astype(np.float32))
         shade = shade + np.asarray(noise.resize((pixels, pixels), Image.Resampling.BICUBIC))
-    if rng.random() < 0.4:  # stripes, level or upright
+    if rng.random() < 0.4:  # stripes, horizontal or vertical
         period = pixels / rng.integers(5, 12)
         stripes = 5 * np.sign(np.sin(np.arange(pixels) * (2 * np.pi / period)))
         shade = shade + (stripes[:, None] if rng.random() < 0.5 else stripes[None, :])
@@ -114,7 +114,7 @@ def sample_scene(rng: random.Random) -> Scene:
     """Return a random scene of one to four things in one to three groups."""
     counts = rng.choice(_COUNTS)
     kinds = rng.sample(sorted(KINDS), len(counts))
-    # A colour may stand twice in a scene: a caption that binds colours must cope with that.
+    # A colour may occur twice in a scene: binding colours to things must cope with that.
     colours = [rng.choice(sorted(COLOURS)) for _ in counts]
     largest = {1: 0.62, 2: 0.50, 3: 0.42, 4: 0.36}[sum(counts)]
     groups: list[Group] = []
@@ -139,7 +139,7 @@ def _free_place(
     taken: list[tuple[float, float, float]],
     near: tuple[float, float] | None,
 ) -> tuple[float, float]:
-    """Return the best of some random places: little overlap, and things of a group not far apart."""
+    """Return the best of several random places: little overlap, and close to the rest of its group."""
     low, high = size / 2 - 0.02, 1.02 - size / 2
 
     def cost(place: tuple[float, float]) -> float:
@@ -153,16 +153,16 @@ def _free_place(
     return free[0] if free else min(tries, key=cost)
 
 
-# Twins: the same scene but for one change that a caption can tell.
+# Twins: copies of a scene with one change that a caption can express.
 
 
 def swap_colours(scene: Scene, rng: random.Random) -> Scene | None:
-    """Exchange the colours of two groups; None if no two differ in colour."""
+    """Exchange the colours of two groups, or return None if no two differ in colour."""
     return _swap(scene, rng, "colour", lambda one, other: one.colour != other.colour)
 
 
 def swap_places(scene: Scene, rng: random.Random) -> Scene | None:
-    """Exchange the places of two groups of as many things; None if there are no such two."""
+    """Exchange the places of two groups of as many things, or return None if there are no such groups."""
     return _swap(scene, rng, "places", lambda one, other: one.count == other.count)
 
 
@@ -184,13 +184,13 @@ def recolour(scene: Scene, rng: random.Random) -> Scene:
 
 
 def replace_kind(scene: Scene, rng: random.Random) -> Scene:
-    """Turn one group into things of a kind that is not in the scene."""
+    """Change the kind of one group to one that is not in the scene."""
     there = [group.kind for group in scene.groups]
     return _change_one(scene, rng, lambda g: replace(g, kind=_other(rng, KINDS, *there)))
 
 
 def recount(scene: Scene, rng: random.Random) -> Scene:
-    """Take a thing from one group, or add one."""
+    """Remove a thing from one group, or add one."""
 
     def change(group: Group) -> Group:
         if group.count > 1:

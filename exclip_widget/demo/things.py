@@ -1,9 +1,9 @@
-"""The things of the picture book: how each kind is drawn, in which colours.
+"""The things of the picture book: how each kind is drawn, and in which colours.
 
-A drawing is a function of a `Pen` on the unit square, (0, 0) top left, so that one description serves
-the 96 pixels that the model sees and the 480 that a reader sees. The thing's own colour covers most of
-it; details are drawn in shades of that colour or in ink, never in another colour of the palette, so
-that "the colour of the thing" has one answer.
+A drawing is a function of a `Pen` on the unit square, with (0, 0) at the top left, so one description works
+for the 96 pixels that the model sees and the 480 that a reader sees. The thing's own colour covers most of
+it. Details are drawn in shades of that colour or in ink, never in another colour of the palette, so that "the
+colour of the thing" is unambiguous.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COLOURS: dict[str, RGB] = {
 }
 
 SUPERSAMPLING = 4
-"""Drawings are made this many times larger, then reduced: Pillow draws without anti-aliasing."""
+"""Drawings are made this many times larger and then reduced, because Pillow does not anti-alias."""
 
 
 class Pen:
@@ -56,12 +56,11 @@ class Pen:
 
     def ellipse(self, x0: float, y0: float, x1: float, y1: float, fill: RGB | None = None) -> None:
         """Draw an ellipse within the box from (x0, y0) to (x1, y1)."""
-        """An ellipse within the box from (x0, y0) to (x1, y1)."""
         box = self._points([(x0, y0), (x1, y1)])
         self._draw.ellipse(box, fill=fill or self.main, outline=self.ink, width=self._line)
 
     def disc(self, x: float, y: float, radius: float, fill: RGB | None = None) -> None:
-        """Draw a disc about (x, y)."""
+        """Draw a disc centred on (x, y)."""
         self.ellipse(x - radius, y - radius, x + radius, y + radius, fill)
 
     def box(self, x0: float, y0: float, x1: float, y1: float, fill: RGB | None = None) -> None:
@@ -77,7 +76,7 @@ class Pen:
         self._draw.pieslice(box, start, end, fill=fill or self.main, outline=self.ink, width=self._line)
 
     def line(self, points: Sequence[Point], width: float = 0.06, fill: RGB | None = None) -> None:
-        """Draw an open line without outline, in ink unless `fill` says otherwise."""
+        """Draw an open line without an outline, in ink by default."""
         self._draw.line(
             self._points(points),
             fill or self.ink,
@@ -399,7 +398,7 @@ def plural(kind: str) -> str:
 
 
 def draw_thing(kind: str, colour: str, pixels: int) -> Image.Image:
-    """Draw one thing on a transparent square of `pixels` a side, RGBA."""
+    """Draw one thing on a transparent RGBA square of `pixels` per side."""
     pen = Pen(pixels, COLOURS[colour])
     KINDS[kind](pen)
     return pen.sprite()

@@ -1,8 +1,8 @@
 """Train the picture-book model from a seed: `python -m exclip_widget.demo.train`.
 
-A plain symmetric contrastive loss (Radford et al., 2021). What teaches binding is the batch: every
-second scene is the *twin* of the one before it, with one change (colours exchanged, places exchanged,
-another colour, kind or number), so that each caption has a neighbour that differs in just that.
+The loss is the usual symmetric contrastive one (Radford et al., 2021). The batches teach binding: every
+second scene is the *twin* of the previous one, with one change (colours exchanged, places exchanged, another
+colour, kind or number), so each caption has a neighbour that differs in just that.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from .retrieval import colour_binding, pixels_to_input, recall_at_1
 from .scenes import Scene, recolour, recount, replace_kind, sample_scene, swap_colours, swap_places
 
 MARGIN = 4
-"""Pixels by which a training picture may be shifted each way: it is drawn larger, then cut."""
+"""Pixels by which a training picture may be shifted in each direction: it is drawn larger, then cropped."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What fixes a training run, together with its seed and number of steps."""
+    """Settings that, with the seed and the number of steps, determine a training run."""
 
     batch: int = 192
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: int = 150
-    decay: float = 0.3  # last share of the steps, over which the rate falls to zero
-    patch_dropout: float = 0.4  # until the decay begins; Li et al. (2023), "FLIP": faster, as good
-    unknown: float = 0.01  # share of words read as unknown, so that row is trained too
+    decay: float = 0.3  # final share of the steps, during which the rate falls to zero
+    patch_dropout: float = 0.4  # until the decay; Li et al. (2023), "FLIP": faster, equally good
+    unknown: float = 0.01  # share of words replaced by unknown, to train its row too
 
 
 RECIPE = Recipe()
 
 
 def twins(rng: random.Random) -> tuple[Scene, Scene, str, str]:
-    """Return two scenes that differ in one thing, with captions in the same form that tell them apart."""
+    """Return two scenes that differ in one thing, and captions of the same form that tell them apart."""
     scene = sample_scene(rng)
     form = rng.getrandbits(31)
     caption = describe(scene, random.Random(form)).caption
@@ -63,7 +63,7 @@ def twins(rng: random.Random) -> tuple[Scene, Scene, str, str]:
 
 
 class Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Batch `step` of the run with this seed: pixels (batch, 96, 96, 3) and caption ids."""
+    """Batches of the run with this seed, one per step: pixels (batch, 96, 96, 3) and caption ids."""
 
     def __init__(self, seed: int, steps: range) -> None:
         self.seed, self.steps = seed, steps
@@ -99,12 +99,12 @@ def contrastive_loss(image: torch.Tensor, text: torch.Tensor, ids: torch.Tensor)
 
 
 def rate(step: int, steps: int) -> float:
-    """Share of the full learning rate: warm up, stay, then fall linearly to zero."""
+    """Return the share of the full learning rate: warm up, stay constant, then fall linearly to zero."""
     return min(1.0, (step + 1) / RECIPE.warmup, (steps - step) / (RECIPE.decay * steps))
 
 
 def train(directory: Path, *, seed: int, steps: int, every: int) -> None:
-    """Train for `steps` steps, going on from the last checkpoint in `directory` if there is one."""
+    """Train for `steps` steps, resuming from the last checkpoint in `directory` if there is one."""
     directory.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     tokenizer = PictureBookTokenizer()
@@ -154,7 +154,7 @@ def train(directory: Path, *, seed: int, steps: int, every: int) -> None:
                 f"colours swapped {bound[0]:.3f} / {bound[1]:.3f}"
             )
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            # Written aside, then moved: a run that is cut off leaves the last whole checkpoint.
+            # Written to another name, then moved: an interrupted run leaves the last complete checkpoint.
             torch.save({**state, "seed": seed, "step": step + 1}, directory / "checkpoint.new")
             (directory / "checkpoint.new").replace(checkpoint)
 
@@ -164,7 +164,7 @@ def train(directory: Path, *, seed: int, steps: int, every: int) -> None:
 
 
 def main() -> None:
-    """Command line of `python -m exclip_widget.demo.train`."""
+    """Run the command line of `python -m exclip_widget.demo.train`."""
     parser = argparse.ArgumentParser(prog="python -m exclip_widget.demo.train", description=__doc__)
     parser.add_argument("--directory", type=Path, default=Path("picture-book-run"))
     parser.add_argument("--seed", type=int, default=0)

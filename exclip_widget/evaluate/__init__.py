@@ -1,12 +1,12 @@
-"""A yardstick for explanations: whether they lie on what words name, and predict what the model does.
+"""Scores of explanations: whether heat maps lie on what words name, and predict what the model does.
 
-Three kinds of scores, none of which stands for another:
+There are three kinds of scores, and none can replace another:
 
-- `plausibility`: whether a word's map lies on what the word names (`hit`, `energy`, `recognition`);
-- `faithfulness` and `deletion_curves`: whether interactions predict the similarity if parts are masked;
-- `randomisation` and `stability`: whether explanations depend on the weights, and only on what matters.
+- `plausibility`: whether a word's heat map lies on what the word names (`hit`, `energy`, `recognition`);
+- `faithfulness` and `deletion_curves`: whether interactions predict the similarity when parts are masked;
+- `randomisation` and `stability`: whether explanations depend on the weights, and ignore irrelevant changes.
 
-`baselines` are printed beside each score: chance, a blob in the middle, and maps that know the truth.
+Compare each score with those of the `baselines`: chance, a blob in the middle, and maps that know the truth.
 """
 
 from __future__ import annotations

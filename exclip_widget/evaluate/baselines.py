@@ -1,7 +1,7 @@
-"""What to print beside every score: maps that know nothing, little, or the truth.
+"""Baselines to compare every score with: maps that know nothing, little, or the truth.
 
-Each takes an explanation and the mentions of its pair with their cover, and returns another map of its
-shape, so that it is scored in the same way.
+Each takes an explanation and the mentions of its pair with their cover, and returns a map of the same shape,
+which can be scored in the same way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BLOB_WIDTH = 0.25
 
 
 def chance(seed: int = 0) -> Baseline:
-    """Return the baseline of maps of random numbers of both signs: chance for a signed map."""
+    """Return a baseline of random maps with both signs: the chance level of signed maps."""
     rng = np.random.default_rng(seed)
 
     def draw(result: Interactions, known: Sequence[tuple[Mention, np.ndarray]]) -> Interactions:
@@ -30,7 +30,7 @@ def chance(seed: int = 0) -> Baseline:
 
 
 def blob(result: Interactions, known: Sequence[tuple[Mention, np.ndarray]]) -> Interactions:
-    """Return a bell in the middle of the image, the same for each word: what centred data reward."""
+    """Return a bell curve in the middle of the image, the same for every word; centred data reward this."""
     del known
     rows, columns = (
         np.exp(-(((np.arange(count) + 0.5) / count - 0.5) ** 2) / (2 * BLOB_WIDTH**2))
@@ -40,7 +40,7 @@ def blob(result: Interactions, known: Sequence[tuple[Mention, np.ndarray]]) -> I
 
 
 def oracle(result: Interactions, known: Sequence[tuple[Mention, np.ndarray]]) -> Interactions:
-    """Return maps that know the masks: the most that can be reached on this grid of patches."""
+    """Return maps made from the true masks: the best possible scores on this grid of patches."""
     values = np.zeros(result.values.shape)
     for mention, shares in known:
         tokens = mention.tokens_of(result.rows)
@@ -49,6 +49,6 @@ def oracle(result: Interactions, known: Sequence[tuple[Mention, np.ndarray]]) ->
 
 
 def inverted(result: Interactions, known: Sequence[tuple[Mention, np.ndarray]]) -> Interactions:
-    """Return the explanation with its signs exchanged: what must score worst."""
+    """Return the explanation with its signs flipped, which should score worst."""
     del known
     return with_values(result, -result.values)

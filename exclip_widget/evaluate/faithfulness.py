@@ -1,7 +1,7 @@
-"""Faithfulness: whether interactions predict what the model itself says if parts of its inputs are masked.
+"""Faithfulness: whether interactions predict the model's own similarity when parts of its inputs are masked.
 
-Masked tokens and patches are replaced by the reference's before the first block, as in masking tests, so
-these scores are about the model as it is and know nothing of what people expect.
+Masked tokens and patches are replaced by those of the reference before the first block, as in masking tests.
+These scores therefore measure the model itself, regardless of what people expect of it.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from .pairs import LabelledPair
 from .plausibility import Explain, Score, explained_by
 
 SHARES = (0.3, 0.5, 0.7)
-"""Shares of players that random masks leave, as FIxLIP has them."""
+"""Shares of players that random masks leave unmasked, as in FIxLIP."""
 
 KINDS = ("patches", "words", "both")
-"""What is masked."""
+"""Kinds of masks: what they mask."""
 
 
 @dataclass(frozen=True, eq=False)
 class MaskedPair:
-    """A pair under random masks, and what the model says of each.
+    """A pair with random masks, and the model's similarity under each.
 
     Attributes
     ----------
     tokens : dict
-        From a share to which rows of the caption each mask leaves, bool, (masks, tokens).
+        Maps a share to the rows of the caption that each mask leaves, bool, (masks, tokens).
     patches : dict
-        From a share to which patches each mask leaves, bool, (masks, rows, columns).
+        Maps a share to the patches that each mask leaves, bool, (masks, rows, columns).
     actual : dict
-        From a kind and a share to the model's own similarities, (masks,).
+        Maps a kind and a share to the model's own similarities, (masks,).
     """
 
     tokens: dict[float, Bool[np.ndarray, "masks tokens"]]
@@ -47,7 +47,7 @@ class MaskedPair:
     actual: dict[tuple[str, float], Float[np.ndarray, " masks"]]
 
     def predicted(self, result: Interactions, kind: str, share: float) -> Float[np.ndarray, " masks"]:
-        """Return the similarities that `result` predicts for the masks of a kind and share."""
+        """Return the similarities that `result` predicts for the masks of one kind and share."""
         tokens, patches = self.tokens[share], on_grid(self.patches[share], *result.values.shape[1:])
         if kind == "patches":
             tokens = np.ones_like(tokens)
@@ -64,28 +64,28 @@ def mask_pair(
     samples: int = 64,
     seed: int = 0,
 ) -> MaskedPair:
-    """Mask a pair at random, and ask the model for the similarity under each mask.
+    """Mask a pair at random, and compute the model's similarity under each mask.
 
-    Words' tokens are masked, and patches; special tokens and the class token stay. Masks of patches and of
-    words are the same in all kinds, so the model runs once for each mask of a side.
+    Patches and the tokens of words are masked, but not special tokens or the class token. All kinds use the
+    same masks, so each tower runs only once per mask.
 
     Parameters
     ----------
     explainer : Explainer
-        Of the model.
+        Explainer of the model.
     pair : LabelledPair
         The image and the caption.
     shares : sequence of float
-        Which shares to leave, each between 0 and 1.
+        The shares to leave unmasked, each between 0 and 1.
     samples : int
-        How many masks of each share.
+        Number of masks for each share.
     seed : int
-        Seed of the masks.
+        Random seed of the masks.
 
     Raises
     ------
     ParameterError
-        If a share is not between 0 and 1, or `samples` is no whole number from 2 on.
+        If a share is not between 0 and 1, or `samples` is not a whole number of at least 2.
     """
     samples = whole_number("samples", samples, least=2)
     for share in shares:
@@ -121,15 +121,15 @@ class Faithfulness:
     Attributes
     ----------
     correlation, explained : dict
-        From a kind of masks, `"patches"`, `"words"` or `"both"`, and the share that they leave, to one score
-        a pair; see `metrics.correlation` and `metrics.explained`.
+        Maps a kind of masks, `"patches"`, `"words"` or `"both"`, and the share that they leave to one score
+        per pair; see `metrics.correlation` and `metrics.explained`.
     """
 
     correlation: dict[tuple[str, float], Score]
     explained: dict[tuple[str, float], Score]
 
     def mean_correlation(self, kind: str) -> float:
-        """Return the mean correlation for one kind of masks, over all shares."""
+        """Return the mean correlation for one kind of masks over all shares."""
         return float(np.mean([score.mean for (of, _), score in self.correlation.items() if of == kind]))
 
 
@@ -145,25 +145,25 @@ def faithfulness(
 ) -> Faithfulness:
     """Score how well explanations predict the model under random masks.
 
-    The p-faithfulness of FIxLIP (Baniecki et al., NeurIPS 2025), with correlation and R2.
+    This is the p-faithfulness of FIxLIP (Baniecki et al., NeurIPS 2025), as correlation and R2.
 
     Parameters
     ----------
     explainer : Explainer
-        Explains, and runs the model.
+        Explains pairs and runs the model.
     pairs : iterable of LabelledPair
-        Images and captions; what is labelled is of no account here.
+        Images and captions; their labels are not used here.
     explain : callable, optional
         Explains a pair instead of `explainer.explain`.
     masked : sequence of MaskedPair, optional
-        What `mask_pair` gave for each pair, to score several explanations against the same masks.
+        The result of `mask_pair` for each pair, to score several explanations against the same masks.
     shares, samples, seed
-        Otherwise, as for `mask_pair`.
+        As in `mask_pair`; used only if `masked` is not given.
 
     Raises
     ------
     ParameterError
-        If there are no pairs, or `masked` has another number of them.
+        If there are no pairs, or `masked` contains a different number of them.
     """
     pairs = list(pairs)
     if not pairs or (masked is not None and len(masked) != len(pairs)):
@@ -195,18 +195,18 @@ def faithfulness(
 
 @dataclass(frozen=True)
 class Curves:
-    """Areas under the similarity while parts of a pair are deleted in the order of an explanation.
+    """Areas under the curve of similarity while parts of a pair are deleted in the order of an explanation.
 
     Attributes
     ----------
     insertion, deletion : Score
-        Patches alone: the similarity as they come, the strongest first, and as they go, the strongest first;
-        mean heights, in units of cosine similarity. RISE (Petsiuk et al., BMVC 2018).
+        Mean height of the curve, in units of cosine similarity, as patches are inserted or deleted, the
+        strongest first. From RISE (Petsiuk et al., BMVC 2018).
     gap : Score
         `insertion` minus `deletion`; 0 by chance.
     both : Score
-        The same gap if words and patches go, each time the one that changes the predicted similarity most:
-        the AID of FIxLIP (Baniecki et al., NeurIPS 2025).
+        The same gap if both words and patches are deleted, each time the one that changes the predicted
+        similarity most: the AID of FIxLIP (Baniecki et al., NeurIPS 2025).
     """
 
     insertion: Score
@@ -222,18 +222,18 @@ def deletion_curves(
     explain: Explain | None = None,
     steps: int = 16,
 ) -> Curves:
-    """Score explanations by deleting what they call strongest, or weakest, first.
+    """Score explanations by deleting the parts that they rank strongest, or weakest, first.
 
     Parameters
     ----------
     explainer : Explainer
-        Explains, and runs the model.
+        Explains pairs and runs the model.
     pairs : iterable of LabelledPair
         Images and captions.
     explain : callable, optional
         Explains a pair instead of `explainer.explain`.
     steps : int
-        In how many steps everything is deleted.
+        Number of steps in which everything is deleted.
 
     Raises
     ------
@@ -271,14 +271,14 @@ def deletion_curves(
 def deletion_order(
     result: Interactions, words: Sequence[int] | np.ndarray, patches: np.ndarray, *, strongest: bool
 ) -> list[int]:
-    """Return words and patches in the order in which to delete them, patches counted after all rows.
+    """Return words and patches in the order in which to delete them; patches are numbered after all rows.
 
-    Each time the one goes that takes most, or least, of the predicted similarity with it, given what has
-    gone before: with interactions of pairs, an order by sums would delete the partners of what is gone.
+    Each step deletes whatever reduces the predicted similarity most, or least, given what is already gone.
+    Since interactions are between pairs, sorting by sums instead would delete parts whose partners are gone.
     """
     count = len(result.rows)
     values = result.values.reshape(count, -1).astype(np.float64)
-    # What each would take with it: its interactions with all that is still there.
+    # What deleting each would remove: its interactions with everything that is still there.
     token_terms, patch_terms = own_terms_or_zeros(result)
     of_words = values.sum(1) + result.cls + token_terms
     of_patches = values.sum(0) + patch_terms

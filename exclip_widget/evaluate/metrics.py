@@ -1,6 +1,6 @@
-"""What an explanation scores: metrics of maps, of predictions and of curves. Arrays only, no model.
+"""Metrics of heat maps, predictions and curves. They work on arrays, and need no model.
 
-Each docstring says where a metric comes from and what it gives by chance.
+Each docstring states where the metric comes from and its value by chance.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 ON = 0.25
-"""A patch lies on what covers at least this share of it."""
+"""A patch lies on an object that covers at least this share of it."""
 
 
 def hit(heat: Float[np.ndarray, "rows columns"], cover: Float[np.ndarray, "rows columns"]) -> bool:
-    """Return whether the strongest patch of a map lies on what the words name: the pointing game.
+    """Return whether the strongest patch of a heat map lies on what the words name: the pointing game.
 
-    Zhang et al., "Top-Down Neural Attention by Excitation Backprop", IJCV 2018. By chance: the share of
-    patches that it lies on, unless things keep to the middle, as the blob beside every score shows.
+    Zhang et al., "Top-Down Neural Attention by Excitation Backprop", IJCV 2018. By chance, the rate of hits
+    is the share of patches that lie on the object, or higher if objects tend to be in the middle; compare
+    with the blob baseline.
 
     Parameters
     ----------
     heat : np.ndarray
-        The map.
+        The heat map.
     cover : np.ndarray
-        Which share of each patch shows what the words name, 0 to 1.
+        The share of each patch that shows what the words name, 0 to 1.
 
     Examples
     --------
@@ -36,10 +37,10 @@ def hit(heat: Float[np.ndarray, "rows columns"], cover: Float[np.ndarray, "rows 
 
 
 def energy(heat: Float[np.ndarray, "rows columns"], cover: Float[np.ndarray, "rows columns"]) -> float:
-    """Return the share of a map's positive part that lies on what the words name.
+    """Return the share of a heat map's positive part that lies on what the words name.
 
-    The energy-based pointing game of Wang et al., "Score-CAM", CVPR Workshops 2020. By chance: the share of
-    the image that it covers. 0 if nothing is positive.
+    This is the energy-based pointing game of Wang et al., "Score-CAM", CVPR Workshops 2020. By chance, it is
+    the share of the image that the object covers. It is 0 if nothing is positive.
 
     Examples
     --------
@@ -54,12 +55,12 @@ def energy(heat: Float[np.ndarray, "rows columns"], cover: Float[np.ndarray, "ro
 def recognition(
     heats: Float[np.ndarray, "words rows columns"], inside: Float[np.ndarray, "words rows columns"]
 ) -> float:
-    """Return how much of several words' maps is where it should be: positive inside, negative outside.
+    """Return the share of several words' heat maps that is right: positive inside, negative outside.
 
-    The recognition score of FIxLIP (Baniecki et al., NeurIPS 2025) on collages: ``inside`` is the quadrant
-    of the image that a word names. Pooled over the words of a collage before the ratio is taken. By chance
-    1/2 for a map of both signs, and 1/4 for a positive one that ignores which of four words is asked for.
-    NaN if all maps are zero.
+    This is the recognition score of FIxLIP (Baniecki et al., NeurIPS 2025) on collages, where ``inside`` is
+    the quadrant of the image that a word names. The words of a collage are pooled before the ratio is taken.
+    By chance, it is 1/2 for a map with both signs, and 1/4 for a positive map that ignores which of four
+    words it is for. It is NaN if all maps are zero.
 
     Examples
     --------
@@ -75,7 +76,7 @@ def recognition(
 def correlation(predicted: Float[np.ndarray, " cases"], actual: Float[np.ndarray, " cases"]) -> float:
     """Return Pearson's correlation of predicted and actual similarities; NaN if either never varies.
 
-    By chance 0; it forgives a wrong scale and a wrong offset.
+    It is 0 by chance, and ignores a wrong scale or offset.
 
     Examples
     --------
@@ -88,10 +89,10 @@ def correlation(predicted: Float[np.ndarray, " cases"], actual: Float[np.ndarray
 
 
 def explained(predicted: Float[np.ndarray, " cases"], actual: Float[np.ndarray, " cases"]) -> float:
-    """Return R2: the share of the variance of actual similarities that predictions account for.
+    """Return R2: the share of the variance of the actual similarities that the predictions explain.
 
-    0 for predicting their mean each time; negative if the predictions are worse than that. NaN if the
-    actual similarities never vary.
+    It is 0 for always predicting the mean, and negative for predictions that are worse than that. It is NaN
+    if the actual similarities never vary.
 
     Examples
     --------
@@ -105,7 +106,7 @@ def explained(predicted: Float[np.ndarray, " cases"], actual: Float[np.ndarray, 
 
 
 def rank_correlation(one: Float[np.ndarray, "..."], other: Float[np.ndarray, "..."]) -> float:
-    """Return Spearman's correlation of the entries of two arrays of one shape; ties share their rank.
+    """Return Spearman's correlation of the entries of two arrays of the same shape; ties share a rank.
 
     Examples
     --------
@@ -123,7 +124,7 @@ def _ranks(values: Float[np.ndarray, " cases"]) -> Float[np.ndarray, " cases"]:
 
 
 def area(curve: Sequence[float] | Float[np.ndarray, " points"]) -> float:
-    """Return the area under a curve of equally spaced points from 0 to 1: its mean height, by trapezoids.
+    """Return the area under a curve of equally spaced points from 0 to 1, by the trapezoidal rule.
 
     Examples
     --------
@@ -141,22 +142,22 @@ def interval(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Return a 95 % bootstrap interval of the mean of scores.
+    """Return a 95 % bootstrap interval for the mean of scores.
 
-    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993: percentiles of the means of samples
-    drawn with replacement. NaN scores are left out.
+    These are percentiles of the means of samples drawn with replacement (Efron and Tibshirani, "An
+    Introduction to the Bootstrap", 1993). NaN scores are left out.
 
     Parameters
     ----------
     scores : np.ndarray
         The scores.
     groups : sequence of int, optional
-        Which image each score belongs to. Scores of one image are drawn together, since they are not
-        independent. By default each is its own.
+        The image that each score belongs to. Scores of the same image are drawn together, since they are not
+        independent. By default, each score is its own group.
     resamples : int
-        How many samples to draw.
+        Number of samples to draw.
     seed : int
-        Seed of the draws.
+        Random seed of the draws.
 
     Examples
     --------
@@ -176,9 +177,9 @@ def interval(
 
 
 def present_after(order: Sequence[int], count: int, steps: int) -> Bool[np.ndarray, "points players"]:
-    """Return which of `count` players are left as those in `order` are deleted, in `steps` equal steps.
+    """Return which of `count` players remain while those in `order` are deleted in `steps` equal steps.
 
-    The first point has all players, the last one none of those in `order`.
+    The first point has all players, and the last has none of those in `order`.
     """
     deleted = np.linspace(0, len(order), steps + 1).round().astype(int)
     present = np.ones((steps + 1, count), bool)

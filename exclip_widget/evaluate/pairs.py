@@ -1,4 +1,4 @@
-"""Images and captions of which it is known where in the image what the words name is."""
+"""Images and captions with known locations of what the words name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..results.regions import mask_of_boxes
 from ..results.rows import Span, Tokens
 
 PixelBox: TypeAlias = tuple[float, float, float, float]
-"""Left, top, right and bottom of a box, in pixels of the image; right and bottom excluded."""
+"""Left, top, right and bottom of a box, in pixels of the image; right and bottom are exclusive."""
 
 Place: TypeAlias = PixelBox | np.ndarray
 """Where in an image something is: a box, or a mask of its pixels, bool, (height, width)."""
@@ -25,21 +25,21 @@ Place: TypeAlias = PixelBox | np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Mention:
-    """Words of a caption, and where in the image what they name is.
+    """Words of a caption, and the location in the image of what they name.
 
     Attributes
     ----------
     span : (int, int)
-        The words are ``caption[start:end]``.
+        Where the words are: ``caption[start:end]``.
     mask : np.ndarray
-        Which pixels of the image show it, bool, (height, width).
+        The pixels of the image that show what they name, bool, (height, width).
     """
 
     span: Span
     mask: Bool[np.ndarray, "height width"]
 
     def tokens_of(self, rows: Tokens) -> list[int]:
-        """Return the tokens that lie in the words: rows of a result."""
+        """Return the tokens inside these words, as rows of a result."""
         start, end = self.span
         return [
             row
@@ -50,7 +50,7 @@ class Mention:
 
 @dataclass(frozen=True, eq=False)
 class LabelledPair:
-    """An image and a caption with what is known of them; `labelled_pair` makes one from phrases and boxes."""
+    """An image, a caption and its labelled phrases; `labelled_pair` makes one from phrases and boxes."""
 
     image: Image.Image
     caption: str
@@ -58,16 +58,16 @@ class LabelledPair:
 
 
 def labelled_pair(image: ImageLike, caption: str, places: Mapping[str, Place]) -> LabelledPair:
-    """Return an image and a caption with where in the image its phrases are.
+    """Return an image and a caption, labelled with where its phrases are in the image.
 
     Parameters
     ----------
     image : image
-        As `explain` takes it.
+        The image, in any form that `explain` accepts.
     caption : str
         The caption.
     places : mapping
-        From each phrase, which occurs once in the caption, to a box (left, top, right, bottom) in pixels
+        Maps each phrase, which must occur once in the caption, to a box (left, top, right, bottom) in pixels
         of the image, or to a mask of its pixels, bool, (height, width).
 
     Raises
@@ -75,8 +75,8 @@ def labelled_pair(image: ImageLike, caption: str, places: Mapping[str, Place]) -
     ImageError
         If the image cannot be read.
     ParameterError
-        If nothing is labelled, a phrase is not in the caption or there twice, or a place lies outside the
-        image.
+        If nothing is labelled, a phrase does not occur exactly once in the caption, or a place lies outside
+        the image.
 
     Examples
     --------
@@ -95,9 +95,9 @@ def labelled_pair(image: ImageLike, caption: str, places: Mapping[str, Place]) -
 
 
 def labelled(pair: Pair) -> LabelledPair:
-    """Return a pair of a data set with what its phrases' boxes say, decoded.
+    """Decode a pair of a data set, and label it with its phrases' boxes.
 
-    Boxes end where the image ends. Of a phrase with several boxes each pixel of them counts; a phrase whose
+    Boxes are clipped to the image. If a phrase has several boxes, all of their pixels count. A phrase whose
     boxes lie outside the image is left out.
 
     Raises
@@ -129,9 +129,9 @@ def labelled(pair: Pair) -> LabelledPair:
 def _span_of(phrase: str, caption: str) -> Span:
     found = caption.count(phrase) if phrase else 0
     if found != 1:
-        said = f"{found} times" if found else "not at all"
+        said = f"occurs {found} times" if found else "does not occur"
         raise ParameterError(
-            f"{phrase!r} is in the caption {caption!r} {said}; expected a phrase that is once"
+            f"{phrase!r} {said} in the caption {caption!r}; expected a phrase that occurs once"
         )
     start = caption.index(phrase)
     return start, start + len(phrase)
@@ -151,7 +151,7 @@ def _mask_of(phrase: str, place: Place, size: tuple[int, int]) -> Bool[np.ndarra
             left, top, right, bottom = (float(edge) for edge in place)
         except (TypeError, ValueError):
             raise ParameterError(
-                f"{place!r} is no place of {phrase!r}; expected a box (left, top, right, bottom) or a mask"
+                f"{place!r} is not a place of {phrase!r}; expected a box (left, top, right, bottom) or a mask"
             ) from None
         if not (0 <= left < right <= width and 0 <= top < bottom <= height):
             raise ParameterError(
@@ -161,5 +161,5 @@ def _mask_of(phrase: str, place: Place, size: tuple[int, int]) -> Bool[np.ndarra
         mask = np.zeros((height, width), bool)
         mask[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))] = True
     if not mask.any():
-        raise ParameterError(f"the mask of {phrase!r} is empty; expected some pixel of the image in it")
+        raise ParameterError(f"the mask of {phrase!r} is empty; expected at least one pixel")
     return mask

@@ -1,7 +1,7 @@
 """Plausibility: whether explanations lie on what the words name.
 
-That is what people expect of a model. A model that looks elsewhere is explained rightly by a map that scores
-low here, so `faithfulness` stands beside it.
+This is what people expect of a model. If the model looks elsewhere, a correct explanation scores low here, so
+always consider `faithfulness` as well.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from .metrics import energy, hit, interval, recognition
 from .pairs import LabelledPair, Mention
 
 Explain: TypeAlias = Callable[[LabelledPair], Interactions]
-"""What is scored: from a pair to its interactions, such as a method at some layers, or a baseline."""
+"""Maps a pair to the interactions to score: a method at certain layers, for example, or a baseline."""
 
 Baseline: TypeAlias = Callable[[Interactions, Sequence[tuple[Mention, np.ndarray]]], Interactions]
-"""From an explanation, and the mentions with their cover, to a map that knows less, or more."""
+"""Maps an explanation and its mentions with their cover to a map that knows less, or more."""
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """Scores of one kind, with the image that each belongs to; its mean is what is quoted."""
+    """Scores of one kind, with the image that each belongs to. The mean is the value to quote."""
 
     values: Float[np.ndarray, " scores"]
     groups: tuple[int, ...]
@@ -43,7 +43,7 @@ class Score:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """A 95 % bootstrap interval of the mean, with images drawn, not scores."""
+        """A 95 % bootstrap interval for the mean, resampling images rather than scores."""
         return interval(self.values, self.groups)
 
     def __len__(self) -> int:
@@ -56,21 +56,21 @@ class Score:
 
 @dataclass(frozen=True)
 class Plausibility:
-    """How well explanations lie on what words name.
+    """How well explanations match what words name.
 
     Attributes
     ----------
     hit : Score
-        One for each mention: whether the strongest patch lies on it; see `metrics.hit`.
+        For each mention, whether the strongest patch lies on it; see `metrics.hit`.
     energy : Score
-        One for each mention: the share of positive interaction on it; see `metrics.energy`.
+        For each mention, the share of positive interaction that lies on it; see `metrics.energy`.
     recognition : Score
-        One for each pair: how much is positive on what a word names, and negative elsewhere; see
+        For each pair, the share that is positive on what a word names, or negative elsewhere; see
         `metrics.recognition`.
     chance : float
         The mean share of the image that a mention covers: `hit` and `energy` of a map that knows nothing.
     residual : float
-        The median completeness residual of the explanations; NaN for methods that have none.
+        The median completeness residual of the explanations; NaN for methods without one.
     """
 
     hit: Score
@@ -89,23 +89,23 @@ def plausibility(
 ) -> Plausibility:
     """Score explanations of labelled pairs.
 
-    A mention's map is the sum over its tokens.
+    The heat map of a mention is the sum over its tokens.
 
     Parameters
     ----------
     explainer : Explainer
-        Explains, and knows what the model sees of an image.
+        Explains pairs, and determines what the model sees of an image.
     pairs : iterable of LabelledPair
-        Images and captions with what is known of them.
+        Labelled images and captions.
     explain : callable, optional
         Explains a pair instead of `explainer.explain`.
     baseline : callable, optional
-        Replaces each explanation before it is scored; one of `exclip_widget.evaluate.baselines`.
+        Replaces each explanation before scoring; one of `exclip_widget.evaluate.baselines`.
 
     Raises
     ------
     ParameterError
-        If there are no pairs, or words that are labelled are no tokens of the caption.
+        If there are no pairs, or labelled words contain no whole token of the caption.
 
     Examples
     --------
@@ -145,16 +145,16 @@ def plausibility(
 
 
 def explained_by(explainer: Explainer, explain: Explain | None) -> Explain:
-    """Return `explain`, or what `explainer` says if it is None."""
+    """Return `explain`, or `explainer.explain` of a pair if it is None."""
     return explain or (lambda pair: explainer.explain(pair.image, pair.caption))
 
 
 def covers(
     explainer: Explainer, pair: LabelledPair, result: Interactions
 ) -> list[tuple[Mention, Float[np.ndarray, "rows columns"]]]:
-    """Return the mentions of a pair, each with the share of each patch of `result` that shows it.
+    """Return the mentions of a pair, each with the share of each patch of `result` that it covers.
 
-    Mentions of which the model sees nothing, because they are cropped away, are left out.
+    Mentions that are cropped out of the model's view are left out.
     """
     view = field_of_view(explainer.preprocess, pair.image.size)
     found = [(one, cover(one.mask, view, (result.grid.rows, result.grid.columns))) for one in pair.mentions]
@@ -167,25 +167,25 @@ def covers(
 
 
 def heat_of(result: Interactions, mention: Mention) -> Float[np.ndarray, "rows columns"]:
-    """Return the map of a mention: the sum of its tokens' interactions with each patch.
+    """Return the heat map of a mention: the sum of its tokens' interactions with each patch.
 
     Raises
     ------
     ParameterError
-        If no token lies in it.
+        If it contains no whole token.
     """
     tokens = mention.tokens_of(result.rows)
     if not tokens:
         start, end = mention.span
         raise ParameterError(
-            f"{result.caption[start:end]!r} is no token of {result.caption!r}; its tokens are {result.tokens}"
+            f"{result.caption[start:end]!r} is not a token of {result.caption!r}; its tokens: {result.tokens}"
         )
     heat: np.ndarray = result.values[tokens].sum(0, dtype=np.float64)
     return heat
 
 
 def with_values(result: Interactions, values: Float[np.ndarray, "tokens rows columns"]) -> Interactions:
-    """Return a result with other interactions, and nothing beside them: a map that is no explanation."""
+    """Return a result with `values` as its only interactions: a heat map that is not an explanation."""
     nothing = np.zeros_like(result.cls)
     return replace(
         result,

@@ -1,4 +1,4 @@
-"""All scores of several explanations, in one table and one figure."""
+"""All scores of several explanations, as tables and a figure."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Trial:
     pairs : sequence of LabelledPair
         For `plausibility`.
     collages : sequence of sequence of LabelledPair
-        For recognition: those whose captions name one thing, those that name two, and so on.
+        For recognition: collages whose captions name one object, then those that name two, and so on.
     masked : sequence of MaskedPair
-        What the model says of the first of `pairs` under masks; `mask_pair` makes them.
+        The model's similarities of the first few `pairs` under masks, from `mask_pair`.
     """
 
     pairs: Sequence[LabelledPair]
@@ -43,20 +43,20 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The scores of one explanation, or of a baseline.
+    """The scores of one kind of explanation, or of a baseline.
 
     Attributes
     ----------
     name : str
         What is scored.
     plausibility : Plausibility
-        On the labelled pairs.
+        Scores on the labelled pairs.
     recognition : tuple of Score
-        On collages whose captions name one thing, two, and so on.
+        Scores on collages whose captions name one object, two, and so on.
     faithfulness, curves : Faithfulness, Curves, or None
-        On masked pairs; None for maps that predict nothing.
+        Scores on the masked pairs; None for maps that predict nothing.
     seconds : float
-        Median time of one explanation.
+        Median time of an explanation in seconds.
     """
 
     name: str
@@ -76,26 +76,26 @@ def make_report(
     baseline: Baseline | None = None,
     most: int | None = None,
 ) -> Report:
-    """Return the scores of one explanation.
+    """Return the scores of one kind of explanation.
 
     Parameters
     ----------
     name : str
         What to call it.
     explainer : Explainer
-        Explains, and runs the model.
+        Explains pairs and runs the model.
     trial : Trial
         What to score it on.
     explain : callable, optional
         Explains a pair instead of `explainer.explain`.
     baseline : callable, optional
-        Replaces each explanation before it is scored; then nothing is predicted.
+        Replaces each explanation before scoring. Its faithfulness is not scored.
     most : int, optional
-        How many of `trial.pairs` to use at most, and as many collages, for an explanation that is slow.
+        Largest number of `trial.pairs` to use, and a quarter as many collages of each kind, for slow methods.
     """
     timed = _Timed(explained_by(explainer, explain))
     pairs, masked = trial.pairs[:most], trial.masked[:most]
-    # Explained once: the pairs that are masked are the first of those that are labelled.
+    # The masked pairs are the first of the labelled ones, so explain them only once.
     known = {id(pair): timed(pair) for pair in pairs[: len(masked)]}
 
     def look_up(pair: LabelledPair) -> Interactions:
@@ -118,7 +118,7 @@ def make_report(
 
 
 class _Timed:
-    """Explains, and keeps how long each explanation took."""
+    """Explains pairs, and records how long each explanation took."""
 
     def __init__(self, explain: Callable[[LabelledPair], Interactions]) -> None:
         self.seconds: list[float] = []
@@ -132,7 +132,7 @@ class _Timed:
 
 
 def as_markdown(reports: Iterable[Report]) -> str:
-    """Return the scores as two tables: plausibility, and faithfulness. Intervals are 95 % bootstrap ones."""
+    """Return the scores as two tables, plausibility and faithfulness, with 95 % bootstrap intervals."""
     reports = list(reports)
     objects = max(len(one.recognition) for one in reports)
     lines = [
@@ -174,9 +174,9 @@ def _rough(number: float) -> str:
 
 
 def as_latex(reports: Iterable[Report]) -> str:
-    r"""Return the scores as a table for a paper, with 95 % bootstrap intervals; it needs booktabs.
+    r"""Return the scores as a LaTeX table with 95 % bootstrap intervals. Requires the package booktabs.
 
-    Names are printed as they are. What an explanation has no score of is a dash.
+    Names are printed literally. A missing score is a dash.
     """
     heads = ("explanation", "hit", "energy", *(f"{kind} masked" for kind in KINDS), "insertion - deletion")
     lines = [
@@ -208,7 +208,7 @@ def _cell_of_latex(score: Score) -> str:
 
 
 def _pooled(scores: dict[tuple[str, float], Score], kind: str) -> Score:
-    """Return the scores of one kind of masks, for all shares together."""
+    """Return the scores of one kind of masks, pooled over all shares."""
     some = [score for (of, _), score in scores.items() if of == kind]
     return Score(
         np.concatenate([one.values for one in some]), tuple(group for one in some for group in one.groups)
@@ -216,7 +216,7 @@ def _pooled(scores: dict[tuple[str, float], Score], kind: str) -> Score:
 
 
 def _name(report: Report) -> str:
-    """Return a name as a cell of a table."""
+    """Return a report's name, escaped for a table cell."""
     return report.name.replace("|", "\\|")
 
 
@@ -226,7 +226,7 @@ def _cell(score: Score) -> str:
 
 
 def as_figure(reports: Sequence[Report]) -> Figure:
-    """Return a figure of plausibility against faithfulness, a point with both intervals for each report.
+    """Return a plot of faithfulness against plausibility, with a point and both intervals for each report.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Sanity: explanations must change with the model, and must not change with what the model hardly sees."""
+"""Sanity checks: explanations must depend on the model, and be robust to changes that it hardly notices."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ def randomisation(
 ) -> list[float]:
     """Explain a pair while the model's weights are randomised, layer by layer from the last to the first.
 
-    Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. The entries of each weight change their
-    places, in the last layer of both towers at first, then in the one before as well, and so on.
+    Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. The entries of each weight are shuffled,
+    first in the last layer of both towers, then also in the one before it, and so on.
 
     Parameters
     ----------
     model : torch.nn.Module or DualEncoder
         The model. A copy is randomised.
     make_explainer : callable
-        From a model to its explainer: ``lambda model: Explainer(model, ...)``.
+        Makes an explainer of a model: ``lambda model: Explainer(model, ...)``.
     pair : LabelledPair
         The image and the caption.
     seed : int
-        Seed of the new order.
+        Random seed of the shuffling.
 
     Returns
     -------
     list of float
-        Rank correlations of the interactions with those of the model as it is, after 0, 1, ... layers. The
-        first is 1; an explanation that depends on the weights brings the rest near 0.
+        Rank correlations with the original model's interactions after randomising 0, 1, ... layers. The
+        first is 1; if explanations depend on the weights, the others approach 0.
     """
     generator = torch.Generator().manual_seed(whole_number("seed", seed, least=0))
     copy = deepcopy(model)
@@ -62,7 +62,7 @@ def randomisation(
 
 @torch.no_grad()
 def _shuffle(module: nn.Module, generator: torch.Generator) -> None:
-    """Give the entries of each weight of a module another order."""
+    """Shuffle the entries of each weight of a module."""
     for weight in module.parameters():
         order = torch.randperm(weight.numel(), generator=generator, device="cpu").to(weight.device)
         weight.copy_(weight.flatten()[order].reshape(weight.shape))
@@ -71,24 +71,24 @@ def _shuffle(module: nn.Module, generator: torch.Generator) -> None:
 def stability(
     explainer: Explainer, pair: LabelledPair, *, noise: float = 2.0, repeats: int = 4, seed: int = 0
 ) -> float:
-    """Return how alike explanations are if an image hardly changes.
+    """Return how similar explanations remain if an image hardly changes.
 
-    The mean rank correlation of the interactions of the image with those of the same image with Gaussian
-    noise on it. 1 if nothing changes; what an explanation loses here, it cannot say of the model, which
-    hardly sees the noise.
+    This is the mean rank correlation between the interactions of the image and those of the same image with
+    Gaussian noise added; 1 means no change. The model hardly notices the noise, so any loss is due to the
+    explanation.
 
     Parameters
     ----------
     explainer : Explainer
-        Explains.
+        Explains pairs.
     pair : LabelledPair
         The image and the caption.
     noise : float
-        Standard deviation of the noise, in levels of 0 to 255.
+        Standard deviation of the noise, on the scale of 0 to 255.
     repeats : int
-        How many noisy images.
+        Number of noisy images.
     seed : int
-        Seed of the noise.
+        Random seed of the noise.
     """
     noise, repeats = positive_number("noise", noise), whole_number("repeats", repeats)
     rng = np.random.default_rng(whole_number("seed", seed, least=0))

@@ -18,7 +18,7 @@ from .work import Done, explain_work, keep, plan
 from .workers import explain_by_workers
 
 PAIRS_TOGETHER = 64
-"""Pairs that are explained together: their images are what is held decoded at a time."""
+"""Pairs to explain together: only their images are held in memory, decoded, at any one time."""
 
 
 def write_store(
@@ -32,47 +32,47 @@ def write_store(
     on_error: OnError = warn,
     part_bytes: int = PART_BYTES,
 ) -> Store:
-    """Write the factors of a data set into a store, or those that it does not have yet.
+    """Write the factors of a data set into a store, except for those that it already has.
 
-    Each image and each caption is explained once, foils too. If this is stopped, even killed, it goes on
-    from where the last part was written when it is called again with the same pairs.
+    Each image and each caption is explained once, foils included. If this is stopped or even killed, calling
+    it again with the same pairs continues from the last part that was written.
 
     Parameters
     ----------
     path : path
         Folder of the store.
     explainer : Explainer
-        What makes the factors. To go on it must be as it was: the same weights, method, layers and
+        What makes the factors. To continue a store, it must have the same weights, method, layers and
         references.
     pairs : iterable of Pair
         The data set, as the readers of `exclip_widget.datasets` stream it.
     workers : int, optional
-        Processes that explain, as actors of Ray Data. Each takes a core, and a GPU, or its share of one, if
-        Ray has any. By default this process explains. The store is the same in either case.
+        Number of processes that explain, as actors of Ray Data. Each takes a core, and a GPU, or its share
+        of one, if Ray has any. By default, this process explains. The store is the same in either case.
     dtype : {"float16", "float32"}
-        How factors are kept. float16 takes half the space, and is off by a thousandth.
+        Type in which factors are stored. float16 takes half the space, and is off by a thousandth.
     progress : bool
         Whether to show a progress bar.
     on_error : callable, optional
-        Is told each `Fault`: an image or a caption that the model cannot take is left out. A warning by
-        default.
+        Called with each `Fault`: an image or a caption that the model cannot take is left out. By default, a
+        warning is issued.
     part_bytes : int
         About how many bytes of factors are written at a time.
 
     Returns
     -------
     Store
-        The store, open to be asked.
+        The store, opened for queries.
 
     Raises
     ------
     ParameterError
-        If the store was made in another way, an id has another caption there, Ray does not start or has not
-        as many cores as there are to be workers, or the explainer cannot be sent to them.
+        If the store was made in another way, an id has another caption there, Ray does not start or has
+        fewer cores than `workers`, or the explainer cannot be sent to them.
     FileError
-        If the folder holds something else, or cannot be written to.
+        If the folder contains something else, or cannot be written to.
     MissingLibraryError
-        If pyarrow is not installed, or Ray, with workers.
+        If pyarrow is not installed, or, with `workers`, Ray.
     """
     head = Head(explainer.recipe(), dtype)
     with (

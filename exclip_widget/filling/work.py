@@ -1,4 +1,4 @@
-"""Pieces of a data set on their way into a store: planned once, explained anywhere, kept by one writer."""
+"""Pieces of a data set on their way into a store: planned once, explained anywhere, written by one writer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ New = TypeVar("New", NewImage, NewCaption)
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """Images and captions that are explained together, of so many pairs."""
+    """Images and captions that are explained together, and the number of pairs that they are from."""
 
     images: list[NewImage]
     captions: list[NewCaption]
@@ -48,7 +48,7 @@ class Work:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the store has all of it."""
+        """Whether the store already has all of it."""
         return not (self.images or self.captions)
 
 
@@ -63,21 +63,21 @@ class Done:
 
 
 def plan(writer: StoreWriter, pairs: Iterable[Pair], together: int) -> Iterator[Work]:
-    """Yield what the store does not have, each image and each caption once.
+    """Yield pieces of work with what the store does not have, each image and each caption once.
 
     Parameters
     ----------
     writer : StoreWriter
-        Knows what is there.
+        The writer of the store, which knows what it already has.
     pairs : iterable of Pair
         The data set.
     together : int
-        Of how many pairs a piece of work is.
+        Number of pairs in a piece of work.
 
     Raises
     ------
     ParameterError
-        If two captions have one id.
+        If two captions have the same id.
     """
     stream = iter(pairs)
     images: set[str] = set()
@@ -97,7 +97,7 @@ def plan(writer: StoreWriter, pairs: Iterable[Pair], together: int) -> Iterator[
                 elif captions[one.id] != hash(one.input):
                     raise ParameterError(
                         f"id {one.id!r:.80} is that of {one.input!r:.80} and of another caption; expected "
-                        "one caption for an id"
+                        "one caption per id"
                     )
         yield work
 
@@ -109,7 +109,7 @@ def _captions_of(pair: Pair) -> Iterator[NewCaption]:
 
 
 def explain_work(explainer: Explainer, work: Work) -> Done:
-    """Return the factors of a piece of work: what one process or one of many workers computes."""
+    """Return the factors of a piece of work, in the caller's process or in one of many workers."""
     faults: list[Fault] = []
     return Done(
         images=_each(work.images, explainer.image_factors, ImageError, faults),
@@ -125,7 +125,7 @@ def _each(
     kind: type[ExclipError],
     faults: list[Fault],
 ) -> list[tuple[New, Factors]]:
-    """Return the factors of inputs, together if all of them can be read, and else of those that can."""
+    """Return the factors of inputs: together if all of them can be read, otherwise of those that can."""
     try:
         return list(zip(inputs, factors_of([one.input for one in inputs]), strict=True))
     except kind:

@@ -1,7 +1,7 @@
 """Explaining in many processes: actors of Ray Data, on this machine or on a cluster.
 
-Ray Data hands pieces of work to actors, and starts an actor again if its process dies, with the same piece.
-Only the caller's process plans and writes, in the order of the data set. So each piece is in the store once,
+Ray Data hands pieces of work to actors, and if an actor's process dies, restarts it with the same piece. Only
+the caller's process plans and writes, in the order of the data set. So each piece is in the store once,
 however often it was begun.
 """
 
@@ -30,13 +30,13 @@ from .work import Done, Work, explain_work
 
 WINDOW_WORKS = 1024
 WINDOW_BYTES = 2**28
-"""Pieces of work, and bytes of images in them, that Ray has at a time.
+"""How many pieces of work, and how many bytes of images in them, Ray has at a time.
 
-Actors begin anew with each window, so it is large. Images that are given as paths take none of it.
+Actors start anew for each window, so it is large. Images that are given as paths do not count.
 """
 
 STARTS = 3
-"""How often Ray is started before it is given up: it waits half a minute for itself, and no longer."""
+"""How often to try to start Ray, which waits for itself for only half a minute."""
 
 
 class Worker:
@@ -45,7 +45,7 @@ class Worker:
     Parameters
     ----------
     shared : ray.ObjectRef
-        Of the explainer, and of the store's head. Nothing is explained if the copy has another recipe.
+        Reference to the explainer and the store's head. Nothing is explained if the copy has another recipe.
     """
 
     def __init__(self, shared: Any) -> None:
@@ -53,7 +53,7 @@ class Worker:
         self._copy: Explainer | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Done | ExclipError]]:
-        """Explain a piece of work. An error is returned, because Ray would wrap it."""
+        """Explain a piece of work. An error is returned instead of raised, because Ray would wrap it."""
         (work,) = batch["work"]
         try:
             if self._copy is None:
@@ -83,14 +83,14 @@ class Worker:
 def explain_by_workers(
     explainer: Explainer, head: Head, works: Iterable[Work], workers: int
 ) -> Generator[Done, None, None]:
-    """Yield what is done of pieces of work, in their order.
+    """Yield the results of pieces of work, in their order.
 
     Parameters
     ----------
     explainer : Explainer
-        Of which each worker has a copy.
+        The explainer, of which each worker gets a copy.
     head : Head
-        The store's.
+        The store's head.
     works : iterable of Work
         What to explain.
     workers : int
@@ -99,8 +99,8 @@ def explain_by_workers(
     Raises
     ------
     ParameterError
-        If Ray does not start or has not as many cores, or the explainer cannot be sent or has another
-        recipe there.
+        If Ray does not start or has fewer cores than `workers`, or the explainer cannot be sent to the
+        workers or has another recipe there.
     MissingLibraryError
         If Ray is not installed.
     """
@@ -119,7 +119,7 @@ def _explain_window(explainer: Explainer, head: Head, works: list[Work], workers
     _start(workers)
     gpus = _resources().get("GPU", 0)
     takes = {"num_gpus": min(1, gpus / workers)} if gpus else {"num_cpus": 1}
-    # Kept until the end, because an actor that is started again reads it again.
+    # Kept until the end, because a restarted actor reads it again.
     shared = ray.put((explainer, head))
     rows = ray.data.from_items([{"work": work} for work in works], override_num_blocks=len(works))
     rows.context.enable_progress_bars = False
@@ -139,23 +139,23 @@ def _explain_window(explainer: Explainer, head: Head, works: list[Work], workers
 
 
 def _start(workers: int) -> None:
-    """Start Ray on this machine, unless the caller has; refuse more workers than it has cores."""
+    """Start Ray on this machine, unless the caller has started it; refuse more workers than it has cores."""
     import ray
 
     if not ray.is_initialized():
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send them to its makers
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send them to its developers
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # errors reach Python anyway
         start_ray(logging_level=logging.ERROR)
     cores = int(_resources().get("CPU", 0))
     if workers > cores:
         raise ParameterError(
-            f"workers={workers}, and Ray has {cores} cores; expected at most {cores}, or a Ray that "
+            f"workers={workers}, but Ray has {cores} cores; expected at most {cores}, or a Ray that "
             "was started with more"
         )
 
 
 def start_ray(**options: Any) -> None:
-    """Start Ray on this machine by options of `ray.init`, again if the machine was too busy for it.
+    """Start Ray on this machine with options of `ray.init`, trying again if the machine was too busy.
 
     Raises
     ------
@@ -168,20 +168,20 @@ def start_ray(**options: Any) -> None:
         try:
             ray.init(include_dashboard=False, log_to_driver=False, **options)
             return
-        except (ConnectionError, ValueError):  # of a Ray elsewhere that the caller's environment names
+        except (ConnectionError, ValueError):  # from a Ray elsewhere that the caller's environment names
             raise
-        except Exception as error:  # Ray has no class for it
+        except Exception as error:  # Ray has no class of its own for it
             _end_processes_of(error)
             ray.shutdown()
             if not left:
                 raise ParameterError(
                     f"workers= needs Ray, which did not start in {STARTS} attempts: {error} Expected a "
-                    "machine that is less busy, or a Ray that was started before, by ray.init()"
+                    "machine that is less busy, or a Ray that was started before, with ray.init()"
                 ) from error
 
 
 def _end_processes_of(error: Exception) -> None:
-    """End what a start of Ray has left: Ray itself forgets these processes, and they would run on."""
+    """End the processes that a failed start of Ray has left: Ray forgets them, and they would run on."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         kill = getattr(frame.f_locals.get("self"), "kill_all_processes", None)
         if kill is not None:
@@ -198,7 +198,7 @@ def _resources() -> dict[str, float]:
 @contextmanager
 def _quiet_ray() -> Iterator[None]:
     """Keep Ray Data from announcing each run, and stop Ray if it was started inside."""
-    import ray.data  # which sets the level itself
+    import ray.data  # importing it sets the level
 
     logger, was_there = logging.getLogger("ray.data"), ray.is_initialized()
     level = logger.level
@@ -212,7 +212,7 @@ def _quiet_ray() -> Iterator[None]:
 
 
 def _windows(works: Iterable[Work]) -> Iterator[list[Work]]:
-    """Yield lists of works that Ray has at a time, with images that other processes can read."""
+    """Yield the lists of works that Ray has at a time, with images that other processes can read."""
     window: list[Work] = []
     held = 0
     for work in works:
@@ -227,7 +227,7 @@ def _windows(works: Iterable[Work]) -> Iterator[list[Work]]:
 
 
 def _sendable(image: ImageLike) -> ImageLike:
-    """Return an image as a process in another folder can read it."""
+    """Return an image in a form that a process in another folder can read."""
     if isinstance(image, (str, os.PathLike)):
         path = Path(os.fsdecode(image)).absolute()
         return path if os.path.lexists(path) else image
@@ -238,7 +238,7 @@ def _sendable(image: ImageLike) -> ImageLike:
 
 
 def _bytes(image: ImageLike) -> int:
-    """Return about how many bytes of memory an image takes; none if it is a path."""
+    """Return about how many bytes of memory an image takes; 0 for a path."""
     if isinstance(image, Image.Image):
         return image.width * image.height * len(image.getbands())
     if isinstance(image, np.ndarray):

@@ -1,1 +1,1 @@
-"""Inputs: from what people have, captions and images, to token ids and pixels."""
+"""Inputs: from captions and images to token ids and pixels."""

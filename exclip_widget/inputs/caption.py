@@ -23,10 +23,10 @@ class Caption:
     Attributes
     ----------
     rows : Tokens
-        Its tokens, which are the rows of its explanations.
+        The caption's tokens, which are the rows of its explanations.
     ids : Tensor
         Token ids that the tower runs on, (ids,). Padded to the context if the tower reads the padding;
-        else without anything after the last token that counts.
+        otherwise cut after the last token that counts.
     row_index : Tensor
         The row that each of the tower's tokens belongs to, (ids + appended,).
     """
@@ -62,7 +62,7 @@ def read_caption(text: object, tokenizer: Tokenizer, tower: TextInput) -> Captio
     text : str
         The caption.
     tokenizer : callable
-        One of open_clip's, OpenAI's `clip.tokenize`, one of Hugging Face's, or any other callable that
+        A tokenizer from open_clip or Hugging Face, OpenAI's `clip.tokenize`, or any other callable that
         returns the ids of a caption, (1, ids), padded to the context if the tower reads the padding.
     tower : TextInput
         The text tower that the ids are for.
@@ -70,10 +70,10 @@ def read_caption(text: object, tokenizer: Tokenizer, tower: TextInput) -> Captio
     Raises
     ------
     CaptionError
-        If `text` is not a string, has no words, does not fit the tower's context, or spells a special
+        If `text` is not a string, has no words, does not fit the tower's context, or contains a special
         token.
     ParameterError
-        If `tokenizer` returns anything else than ids that the tower takes.
+        If `tokenizer` returns anything other than ids that the tower takes.
     """
     if not isinstance(text, str):
         shown = " ".join(repr(text).split())
@@ -82,14 +82,14 @@ def read_caption(text: object, tokenizer: Tokenizer, tower: TextInput) -> Captio
         raise CaptionError(f"caption {text!r} has no words")
     ids = token_ids(text, tokenizer, tower)
     if len(ids) and not tower.padded and not is_hugging_face(tokenizer):
-        # Padding of the tokenizer's that the tower does not read. Hugging Face's gave none, and a model may
-        # pool at another token than their last.
+        # Cut off the tokenizer's padding, which the tower does not read. Hugging Face's tokenizers gave none,
+        # and a model may pool at a token other than their last.
         stop = tower.end_of(ids) + 1
-        if len(set(ids[stop:].tolist())) > 1:  # no padding
+        if len(set(ids[stop:].tolist())) > 1:  # not just padding
             raise CaptionError(
-                f"the model pools caption {text!r:.80} at token {stop} of {len(ids)} and reads none of those "
-                "after it: either the caption spells an end-of-text token, or the tokenizer gives none and "
-                "is not the model's own"
+                f"the model pools caption {text!r:.80} at token {stop} of {len(ids)} and ignores those after "
+                "it: either the caption contains an end-of-text token, or the tokenizer adds none and is not "
+                "the model's own"
             )
         ids = ids[:stop]
     pieces = read_pieces(text, ids.tolist(), tokenizer, tower)

@@ -15,13 +15,13 @@ from ..errors import ImageError
 from .view import find_view
 
 Preprocess: TypeAlias = Callable[[Image.Image], Tensor]
-"""From an RGB image to what a model sees of it, (3, height, width)."""
+"""From an RGB image to the pixels that a model takes, (3, height, width)."""
 
 
 def preprocess_image(
     image: Image.Image, preprocess: Preprocess, size: tuple[int, int] | None = None
 ) -> Float[Tensor, "1 3 height width"]:
-    """Return what the model sees of `image`, with `size` = (height, width).
+    """Return the pixels that the model sees of `image`, checked against `size` = (height, width).
 
     Raises
     ------
@@ -43,7 +43,7 @@ def check_pixels(
     size : (int, int) or None
         Height and width that the model takes; None if it takes any.
     source : str
-        How an error begins.
+        Beginning of an error message.
 
     Raises
     ------
@@ -67,17 +67,17 @@ def check_pixels(
 def field_of_view(preprocess: Preprocess, size: tuple[int, int]) -> tuple[float, float, float, float]:
     """Return which part of an image of `size` (width, height) the model sees through `preprocess`.
 
-    It is assumed that `preprocess` shows an upright part of the image, or all of it with padding around,
-    and that what is brighter stays brighter. It may normalise each image by its own brightness.
+    This assumes that `preprocess` shows an upright part of the image, or all of it surrounded by padding,
+    and that brighter areas stay brighter. It may normalise each image by its own brightness.
 
     Returns
     -------
     left, top, width, height : float
-        As fractions of the image. The whole image if they cannot be found out.
+        As fractions of the image. The whole image if they cannot be determined.
     """
     try:
         with np.errstate(all="ignore"):  # such as a division by the brightness of a black image
             return find_view(preprocess, size)
     except Exception:
-        # It may refuse the images that it is tried on, though it takes the user's.
+        # It may reject the test images although it accepts the user's.
         return 0.0, 0.0, 1.0, 1.0

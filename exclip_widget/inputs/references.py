@@ -1,4 +1,4 @@
-"""References: the inputs at which paths start, and what a masked token is replaced by.
+"""References: the inputs at which paths start, and which replace what is masked.
 
 exclip's choice is the default: an image that is all zeros after normalisation, and a caption of a single
 padding token.
@@ -31,12 +31,12 @@ def reference_pixels(
     ----------
     kind : {"zeros", "mean", "blur", "noise"} or image
         `"zeros"` is zero after normalisation, the mean colour of the training set. `"mean"` is the
-        image's own mean colour. `"blur"` is the image blurred until only its large shapes are left, by a
-        Gaussian a sixteenth of its size wide. `"noise"` is normal noise. Anything else is read as an image.
+        image's own mean colour. `"blur"` is the image blurred until only its large shapes are left, with a
+        Gaussian a sixteenth of its size wide. `"noise"` is Gaussian noise. Anything else is read as an image.
     pixels : Tensor
         The image, preprocessed.
     preprocess : callable
-        Preprocessing for an image of the user's own.
+        Preprocessing for a user's own reference image.
     seed : int
         Seed of `"noise"`.
 
@@ -53,7 +53,7 @@ def reference_pixels(
         except ImageError as error:
             names = ", ".join(map(repr, KINDS))
             raise ParameterError(
-                f"image_reference={kind!r:.80} is not one of {names} nor an image: {error}"
+                f"image_reference={kind!r:.80} is not one of {names}, nor an image: {error}"
             ) from None
         own = preprocess_image(image, preprocess)
         if own.shape != pixels.shape:
@@ -79,8 +79,8 @@ def reference_pixels(
 def reference_ids(text: str | None, tokenizer: Tokenizer, tower: TextInput) -> Int[Tensor, " ids"]:
     """Return the token ids of the reference caption `text`.
 
-    None stands for exclip's own reference, `<sot> <pad> <eot>`, if the tokenizer is CLIP's, and for the
-    empty caption with any other.
+    None stands for exclip's own reference, `<sot> <pad> <eot>`, if the tokenizer is CLIP's, and otherwise
+    for the empty caption.
 
     Raises
     ------

@@ -15,23 +15,23 @@ SPLITS = tuple(map(regex.compile, (r"\S+", r"\X", r"(?s:.)")))
 """Ways to split a text, from coarse to fine: words, letters with their marks, characters."""
 
 MOST_HALVINGS = 8
-"""How many places to halve a text at, if it does not read as its parts do."""
+"""At how many places to try splitting a text in two, if it does not read the same as its parts."""
 
 RUN = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}\p{Cf}]*|[^\s\p{L}\p{N}]+")
-"""Letters and digits with their marks and joiners, or other signs: a word, by default."""
+"""A word, by default: a run of letters and digits with their marks and joiners, or of other signs."""
 
 
 def origins(text: str, read: Callable[[str], str]) -> list[Span | None]:
     """Return which characters `text[start:end]` each character of `read(text)` came from.
 
-    Nothing is known of `read`, which may be a clean-up or a tokenizer. But if the parts of a text read the
-    same one by one as together, each character came from the part that yields it. So the text is split
-    ever more finely, for as long as that holds.
+    Nothing is known about `read`, which may be a clean-up or a tokenizer. But if the parts of a text read
+    the same separately as together, each character came from the part that yields it. So the text is split
+    more and more finely while that holds.
 
     Returns
     -------
     list of (int, int) or None
-        One for each character of `read(text)`, in order. None for white space, and if no split holds.
+        One for each character of `read(text)`, in order. None for white space, and if no split works.
     """
 
     @cache
@@ -71,13 +71,13 @@ def alike(text: str, other: str) -> bool:
 
 @cache
 def _bare(char: str) -> str:
-    """Return `char` in lower case and its plainest form, without accents; nothing for a mark alone."""
+    """Return `char` in lower case and its plainest form, without accents; empty for a lone mark."""
     plain = unicodedata.normalize("NFKD", char)
     return "".join(part for part in plain if not unicodedata.category(part).startswith("M")).casefold()
 
 
 def hull(spans: Sequence[Span | None]) -> Span | None:
-    """Return the span from the first to the last known one of `spans`, which are in order."""
+    """Return the span from the first known one of `spans`, which are in order, to the last."""
     known = [span for span in spans if span is not None]
     return (known[0][0], known[-1][1]) if known else None
 
@@ -85,7 +85,7 @@ def hull(spans: Sequence[Span | None]) -> Span | None:
 def with_marks(text: str, spans: Sequence[Span | None]) -> list[Span | None]:
     """Return `spans`, each extended over the marks of its last letter, unless another span claims them.
 
-    A tokenizer that composes a letter and its accent, or drops the accent, gives the letter's place alone.
+    A tokenizer that composes a letter and its accent, or drops the accent, reports only the letter's place.
     """
     claimed = {at for span in spans if span is not None for at in range(*span)}
     reach: dict[int, int] = {}
@@ -98,10 +98,10 @@ def with_marks(text: str, spans: Sequence[Span | None]) -> list[Span | None]:
 
 
 def number_words(text: str, spans: Sequence[Span | None]) -> list[int]:
-    """Return the number of the word, from 0, that each of `spans` is a piece of; None is a word of its own.
+    """Return the index of the word that each of `spans` is a piece of; None is a word of its own.
 
-    A piece continues a word if it begins in the run of letters, or of other signs, that the piece before
-    it ended in. So white space always separates words, whatever the tokenizer takes for one.
+    A piece continues a word if it begins in the run of letters, or of other signs, in which the piece before
+    it ended. So white space always separates words, whatever the tokenizer considers a word.
     """
     runs = {at: number for number, run in enumerate(RUN.finditer(text)) for at in range(*run.span())}
     numbers: list[int] = []

@@ -1,4 +1,4 @@
-"""Tokenizers: ids of a caption, and the piece of it that each id stands for. One reader for each kind."""
+"""Tokenizers: the ids of a caption, and the piece that each id stands for, with a reader for each kind."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .spans import hull, number_words, origins, with_marks
 Tokenizer: TypeAlias = Callable[..., Any]
 
 CLIP_VOCABULARY = 49408
-"""Number of token ids of every model that reads CLIP's own byte pairs."""
+"""Vocabulary size of every model that uses CLIP's own byte pairs."""
 
 START, END = "<sot>", "<eot>"
 
 SPELLINGS = {"<|startoftext|>": START, "<|endoftext|>": END}
-"""From Hugging Face's names of CLIP's special tokens to ours."""
+"""From Hugging Face's names for CLIP's special tokens to ours."""
 
 SPACE = " "
 """Text of a piece that stands for white space alone."""
 
 
 class TextInput(Protocol):
-    """What token ids a text tower takes."""
+    """The kind of token ids that a text tower takes."""
 
     @property
     def context_length(self) -> int:
@@ -51,11 +51,11 @@ class TextInput(Protocol):
 
     @property
     def end_of(self) -> Callable[[Tensor], int]:
-        """From ids, (ids,), to the index of the last one that counts. For towers that are not padded."""
+        """From ids, (ids,), to the index of the last one that counts; only for towers that are not padded."""
 
 
 class Piece(NamedTuple):
-    """A token as people read it, where it stands in the caption, and the number of its word."""
+    """A token in readable form, its span in the caption, and the index of its word."""
 
     text: str
     span: Span | None = None
@@ -72,14 +72,14 @@ def token_ids(text: str, tokenizer: Tokenizer, tower: TextInput) -> Int[Tensor, 
     -------
     Tensor
         Long, (ids,). Padded to the context if the tower reads the padding. If it does not, Hugging Face's
-        tokenizers leave the padding out, and any other may.
+        tokenizers leave the padding out, and others may.
 
     Raises
     ------
     CaptionError
-        If `text` does not fit the context, as far as the tokenizer tells.
+        If `text` does not fit the context, unless the tokenizer truncates it silently.
     ParameterError
-        If `tokenizer` returns anything else than ids that the tower takes.
+        If `tokenizer` returns anything other than ids that the tower takes.
     """
     if is_hugging_face(tokenizer):
         found = _encoded(tokenizer, text, tower.context_length if tower.padded else None)["input_ids"]
@@ -123,7 +123,7 @@ def read_pieces(text: str, ids: list[int], tokenizer: Tokenizer, tower: TextInpu
         return _hugging_face(text, ids, tokenizer, inner, tower)
     if hasattr(tokenizer, "bpe"):
         return _byte_pairs(text, ids, tokenizer, tower)
-    # A bare function such as clip.tokenize: if its ids are those of CLIP's rules, so are its pieces.
+    # A bare function such as clip.tokenize: if its ids follow CLIP's rules, so do its pieces.
     clip = clip_tokenizer()
     expected = [clip.sot_token_id, *clip.encode(text)[: len(ids) - 2], clip.eot_token_id]
     if ids[: len(expected)] == expected:
@@ -146,12 +146,12 @@ def clip_tokenizer(context_length: int = 77) -> open_clip.SimpleTokenizer:
 
 
 def _byte_pairs(text: str, ids: list[int], tokenizer: Any, tower: TextInput) -> list[Piece]:
-    """Read pieces by CLIP's rules, which give each piece's word and bytes."""
+    """Read pieces using CLIP's rules, which give each piece's word and bytes."""
     clean = getattr(tokenizer, "clean_fn", clip_tokenizer().clean_fn)
     found: list[tuple[str, Span, int]] = []
     for number, match in enumerate(tokenizer.pat.finditer(clean(text))):
         symbols = "".join(tokenizer.byte_encoder[byte] for byte in match.group().encode())
-        # By bytes: a character split between two pieces is the origin of both.
+        # Counted in bytes: a character split between two pieces is the origin of both.
         places = [at for at, char in enumerate(match.group(), match.start()) for _ in char.encode()]
         for piece in tokenizer.bpe(symbols).removesuffix("</w>").split(" "):
             spelled = bytes(tokenizer.byte_decoder[symbol] for symbol in piece)
@@ -171,7 +171,7 @@ def _byte_pairs(text: str, ids: list[int], tokenizer: Any, tower: TextInput) -> 
 def _hugging_face(
     text: str, ids: list[int], tokenizer: Tokenizer, inner: Any, tower: TextInput
 ) -> list[Piece]:
-    """Read pieces by `inner`, one of Hugging Face's: `tokenizer` itself, or the one open_clip wraps."""
+    """Read pieces with Hugging Face's `inner`: `tokenizer` itself, or the one that open_clip wraps."""
     clean, wrapped = _clean_up(tokenizer, inner), tokenizer is not inner
     whole = _encoded(inner, clean(text), tower.context_length if wrapped or tower.padded else None)
     # A wrapper truncates silently. In its mode "clips" a class token follows the padding.
@@ -185,7 +185,7 @@ def _hugging_face(
         raise no_words(text)
     start = next((at for at in range(len(ids)) if ids[at : at + len(inside)] == inside), None)
     if start is None:
-        raise ParameterError("tokenizer gave other ids for the caption than the tokenizer that it wraps")
+        raise ParameterError("tokenizer gave ids for the caption that differ from those of the one it wraps")
 
     def around(at: int) -> Piece:
         token: str = inner.convert_ids_to_tokens(ids[at])
@@ -221,7 +221,7 @@ def _content(text: str, inner: Any, clean: Callable[[str], str]) -> tuple[list[i
     ids: list[int] = found["input_ids"]
     pieces = shown(ids)
     if not fast:
-        # It gives no offsets, but it can tokenise each part of the caption by itself.
+        # A slow tokenizer gives no offsets, but it can tokenise each part of the caption by itself.
         return ids, _placed(text, pieces, lambda part: "".join(shown(encoded(part)["input_ids"])))
     offsets = found["offset_mapping"]
     # Single bytes of an unusual space decode to no text.
@@ -231,7 +231,7 @@ def _content(text: str, inner: Any, clean: Callable[[str], str]) -> tuple[list[i
 
 
 def _encoded(tokenizer: Any, text: str, padded_to: int | None = None, **options: Any) -> Any:
-    """Return what one of Hugging Face's tokenizers makes of all of `text`, without truncation."""
+    """Return the encoding of all of `text` by a Hugging Face tokenizer, without truncation."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -244,13 +244,13 @@ def _encoded(tokenizer: Any, text: str, padded_to: int | None = None, **options:
 
 
 def _shown(tokenizer: Any, number: int) -> str:
-    """Return the piece of id `number`, without the marks of how it joins its neighbours."""
+    """Return the piece of id `number`, without the marks that show how it joins its neighbours."""
     text: str = tokenizer.decode([number], clean_up_tokenization_spaces=False)
     # Decoded alone, a continuation keeps WordPiece's mark; other tokenizers may mean it literally.
     if text.startswith("##") and tokenizer.convert_tokens_to_string(["a", "##a"]) == "aa":
         return text.removeprefix("##")
     if not text and tokenizer.convert_ids_to_tokens(number).strip("▁"):
-        return "\ufffd"  # part of a character, which some leave out
+        return "\ufffd"  # part of a character, which some tokenizers leave out
     return text.strip() or SPACE
 
 
@@ -258,7 +258,7 @@ def _shown(tokenizer: Any, number: int) -> str:
 
 
 def _unknown(text: str, ids: list[int], tokenizer: Any, tower: TextInput) -> list[Piece]:
-    """Read pieces by a tokenizer that gives nothing but ids: those that an empty caption does not get."""
+    """Read pieces with a tokenizer that gives only ids: those that an empty caption does not have."""
     decode = getattr(tokenizer, "decode", lambda numbers: f"[{numbers[0]}]")
     empty = token_ids("", tokenizer, tower).tolist()
 
@@ -317,5 +317,5 @@ def _require_fit(length: int, text: str, tower: TextInput) -> None:
 
 
 def no_words(text: str) -> CaptionError:
-    """Return the error for a caption of which no piece is left."""
-    return CaptionError(f"caption {text!r:.80} has no words, or a special token among them")
+    """Return the error for a caption with no pieces left."""
+    return CaptionError(f"caption {text!r:.80} has no words, or contains a special token")

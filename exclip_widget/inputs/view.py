@@ -1,7 +1,7 @@
-"""Views: which part of an image comes out of a preprocessing function, found out by trying it.
+"""Views: which part of an image a preprocessing function shows, found by trying it out.
 
-It is given images that are black before an edge and white behind it, and the edge is looked for in what
-comes out. Two edges in view tell where the view begins and ends.
+The function is given images that are black before an edge and white after it, and the edge is located in its
+output. Two edges in view determine where the view begins and ends.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ Part: TypeAlias = tuple[float, float]
 """Start and extent of a view on one axis, as fractions of the image."""
 
 MOST_TRUE_PIXELS = 2**19
-"""Up to so many pixels, preprocessing is tried on images of the size that is asked for."""
+"""Up to this many pixels, preprocessing is tried on images of the requested size."""
 
 TRIED_PIXELS = 2**16
-"""About how many pixels the images have otherwise."""
+"""Approximate number of pixels of the test images otherwise."""
 
 LEAST_TRUE_SIDE, LEAST_TRIED_SIDE = 64, 8
-"""Shortest side of an image of that size, and of one of another size."""
+"""Smallest allowed shorter side of a test image of the requested size, and of any other size."""
 
 LONGEST = 32
-"""Longest shape, as a proportion of its sides, that preprocessing is tried on if it goes on alike."""
+"""Largest aspect ratio on which preprocessing is tried, if longer images can be extrapolated from it."""
 
 SAME = 0.02
-"""Largest difference, as a fraction of the view, of two views that are the same."""
+"""Largest difference, as a fraction of the view, between two views that count as the same."""
 
 MOST_STEPS = 24
-"""How often to halve where an edge may be: enough for any image that fits into memory."""
+"""How often to halve the range in which an edge may lie: enough for any image that fits in memory."""
 
 FAR_ENOUGH = 0.2
-"""Distance of two edges, as a fraction of the view, from which both its ends are known well."""
+"""Distance between two edges, as a fraction of the view, that is enough to locate both its ends well."""
 
 
 def find_view(preprocess: Callable[[Image.Image], Tensor], size: tuple[int, int]) -> Box:
-    """Return which part `preprocess` shows of an image of `size` (width, height).
+    """Return which part of an image of `size` (width, height) `preprocess` shows.
 
-    Whatever `preprocess` raises is raised.
+    Exceptions from `preprocess` are passed on.
     """
     if size[0] * size[1] <= MOST_TRUE_PIXELS and min(size) >= LEAST_TRUE_SIDE:
         return View(preprocess, size).box
     box = _box_of_shape(preprocess, size)
-    # If a crop is a number of pixels, and no fraction of the image, only an image of its size tells it.
+    # A crop of a fixed number of pixels, rather than a fraction, can only be found at the actual size.
     return View(preprocess, size).box if box is None else box
 
 
 def _box_of_shape(preprocess: Callable[[Image.Image], Tensor], shape: tuple[int, int]) -> Box | None:
-    """Return the part of all images of a shape (width, height), of any size; None if sizes differ in it."""
+    """Return the part shown of images of a shape (width, height); None if it varies with their size."""
     across, down = shape
     short, long = min(shape), max(shape)
     if long > LONGEST * short:
@@ -79,10 +79,10 @@ def _box_of_shape(preprocess: Callable[[Image.Image], Tensor], shape: tuple[int,
 
 
 def _continued(one: Box, twice: Box, doublings: float) -> Box | None:
-    """Return the part of a shape that is so many doublings longer than that of `twice`.
+    """Extrapolate to a shape that is this many doublings longer than that of `twice`.
 
-    On either axis a part grows, or shrinks, in proportion to an image's length, or keeps its extent; and
-    its start, middle or end stays. None if it does anything else.
+    On each axis, the part must grow or shrink in proportion to the image's length, or keep its extent, while
+    its start, middle or end stays in place. None if it does anything else.
     """
     parts = []
     for axis in (0, 1):
@@ -100,7 +100,7 @@ def _continued(one: Box, twice: Box, doublings: float) -> Box | None:
 
 
 class View:
-    """What `preprocess` shows of images of one size.
+    """The part that `preprocess` shows of images of one size.
 
     Parameters
     ----------
@@ -116,9 +116,9 @@ class View:
         self._black = self._seen(np.zeros((1, 1)))
         self._gain = self._seen(np.full((1, 1), 255)) - self._black
         reach = np.abs(self._gain).max()
-        # If each image is normalised by itself, one of a single colour comes out as anything.
+        # If each image is normalised by itself, one of a single colour may come out as anything.
         self._calibrated = bool(np.isfinite(reach) and reach > 0)
-        self._shown = np.abs(self._gain) > reach / 2  # all else is padding
+        self._shown = np.abs(self._gain) > reach / 2  # the rest is padding
 
     @property
     def box(self) -> Box:
@@ -127,16 +127,16 @@ class View:
         return left, top, width, height
 
     def _on_edge(self, axis: int, part: Part) -> Part:
-        """Return a part that begins and ends on the image's own edge if it nearly does."""
+        """Move the ends of a part onto the image's own edges if they are nearly there."""
         start, extent = part
-        near = extent / self._shown.shape[1 - axis]  # no edge is found more exactly than by a pixel
+        near = extent / self._shown.shape[1 - axis]  # an edge is located to a pixel at best
         ends = [round(end) if min(abs(end), abs(end - 1)) < near else end for end in (start, start + extent)]
         return float(ends[0]), float(ends[1] - ends[0])
 
     def _part(self, axis: int) -> Part:
-        """Return start and extent of the view on an axis, 0 from left to right or 1 from top to bottom.
+        """Return the start and extent of the view on axis 0 (left to right) or 1 (top to bottom).
 
-        The whole image if they cannot be found out.
+        The whole image if they cannot be determined.
         """
         side = self._size[axis]
         edges: dict[int, float] = {}
@@ -159,7 +159,7 @@ class View:
         # Both are in view if the view is as large as it can be, in the middle or everywhere.
         quarter = max(1, round(min(self._size) / 4))
         yield from {min(max(side // 2 + step, 1), side - 1) for step in (-quarter, quarter)}
-        if not self._calibrated:  # black and white look alike, so nothing tells where the view is
+        if not self._calibrated:  # black and white look alike, so nothing shows where the view is
             tried = (side * odd // 2**depth for depth in range(1, 5) for odd in range(1, 2**depth, 2))
             for edge in tried:
                 if any(map(math.isfinite, places.values())):
@@ -186,26 +186,26 @@ class View:
     def _place(self, axis: int, edge: int) -> float:
         """Return where the view shows an edge, as a fraction of the view.
 
-        Infinite if only white is seen, minus infinite if only black, and NaN if something else is.
+        Infinity if only white is seen, minus infinity if only black, and NaN for anything else.
         """
         levels = np.where(np.arange(self._size[axis]) < edge, 0, 255)
         profile, start, count = self._profile(
             axis, self._seen(levels.reshape((1, -1) if axis == 0 else (-1, 1)))
         )
         if not (np.isfinite(profile).all() and len(profile)):
-            # Beyond the view, but nothing tells on which side.
+            # The edge is outside the view, but nothing shows on which side.
             return -math.inf if edge > self._size[axis] / 2 else math.inf
         if profile.min() > 0.5 or profile.max() < 0.5:
             return math.inf if profile[0] > 0.5 else -math.inf
         if profile[0] > 0.5 or profile[-1] < 0.5:  # mirrored, or no edge at all
             return math.nan
-        # However blurred an edge is, it leaves as much black as before.
+        # Blurring an edge does not change the amount of black.
         return (start + float((1 - profile).sum())) / count
 
     def _profile(
         self, axis: int, seen: Float[np.ndarray, "rows columns"]
     ) -> tuple[Float[np.ndarray, " pixels"], int, int]:
-        """Return brightness along an axis, from 0 to 1, where it starts, and the length of the view."""
+        """Return the brightness along an axis (0 to 1), where it starts, and the length of the view."""
         count = seen.shape[1 - axis]
         if self._calibrated:
             rows, columns = (np.flatnonzero(self._shown.any(across)) for across in (1, 0))
@@ -213,14 +213,14 @@ class View:
             profile = np.median(level, axis=axis)
             if profile.min() > -0.6 and profile.max() < 1.6:
                 return profile, int((columns, rows)[axis][0]), count
-            self._calibrated = False  # the gain was of rounding errors only
+            self._calibrated = False  # the gain was only rounding error
         lines = seen if axis == 0 else seen.T
         profile = np.median(lines[np.ptp(lines, axis=1) >= np.ptp(lines, axis=1).max() / 2], axis=0)
         first, last = profile[0], profile[-1]
         return (profile - first) / (last - first if abs(last - first) > 1e-3 else np.nan), 0, count
 
     def _part_by_padding(self, axis: int) -> Part:
-        """Return start and extent of a view that shows padding on both sides of the image."""
+        """Return the start and extent of a view that shows padding on both sides of the image."""
         shown = np.flatnonzero(self._shown.any(axis))
         count = self._shown.shape[1 - axis]
         if not self._calibrated or len(shown) in (0, count):
@@ -229,7 +229,7 @@ class View:
         return -int(shown[0]) / pixels, count / pixels
 
     def _seen(self, levels: np.ndarray) -> Float[np.ndarray, "rows columns"]:
-        """Return what comes out of an image of grey `levels`, in one channel."""
+        """Return one channel of the output for an image of grey `levels`."""
         width, height = self._size
         grey = np.broadcast_to(levels, (height, width)).astype(np.uint8)
         pixels = self._preprocess(Image.fromarray(grey).convert("RGB"))

@@ -1,4 +1,4 @@
-"""Methods of explanation: each turns a side into factors. Interactions are products of factors."""
+"""Explanation methods: each turns a side into factors. Interactions are products of factors."""
 
 from dataclasses import fields
 from typing import Any
@@ -15,19 +15,19 @@ METHODS: dict[str, type[Method]] = {
     method.name: method
     for method in (FrozenGates, IntegratedJacobians, TokenSimilarity, GradientActivation, Banzhaf)
 }
-"""Every method by its name, the string that is its shorthand."""
+"""All methods, by the name that serves as their shorthand."""
 
 DEFAULT_METHOD = FrozenGates.name
-"""The method by default: the best of those that take seconds, by the table in `docs/evaluation.md`."""
+"""The default method: the best of those that take seconds, according to the table in `docs/evaluation.md`."""
 
 
 def as_method(given: object, **options: Any) -> Method:
-    """Return a method given as itself, or by its name with some of its options.
+    """Return a method, given either as an instance or by its name with some of its options.
 
     Raises
     ------
     ParameterError
-        If it is neither, or an option is another method's or out of its range.
+        If `given` is neither, or an option belongs to another method or is out of range.
     TypeError
         If no method has such an option.
 
@@ -41,7 +41,7 @@ def as_method(given: object, **options: Any) -> Method:
             name, value = next(iter(options.items()))
             kind = type(given).__name__
             raise ParameterError(
-                f"{name}={value!r} was given beside method={given!r}; pass {kind}({name}=...)"
+                f"{name}={value!r} was given together with method={given!r}; pass {kind}({name}=...)"
             )
         return given
     if isinstance(given, str) and given in METHODS:

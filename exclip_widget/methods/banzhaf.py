@@ -1,15 +1,15 @@
 """Banzhaf interactions of tokens and patches, from random masks of both sides.
 
 FIxLIP (Baniecki, Muschalik, Fumagalli, Hammer, Hüllermeier and Biecek, "Explaining Similarity in
-Vision-Language Encoders with Weighted Banzhaf Interactions", NeurIPS 2025) plays a game on tokens and
-patches whose value is the similarity. Its cross-modal interaction is the mean second difference over masks
-that leave each player with probability p. The similarity is a product of the two sides and their masks are
-independent, so that mean is the product of the vector-valued Banzhaf values of each side:
-``E[D_s f . D_p g] = E[D_s f] . E[D_p g]``.
+Vision-Language Encoders with Weighted Banzhaf Interactions", NeurIPS 2025) defines a game whose players are
+tokens and patches and whose value is the similarity. Its cross-modal interaction is the mean second
+difference over masks that keep each player with probability p. Because the similarity is a product of the
+two sides and their masks are independent, that mean is the product of the vector-valued Banzhaf values of
+each side: ``E[D_s f . D_p g] = E[D_s f] . E[D_p g]``.
 
-The affine maps ``f(mask) = E[f] + sum_s (mask_s - p) T[s]`` and that of the image are the best ones over
-those masks, by least squares. Their product has, beside the interactions, each player's main effect: the own
-terms.
+Over those masks, ``f(mask) = E[f] + sum_s (mask_s - p) T[s]`` and its counterpart for the image are the best
+affine maps in the least-squares sense. Besides the interactions, their product contains each player's main
+effect: the own terms.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ from .base import Method, as_array, as_factors, masked_embeddings
 from .side import Side
 
 MASKS = ("replace", "hide")
-"""What a mask may do."""
+"""Ways of masking a token or patch."""
 
 HIDDEN = 1e-3
-"""How far a unit embedding may move if hidden tokens change: by rounding, most of it in half precision."""
+"""How far a unit embedding may move if hidden tokens change: rounding errors, largest in half precision."""
 
 
 @dataclass(frozen=True)
 class Banzhaf(Method):
-    """Mean second differences of the similarity, over masks of tokens and patches.
+    """Mean second differences of the similarity over masks of tokens and patches.
 
     Special tokens are never masked.
 
     Parameters
     ----------
     samples : int
-        Number of masks of each side. If there are no more masks than that in all, each is taken once and
-        the factors are exact.
+        Number of masks for each side. If no more masks than that exist, each is used once and the factors
+        are exact.
     seed : int
-        Seed of the masks.
+        Random seed for the masks.
     p : float
-        With what probability a mask leaves a token or patch in place.
+        Probability that a mask keeps a token or patch.
     masks : {"replace", "hide"}
-        What a mask does. By "replace", a masked token is replaced by the reference's at the layer. By
-        "hide", as in FIxLIP, masked patches have the pixels of the reference image, and no token of the
-        caption attends to masked ones from the layer on. For vision transformers cut at their first
-        block, the two are one for images.
+        What a mask does. With "replace", a masked token is replaced by the reference's token at the layer.
+        With "hide", as in FIxLIP, masked patches take the pixels of the reference image, and from the layer
+        on no token of the caption attends to masked ones. For images, the two are equivalent in vision
+        transformers cut at their first block.
 
     Raises
     ------
     ParameterError
-        If an option is out of its range.
+        If an option is out of range.
     """
 
     name: ClassVar = "banzhaf"
@@ -91,7 +91,7 @@ class Banzhaf(Method):
     def refine(
         self, texts: Sequence[Factors], image: Side, estimates: int, memory: int
     ) -> Iterator[list[Estimate]]:
-        """Yield interactions after ever more masks of the image."""
+        """Yield interactions estimated from more and more masks of the image."""
         for factors in self._estimates(image, estimates, memory):
             steps = min(self.samples, 2 ** min(int(_players(image).sum()), 62))
             yield [product(text, factors)._replace(steps=steps) for text in texts]
@@ -111,7 +111,7 @@ class Banzhaf(Method):
             weights = _weights(present[:, players], self.p if exact else None).to(done)
             values = _values(present.to(done.device), done, weights)
             samples = Samples(present.numpy(), as_array(done), as_array(weights) if is_exact else None)
-            # With all players gone, by the affine map.
+            # What the affine map predicts with all players masked.
             nobody = weights @ done / weights.sum() - self.p * values.sum(0)
             yield as_factors(
                 self, side, values, embedding, reference=nobody, samples=samples, steps=len(done)
@@ -119,7 +119,7 @@ class Banzhaf(Method):
 
 
 def _players(side: Side) -> Bool[Tensor, " rows"]:
-    """Return which rows of the side can be masked: words' tokens, or patches."""
+    """Return which rows of the side can be masked: the tokens of words, or the patches."""
     if isinstance(side.rows, Tokens):
         return torch.tensor([word >= 0 for word in side.rows.words], device="cpu")
     players = torch.zeros(len(side.tokens), dtype=torch.bool, device="cpu")
@@ -128,12 +128,12 @@ def _players(side: Side) -> Bool[Tensor, " rows"]:
 
 
 def _require_hidden(side: Side, players: Bool[Tensor, " rows"]) -> None:
-    """Require that nothing is seen of a caption's tokens that are hidden, whatever they are.
+    """Require that a caption's hidden tokens have no effect on its embedding.
 
     Raises
     ------
     ModelError
-        If the embedding changes with them: something reads them, and not by a softmax over tokens.
+        If the embedding changes with them: the tower reads them other than by a softmax over tokens.
     """
     kept = ~players[side.row_index]
     others = replace(
@@ -150,7 +150,7 @@ def _require_hidden(side: Side, players: Bool[Tensor, " rows"]) -> None:
 def _masks(
     players: Bool[Tensor, " rows"], samples: int, seed: int, p: float
 ) -> tuple[Bool[Tensor, "masks rows"], bool]:
-    """Return masks, and whether they are all that there are."""
+    """Return masks, and whether they are all possible ones."""
     count = int(players.sum())
     if exact := count < 32 and 2**count <= samples:
         bits = torch.arange(count, device="cpu")
@@ -164,7 +164,7 @@ def _masks(
 
 
 def _weights(present: Bool[Tensor, "masks players"], p: float | None) -> Float[Tensor, " masks"]:
-    """Return the probability of each mask, or 1 for masks that were drawn, with `p` None."""
+    """Return the probability of each mask, or 1 for each if they were drawn at random, with `p` None."""
     if p is None:
         return torch.ones(len(present), dtype=torch.float64, device="cpu")
     left = present.sum(1, dtype=torch.float64)
@@ -176,7 +176,7 @@ def _values(
     outputs: Float[Tensor, "masks embed"],
     weights: Float[Tensor, " masks"],
 ) -> Float[Tensor, "rows embed"]:
-    """Return Banzhaf values; 0 for rows that all masks so far have in common."""
+    """Return Banzhaf values; 0 for rows that all masks so far treat alike."""
     with_row = present.to(outputs).T * weights
     counts = with_row.sum(1, keepdim=True)
     without = weights.sum() - counts

@@ -1,4 +1,4 @@
-"""What a method of explanation is: from a side to its factors, and from factors to interactions."""
+"""The interface of an explanation method: from a side to its factors, and from factors to interactions."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from .side import Side
 
 
 class Method(ABC):
-    """A method of explanation. A new one is a frozen dataclass of its options, listed in `METHODS`.
+    """An explanation method. To add one, write a frozen dataclass of its options and list it in `METHODS`.
 
-    Its constructor checks the options and raises `ParameterError`.
+    Its constructor validates the options and raises `ParameterError`.
 
     Attributes
     ----------
     name : str
-        The string that is its shorthand.
+        The string that serves as its shorthand.
     default_layers : (int or str, int or str)
         Where it cuts the text and the image tower by default.
     needs_gradients : bool
         Whether it differentiates the towers.
     shares_layers : bool
-        Whether all layers of an image's tower cost little more than the first of them.
+        Whether explaining all layers of the image tower costs little more than explaining the first.
     """
 
     name: ClassVar[str]
@@ -47,21 +47,21 @@ class Method(ABC):
     def factors_at_layers(self, sides: Sequence[Side], memory: int) -> list[Factors]:
         """Return the factors of one input at several layers, from the first layer to the last.
 
-        By default each layer is computed by itself.
+        By default, each layer is computed separately.
         """
         return [self.factors(side, memory) for side in sides]
 
     def refine(
         self, texts: Sequence[Factors], image: Side, estimates: int, memory: int
     ) -> Iterator[list[Estimate]]:
-        """Yield ever better interactions of each of `texts` with an image.
+        """Yield increasingly exact interactions of each of `texts` with an image.
 
-        By default there is one estimate: the product with the image's factors.
+        By default, there is one estimate: the product with the image's factors.
 
         Parameters
         ----------
         texts : sequence of Factors
-            Of captions, by this method.
+            Factors of captions, by this method.
         image : Side
             The image.
         estimates : int
@@ -78,13 +78,13 @@ class Method(ABC):
     ) -> Iterator[list[list[Estimate]] | None]:
         """Yield the interactions of each of `texts` with one image at several layers, as the last item.
 
-        Before it comes None, whenever something else may be done for a while. By default each layer is
-        computed by itself.
+        Before that, yield None wherever the caller may do something else for a while. By default, each layer
+        is computed separately.
 
         Parameters
         ----------
         texts : sequence of Factors
-            Of captions, by this method.
+            Factors of captions, by this method.
         images : sequence of Side
             The image at each layer, from the first layer to the last.
         memory : int
@@ -99,15 +99,15 @@ class Method(ABC):
 
 
 def stack_factors(texts: Sequence[Factors], like: Tensor) -> Float[Tensor, "rows embed"]:
-    """Return the factors of several captions below each other: cotangents for an image's tower.
+    """Return the stacked factors of several captions: cotangents for an image tower.
 
-    The reference of each follows its factors, if it is known: it gives the image's own terms.
+    Each caption's factors are followed by its reference, if known, which gives the image's own terms.
     """
     return torch.from_numpy(np.concatenate([part for text in texts for part in cotangents_of(text)])).to(like)
 
 
 def cotangents_of(text: Factors) -> list[Float[np.ndarray, "rows embed"]]:
-    """Return a caption's factors, and its reference if it is known."""
+    """Return a caption's factors and, if known, its reference."""
     return [text.values] if text.reference is None else [text.values, text.reference[None]]
 
 
@@ -120,24 +120,24 @@ def split_by_caption(
     *,
     in_all: bool = False,
 ) -> list[Estimate]:
-    """Return the interactions of each of `texts` among those of all of them.
+    """Split the interactions of all of `texts` into one estimate for each.
 
     Parameters
     ----------
     texts : sequence of Factors
         The captions.
     interactions : Tensor
-        What the cotangents of `stack_factors` gave.
+        The result for the cotangents of `stack_factors`.
     embedding : Tensor
-        The image's own, of any length.
+        The image's embedding, of any length.
     reference : Tensor, optional
-        That of the image's reference, in the same units. If the captions' references are known and this is
-        not, it is what the interactions leave of the embedding.
+        The embedding of the image's reference, in the same units. If it is not given but the captions'
+        references are known, it is taken to be the part of the embedding that the interactions leave over.
     error : np.ndarray, optional
         How far off the interactions may be.
     in_all : bool
         Whether the last cotangent of each caption gave all that each of the image's tokens adds to the
-        similarity, and not its product with the caption's reference.
+        similarity, rather than its product with the caption's reference.
     """
     norm = norm_of(embedding, "image")
     unit = as_array(embedding / norm)
@@ -202,15 +202,15 @@ def as_factors(
     ----------
     values, embedding, change, reference : Tensor
         The factors, the side's embedding, the change of the embedding that the factors explain, and what is
-        left without them if that is not the rest, all in the embedding's own units. The result has them in
-        units of the unit embedding.
+        left without the factors if that is not simply the remainder. All are in the embedding's own units;
+        the result has them in units of the unit embedding.
     along : Tensor, optional
-        What each row adds to the embedding's length, if the factors are parts of its direction, in the same
+        If the factors are parts of the embedding's direction: what each row adds to its length, in the same
         units.
     start : Tensor, optional
-        Then also the embedding of the reference by the encoder itself, in the same units.
+        In that case also: the encoder's own embedding of the reference, in the same units.
     missing : np.ndarray, optional
-        About the norm of what each row lacks, in units of the unit embedding.
+        Approximate norm of what each row lacks, in units of the unit embedding.
     """
     norm = norm_of(embedding, side.name)
     return Factors(
@@ -231,12 +231,12 @@ def as_factors(
 
 
 def norm_of(embedding: Float[Tensor, " embed"], side: str) -> Float[Tensor, ""]:
-    """Return the norm of an embedding, by which similarities divide.
+    """Return the norm of an embedding, by which similarities are divided.
 
     Raises
     ------
     ModelError
-        If it is zero or not finite: then there is no similarity to explain.
+        If it is zero or not finite, so that there is no similarity to explain.
     """
     norm: Tensor = embedding.norm()
     if not (torch.isfinite(norm) and norm > 0):
@@ -248,7 +248,7 @@ def norm_of(embedding: Float[Tensor, " embed"], side: str) -> Float[Tensor, ""]:
 
 
 def as_array(tensor: Float[Tensor, "..."]) -> Float[np.ndarray, "..."]:
-    """Return a tensor as an array of float32, or of float64 if the model computes in it."""
+    """Return a tensor as a float32 array, or as float64 if the model computes in float64."""
     wide = tensor.dtype == torch.float64
     array: np.ndarray = (tensor.detach() if wide else tensor.detach().float()).cpu().numpy()
     return array
@@ -257,10 +257,10 @@ def as_array(tensor: Float[Tensor, "..."]) -> Float[np.ndarray, "..."]:
 def masked_embeddings(
     side: Side, present: Bool[Tensor, "masks tokens"], memory: int, *, hidden: bool = False
 ) -> Float[Tensor, "masks embed"]:
-    """Return unit embeddings of a side, each with only the tokens `present`.
+    """Return unit embeddings of a side, each with only the tokens that are `present`.
 
-    The others are replaced, see `Side.embed_masked`, or `hidden`, see `Side.embed_hidden`. Uses about
-    `memory` bytes at a time.
+    The other tokens are replaced (see `Side.embed_masked`) or, if `hidden`, hidden (see
+    `Side.embed_hidden`). Uses about `memory` bytes at a time.
     """
     embed = side.embed_hidden if hidden else side.embed_masked
     parts = in_chunks(present, 8 * max(side.tokens.nbytes, side.inputs.nbytes), memory)
@@ -268,5 +268,5 @@ def masked_embeddings(
 
 
 def in_chunks(tensor: Tensor, bytes_each: int, memory: int) -> Sequence[Tensor]:
-    """Return parts of `tensor` along its first axis, each of one entry or as many as fit into `memory`."""
+    """Split `tensor` along its first axis into chunks of as many entries as fit into `memory`, or of one."""
     return torch.split(tensor, max(1, memory // max(1, bytes_each)))

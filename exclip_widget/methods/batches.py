@@ -1,4 +1,4 @@
-"""Batches: many captions or images through a tower together, as many at a time as memory allows."""
+"""Batches: captions or images that run through a tower together, as many as memory allows."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .side import Side
 T = TypeVar("T")
 
 MOST_TOGETHER = 32
-"""Largest number of inputs that go through a tower together. More gain nothing."""
+"""Largest number of inputs that go through a tower together. More would gain nothing."""
 
 BYTES_OF_A_PASS = 8
-"""About how many times the tokens at a layer a pass up to it takes: queries, keys, values, and an MLP's."""
+"""Approximate memory of a pass, in multiples of the tokens at the layer: queries, keys, values and MLP."""
 
 
 def sides_together(
@@ -27,20 +27,20 @@ def sides_together(
     memory: int,
     most: int,
 ) -> Iterator[list[tuple[int, T, Side]]]:
-    """Yield inputs with their sides, in batches of neighbours that are alike.
+    """Yield inputs with their sides, in batches of consecutive inputs that are alike.
 
-    A batch that cannot go through the tower together goes one by one, so that an error is of one input.
+    If a batch fails, its inputs are run one by one, so that an error concerns a single input.
 
     Parameters
     ----------
     inputs : iterable of (int, input)
-        Inputs, each with its index. They are taken as they are needed.
+        Inputs with their indices, consumed lazily.
     sides_of : callable
-        From inputs that are alike to their sides.
+        Returns the sides of inputs that are alike.
     like : callable
-        From an input to what it must have in common with others in its batch: its shape.
+        Returns what an input must have in common with the others in its batch: its shape.
     name : str
-        What errors call the inputs.
+        Name of the inputs in error messages.
     memory : int
         About how many bytes a pass may take.
     most : int
@@ -55,7 +55,7 @@ def sides_together(
         if batch and (len(batch) == fits or like(batch[0][1]) != like(one)):
             done = finish()
             yield done
-            # The first one alone shows what one takes.
+            # The first batch has a single input, which shows how much memory one takes.
             each = max(side.tokens.nbytes for _, _, side in done)
             fits = max(1, min(most, memory // (BYTES_OF_A_PASS * each)))
             batch = []
@@ -70,7 +70,7 @@ def _sides(
     if len(batch) > 1:
         try:
             return sides_of([one for _, one in batch])
-        except Exception:  # whatever a model's own code raises; one of them alone raises it again
+        except Exception:  # a model's own code may raise anything, and does so again for a single input
             pass
     sides: list[Side] = []
     for index, one in batch:
@@ -81,7 +81,7 @@ def _sides(
 
 @contextmanager
 def naming(name: str, index: int) -> Iterator[None]:
-    """Run a block whose errors name one of several inputs by its index.
+    """Prefix the package's errors that a block raises with the name and index of their input.
 
     Examples
     --------

@@ -1,12 +1,13 @@
-"""Captions' factors as a few directions of the embedding, to pull back through the image's tower.
+"""Captions' factors as a few directions of the embedding, to pull back through the image tower.
 
-The tower meets the factors T of captions only in what they span. With orthonormal rows V of that span,
+Pull-backs through the image tower involve the captions' factors T only through their span. With orthonormal
+rows V of that span,
 
     T P^T = (T V^T) (V P^T)
 
-so one pull-back for each row of V does instead of one for each token. The sum of each caption's factors comes
-first: its heat map is exact from then on. What own terms need comes next, and then the directions in which
-the factors are largest, so that few of them leave little.
+so one pull-back for each row of V is enough, instead of one for each token. The sum of each caption's factors
+comes first, so the heat map of the whole caption is exact from then on. Next comes what own terms need, and
+then the directions in which the factors are largest, so that a few directions leave out little.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ from .base import cotangents_of
 
 @dataclass(frozen=True, eq=False)
 class Directions:
-    """An orthonormal basis of what captions' factors span.
+    """An orthonormal basis of the span of captions' factors.
 
     Attributes
     ----------
     basis : np.ndarray
         Orthonormal directions, the most important first, (directions, embed), float64.
     coefficients : np.ndarray
-        The cotangents in this basis, (rows, directions), float64: each caption's factors, and then what its
-        own terms need, if they are known.
+        The cotangents in this basis, (rows, directions), float64: each caption's factors, followed by what
+        its own terms need, if known.
     needed : int
-        How many directions at the beginning hold the captions' sums, and what own terms need.
+        How many of the first directions it takes to cover the captions' sums and what own terms need.
     missing : np.ndarray or None
-        About the norm of what each cotangent lacks from the beginning, (rows,).
+        Approximate norm of what each cotangent lacks to begin with, (rows,).
 
     Examples
     --------
@@ -60,7 +61,7 @@ class Directions:
     missing: Float[np.ndarray, " rows"] | None = None
 
     def first(self, rank: int | None) -> Float[np.ndarray, "some embed"]:
-        """Return the first `rank` directions, or as many as are needed or there are; None for all."""
+        """Return the first `rank` directions, but at least those that are needed; all if `rank` is None."""
         return self.basis if rank is None else self.basis[: max(rank, self.needed)]
 
     @classmethod
@@ -72,7 +73,7 @@ class Directions:
         texts : sequence of Factors
             The captions.
         normalisation : Normalisation, optional
-            That of the image's embedding, if its length is not held.
+            The normalisation of the image's embedding, if its length is not held.
         """
         by_caption = [_pulled_back(text, normalisation) for text in texts]
         cotangents = np.concatenate([part for parts in by_caption for part in parts])
@@ -89,15 +90,15 @@ class Directions:
         return cls(basis, cotangents @ basis.T, len(known), _missing(texts, by_caption))
 
     def interactions(self, pulled: Float[np.ndarray, "some tokens"]) -> Float[np.ndarray, "rows tokens"]:
-        """Return the interactions that the first directions give: `pulled` is what each gave, pulled back."""
+        """Return the interactions that follow from the pull-backs of the first directions."""
         result: np.ndarray = self.coefficients[:, : len(pulled)] @ pulled
         return result
 
     def error(self, pulled: Float[np.ndarray, "some tokens"]) -> Float[np.ndarray, "rows tokens"] | None:
-        """Return about how far off those interactions are; None once nothing is left out.
+        """Return about how far off those interactions are, or None once nothing is left out.
 
-        That is ``|T[s] - T[s] V^T V| |P[t]|``, the bound of Cauchy and Schwarz, with twice what was seen of
-        the image's factors, ``V P[t]``, for all of them: an estimate, and no bound.
+        The Cauchy-Schwarz bound is ``|T[s] - T[s] V^T V| |P[t]|``. Twice the part of the image's factors
+        seen so far, ``V P[t]``, stands in for the whole, so this is an estimate rather than a bound.
         """
         if len(pulled) == len(self.basis) and self.missing is None:
             return None
@@ -108,7 +109,7 @@ class Directions:
 
 
 def _pulled_back(text: Factors, normalisation: Normalisation | None) -> list[Float[np.ndarray, "_ _"]]:
-    """Return what is pulled back for a caption: its factors, and what its own terms need, if it is known."""
+    """Return what is pulled back for a caption: its factors and, if known, what its own terms need."""
     if normalisation is None:
         return [part.astype(np.float64) for part in cotangents_of(text)]
     values, embedding = (part.astype(np.float64) for part in (text.values, text.embedding[None]))
@@ -118,7 +119,7 @@ def _pulled_back(text: Factors, normalisation: Normalisation | None) -> list[Flo
 def _missing(
     texts: Sequence[Factors], by_caption: Sequence[Sequence[Float[np.ndarray, "_ _"]]]
 ) -> Float[np.ndarray, " rows"] | None:
-    """Return what each cotangent lacks; None if they are exact. Those for own terms lack nothing."""
+    """Return what each cotangent lacks, or None if all are exact. Those for own terms lack nothing."""
     if all(text.missing is None for text in texts):
         return None
     missing = []
@@ -129,7 +130,7 @@ def _missing(
 
 
 def _without(vectors: Float[np.ndarray, "*rows embed"], basis: Float[np.ndarray, "directions embed"]) -> Any:
-    """Return what is left of vectors beside a basis; twice, because once leaves what was rounded."""
+    """Return what is left of vectors outside a basis, projected twice because of rounding errors."""
     rest: Any = vectors
     for _ in range(2):
         rest = rest - rest @ basis.T @ basis
@@ -137,7 +138,7 @@ def _without(vectors: Float[np.ndarray, "*rows embed"], basis: Float[np.ndarray,
 
 
 PROBES = 3
-"""How many sums at random must be known in a row before nothing else is looked for."""
+"""How many random sums in a row must add nothing new before the search ends."""
 
 
 def shared_directions(
@@ -145,24 +146,25 @@ def shared_directions(
 ) -> tuple[Float[Tensor, "directions embed"], float]:
     """Return orthonormal directions in which nearly all factors of a tower lie, at all of its layers.
 
-    Factors of neighbouring layers span nearly the same. So a few sums of all of them, with random weights,
-    span what all of them do: the randomised range finder of Halko, Martinsson and Tropp (SIAM Review, 2011).
+    Factors of neighbouring layers span nearly the same space, so a few sums of all factors, with random
+    weights, span it as well. This is the randomised range finder of Halko, Martinsson and Tropp (SIAM
+    Review, 2011).
 
     Parameters
     ----------
     held : HeldPass
         The pass through the tower.
     tokens : sequence of int
-        How many tokens there are at each layer.
+        Number of tokens at each layer.
     tolerance : float
-        Which part of the factors may lie elsewhere.
+        Fraction of the factors that may lie outside the directions.
 
     Returns
     -------
     directions : Tensor
         (directions, embed).
     left : float
-        About which part lies elsewhere.
+        About what fraction lies outside them.
 
     Raises
     ------
@@ -189,7 +191,7 @@ def shared_directions(
         pushed = held.push_forward(first if number == 0 else weights())
         size = pushed.norm()
         if number == 0 and abs(float(pushed @ cotangent) - expected) > 1e-3 * float(size * cotangent.norm()):
-            raise NotOnTheWayError  # a function on the way can be differentiated once only
+            raise NotOnTheWayError  # a function on the way can be differentiated only once
         rest = pushed
         for _ in range(2):
             rest = rest - (rest @ basis.T) @ basis

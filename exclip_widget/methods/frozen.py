@@ -1,6 +1,6 @@
-"""Frozen gates: the pass that the model made, with its attention weights and other gates held.
+"""Frozen gates: the model's own pass, with its attention weights and other gates held.
 
-With its gates fixed a network is affine in the tokens of any of its layers, so a side's embedding is exactly
+With its gates held, a network is affine in the tokens of any of its layers, so a side's embedding is exactly
 the sum of its tokens' parts and one constant:
 
     f(x) = f_held(r) + sum_s T[s],    T[s] = J_s (x_s - r_s)
@@ -8,15 +8,15 @@ the sum of its tokens' parts and one constant:
 with J the Jacobian of the held pass. No quadrature is needed, one pass serves all layers, and the
 interactions are ``A = T P^T / (|f| |g|)``, as for the other methods. See `exclip_widget.paths.gates`.
 
-The last gate is the length of the image's embedding, by which a cosine divides. If it is held like the others
-(``length=True``), patches are credited for making the embedding longer, which no cosine sees. That is the
-same map for every word, and it hides what words differ in. So by default it is not held: a patch adds what it
-adds to the embedding's direction, on the way from the reference's own embedding. With N and M the linear maps
-that stand for that (`exclip_widget.results.normalisation`),
+The last gate is the length of the image's embedding, by which the cosine divides. If it is held like the
+others (``length=True``), patches are credited for making the embedding longer, which does not affect the
+cosine. That credit is the same map for every word, and it hides how the words differ. So by default the
+length is not held: a patch is credited with what it adds to the embedding's direction, on the way from the
+reference's own embedding. With N and M the linear maps for this (`exclip_widget.results.normalisation`),
 
     A[s, p] = T[s] . N(P[p]) / |f|,    a patch adds in all  f . M(P[p]) / |f|
 
-and its own term is what its interactions leave of that.
+and the patch's own term is what it adds in all minus its interactions.
 """
 
 from __future__ import annotations
@@ -44,20 +44,21 @@ from .directions import Directions, shared_directions
 from .side import Side
 
 TOGETHER = 2
-"""Directions that are pulled back at once. More would save little, and keep the next request waiting."""
+"""How many directions to pull back at once. More would save little and keep the next request waiting."""
 
 
 @dataclass(frozen=True)
 class FrozenGates(Method):
-    """Interactions of the affine maps that both towers are with their gates held.
+    """Interactions of the affine maps that both towers become when their gates are held.
 
     Parameters
     ----------
     rank : int, optional
-        Number of pull-backs through the image's tower: directions of the captions' factors. Their sums and
-        what own terms need come first, and are always among them. By default as many as the factors have.
+        Number of pull-backs through the image tower, one for each direction of the captions' factors. The
+        captions' sums and what own terms need come first and are always included. By default, all
+        directions.
     tolerance : float, optional
-        Pull back until interactions are about as exact as this, as a part of their norm.
+        Pull back until the error of the interactions is about this fraction of their norm, or less.
     length : bool
         Whether the length of the image's embedding is held like all other gates, so that interactions are
         the plain products ``A = T P^T``.
@@ -65,12 +66,12 @@ class FrozenGates(Method):
     Raises
     ------
     ParameterError
-        If an option is out of its range, or both are given.
+        If an option is out of range, or both `rank` and `tolerance` are given.
 
     Notes
     -----
-    With fewer directions than there are the heat map of a whole caption is still exact, and those of its
-    words are off by about `Interactions.error`. Factors, of either side, are always exact.
+    If some directions are left out, the heat map of a whole caption is still exact, and those of its words
+    are off by about `Interactions.error`. Factors, of either side, are always exact.
 
     Examples
     --------
@@ -102,7 +103,7 @@ class FrozenGates(Method):
     def factors(self, side: Side, memory: int) -> Factors:
         """Return ``T[s] = J_s (x_s - r_s)``, which sum to what the held pass gains over the reference.
 
-        Those of an image are parts of its embedding's direction, unless its length is held.
+        An image's factors are parts of its embedding's direction, unless its length is held.
         """
         del memory
         path, once = self._path(side), side.tokens.new_ones(1)
@@ -116,7 +117,7 @@ class FrozenGates(Method):
         )
 
     def factors_at_layers(self, sides: Sequence[Side], memory: int) -> list[Factors]:
-        """Return the factors at several layers; with a tolerance, in the few directions that they share."""
+        """Return the factors at several layers; if there is a tolerance, in the few directions they share."""
         if self.tolerance is not None and len(sides) > 1 and sides[0].name == "text":
             with suppress(NotOnTheWayError):
                 return self._in_few_directions(sides, self.tolerance)
@@ -143,7 +144,7 @@ class FrozenGates(Method):
     def refine(
         self, texts: Sequence[Factors], image: Side, estimates: int, memory: int
     ) -> Iterator[list[Estimate]]:
-        """Yield interactions without the image's factors, better with each direction pulled back."""
+        """Yield interactions without computing the image's factors, better with each direction."""
         del memory
         for found in self._pull_back(texts, [image], estimates):
             if found is not None:
@@ -152,7 +153,7 @@ class FrozenGates(Method):
     def refine_layers(
         self, texts: Sequence[Factors], images: Sequence[Side], memory: int
     ) -> Iterator[list[list[Estimate]] | None]:
-        """Yield the interactions at several layers of the image's tower, from one pass through it."""
+        """Yield the interactions at several layers of the image tower, from one pass through it."""
         try:
             yield from self._pull_back(texts, images, 1)
         except NotOnTheWayError:
@@ -193,7 +194,7 @@ class FrozenGates(Method):
                 return
 
     def _is_enough(self, directions: Directions, pulled: Sequence[Sequence[np.ndarray]]) -> bool:
-        """Return whether interactions at every layer are as exact as asked for."""
+        """Return whether the interactions at every layer are within the tolerance."""
         if self.tolerance is None or len(pulled[0]) < directions.needed:
             return False
         for at_layer in map(np.array, pulled):
@@ -212,7 +213,7 @@ class FrozenGates(Method):
         embedding: Float[Tensor, " embed"],
         steps: int,
     ) -> list[Estimate]:
-        """Return what some directions give at a layer. Interactions sum to their total: nothing is left."""
+        """Return estimates from some directions at a layer. `total` is the interactions' sum: no residual."""
         interactions = torch.from_numpy(directions.interactions(pulled)).to(embedding)
         found = split_by_caption(
             texts, interactions, embedding, error=directions.error(pulled), in_all=not self.length
@@ -228,6 +229,6 @@ class FrozenGates(Method):
 
 
 def _normalisation(embedding: Float[Tensor, " embed"], start: Float[Tensor, " embed"]) -> Normalisation:
-    """Return what stands for the normalisation of an image's embedding, of any length."""
+    """Return the linear maps for the normalisation of an image's embedding, of any length."""
     norm = norm_of(embedding, "image")
     return Normalisation.between(as_array(start / norm), as_array(embedding / norm))

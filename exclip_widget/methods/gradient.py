@@ -1,8 +1,8 @@
 """Gradient times activation, at the input alone: no path, no reference.
 
-The second-order form of Grad-CAM's product that Sammani, Joukovsky and Deligiannis ("Visualizing and
-Understanding Contrastive Learning", IEEE TIP 2024) call InteractionCAM, without rectification: the product,
-in the embedding, of each side's ``(d f / d x_s) x_s``, as in exCLIP.
+This is the second-order form of Grad-CAM's product that Sammani, Joukovsky and Deligiannis ("Visualizing and
+Understanding Contrastive Learning", IEEE TIP 2024) call InteractionCAM, without rectification. As in exCLIP,
+each side has ``(d f / d x_s) x_s``, and the product is taken in the embedding space.
 
 Normalisation ignores the length of what it normalises. At the last block of a transformer, tokens act only
 through normalised keys and values, so all these products are zero except the pooled token's. The default
@@ -33,7 +33,7 @@ class GradientActivation(Method):
     needs_gradients: ClassVar = True
 
     def factors(self, side: Side, memory: int) -> Factors:
-        """Return ``T[s] = (d f / d x_s)(x) x_s``: the path from the origin, at its end."""
+        """Return ``T[s] = (d f / d x_s)(x) x_s``: the path from the origin, evaluated at its end."""
         del memory
         path, once = self._path(side), side.tokens.new_ones(1)
         return as_factors(self, side, path.integrate_tangents(once, once), path.embeddings(once)[0])

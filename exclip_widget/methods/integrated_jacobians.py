@@ -1,8 +1,8 @@
 """exCLIP: integrated Jacobians, the method of the paper.
 
 Möller, Tilli, Vu and Padó, "Explaining Caption-Image Interactions in CLIP Models with Second-Order
-Attributions", TMLR 2025, Eq. 9 and 10. Factorised: the widths of both towers are summed before the product
-of the two sides is taken.
+Attributions", TMLR 2025, Eq. 9 and 10. The computation is factorised: the widths of both towers are summed
+before the product of the two sides is taken.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from .directions import Directions
 from .side import Side
 
 DEFAULT_STEPS = 10
-"""Number of nodes by default."""
+"""Default number of nodes."""
 
 FIRST_STEPS, MOST_STEPS = 5, 320
-"""Numbers of nodes to start and to end with, if a tolerance chooses it by doubling."""
+"""First and largest number of nodes to try, if a tolerance determines it by doubling."""
 
 
 @dataclass(frozen=True)
 class IntegratedJacobians(Method):
-    """Second-order attributions by integrated Jacobians.
+    """Second-order attributions from integrated Jacobians.
 
     Parameters
     ----------
@@ -43,18 +43,19 @@ class IntegratedJacobians(Method):
         Number of nodes of the quadrature along the path from reference to input.
     rule : {"arc-length", "gauss-legendre", "midpoint", "right"}
         Quadrature rule. `"arc-length"` spreads its nodes evenly along the curve of embeddings; `"right"`
-        is that of exclip and of the paper.
+        is the rule of exclip and of the paper.
     tolerance : float, optional
-        Largest completeness residual. If given, it chooses the number of nodes instead of `steps`.
+        Largest completeness residual allowed. If given, it determines the number of nodes instead of
+        `steps`.
     rank : int, optional
-        Number of directions of the captions' factors to pull back through the image's tower at each node,
-        as for `FrozenGates`. By default each factor is pulled back. At early layers cost is in proportion
-        to it; the last block is hardly faster.
+        Number of directions of the captions' factors to pull back through the image tower at each node, as
+        for `FrozenGates`. By default, each factor is pulled back. At early layers, the cost is proportional
+        to `rank`; the last block gets hardly any faster.
 
     Raises
     ------
     ParameterError
-        If an option is out of its range, or both `steps` and `tolerance` are given.
+        If an option is out of range, or both `steps` and `tolerance` are given.
 
     Examples
     --------
@@ -83,7 +84,7 @@ class IntegratedJacobians(Method):
             object.__setattr__(self, "steps", steps)
         if self.rank is not None:
             object.__setattr__(self, "rank", whole_number("rank", self.rank))
-        quadrature(self.rule, 1)  # refuses what is no rule
+        quadrature(self.rule, 1)  # raises if it is not a rule
 
     def factors(self, side: Side, memory: int) -> Factors:
         """Return ``T[s] = sum_n w_n (d f / d x_s)(r + a_n d) d_s``, which sum to ``f(x) - f(r)``."""
@@ -96,7 +97,7 @@ class IntegratedJacobians(Method):
             nodes, weights = self._rule(steps, curve)
             parts = (path.integrate_tangents(nodes[turn], weights[turn]) for turn in in_turns(steps, 1, fits))
             values = sum(parts, start.new_zeros(()))
-            # One side alone knows its own residual only; in the product the other side scales it.
+            # One side alone knows only its own residual; in the product, the other side scales it.
             left = float((values.sum(0) - change).norm() / change.norm())
             if self.tolerance is None or left <= self.tolerance / 10:
                 break
@@ -107,8 +108,8 @@ class IntegratedJacobians(Method):
     ) -> Iterator[list[Estimate]]:
         """Yield interactions without computing the image's factors.
 
-        The captions' factors are pulled back through its tower instead: there are fewer of them than
-        patches, and than dimensions of the embedding.
+        The captions' factors are pulled back through the image tower instead, because there are fewer of
+        them than of patches or of dimensions of the embedding.
         """
         path = image.path()
         directions = None if self.rank is None else Directions.of(texts)
@@ -146,7 +147,7 @@ class IntegratedJacobians(Method):
                 return
         warnings.warn(
             f"the completeness residual is {max(residuals):.2g} with {steps} nodes, more than "
-            f"tolerance={self.tolerance:g}; the explanation holds the best there is",
+            f"tolerance={self.tolerance:g}; the explanation is the best that was reached",
             stacklevel=2,
         )
 
@@ -173,7 +174,7 @@ class IntegratedJacobians(Method):
 
 
 def in_turns(nodes: int, estimates: int, most: int) -> list[np.ndarray]:
-    """Return indices of nodes in turns of at most `most`: few at first, for an early estimate, then more."""
+    """Return indices of nodes in turns of at most `most`: few at first for an early estimate, then more."""
     # Multiples of the golden ratio, modulo one, spread every prefix evenly over the path.
     order = np.argsort(np.arange(nodes) * 0.618033988749895 % 1)
     cut = np.arange(1, min(estimates, nodes))

@@ -1,4 +1,4 @@
-"""Sides: a caption or an image at a layer of its tower, with its reference. What methods explain."""
+"""Sides, which methods explain: a caption or an image at a layer of its tower, with its reference."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ class Side:
     layer : Layer
         Where the tower is cut.
     tokens, reference : Tensor
-        Activations there of the input and of the reference, (tokens, width), at least float32.
+        Activations at the layer, of the input and of the reference, (tokens, width), at least float32.
     row_index : Tensor
         The row of the result that each token belongs to, (tokens,).
     rows : Tokens or Grid
         What the rows are.
     run : callable
-        From tokens there, (batch, tokens, width), to embeddings, (batch, embed).
+        Maps tokens at the layer, (batch, tokens, width), to embeddings, (batch, embed).
     inputs, reference_inputs : Tensor
-        What the tower is given for the input and for the reference: ids, (1, ids), or pixels,
+        What the tower receives for the input and for the reference: ids, (1, ids), or pixels,
         (1, 3, height, width).
     encode : callable
-        From such inputs, (batch, ...), to embeddings, (batch, embed).
+        Maps such inputs, (batch, ...), to embeddings, (batch, embed).
     differentiable : callable
-        Returns `run` such that autograd can differentiate it in the dtype of `tokens`.
+        Returns a version of `run` that autograd can differentiate in the dtype of `tokens`.
     last_block_path : callable or None
-        From a reference to the path through the tower's last block, if the layer is its input.
+        Maps a reference to the path through the tower's last block, if the layer is the input of that block.
     reference_embedding : callable
-        Returns the embedding that the whole tower gives to the reference, (embed,).
+        Returns the whole tower's embedding of the reference, (embed,).
     """
 
     name: str
@@ -83,10 +83,10 @@ class Side:
         return F.normalize(self.run(given), dim=-1)
 
     def embed_hidden(self, present: Bool[Tensor, "masks tokens"]) -> Float[Tensor, "masks embed"]:
-        """Return unit embeddings of the side with nothing to be seen of tokens that are not `present`.
+        """Return unit embeddings of the side with the tokens that are not `present` hidden.
 
-        Patches of an image have the pixels of the reference image. No token of a caption attends to those
-        that are hidden, from the layer on.
+        Hidden patches of an image take the pixels of the reference image. In a caption, no token attends to
+        the hidden ones from the layer on.
         """
         if isinstance(self.rows, Grid):
             patches = present[:, self.rows.patches].reshape(-1, 1, self.rows.rows, self.rows.columns)
@@ -99,8 +99,8 @@ class Side:
 def text_sides(
     towers: Towers, layers: Sequence[Layer], captions: Sequence[Caption], reference: Int[Tensor, " ids"]
 ) -> list[list[Side]]:
-    """Return each caption at each of `layers`, from one pass; captions and `reference` have one length."""
-    # Clones: what was made in a mode of the caller's may be of no use to autograd.
+    """Return each caption at each of `layers`, from one pass; captions and `reference` are equally long."""
+    # Cloned, because autograd may refuse tensors made in a mode of the caller's, such as inference mode.
     batch = [caption.ids.clone() for caption in captions]
     tower = towers.text
     sides: list[list[Side]] = [[] for _ in captions]
@@ -111,7 +111,7 @@ def text_sides(
                 kept, read = len(ids), caption
                 inputs = F.pad(ids, (0, tower.context_length - len(ids)))
             else:
-                # An own model may append tokens that its DualEncoder does not tell of.
+                # A custom model may append tokens that its DualEncoder does not declare.
                 inputs, kept = ids, len(tokens)
                 read = caption.with_appended(len(tokens) - len(caption.row_index))
             rows, row_index = read.rows, read.row_index.clone()
@@ -138,7 +138,7 @@ def image_sides(
     batch: Sequence[Float[Tensor, "1 3 height width"]],
     references: Sequence[Float[Tensor, "1 3 height width"]],
 ) -> list[list[Side]]:
-    """Return each image at each of `layers`, from one pass or the cache; all are of one size."""
+    """Return each image at each of `layers`, from one pass or the cache; all images have the same size."""
     tower = towers.image
     (images, starts), state = cached_activations(tower, layers, batch, references)
     sides = []
@@ -217,7 +217,7 @@ def _side(
 
     is_last = layer == tower.layers[-1] and tower.last_block is not None and len(row_index) == len(tokens)
     if is_last and isinstance(tower, TextTower):
-        # The last block's path is that of the last token. Old models pool the highest id, wherever it stands.
+        # The last block's path pools the last token. Old models pool the highest id, wherever it is.
         is_last = tower.end_of(inputs[0]) == len(tokens) - 1
     if is_last:
         is_last = agrees(towers.model, f"last block, {name}", state, short, own)

@@ -1,11 +1,11 @@
-"""Token-patch similarity: each token through the rest of its tower alone, then cosines.
+"""Token-patch similarity: run each token through the rest of its tower alone, then take cosines.
 
 ITSM (Li, Wang, Duan, Xu and Li, "Exploring Visual Interpretability for Contrastive Language-Image
 Pre-training", 2022) projects the last layer's tokens as if each were the pooled one; MaskCLIP (Zhou, Loy and
 Dai, "Extract Free Dense Labels from CLIP", ECCV 2022) restricts attention to the token itself. One definition
-covers both, for any tower: a token's embedding is that of an input that holds this token everywhere. At the
-output of the last layer that is ITSM. If the pool or a block still attends, attention over equal tokens is
-their value, as in MaskCLIP.
+covers both, for any tower: a token's embedding is that of an input with this token at every position. At the
+output of the last layer, that is ITSM. If the pooling or a block still attends, attention over equal tokens
+is their value, as in MaskCLIP.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TokenSimilarity(Method):
     needs_gradients: ClassVar = False
 
     def factors(self, side: Side, memory: int) -> Factors:
-        """Return the unit embedding of every token alone; rows of several tokens hold their sum."""
+        """Return the unit embedding of every token alone; a row of several tokens has their sum."""
         count = len(side.tokens)
         alone = [
             side.run(some[:, None].expand(-1, count, -1))

@@ -1,7 +1,7 @@
-"""Cache of image activations, valid for as long as nothing about the model changes.
+"""Cache of image activations, valid as long as nothing about the model changes.
 
-A reference depends on the model alone, and an image stays while its caption is edited. Neither needs to go
-through the tower again.
+A reference depends only on the model, and an image stays the same while its caption is edited, so neither
+needs to go through the tower again.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from .fingerprint import Fingerprint, digest, fingerprint
 from .tower import Tower
 
 MOST_BYTES = 2**26
-"""Largest size of the cache of one tower."""
+"""Largest size of one tower's cache, in bytes."""
 
 MOST_EMBEDDINGS = 256
-"""How many embeddings of references are kept for one tower."""
+"""Largest number of reference embeddings cached for one tower."""
 
 _Key = tuple[bytes, Layer]
 
 
 @dataclass(frozen=True, eq=False)
 class _Kept:
-    """What is kept of one tower, as long as it stays what it was."""
+    """The cache of one tower, valid as long as the tower does not change."""
 
     model: object
     activations: OrderedDict[_Key, Activation] = field(default_factory=OrderedDict)
@@ -41,7 +41,7 @@ _kept: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()
 
 
 def _kept_of(tower: Tower, state: Fingerprint) -> _Kept:
-    """Return what is kept of a tower in this state; of any other it is dropped."""
+    """Return the cache of a tower in this state, dropping that of any other state."""
     model = tower.encoder_code, state
     kept = _kept.get(tower.root)
     if kept is None or kept.model != model:
@@ -54,14 +54,15 @@ def cached_activations(
 ) -> tuple[list[list[list[Activation]]], Fingerprint | None]:
     """Return the activations at `layers` for each input, (1, ...), of each batch, from the cache if possible.
 
-    What is missing of a batch takes one pass, or one for each input if changes of the tower cannot be
-    detected: then it is not the library's own code alone that runs, and may not treat inputs alike.
+    The inputs of a batch that are not cached take one pass together. If changes to the tower cannot be
+    detected, each input takes a pass of its own, because code other than the library's might mix the
+    inputs of a batch.
 
-    The second value is the fingerprint of the tower; None if changes of it cannot be detected.
+    The second value is the fingerprint of the tower, or None if changes to it cannot be detected.
     """
     state = None if tower.encoder_code is None else fingerprint(tower.root.modules())
     if state is None:
-        # What a short cut through the last block is compared with comes from the same pass.
+        # The same pass gives the embedding that a shortcut through the last block is compared with.
         to_end = tower.last_block is not None and tower.layers[-1] in layers
         return [
             [read_activations(layers, tower.encode, one, to_end=to_end) for one in batch] for batch in batches
@@ -76,7 +77,7 @@ def cached_activations(
 def cached_embedding(tower: Tower, state: Fingerprint | None, inputs: Tensor) -> Float[Tensor, " embed"]:
     """Return the embedding that a tower gives to one input, (1, ...), from the cache if `state` is known.
 
-    `state` is the fingerprint that `cached_activations` gave.
+    `state` is the fingerprint that `cached_activations` returned.
     """
     if state is None:
         return embedding_of(tower.encode(inputs))[0]
@@ -91,7 +92,7 @@ def cached_embedding(tower: Tower, state: Fingerprint | None, inputs: Tensor) ->
 def _look_up(
     cache: OrderedDict[_Key, Activation], tower: Tower, layers: Sequence[Layer], batch: Sequence[Tensor]
 ) -> list[list[Activation]]:
-    """Return the activations at `layers` of each input, and put those that are missing into `cache`."""
+    """Return the activations at `layers` for each input, after adding missing ones to `cache`."""
     keys = [digest(one) for one in batch]
     missing = [layer for layer in dict.fromkeys(layers) if any((key, layer) not in cache for key in keys)]
     new = {
@@ -101,7 +102,7 @@ def _look_up(
     }
     for at in read_activations(missing, tower.encode, torch.cat([*new.values()])) if missing else ():
         for key, tokens in zip(new, torch.split(at.tokens, 1), strict=True):
-            # A part of a batch would keep all of it.
+            # Cloned, because a view would keep the whole batch in memory.
             cache[key, at.layer] = at if len(new) == 1 else replace(at, tokens=tokens.clone())
     for key in keys:
         for layer in layers:

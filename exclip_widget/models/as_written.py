@@ -1,8 +1,8 @@
 """Whether a module runs its library's own code, and nothing else.
 
-Code by hand may stand in for a module, and what a module computed may be kept, only if that is so. A class is
-its library's own if every function that a pass can reach has the code that stands in the library's file. An
-instance is as written if, besides, nothing watches it and nothing of its own shadows those functions.
+Only then may handwritten code stand in for a module, and only then may its results be cached. A class is its
+library's own if every function that a pass can reach has the code in the library's file. An instance is as
+written if, in addition, no hooks but ours watch it and none of its own attributes shadow those functions.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 
 LIBRARIES = ("torch", "torchvision", "open_clip", "clip", "timm", "transformers", "peft")
-"""Packages whose own modules are known."""
+"""Packages whose own modules are recognised."""
 
 OUR_HOOKS = f"{__package__.partition('.')[0]}.paths.cut"
-"""Module of the hooks that this package puts on a model for the time of one pass."""
+"""Module of the hooks that this package puts on a model for a single pass."""
 
 _WATCHERS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -31,17 +31,17 @@ _MACHINERY = (
     *("__call__", "_wrapped_call_impl", "_call_impl", "_slow_forward", "__getattr__"),
     *("__iter__", "__getitem__", "__len__"),
 )
-"""Functions that a pass runs without naming them: before `forward`, and over a container's modules."""
+"""Functions that a pass calls implicitly: before `forward`, and to iterate over a container's modules."""
 
 
 def are_as_written(modules: Iterable[nn.Module]) -> bool:
-    """Return whether all of `modules` run their libraries' own `forward`, unwatched."""
+    """Return whether all of `modules` run their libraries' own `forward`, with no hooks but ours."""
     own: dict[type, frozenset[str] | None] = {}
     return not is_watched_globally() and all(_is_as_written(module, "forward", own) for module in modules)
 
 
 def is_as_written(module: nn.Module, method: str = "forward") -> bool:
-    """Return whether a module runs its library's own `method`, with all that it calls, unwatched."""
+    """Return whether a module runs its library's own `method` and all it calls, with no hooks but ours."""
     return not is_watched_globally() and _is_as_written(module, method, {})
 
 
@@ -57,7 +57,7 @@ def _is_as_written(module: nn.Module, method: str, own: dict[type, frozenset[str
 
 
 def _registered(implementation: object) -> Iterator[Any]:
-    """Yield what transformers has registered under the name of an implementation of attention."""
+    """Yield what transformers has registered under the name of an attention implementation."""
     for module, registry in _REGISTRIES:
         known: Any = getattr(sys.modules.get(module), registry, None)
         if known is not None and implementation in known:
@@ -71,7 +71,7 @@ _REGISTRIES = (
 
 
 def is_watched(module: nn.Module) -> bool:
-    """Return whether hooks other than our own run with a module, forwards or backwards."""
+    """Return whether a module has forward or backward hooks other than our own."""
     state = vars(module)
     return any(
         getattr(hook, "__module__", None) != OUR_HOOKS
@@ -89,7 +89,8 @@ def is_watched_globally() -> bool:
 def functions_reached(kind: type, method: str = "forward") -> frozenset[str] | None:
     """Return the names of a class's functions that `method` may call; None if one is not its library's own.
 
-    A function may call whatever its code names, be it a method of the class or a function of its module.
+    A function may call anything that its code names, whether a method of the class or a function of its
+    module.
     """
     known = _searches.get((kind, method))
     if known is None or not known.is_current():
@@ -98,7 +99,7 @@ def functions_reached(kind: type, method: str = "forward") -> frozenset[str] | N
 
 
 def _reaches_own_functions(function: Any) -> bool:
-    """Return whether a function and all that it may call are their libraries' own."""
+    """Return whether a function and everything that it may call are their libraries' own."""
     if not isinstance(function, FunctionType):
         return is_library_function(function)
     known = _searches.get((function, ""))
@@ -119,13 +120,13 @@ class _Search:
         self._functions: dict[FunctionType, CodeType] = {}
 
     def look_up(self, namespace: Mapping[str, Any], name: str) -> Any:
-        """Return what a name stands for; `_NOTHING` if for nothing."""
+        """Return what a name refers to, or `_NOTHING`, and note the answer."""
         found = namespace.get(name, _NOTHING)
         self._looked_up.append((namespace, name, found))
         return found
 
     def note(self, functions: Iterable[FunctionType]) -> None:
-        """Note functions, whose code somebody may replace."""
+        """Note functions, whose code may be replaced later."""
         self._functions |= {function: function.__code__ for function in functions}
 
     def is_current(self) -> bool:
@@ -165,7 +166,7 @@ def _search(kind: type, method: str) -> _Search:
             return search
         if owner is nn.Module:
             continue
-        # What `nn.Module` itself defines, such as `to`, has the same names as methods of tensors.
+        # What `nn.Module` itself defines, such as `to`, shares its names with methods of tensors.
         called = _names_in(_unwrapped(function)) - names
         queue += [one for one in called if one not in vars(nn.Module) and hasattr(kind, one)]
         if not _globals_are_own(function, seen, search):
@@ -175,7 +176,7 @@ def _search(kind: type, method: str) -> _Search:
 
 
 def _stands_in_its_library(kind: type, search: _Search) -> bool:
-    """Return whether a class and its bases up to `nn.Module` are those that their modules hold."""
+    """Return whether a class and its bases up to `nn.Module` are the ones found in their modules."""
     for base in kind.__mro__:
         if base in (nn.Module, object):
             continue
@@ -194,7 +195,7 @@ def _stands_in_its_library(kind: type, search: _Search) -> bool:
 
 
 def _function_of(kind: type, name: str, search: _Search) -> tuple[type, Any] | None:
-    """Return the class in which `kind` finds a function, and what it finds; None if it finds none."""
+    """Return the class from which `kind` gets a function, and the function; None if it has none."""
     for owner in kind.__mro__:
         found = search.look_up(vars(owner), name)
         if found is _NOTHING:
@@ -208,14 +209,14 @@ def _function_of(kind: type, name: str, search: _Search) -> tuple[type, Any] | N
 
 
 def is_library_function(function: Any, owner: type | None = None, name: str | None = None) -> bool:
-    """Return whether a function has the code that stands in its library's file, decorators included.
+    """Return whether a function has the code in its library's file, decorators included.
 
     Parameters
     ----------
     function : object
         Expected to be a function.
     owner, name : optional
-        The class that holds it, and under which name.
+        The class in which it was found, and its name there.
     """
     if not isinstance(function, FunctionType):
         return isinstance(function, (BuiltinFunctionType, type)) or _is_native(function)
@@ -223,12 +224,12 @@ def is_library_function(function: Any, owner: type | None = None, name: str | No
     layers = list(_layers(function))
     if not all(_is_in_its_file(layer.__code__) for layer in layers):
         return False
-    # A wrapper of a library around a function that its file does not decorate was put there later.
+    # A library's wrapper around a function that its file does not decorate was added later.
     if not _is_decorated(inner.__code__) and not all(map(_is_of_subclassing, layers[:-1])):
         return False
     if owner is None:
         return True
-    # Python's own methods and the `forward` of modules that have none go by other names as well.
+    # Special methods, and the `forward` of modules that define none, also go by other names.
     plain = name is not None and not name.startswith("__") and owner is not nn.Module
     expected = f"{owner.__qualname__}.{name}" if plain else inner.__code__.co_qualname
     return bool(inner.__module__ == owner.__module__ and inner.__code__.co_qualname == expected)
@@ -252,12 +253,12 @@ def _unwrapped(function: FunctionType) -> FunctionType:
 
 
 def _is_decorated(code: CodeType) -> bool:
-    """Return whether the file decorates a function: its first line is then that of the decorator."""
+    """Return whether the file decorates a function, whose first line is then that of the decorator."""
     return linecache.getline(code.co_filename, code.co_firstlineno).lstrip().startswith("@")
 
 
 def _is_of_subclassing(wrapper: FunctionType) -> bool:
-    """Return whether a wrapper is one that a base class puts around functions of every subclass."""
+    """Return whether a wrapper is one that a base class puts around a function of every subclass."""
     return ".__init_subclass__." in wrapper.__code__.co_qualname
 
 
@@ -265,18 +266,18 @@ _in_its_file: dict[int, tuple[CodeType, bool]] = {}
 
 
 def _is_in_its_file(code: CodeType) -> bool:
-    """Return whether code is that of a library's file, as it stands there."""
+    """Return whether code is the same as in its library's file."""
     known = _in_its_file.get(id(code))
     if known is None or known[0] is not code:
         equal = _package_of(code.co_filename) in LIBRARIES and any(
             code == one for one in _codes_of(code.co_filename).get(code.co_qualname, ())
         )
-        known = _in_its_file[id(code)] = code, equal  # the code is held, so that no other gets its address
+        known = _in_its_file[id(code)] = code, equal  # keeping the code alive keeps its id from being reused
     return known[1]
 
 
 def _package_of(file: str) -> str | None:
-    """Return the library in whose folder a file lies."""
+    """Return the library whose folder contains a file; None if there is none."""
     for name in LIBRARIES:
         folder = getattr(sys.modules.get(name), "__file__", None)
         if folder and file.startswith(str(Path(folder).parent)):
@@ -303,7 +304,7 @@ def _codes_of(file: str) -> dict[str, list[CodeType]]:
 
 @cache
 def _names_in_code(code: CodeType) -> frozenset[str]:
-    """Return the names of globals and attributes that code mentions, in what it defines as well."""
+    """Return the names of globals and attributes that code mentions, nested code included."""
     inner = [_names_in_code(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
     return frozenset(code.co_names).union(*inner)
 
@@ -313,7 +314,7 @@ def _names_in(function: FunctionType) -> frozenset[str]:
 
 
 def _globals_are_own(function: FunctionType, seen: set[FunctionType], search: _Search) -> bool:
-    """Return whether all functions that a function finds in its module are libraries' own, and so on."""
+    """Return whether all module-level functions that a function may reach are libraries' own."""
     queue = list(_layers(function))
     while queue:
         one = queue.pop()
@@ -331,7 +332,7 @@ def _globals_are_own(function: FunctionType, seen: set[FunctionType], search: _S
 
 
 def _is_searched(function: FunctionType) -> bool:
-    # Below this, torch has thousands of functions that models do not replace.
+    # Deeper inside, torch has thousands of functions that nobody replaces for a model.
     module = function.__module__ or ""
     return not module.startswith("torch.") or module.startswith("torch.nn.")
 
@@ -349,4 +350,4 @@ def _called_by(function: FunctionType, search: _Search) -> Iterator[FunctionType
 
 
 _SEARCHED = ("torch.nn", "open_clip", "clip.", "timm.layers")
-"""Modules whose functions models call by the module's name, such as `F.linear`."""
+"""Modules whose functions models call through the module, such as `F.linear`."""

@@ -1,4 +1,4 @@
-"""Models of open_clip and of OpenAI's clip, which name their parts alike."""
+"""Models of open_clip and of OpenAI's clip, which give their parts the same names."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class ClipFamily(Family):
         return isinstance(model, nn.Module) and all(hasattr(model, part) for part in parts)
 
     def towers(self, model: Any) -> tuple[TextTower, ImageTower]:
-        """Return the model's text and image tower."""
+        """Return the model's text and image towers."""
         return _text_tower(model), _image_tower(model)
 
     def preprocess(self, model: Any) -> Preprocess:
-        """Return what open_clip's factory notes on the tower, or the preprocessing of OpenAI's models."""
+        """Return the preprocessing that open_clip notes on the tower, or that of OpenAI's models."""
         config: Any = getattr(model.visual, "preprocess_cfg", None)
         if config is None and hasattr(model.visual, "input_resolution"):
             config = {"size": _image_size(model.visual)}
@@ -66,10 +66,10 @@ class ClipFamily(Family):
 
 def _image_tower(model: Any) -> ImageTower:
     visual = model.visual
-    # CoCa normalises by default. The path is that of the embedding itself, as in any other model.
+    # CoCa normalises by default. The path follows the raw embedding, as in any other model.
     options = {"normalize": False} if "normalize" in signature(model.encode_image).parameters else {}
     blocks = _image_layers(visual)
-    # timm says it of some towers. If it does not, what the blocks take may be either.
+    # timm declares it for some towers. For others, the blocks may take either layout.
     channels_last = getattr(getattr(visual, "trunk", visual), "output_fmt", "") == "NHWC" or None
     first = next((part for part in visual.modules() if isinstance(part, nn.Conv2d)), None)
     dtype = next(visual.parameters()).dtype if first is None else first.weight.dtype
@@ -92,7 +92,7 @@ def _image_tower(model: Any) -> ImageTower:
 def _patches(
     visual: Any, first: nn.Conv2d | None
 ) -> tuple[Callable[[int, int], tuple[int, int]] | None, int | None]:
-    """Return what a transformer says of its patches: how many of an image's size, and tokens before them."""
+    """Return a transformer's map from image size to grid of patches, and its number of tokens before."""
     if hasattr(visual, "class_embedding") and first is not None:
         down, across = (int(side) for side in first.kernel_size)
         return lambda height, width: (height // down, width // across), 1
@@ -113,7 +113,7 @@ def _patches(
 def _orders(visual: Any, count: int) -> list[Order | None]:
     """Return the order of tokens at the input of each block, and at the output of the last.
 
-    Hiera keeps the tokens of a unit that it masks together; timm's `reroll` brings them back into rows.
+    Hiera stores the tokens of a masking unit next to each other; timm's `reroll` puts them back into rows.
     """
     reroll = getattr(getattr(visual, "trunk", visual), "reroll", None)
     if reroll is None:
@@ -127,8 +127,8 @@ def _orders(visual: Any, count: int) -> list[Order | None]:
 
 
 def _image_size(visual: Any) -> tuple[int, int] | None:
-    """Return height and width in pixels that the tower takes; None if it does not say."""
-    # timm's own models note it at the embedding of patches, if it is fixed.
+    """Return the height and width in pixels that the tower takes; None if it does not say."""
+    # timm's own models store it in the patch embedding, if it is fixed.
     holders = (visual, "image_size"), (visual, "input_resolution"), (_patch_embedding(visual), "img_size")
     for holder, name in holders:
         size: Any = getattr(holder, name, None)
@@ -158,7 +158,7 @@ def _image_layers(visual: Any) -> list[nn.Module]:
 
 
 def _image_last_block(model: Any, visual: Any) -> LastBlockSpec | None:
-    """Return the last block, if only the class token leaves it and everything is as its library wrote it."""
+    """Return the last block, if only its class token is used and everything is as its library wrote it."""
     if getattr(visual, "attn_pool", None) is not None or getattr(visual, "pool_type", "tok") != "tok":
         return None
     if not _is_named(visual, "VisionTransformer") or not is_as_written(model, "encode_image"):
@@ -229,14 +229,14 @@ def _text_tower(model: Any) -> TextTower:
 
 def _context_length(text: Any) -> int:
     """Return the largest number of tokens in a caption."""
-    # mT5 and its like have no positions of their own, and say 0. They were trained on this many tokens.
+    # mT5 and its like have no position embeddings and report 0. They were trained on this many tokens.
     return int(getattr(text, "context_length", 77)) or 512
 
 
 def _can_be_short(model: Any, modules: Iterable[nn.Module]) -> bool:
-    """Return whether `_encode_short` does what the model's own call does, as far as can be seen.
+    """Return whether `_encode_short` does what the model's own call does, as far as inspection shows.
 
-    That every module runs its library's own code was seen already, when their outline was taken.
+    That every module runs its library's own code was already checked when their outline was taken.
     """
     return is_as_written(model, "encode_text") and all(
         is_plain(module) and (_is_of_blocks(module) or is_pointwise_itself(module))
@@ -246,7 +246,7 @@ def _can_be_short(model: Any, modules: Iterable[nn.Module]) -> bool:
 
 
 def _text_modules(model: Any, text: Any) -> list[nn.Module]:
-    """Return all modules that a caption runs through, and those that hold them."""
+    """Return all modules that a caption runs through, and those that contain them."""
     if text is not model:
         return [model, *text.modules()]
     images = set(model.visual.modules())
@@ -257,7 +257,7 @@ _OF_BLOCKS = ("Transformer", "CustomTransformer", "ResidualAttentionBlock", "Cus
 
 
 def _is_of_blocks(module: nn.Module) -> bool:
-    """Return whether a module is one that holds, or is, a transformer of CLIP, or its attention."""
+    """Return whether a module is CLIP's transformer, contains it, or is part of its blocks."""
     torch_own = (nn.ModuleList, nn.Sequential, nn.MultiheadAttention, nn.Embedding)
     out_proj = nn.modules.linear.NonDynamicallyQuantizableLinear
     return type(module) in (*torch_own, out_proj) or _is_named(module, *_OF_BLOCKS, "Attention")
@@ -267,7 +267,7 @@ _MODULES = ("open_clip.transformer", "open_clip.model", "clip.model")
 
 
 def _is_named(module: nn.Module, *names: str) -> bool:
-    """Return whether a module is of one of open_clip's or OpenAI's classes of these names."""
+    """Return whether a module's class is open_clip's or OpenAI's, with one of these names."""
     kind = type(module)
     return kind.__name__ in names and kind.__module__ in _MODULES
 
@@ -280,7 +280,7 @@ def _agrees_on_captions(
     short: Callable[[Tensor], object],
     padded: Callable[[Tensor], object],
 ) -> bool:
-    """Return whether two ways to run captions give the same embedding of a caption that is none."""
+    """Return whether two ways to run captions give the same embedding of a made-up caption."""
     ids = _stand_in(text, min(8, context))
 
     def embedding_by(encode: Callable[[Tensor], object]) -> Callable[[], Tensor]:
@@ -297,7 +297,7 @@ def _ignores_padding(
     layer: Layer,
     encode: Callable[[Tensor], object],
 ) -> bool:
-    """Return whether what follows a caption makes no difference, whatever was put into the tower."""
+    """Return whether what follows a caption makes no difference, whatever has been added to the tower."""
     captions = [_stand_in(text, length) for length in (min(8, context), context // 2 + 1)]
     end = int(captions[0][-1])
 
@@ -326,7 +326,7 @@ def _embed(model: nn.Module, encode: Callable[[Tensor], object], ids: Tensor) ->
 
 
 def _stand_in(text: Any, length: int) -> Tensor:
-    """Return the ids of a caption that is none, with the token that the tower pools at its end."""
+    """Return the ids of a made-up caption that ends with the token that the tower pools."""
     vocabulary = text.token_embedding.num_embeddings
     end = getattr(text, "eos_id", getattr(text, "text_eos_id", None)) if _pool_of(text) == "eos" else None
     end = vocabulary - 1 if end is None else end
@@ -335,7 +335,7 @@ def _stand_in(text: Any, length: int) -> Tensor:
 
 
 def _pool_of(text: Any) -> str:
-    """Return how a text tower pools, under either of open_clip's names; OpenAI's knows one way only."""
+    """Return how a text tower pools, from either of open_clip's attributes; OpenAI's has only one way."""
     pool: str = getattr(text, "pool_type", getattr(text, "text_pool_type", "argmax"))
     return pool
 
@@ -357,7 +357,7 @@ def _is_causal(text: Any) -> bool:
 
 
 def _masks(text: Any) -> Iterator[tuple[Any, str, Tensor]]:
-    # open_clip has one mask beside the blocks, OpenAI one in each of them.
+    # open_clip has one mask next to the blocks, OpenAI one in each of them.
     for holder in (text, *text.transformer.resblocks):
         if isinstance(getattr(holder, "attn_mask", None), Tensor):
             yield holder, "attn_mask", holder.attn_mask
@@ -387,7 +387,7 @@ def _encode_short(model: Any, text: Any, ids: Tensor) -> Tensor:
 
 @contextmanager
 def _short_masks(text: Any, length: int) -> Iterator[Tensor | None]:
-    """Yield the mask of the first tokens, if blocks are passed one; if they hold one, shorten theirs."""
+    """Yield the mask of the first tokens if blocks are passed one; shorten it meanwhile if they store it."""
     masks = list(_masks(text))
     if masks[0][0] is text:
         yield masks[0][2][:length, :length]
@@ -424,7 +424,7 @@ def _last_block_spec(
         return None
     if not all(map(is_pointwise, [ln_1, *tail])) or ln_1.weight is None:
         return None
-    # torch's attention keeps its projections apart if widths differ, and may append a key of its own.
+    # torch's attention has separate projections if widths differ, and may append a key of its own.
     unusual = [attn.in_proj_weight is None, attn.bias_k is not None, attn.add_zero_attn]
     if not _is_named(block, "ResidualAttentionBlock") or hasattr(block, "ln_1_kv") or any(unusual):
         return None

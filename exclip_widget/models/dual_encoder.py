@@ -1,4 +1,4 @@
-"""Models of the user's own: two callables, and the modules to cut at."""
+"""User-defined models: two callables, and the modules to cut at."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ class DualEncoder:
     Parameters
     ----------
     model : torch.nn.Module
-        The model that holds both.
+        The model that contains both.
     encode_text, encode_image : callable
         From token ids (batch, tokens), and from pixels (batch, 3, height, width), to embeddings
-        (batch, embed). They run `model`. Up to the layer of a cut they may be given a batch of one.
+        (batch, embed). They run `model`. Up to the layer of a cut, they may be given a batch of one.
     text_layers, image_layers : sequence of str
-        Paths of modules in `model`, from the first to the last, at whose input each encoder can be
-        cut: the first tensor they take is (batch, tokens, width), (tokens, batch, width) or
+        Paths of the modules in `model`, from first to last, at whose input each encoder can be cut. The
+        first tensor that they take must be (batch, tokens, width), (tokens, batch, width) or
         (batch, width, rows, columns).
     context_length : int
         Largest number of tokens in a caption.
     padded : bool
         Whether captions must be padded to that length, and the padding is read. If not, captions are
-        given without padding.
+        passed without padding.
     grid : (int, int), optional
-        Rows and columns of patches, if a sequence is not a grid of the image's own shape.
+        Rows and columns of patches, if a sequence is not a grid with the image's own proportions.
     extra_tokens : int, optional
         Number of tokens before the patches, such as a class token. By default it is inferred.
     channels_last : bool, optional
-        Whether feature maps are (batch, rows, columns, width) and not (batch, width, rows, columns). By
-        default their shape tells, beside that of the image.
+        Whether feature maps are (batch, rows, columns, width) rather than (batch, width, rows, columns). By
+        default this is inferred from their shape and the image's.
     logit_scale : float, optional
         Factor by which the model multiplies similarities, such as 100 in CLIP. Without it, captions are
-        ranked by their similarities, and have no probabilities.
+        ranked by their similarities and have no probabilities.
     logit_bias : float, optional
-        What the model adds after that, if it judges each caption by itself, as SigLIP does.
+        What the model then adds, if it judges each caption by itself, as SigLIP does.
 
     Raises
     ------
     ParameterError
-        If a path names no module, an encoder cannot be called, or there is a bias without a scale.
+        If a path names no module, an encoder is not callable, or there is a bias without a scale.
     ModelError
         If `model` is not a module.
     """
@@ -78,7 +78,7 @@ class DualEncoder:
             raise ModelError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
         for name, encode in (("encode_text", encode_text), ("encode_image", encode_image)):
             if not callable(encode):
-                raise ParameterError(f"{name}={encode!r} cannot be called; expected a function of a tensor")
+                raise ParameterError(f"{name}={encode!r} is not callable; expected a function of a tensor")
         self.logits = _logits(logit_scale, logit_bias)
         self.model = model
         self._encode_text = encode_text
@@ -96,11 +96,11 @@ class DualEncoder:
 
     @property
     def functions(self) -> dict[str, Encode]:
-        """The two functions that it was given, by their names."""
+        """The two encoders that it was given, by parameter name."""
         return {"encode_text": self._encode_text, "encode_image": self._encode_image}
 
     def towers(self) -> tuple[TextTower, ImageTower]:
-        """Return the text and the image tower."""
+        """Return the text tower and the image tower."""
         example, grid = next(self.model.parameters()), self._grid
         vocabulary = next(
             (part.num_embeddings for part in self.model.modules() if isinstance(part, nn.Embedding)), 2**31
@@ -130,7 +130,7 @@ class DualEncoder:
 
 
 class DualEncoderFamily(Family):
-    """Models of the user's own."""
+    """User-defined models."""
 
     models = "DualEncoder"
 
@@ -139,11 +139,11 @@ class DualEncoderFamily(Family):
         return isinstance(model, DualEncoder)
 
     def towers(self, model: DualEncoder) -> tuple[TextTower, ImageTower]:
-        """Return the model's text and image tower."""
+        """Return the model's text and image towers."""
         return model.towers()
 
     def logits(self, model: DualEncoder) -> Logits | None:
-        """Return what the user has said of the model's logits."""
+        """Return the logit scale and bias that the user specified; None without a scale."""
         return model.logits
 
 
@@ -151,14 +151,14 @@ def _logits(scale: Any, bias: Any) -> Logits | None:
     if scale is not None:
         scale = positive_number("logit_scale", scale)
     elif bias is not None:
-        raise ParameterError(f"logit_bias={bias!r} needs a logit_scale, to which it is added; pass both")
+        raise ParameterError(f"logit_bias={bias!r} needs a logit_scale; pass both")
     if bias is not None:
         bias = finite_number("logit_bias", bias)
     return None if scale is None else Logits(scale, bias)
 
 
 def _code_of(encode: Encode, model: nn.Module) -> object:
-    """Return a method of the model that is its library's own; None for what may read anything else."""
+    """Return `encode` if it is a library's own method of the model; None if it may read anything else."""
     name = getattr(encode, "__name__", "")
     own = getattr(encode, "__self__", None) is model and is_as_written(model, name)
     return encode if own else None
@@ -169,11 +169,11 @@ def _layers(
 ) -> tuple[Layer, ...]:
     modules = dict(model.named_modules())
     if isinstance(paths, str) or not paths:
-        raise ParameterError(f"{name}={paths!r} is no list of module paths")
+        raise ParameterError(f"{name}={paths!r} is not a list of module paths")
     for path in paths:
         if path not in modules:
             raise ParameterError(
-                f"{name} has {path!r}, which is no module of the model: {_near(path, modules)}"
+                f"{name} has {path!r}, which is not a module of the model: {_near(path, modules)}"
             )
     return tuple(Layer(path, modules[path], channels_last=channels_last) for path in paths)
 

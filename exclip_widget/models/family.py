@@ -1,4 +1,4 @@
-"""Families of models: what each says of its towers, its preprocessing and its tokenizer."""
+"""Families of models: each provides its models' towers, preprocessing and tokenizer."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .tower import ImageTower, TextTower
 
 
 class Family(ABC):
-    """A kind of models, such as those of one library. A new one is a subclass, listed in `FAMILIES`.
+    """A family of models, such as those of one library. To add one, subclass this and list it in `FAMILIES`.
 
     Attributes
     ----------
     models : str
-        What errors call its models.
+        Description of its models in error messages.
     """
 
     models: ClassVar[str]
@@ -32,7 +32,7 @@ class Family(ABC):
 
     @abstractmethod
     def towers(self, model: Any) -> tuple[TextTower, ImageTower]:
-        """Return the model's text and image tower.
+        """Return the model's text and image towers.
 
         Raises
         ------
@@ -41,7 +41,7 @@ class Family(ABC):
         """
 
     def logits(self, model: Any) -> Logits | None:
-        """Return how the model makes logits of similarities, by its parameters; None if it has none.
+        """Return how the model's parameters turn similarities into logits; None if it has no scale.
 
         Raises
         ------
@@ -83,6 +83,6 @@ class Family(ABC):
 
 
 def _number(model: Any, name: str) -> float | None:
-    """Return a parameter that is one number, of shape () or (1,); None if there is no such."""
+    """Return a parameter that is one number, of shape () or (1,); None if there is none."""
     given = getattr(model, name, None)
     return given.item() if isinstance(given, Tensor) and given.numel() == 1 else None

@@ -1,8 +1,9 @@
 """Fingerprints of a module's state: equal only if nothing about it has changed.
 
-All of a module's attributes count, and every byte of its weights: autograd's version counters miss changes
-through `.data` and NumPy, and a sum misses permutations. If a module holds anything that cannot be described,
-or does not run its library's own code, changes cannot be detected, and there is no fingerprint.
+They cover all of a module's attributes and every byte of its weights, because autograd's version counters
+miss changes through `.data` and NumPy, and a sum misses permutations. If a module has an attribute that
+cannot be described, or does not run its library's own code, changes cannot be detected, and there is no
+fingerprint.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def fingerprint(modules: Iterable[nn.Module]) -> Fingerprint | None:
 
 
 def outline(modules: Iterable[nn.Module]) -> Fingerprint | None:
-    """Return a fingerprint that reads no weights, and so misses changes that autograd does not count."""
+    """Return a fingerprint that reads no weights, so it misses changes that autograd does not count."""
     described = _describe(modules)
     if described is None:
         return None
@@ -44,9 +45,9 @@ def digest(tensor: Tensor) -> bytes:
 
 
 def weights_fingerprint(module: nn.Module) -> str:
-    """Return a hash of a module's weights and buffers by their names, the same in every process.
+    """Return a hash of a module's weights and buffers with their names, the same in every process.
 
-    It says whether factors of two processes belong together, and notes neither code nor settings.
+    It shows whether factors from two processes belong together. It covers neither code nor settings.
     """
     state = xxhash.xxh3_128()
     for name, tensor in sorted({**dict(module.named_parameters()), **dict(module.named_buffers())}.items()):
@@ -60,11 +61,11 @@ def weights_fingerprint(module: nn.Module) -> str:
 
 
 class _IndescribableError(Exception):
-    """Raised at a value of which changes could not be detected."""
+    """Raised for a value whose changes could not be detected."""
 
 
 def _describe(modules: Iterable[nn.Module]) -> tuple[object, list[Tensor]] | None:
-    """Return a description of all attributes of modules, and the tensors whose bytes belong to it."""
+    """Return a description of all attributes of modules, and the tensors whose bytes complete it."""
     modules = list(modules)
     if not are_as_written(modules):
         return None
@@ -76,7 +77,7 @@ def _describe(modules: Iterable[nn.Module]) -> tuple[object, list[Tensor]] | Non
 
 
 def _surroundings() -> object:
-    """Return what changes the results of torch's own functions: modes, precision and backends."""
+    """Return the settings that affect the results of torch's own functions: modes, precision, backends."""
     return (
         tuple(id(torch._C._get_function_stack_at(at)) for at in range(torch._C._len_torch_function_stack())),
         torch.get_float32_matmul_precision(),
@@ -98,13 +99,13 @@ _NOT_OF_THE_STATE = {
     "_compiled_call_impl",  # and without compiled code
     "_is_full_backward_hook",
     "_non_persistent_buffers_set",
-    # Hooks of a pass are looked for elsewhere, and others do not run in one.
+    # Hooks that run in a pass are checked in `as_written`, and others do not run in one.
     *(name for name in vars(nn.Module()) if "hook" in name),
 }
 
 
 class _Describer:
-    """Describes values such that descriptions are equal only if the values are, and notes their tensors."""
+    """Describes values so that descriptions are equal only if the values are, and collects their tensors."""
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
         self.tensors: list[Tensor] = []
@@ -180,14 +181,14 @@ _SPARSE_PARTS = {
 
 
 def _parts(tensor: Tensor) -> list[Tensor]:
-    """Return the dense tensors that hold all there is of a sparse one."""
+    """Return the dense tensors that make up a sparse one."""
     if tensor.is_quantized or tensor.is_nested or tensor.layout not in _SPARSE_PARTS:
         raise _IndescribableError
     return [part(tensor.detach()) for part in _SPARSE_PARTS[tensor.layout]]
 
 
 def _layout(tensor: Tensor) -> tuple[object, ...]:
-    """Return how a dense tensor reads the memory that it holds."""
+    """Return how a dense tensor reads its memory."""
     return (
         tensor.dtype,
         tensor.device,
@@ -209,7 +210,7 @@ _CHUNK = 2**22
 
 
 def _hash_tensors(tensors: list[Tensor]) -> bytes:
-    """Return a hash of all bytes of the storages of dense tensors, in their order."""
+    """Return a hash of all bytes in the storages of dense tensors, in order."""
     storages = {}
     for tensor in tensors:
         storage = tensor.untyped_storage()
@@ -224,7 +225,7 @@ def _hash_tensors(tensors: list[Tensor]) -> bytes:
             chunks += [memory[at : at + _CHUNK] for at in range(0, len(memory), _CHUNK)]
         else:
             hashes.append(_hash_on_device(whole))
-    # Strided between two threads: xxhash lets other threads run, and one alone does not fill the memory bus.
+    # Split between two threads: xxhash releases the GIL, and one thread does not saturate the memory bus.
     threads = 2 if torch.get_num_threads() > 1 and len(chunks) > 8 else 1
     shares = [chunks[first::threads] for first in range(threads)]
     hashes += map(_hash_chunks, shares) if threads == 1 else _pool().map(_hash_chunks, shares)
@@ -248,7 +249,7 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def _hash_on_device(memory: Tensor) -> bytes:
-    """Return a hash of bytes on an accelerator, computed there: a sum of numbers mixed with their places."""
+    """Return a hash of bytes on an accelerator, computed there: a sum of numbers mixed with their indices."""
     sums = []
     for chunk in torch.split(memory, 2**26):
         padded = torch.nn.functional.pad(chunk, (0, -len(chunk) % 4))

@@ -1,7 +1,7 @@
-"""Short cuts: code by hand in place of a tower's own pass, taken only if both give the same embedding.
+"""Shortcuts: handwritten code in place of a tower's own pass, used only if both give the same embedding.
 
-Whether everything that a short cut replaces is as its library wrote it can be seen. That the two agree on an
-input is asked once for each state of the model, in case something was not seen.
+Inspection shows whether everything that a shortcut replaces is as its library wrote it. In case inspection
+misses something, the two are also compared on an input, once for each state of the model.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ def agrees(
     own: Callable[[], Tensor],
     tolerance: float = 1e-4,
 ) -> bool:
-    """Return whether a short cut gives the library's own embedding.
+    """Return whether a shortcut gives the library's own embedding.
 
     Parameters
     ----------
     root : nn.Module
-        The module that the short cut belongs to.
+        The module that the shortcut belongs to.
     name : str
-        Which of the module's short cuts it is.
+        Which of the module's shortcuts it is.
     state : tuple or None
-        The outline of all that the library's own pass runs. The two are compared again if it changes, and
-        each time if it is None.
+        The outline of everything that the library's own pass runs. The two are compared again if it changes,
+        and every time if it is None.
     short, own : callable
-        Return the embedding by the short cut, and by the library's own pass, of the same input.
+        Return the embedding of the same input from the shortcut, and from the library's own pass.
     tolerance : float
-        Largest relative difference of the two, if that is more than rounding.
+        Largest relative difference between the two, if that is more than rounding.
     """
     known = _verdicts.setdefault(root, {})
     if state is not None and name in known and known[name][0] == state:
@@ -59,10 +59,10 @@ def _are_equal(short: Callable[[], Tensor], own: Callable[[], Tensor], tolerance
     except FAULTS as error:
         if is_out_of_memory(error):
             raise
-        return False  # and the library's own pass raises it again, if it is its own
+        return False  # if it is the library's own fault, its pass will raise it again
     if found.shape != expected.shape:
         return False
-    # A model in half precision rounds in every step, a short cut in float32 does not.
+    # A model in half precision rounds at every step; a shortcut in float32 does not.
     tolerance = max(tolerance, 16 * torch.finfo(expected.dtype).eps)
     found, expected = found.double(), expected.double()
     return bool((found - expected).norm() <= tolerance * expected.norm())

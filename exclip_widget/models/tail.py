@@ -1,4 +1,4 @@
-"""What follows attention in a tower's last block, taken apart if it is the usual."""
+"""What follows attention in a tower's last block, split into its parts if they are the usual ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def tail_of(
     projection: Any,
     dtype: torch.dtype,
 ) -> Tail | Callable[[Tensor], Tensor]:
-    """Return the pooled row's way from attention to its embedding; a `Tail` if it has the usual parts.
+    """Return the map from the pooled row after attention to the embedding; a `Tail` if its parts are usual.
 
     Parameters
     ----------
@@ -39,13 +39,13 @@ def tail_of(
     mlp : sequence of nn.Module
         The perceptron's layers, in the order in which they run.
     scale : Tensor, optional
-        What the perceptron's output is multiplied with, (width,).
+        Factor of the perceptron's output, (width,).
     final_norm : nn.Module
         LayerNorm after the block.
     projection : Tensor, nn.Module or None
         From there to the embedding; a tensor is a matrix, (width, embed).
     dtype : torch.dtype
-        What to compute in.
+        The dtype to compute in.
     """
     layers = [layer for layer in (norm, *mlp) if type(layer) not in _NOTHING]
     parts = [module_in(layer, dtype) for layer in layers]
@@ -80,7 +80,7 @@ def tail_of(
 
 
 def _are_usual(parts: Sequence[nn.Module]) -> bool:
-    """Return whether these are LayerNorm and a perceptron of two linear maps."""
+    """Return whether these are a LayerNorm and a perceptron of two linear maps."""
     if len(parts) != 4:
         return False
     norm, up, activation, down = parts
@@ -103,7 +103,7 @@ def _norm(module: Any, like: Tensor) -> Norm:
 
 
 def _projection(projection: Any, dtype: torch.dtype) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
-    """Return a projection, and its matrix if it is known to be one, (width, embed)."""
+    """Return a projection as a function, and its matrix, (width, embed), if it is known to be linear."""
     if projection is None:
         return nn.Identity(), None
     if isinstance(projection, nn.Module):

@@ -1,4 +1,4 @@
-"""Towers: what the engine needs to know of an encoder, whatever library it comes from."""
+"""Towers: what the engine needs to know about an encoder, whatever library it comes from."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ class Tower:
     layers : tuple of Layer
         Where it can be cut, from the first to the last.
     last_block : LastBlockSpec or None
-        Its last block, if all of it is as its library wrote it. `LastBlockPath` then computes the same.
+        Its last block, if all of it is as its library wrote it, so that `LastBlockPath` computes the same.
     own_encode : callable or None
-        The library's own call on inputs in full, if `encode` is shorter.
+        The library's own call on full-length inputs, if `encode` runs captions at their own length.
     state : tuple or None
-        Outline of the modules that `encode` runs, if it was taken with the tower.
+        Outline of the modules that `encode` runs, if it was taken along with the tower.
     output_order : tuple or None
         Order of the tokens at the output; see `Layer.order`.
     encoder_code : object
-        Identifies the code that `encode` runs. Activations may be cached for as long as it stays equal;
-        None forbids caching.
+        Identifies the code that `encode` runs. Cached activations are valid while it stays equal; None
+        forbids caching.
     """
 
     side: str
@@ -72,12 +72,12 @@ class Tower:
     encoder_code: object = None
 
     def layer(self, which: object) -> Layer:
-        """Return the layer of an index, negative from the end, or of a name; `"output"` is the end.
+        """Return a layer by its index (negative counts from the end) or name; `"output"` is the end.
 
         Raises
         ------
         ParameterError
-            If there is no such layer. The message lists those that there are.
+            If there is no such layer. The message lists those that exist.
         """
         last = self.layers[-1]
         if which == "output":
@@ -109,8 +109,8 @@ class ImageTower(Tower):
         From height and width in pixels to rows and columns of patches, if all layers have the same; None
         if unknown.
     extra_tokens : int or None
-        Number of tokens that the tower itself puts before the patches; None if it is what the patches
-        leave over.
+        Number of tokens that the tower itself puts before the patches; None if it is all those that are not
+        patches.
     """
 
     size: tuple[int, int] | None
@@ -118,19 +118,19 @@ class ImageTower(Tower):
     extra_tokens: int | None = None
 
     def known_grid(self, pixels: Float[Tensor, "1 3 height width"]) -> tuple[int, int] | None:
-        """Return rows and columns of patches of `pixels`, if all layers have the same and it is known."""
+        """Return the rows and columns of patches of `pixels`, if known and the same at all layers."""
         height, width = pixels.shape[-2:]
         return None if self.grid_of is None else self.grid_of(height, width)
 
     def locate_patches(
         self, layer: Layer, layout: TokenLayout, count: int, pixels: Float[Tensor, "1 3 height width"]
     ) -> tuple[int, int, int]:
-        """Return rows and columns of the patches among `count` tokens, and the index of the first patch.
+        """Return the rows and columns of the patches among `count` tokens, and the index of the first patch.
 
         Raises
         ------
         ModelError
-            If the tokens do not form a grid, or it cannot be told which of them are the patches.
+            If the tokens do not form a grid, or it is unclear which of them are the patches.
         """
         if layer.order:
             return len(layer.order), len(layer.order[0]), 0
@@ -140,8 +140,9 @@ class ImageTower(Tower):
         grid = self.known_grid(pixels) or infer_grid(count, height, width)
         if grid is None:
             raise ModelError(
-                f"the {count} tokens at layer {layer.name!r} are no grid of patches of an image of "
-                f"{height} x {width} pixels; name a layer that holds one, or its grid by DualEncoder(grid=)"
+                f"the {count} tokens at layer {layer.name!r} do not form a grid of patches of an image of "
+                f"{height} x {width} pixels; choose a layer where they do, or give the grid with "
+                "DualEncoder(grid=)"
             )
         rows, columns = grid
         others = count - rows * columns
@@ -151,7 +152,7 @@ class ImageTower(Tower):
                 f"layer {layer.name!r} holds {count} tokens; expected a grid of {rows} x {columns}"
             )
         if first < others:
-            # Somebody has added tokens of their own, such as prompts: before the patches, or behind them.
+            # Somebody has added tokens of their own, such as prompts, before or after the patches.
             first = self._find_first(layer, (rows, columns), others, pixels)
         return rows, columns, first
 
@@ -167,7 +168,7 @@ class ImageTower(Tower):
         corners = [0, columns - 1, rows * columns // 2, (rows - 1) * columns, rows * columns - 1]
         layers = [self.layers[0], layer] if layer != self.layers[0] else [layer]
         activations = read_activations(layers, self.encode, _with_changed_patches(pixels, grid, corners))
-        # Before the blocks each patch has a token to itself. Where the tokens are as many, they are the same.
+        # Before the blocks, each patch has a token to itself. A layer with as many tokens has the same ones.
         for at in activations:
             changes = (at.tokens[1:] - at.tokens[:1]).norm(dim=-1)
             starts = {int(most) - patch for most, patch in zip(changes.argmax(1), corners, strict=True)}
@@ -176,8 +177,8 @@ class ImageTower(Tower):
                 if 0 <= first <= others:
                     return first
         raise ModelError(
-            f"layer {layer.name!r} holds {others + rows * columns} tokens, and it cannot be told which of "
-            f"them are the {rows} x {columns} patches; name a layer that holds nothing else, or wrap the "
+            f"layer {layer.name!r} holds {others + rows * columns} tokens, and it is unclear which of "
+            f"them are the {rows} x {columns} patches; choose a layer that holds nothing else, or wrap the "
             "model in DualEncoder(grid=, extra_tokens=)"
         )
 
@@ -185,7 +186,7 @@ class ImageTower(Tower):
 def _with_changed_patches(
     pixels: Float[Tensor, "1 3 height width"], grid: tuple[int, int], patches: list[int]
 ) -> Float[Tensor, "changed 3 height width"]:
-    """Return the image, and for each of `patches` the image with only that patch of a grid changed."""
+    """Return the image, then for each of `patches` a copy with only that patch of a grid changed."""
     height, width = pixels.shape[-2:]
     rows, columns = grid
     changed = pixels.repeat(1 + len(patches), 1, 1, 1)
@@ -213,13 +214,13 @@ class TextTower(Tower):
         Whether captions must be padded to the context, and the tower reads the padding.
     trimmed : bool
         Whether the tower runs on padding that it does not read. Its layers then hold more tokens than the
-        caption, and those that follow the caption's change nothing.
+        caption, and those after the caption's have no effect.
     appended : int
         Number of tokens that the tower itself appends to a caption, such as a class token.
     end_of : callable
         From ids, (ids,), to the index of the last one that counts. For towers that are not padded.
     settle : callable or None
-        Returns this tower as it may be run in less than a full pass, after asking the model; see `settled`.
+        Returns this tower with the cheapest valid way to run captions, found by a test run; see `settled`.
     """
 
     context_length: int
@@ -231,9 +232,9 @@ class TextTower(Tower):
     settle: Callable[[], TextTower] | None = None
 
     def settled(self) -> TextTower:
-        """Return the tower as it runs captions: in full, or at their own length if that is the same.
+        """Return the tower as it runs captions: padded in full, or at their own length if that is the same.
 
-        Runs the model, once for each of its states.
+        Runs the model once for each of its states.
         """
         return self if self.settle is None else self.settle()
 
@@ -264,19 +265,19 @@ def layers_at(
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Return whether the weights of a module itself are of torch's own types."""
+    """Return whether a module's own weights are of torch's own types."""
     return all(
         weight is None or type(weight) in (nn.Parameter, Tensor) for weight in module._parameters.values()
     )
 
 
 def is_pointwise(module: nn.Module) -> bool:
-    """Return whether a module is known to treat every token alone, and as code by hand expects it."""
+    """Return whether a module is known to treat every token separately, and as handwritten code expects."""
     return all(map(is_pointwise_itself, module.modules()))
 
 
 def is_pointwise_itself(module: nn.Module) -> bool:
-    """Return whether a module treats every token alone, if all those in it do."""
+    """Return whether a module treats every token separately, provided that its submodules do."""
     kind = type(module)
     return kind in _POINTWISE or (kind.__module__, kind.__name__) in _POINTWISE_BY_NAME
 
@@ -314,7 +315,7 @@ def module_in(module: nn.Module, dtype: torch.dtype) -> Any:
 
 
 def computes_in(module: nn.Module, dtype: torch.dtype) -> bool:
-    """Return whether autograd can differentiate the module in `dtype` as it is."""
+    """Return whether autograd can differentiate the module in `dtype` without a copy."""
     weights = [weight for weight in module.parameters() if weight.is_floating_point()]
     return all(weight.dtype == dtype and not weight.is_inference() for weight in weights)
 

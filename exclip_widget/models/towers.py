@@ -24,7 +24,7 @@ from .tower import ImageTower, TextTower, computes_in
 from .transformers_family import TransformersFamily
 
 FAMILIES: list[Family] = [DualEncoderFamily(), ClipFamily(), TransformersFamily()]
-"""Every family of models; the first that recognises a model is its own."""
+"""Every family of models; a model belongs to the first that recognises it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Towers:
     Attributes
     ----------
     source : object
-        What was given as the model, without wrappers.
+        The model as given, without wrappers.
     model : nn.Module
         The model itself.
     family : Family
@@ -42,7 +42,7 @@ class Towers:
     text, image : TextTower and ImageTower
         Its towers.
     state : tuple or None
-        Outline of the model when they were found; None if it was not taken, or misses changes.
+        Outline of the model when the towers were found; None if none was taken, or it would miss changes.
     """
 
     source: Any
@@ -53,14 +53,14 @@ class Towers:
     state: Fingerprint | None = None
 
     def found_again(self) -> Towers:
-        """Return the towers of the model as it is now: these, if nothing about it has changed."""
+        """Return the towers of the model in its current state: these, if nothing about it has changed."""
         state = outline(self.model.modules())
         if state is not None and state == self.state:
             return self
         return replace(find_towers(self.source), state=state)
 
     def settled(self) -> Towers:
-        """Return the towers with the text tower as it runs captions; see `TextTower.settled`."""
+        """Return these towers with the text tower settled; see `TextTower.settled`."""
         return replace(self, text=self.text.settled())
 
     def preprocess(self) -> Preprocess:
@@ -72,7 +72,7 @@ class Towers:
         return self.family.tokenizer(self.text)
 
     def logits(self) -> Logits | None:
-        """Return how the model makes logits of similarities; see `Family.logits`."""
+        """Return how the model turns similarities into logits; see `Family.logits`."""
         return self.family.logits(self.source)
 
     def require_gradients(self) -> None:
@@ -91,23 +91,23 @@ class Towers:
                 )
 
     def in_dtype(self, dtype: torch.dtype) -> Towers:
-        """Return these towers, or those of a copy of the model, such that autograd works in `dtype`.
+        """Return these towers, or those of a copy of the model, so that autograd works in `dtype`.
 
         Raises
         ------
         ModelError
-            If the model is a user's own, which cannot be copied together with its callables.
+            If the model is user-defined, as it cannot be copied together with its callables.
         """
         if computes_in(self.model, dtype):
             return self
         if self.source is not self.model:
             raise ModelError(
-                f"an own model must compute in {dtype} to be differentiated; see model.to({dtype})"
+                f"a model in DualEncoder must compute in {dtype} to be differentiated; see model.to({dtype})"
             )
         if patch := _patched_by_a_closure(self.model):
             raise ModelError(
-                f"{patch} is a function of the model's owner, which a copy in {dtype} would still run on the "
-                f"model itself; pass model.to({dtype})"
+                f"{patch} was replaced by a closure, which a copy in {dtype} would still run on the model "
+                f"itself; pass model.to({dtype})"
             )
         try:
             return find_towers(copy.deepcopy(self.model).to(dtype))
@@ -121,7 +121,7 @@ class Towers:
 
 
 def _patched_by_a_closure(model: nn.Module) -> str | None:
-    """Return the path of a method that a closure replaces: copies keep what it is bound to."""
+    """Return the path of a method that a closure replaces; in a copy, it would keep its bindings."""
     for name, module in model.named_modules():
         for attribute, value in vars(module).items():
             if isinstance(value, FunctionType) and value.__closure__ and hasattr(type(module), attribute):
@@ -130,14 +130,14 @@ def _patched_by_a_closure(model: nn.Module) -> str | None:
 
 
 def find_towers(model: Any) -> Towers:
-    """Return the text and the image tower of a model of any known family.
+    """Return the text tower and the image tower of a model of any known family.
 
-    A model is taken out of wrappers that add nothing to how it embeds: see `unwrap`.
+    Wrappers that do not affect embeddings are removed first; see `unwrap`.
 
     Raises
     ------
     ModelError
-        If the model is of no known family, or in a state that cannot be explained.
+        If the model belongs to no known family, or is in a state that cannot be explained.
     """
     model = unwrap(model)
     family = _family_of(model)
@@ -171,7 +171,7 @@ def _family_of(model: Any) -> Family | None:
 
 
 def _not_known(model: Any) -> str:
-    """Say what was expected of a model, and which of its modules is that, if there is one."""
+    """Describe what was expected of a model, and which of its modules would do, if any."""
     kind = f"{type(model).__module__}.{type(model).__qualname__}".removeprefix("builtins.")
     known = ", or ".join(other.models for other in FAMILIES if not isinstance(other, DualEncoderFamily))
     inside = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
@@ -185,12 +185,12 @@ def _not_known(model: Any) -> str:
 
 
 def _require_python(model: nn.Module, layers: Sequence[Layer]) -> None:
-    """Refuse a model of which a part that holds layers, or may, was compiled by TorchScript.
+    """Refuse a model if a part that contains layers, or may contain some, was compiled by TorchScript.
 
     Raises
     ------
     ModelError
-        If there is such a part: it runs without the hooks that cut it.
+        If there is such a part, as it runs without the hooks that cut it.
     """
     for name, part in model.named_modules():
         if not isinstance(part, torch.jit.ScriptModule):
@@ -205,9 +205,9 @@ def _require_python(model: nn.Module, layers: Sequence[Layer]) -> None:
 def unwrap(model: Any) -> Any:
     """Return a model without wrappers that pass on its own encoders.
 
-    These are those of `torch.compile`, of PEFT, of sentence-transformers, and all that hold the model as
-    their only module, named `module`, or pass on what they do not have themselves, as those of data
-    parallelism and of weight averaging do.
+    These are the wrappers of `torch.compile`, PEFT and sentence-transformers. They are also those that hold
+    the model as their only module, named `module`, or pass on attributes that they lack themselves, as those
+    for data parallelism and weight averaging do.
     """
     while isinstance(model, nn.Module) and not isinstance(model, torch.jit.ScriptModule):
         inner = _held_by(model)
@@ -218,7 +218,7 @@ def unwrap(model: Any) -> Any:
 
 
 def _held_by(wrapper: nn.Module) -> nn.Module | None:
-    """Return the model inside a wrapper; None if it is none."""
+    """Return the model inside a wrapper; None if it is not a wrapper."""
     modules = wrapper._modules
     if "_orig_mod" in modules:
         return modules["_orig_mod"]
@@ -231,7 +231,7 @@ def _held_by(wrapper: nn.Module) -> nn.Module | None:
         return _held_by_sentence_transformer(wrapper)
     for method in ("encode_image", "get_image_features"):
         if not hasattr(type(wrapper), method) and method not in vars(wrapper):
-            # Whoever passes on what is not its own names the owner of the method that comes back.
+            # If the wrapper passes on a method that it lacks, that method is bound to the model inside.
             owner = getattr(getattr(wrapper, method, None), "__self__", None)
             if isinstance(owner, nn.Module):
                 return owner
@@ -243,7 +243,7 @@ def _is_sentence_transformer(wrapper: nn.Module) -> bool:
 
 
 def _held_by_sentence_transformer(wrapper: nn.Module) -> nn.Module | None:
-    """Return the model of transformers in a pipeline, if nothing else in it changes an embedding."""
+    """Return the transformers model in a pipeline, if nothing else in it affects the embedding."""
     rest = [part for part in wrapper._modules.values() if part is not None]
-    rest = [part for part in rest if type(part).__name__ != "Normalize"]  # a cosine does not feel it
+    rest = [part for part in rest if type(part).__name__ != "Normalize"]  # it does not affect a cosine
     return rest[0] if len(rest) == 1 else None

@@ -1,4 +1,4 @@
-"""Models of Hugging Face transformers: CLIPModel, SiglipModel and Siglip2Model. Does not import it."""
+"""Models of Hugging Face transformers (CLIPModel, SiglipModel, Siglip2Model), without importing it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TransformersFamily(Family):
         )
 
     def towers(self, model: Any) -> tuple[TextTower, ImageTower]:
-        """Return the model's text and image tower."""
+        """Return the model's text and image towers."""
         return _text_tower(model), _image_tower(model)
 
 
@@ -57,7 +57,7 @@ def from_processor(processor: Any) -> tuple[Preprocess, Tokenizer]:
     Raises
     ------
     ParameterError
-        If it is no processor.
+        If it is not a processor.
     """
     tokenizer: Tokenizer | None = getattr(processor, "tokenizer", None)
     if tokenizer is None or not callable(processor):
@@ -85,7 +85,7 @@ def _text_tower(model: Any) -> TextTower:
         return _embedding(model.get_text_features(input_ids=ids.to(model.device)))
 
     def end_of(ids: Tensor) -> int:
-        # Checkpoints from before the library stored the right end-of-text id pool at the highest id.
+        # Older checkpoints store the wrong end-of-text id, and pool at the highest id.
         old = config.eos_token_id in (None, 2)
         return int(ids.argmax() if old else (ids == config.eos_token_id).int().argmax())
 
@@ -103,7 +103,7 @@ def _text_tower(model: Any) -> TextTower:
         state=outline(text.modules()) if last_block else None,
         context_length=config.max_position_embeddings,
         vocabulary=config.vocab_size,
-        padded=not is_clip,  # SigLIP pools its last position, whatever stands there
+        padded=not is_clip,  # SigLIP pools its last position, whatever token is there
         end_of=end_of,
     )
 
@@ -143,7 +143,7 @@ def _takes_patches(model: Any) -> bool:
 
 
 def _as_patches(pixels: Tensor, patch: int) -> dict[str, Tensor]:
-    """Return the inputs of a model of variable resolution, without padding, which it would only mask."""
+    """Return the inputs of a variable-resolution model, without padding, which it would only mask."""
     batch, _, height, width = pixels.shape
     rows, columns = height // patch, width // patch
     values = rearrange(
@@ -155,7 +155,7 @@ def _as_patches(pixels: Tensor, patch: int) -> dict[str, Tensor]:
 
 
 def pixels_of(inputs: Any) -> Float[Tensor, "1 3 height width"]:
-    """Return an image processor's output as pixels, with patches put together again."""
+    """Return an image processor's output as pixels, with patches reassembled."""
     values: Tensor = inputs["pixel_values"]
     if "spatial_shapes" not in inputs:
         return values

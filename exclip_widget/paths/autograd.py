@@ -17,8 +17,8 @@ from .interruption import end_if_unwanted
 from .onednn import fast_products
 
 MOST_TOKENS = 256
-"""Tangents go through a tower together while they have fewer tokens than this: reading the tower's weights
-takes longer than multiplying by them."""
+"""Tangents go through a tower together up to this many tokens: below that, reading the tower's weights takes
+longer than multiplying by them."""
 
 Nodes: TypeAlias = Float[Tensor, " nodes"]
 """Nodes in [0, 1] of a quadrature, or their weights."""
@@ -28,7 +28,7 @@ class Path(Protocol):
     """The straight path ``r + a d`` from a reference to an input at a cut, and the derivatives along it."""
 
     def bytes_per_node(self, cotangents: int) -> int:
-        """Return roughly the memory that one node takes while so many cotangents are integrated."""
+        """Return roughly the memory that one node takes while this many cotangents are integrated."""
 
     def embeddings(self, nodes: Nodes) -> Float[Tensor, "nodes embed"]:
         """Return the embeddings at `nodes`."""
@@ -75,7 +75,7 @@ class CutPath:
         self._is_twice_differentiable: bool | None = None
 
     def bytes_per_node(self, cotangents: int) -> int:
-        """Return what autograd keeps of one node, as measured once. Cotangents go one after another."""
+        """Return what autograd saves for one node, measured once. Cotangents go one after another."""
         del cotangents
         if not self._bytes_per_node:
             one = (self.reference + self.d)[None]
@@ -89,7 +89,7 @@ class CutPath:
         return self.run(self._at(nodes))
 
     def integrate_tangents(self, nodes: Nodes, weights: Nodes) -> Float[Tensor, "rows embed"]:
-        """Return the factors, by forward mode for each row, or reverse mode for each of `embed`."""
+        """Return the factors, by forward mode for each row or reverse mode for each embedding dimension."""
         if self._is_twice_differentiable is not False:
             factors = self._push_forward(nodes, weights)
             if factors is not None:
@@ -99,14 +99,14 @@ class CutPath:
     def integrate_cotangents(
         self, nodes: Nodes, weights: Nodes, cotangents: Float[Tensor, "cotangents embed"]
     ) -> Float[Tensor, "cotangents rows"]:
-        """Return the product of `cotangents` with the factors, by a reverse-mode pass for each cotangent."""
+        """Return the product of `cotangents` with the factors, in one reverse-mode pass per cotangent."""
         with self._held(), fast_products():
             x, embedded = self._record(nodes)
             with differentiating():
                 return torch.stack([self._pull_back(x, embedded, weights, one) for one in cotangents])
 
     def _push_forward(self, nodes: Nodes, weights: Nodes) -> Float[Tensor, "rows embed"] | None:
-        """Return the factors by forward mode; None if reverse mode takes less, or alone is right."""
+        """Return the factors by forward mode; None if reverse mode is cheaper, or only it is correct."""
         # Fused attention cannot be differentiated twice.
         with sdpa_kernel(SDPBackend.MATH), self._held(), fast_products():
             x, embedded = self._record(nodes)
@@ -143,7 +143,7 @@ class CutPath:
     ) -> bool:
         """Return whether one pull-back of a random cotangent agrees with the factors.
 
-        If some function on the way can be differentiated once only, its own part of them is missing.
+        If some function on the way can be differentiated only once, its contribution to them is missing.
         """
         generator = torch.Generator().manual_seed(0)
         random = torch.randn(embedded.shape[1], generator=generator, device="cpu").to(embedded)
@@ -180,9 +180,9 @@ class CutPath:
 def gradients(
     outputs: Tensor, inputs: Sequence[Tensor], cotangents: Tensor, *, allow_unused: bool = False
 ) -> list[Tensor | None]:
-    """Return the gradients of `outputs` with respect to each input, for each of some cotangents.
+    """Return the gradients of `outputs` with respect to each input, for each cotangent.
 
-    They go through the graph together, or one after another if an operation there takes one at a time only.
+    Cotangents go through the graph together, or one after another if an operation there cannot be batched.
     """
     options = {"retain_graph": True, "allow_unused": allow_unused}
     if len(cotangents) > 1:
@@ -210,7 +210,7 @@ def sum_by_row(
 
 
 def require_gradient(embedded: Tensor) -> None:
-    """Raise `ModelError` if autograd knows no way from an embedding back to the layer."""
+    """Raise `ModelError` if autograd has no path from an embedding back to the layer."""
     if not embedded.requires_grad:
         raise ModelError(
             "no gradient reaches the layer: the model is quantised, detaches on the way, or runs in no_grad; "
@@ -220,7 +220,7 @@ def require_gradient(embedded: Tensor) -> None:
 
 @contextmanager
 def differentiating() -> Iterator[None]:
-    """Run a block that asks autograd for derivatives, and say in words if there are none.
+    """Run a block that asks autograd for derivatives, with a clear error if there are none.
 
     Raises
     ------
@@ -249,14 +249,14 @@ def _not_differentiable(error: Exception) -> str:
 
 
 def _bytes_kept(run: Callable[[Tensor], Tensor], nodes: Tensor) -> int:
-    """Return how many bytes autograd keeps of a run on `nodes`, the model's weights included."""
+    """Return how many bytes autograd saves during a run on `nodes`, the model's weights included."""
     kept: dict[int, torch.UntypedStorage] = {}
 
     def note(tensor: Tensor) -> Tensor | None:
-        if type(tensor) not in (Tensor, nn.Parameter):  # without memory: torch traces an operator's branches
+        if type(tensor) not in (Tensor, nn.Parameter):  # has no memory: torch is tracing an operator
             return tensor
         # Keeping the tensor would leak: an output that its own graph node holds is never freed. Keeping its
-        # storage is enough for no other to take its place before all are counted.
+        # storage is enough to keep the address from being reused before all are counted.
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage
         return None

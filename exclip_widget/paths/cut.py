@@ -1,7 +1,7 @@
 """Cutting a tower at a layer: read the activations there, or run on from other ones.
 
-A tower is run by its library's own call, whole, with a hook at the layer for the time of one pass. So
-whatever the model does, and whatever its owner has wrapped around it, is what is explained.
+The whole tower runs through its library's own call, with a hook at the layer for a single pass. So what is
+explained is whatever the model does, including anything that its owner has wrapped around it.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Layer:
     after : bool
         Whether the cut is at the module's output.
     channels_last : bool, optional
-        Whether a feature map here is (batch, rows, columns, width) and not (batch, width, rows, columns).
-        By default its shape tells, beside that of the image.
+        Whether a feature map here is (batch, rows, columns, width) rather than (batch, width, rows, columns).
+        By default this is inferred from its shape and the image's.
     order : Order or None
-        Which token is which patch, if a sequence here is not in the order of the image.
+        Index of each patch's token, if a sequence here is not in the order of the image.
     """
 
     name: str
@@ -83,7 +83,7 @@ class TokenLayout:
         return tokens if self.order is None else tokens[:, list(self.order)]
 
     def native(self, tokens: Float[Tensor, "batch tokens width"]) -> Tensor:
-        """Return tokens in the module's own layout."""
+        """Return a tensor of tokens in the module's own layout."""
         if self.order is not None:
             tokens = tokens[:, torch.tensor(self.order, device=tokens.device).argsort()]
         ordered = tokens if self.map is None else tokens.reshape(len(tokens), *self.map, -1)
@@ -92,7 +92,7 @@ class TokenLayout:
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """The tokens at a layer while a tower runs, their layout there, and what the tower gave if it ran on."""
+    """The tokens at a layer during a pass, their layout there, and the embedding if the pass went on."""
 
     layer: Layer
     tokens: Float[Tensor, "batch tokens width"]
@@ -105,12 +105,12 @@ def read_activations(
 ) -> list[Activation]:
     """Return the activations at each of `layers` while `encode` runs on `inputs`, (batch, ...).
 
-    Takes one pass, which ends as soon as all layers were reached, unless it is to go on `to_end`.
+    Takes one pass, which ends as soon as all layers have been reached, unless it is to run `to_end`.
 
     Raises
     ------
     ModelError
-        If a layer is not reached, or holds anything else than tokens or a feature map.
+        If a layer is not reached, or holds anything other than tokens or a feature map.
     """
     found, embedding = _find(layers, encode, inputs, to_end)
     axes = _find_axes(found, encode, inputs)
@@ -124,13 +124,13 @@ def read_activations(
 def _find(
     layers: Sequence[Layer], encode: Callable[[Tensor], object], inputs: Tensor, to_end: bool = False
 ) -> tuple[dict[Layer, Tensor], object]:
-    """Return the tensors at `layers` while `encode` runs on `inputs`, and its embeddings if it went on."""
+    """Return the tensors at `layers` while `encode` runs on `inputs`, and its embeddings if it ran on."""
     found: dict[Layer, Tensor] = {}
     embedding: object = None
 
     def reader_of(layer: Layer) -> Callable[[Tensor], None]:
         def read(native: Tensor) -> None:
-            found[layer] = native.clone()  # what follows may write into it
+            found[layer] = native.clone()  # later operations may write into it
             if len(found) == len(set(layers)) and not to_end:
                 raise _AllFound
 
@@ -160,26 +160,26 @@ CHANNELS_LAST: Axes = (0, 1, 2, 3)
 def _find_axes(
     found: dict[Layer, Tensor], encode: Callable[[Tensor], object], inputs: Tensor
 ) -> dict[Layer, Axes]:
-    """Return the order of axes of what was found at layers, by runs on other inputs if shapes leave it open.
+    """Return the order of axes of the tensors at layers, running other inputs if shapes are ambiguous.
 
     Raises
     ------
     ModelError
-        If it stays open for a feature map.
+        If a feature map stays ambiguous.
     """
     axes = {layer: _axes_of(layer, native, inputs) for layer, native in found.items()}
     sequences = [layer for layer in axes if axes[layer] is None and found[layer].ndim == 3]
     maps = [layer for layer in axes if axes[layer] is None and found[layer].ndim == 4]
-    if sequences:  # as many tokens as inputs
+    if sequences:  # there are as many tokens as inputs
         axes |= _axes_by(sequences, encode, torch.cat([inputs, inputs[:1]]))
-    if maps:  # as wide as they have rows or columns
+    if maps:  # the width could also be the rows or columns
         axes |= _axes_by(maps, encode, torch.cat([inputs, inputs], -1))
     for layer in maps:
         if axes[layer] is None:
             raise ModelError(
-                f"layer {layer.name!r} takes a feature map of shape {tuple(found[layer].shape)}, of which "
-                "rows, columns and width cannot be told apart; wrap the model in DualEncoder and say "
-                "channels_last"
+                f"layer {layer.name!r} takes a feature map of shape {tuple(found[layer].shape)}, whose "
+                "rows, columns and width cannot be told apart; wrap the model in DualEncoder and pass "
+                "channels_last="
             )
     return {layer: order or BATCH_FIRST for layer, order in axes.items()}
 
@@ -187,7 +187,7 @@ def _find_axes(
 def _axes_by(
     layers: Sequence[Layer], encode: Callable[[Tensor], object], inputs: Tensor
 ) -> dict[Layer, Axes | None]:
-    """Return the order of axes at layers while `encode` runs on `inputs`; None if it cannot, or is open."""
+    """Return the axis order at layers while `encode` runs on `inputs`; None if it fails or is ambiguous."""
     try:
         found, _ = _find(layers, encode, inputs)
     except FAULTS as error:
@@ -198,7 +198,7 @@ def _axes_by(
 
 
 def _axes_of(layer: Layer, native: Tensor, inputs: Tensor) -> Axes | None:
-    """Return the axes of a tensor in the order batch, tokens (or rows, columns), width; None if it is open.
+    """Return a tensor's axes in the order batch, tokens (or rows, columns), width; None if ambiguous.
 
     Raises
     ------
@@ -222,9 +222,9 @@ def _axes_of(layer: Layer, native: Tensor, inputs: Tensor) -> Axes | None:
 
 
 def _are_channels_last(shape: Sequence[int], inputs: Tensor) -> bool | None:
-    """Return whether the last of a feature map's three axes is its width; None if the first may be, too.
+    """Return whether the last of a feature map's three axes is its width; None if it could also be the first.
 
-    The other two are rows and columns, in the proportion of the image's, up to rounding.
+    The other two are rows and columns, which have the image's proportions up to rounding.
     """
     if inputs.ndim != 4:
         return False
@@ -245,7 +245,7 @@ def _activation(layer: Layer, native: Tensor, layout: TokenLayout, embedding: Te
 
 
 RECORDED_APART = 0.02
-"""Largest relative difference that recording may make: bfloat16 rounds by less, other code moves more."""
+"""Largest relative difference that recording may make: bfloat16 rounds by less, other code changes more."""
 
 
 class Cut:
@@ -260,9 +260,9 @@ class Cut:
     layer, layout : Layer and TokenLayout
         The layer, and how its tokens are arranged.
     padding : Tensor, optional
-        Tokens that follow the given ones at the layer, (tokens, width), and always stay as they are.
+        Tokens that follow the given ones at the layer, (tokens, width), and never change.
     is_own : bool
-        Whether the tower is known to run its library's own code alone.
+        Whether the tower is known to run only its library's own code.
     """
 
     def __init__(
@@ -296,7 +296,7 @@ class Cut:
         end_if_unwanted()
         batch = len(tokens)
         if not self._needs_whole_batch:
-            # One input is enough up to the layer, unless the tower has counted the batch before it.
+            # One input is enough up to the layer, unless the tower has read the batch size before it.
             try:
                 embedding = self._run(self._inputs, tokens)
                 if embedding.ndim == 2 and len(embedding) == batch:
@@ -317,9 +317,9 @@ class Cut:
     def require_same(
         self, tokens: Float[Tensor, "batch tokens width"], recorded: Float[Tensor, "batch embed"]
     ) -> None:
-        """Refuse a tower that embeds tokens otherwise while autograd records it.
+        """Refuse a tower that embeds tokens differently while autograd records it.
 
-        torch's attention, for one, has a fast path if nothing is recorded. It goes past functions that
+        torch's attention, for one, has a fast path if nothing is recorded, which bypasses functions that
         somebody has replaced.
 
         Raises
@@ -336,24 +336,24 @@ class Cut:
         apart = float((recorded.detach() - embedding).norm() / embedding.norm())
         if apart > RECORDED_APART:
             raise ModelError(
-                f"the model gives an embedding that is {apart:.1%} apart while autograd records it, so its "
-                "derivatives belong to another one; torch.backends.mha.set_fastpath_enabled(False) makes "
+                f"the model's embedding differs by {apart:.1%} while autograd records it, so its derivatives "
+                "belong to another embedding; torch.backends.mha.set_fastpath_enabled(False) makes "
                 "torch's attention run the same code in both; methods 'similarity' and 'banzhaf' do without"
             )
 
     def embed_through(
         self, tokens: Float[Tensor, "batch tokens width"], later: Sequence[Cut]
     ) -> tuple[Float[Tensor, "batch embed"], list[Tensor | None]]:
-        """Return the embeddings of `tokens`, and what passed the layers of later cuts on the way there.
+        """Return the embeddings of `tokens`, and the tensors at the layers of later cuts on the way there.
 
-        The latter are tensors of autograd's graph, in the layers' own layout; None if a layer was not passed.
+        Those tensors belong to autograd's graph, in the layers' own layout; None if a layer was not reached.
         """
         passed: dict[Layer, Tensor] = {}
 
         def keeper_of(layer: Layer) -> Callable[[Tensor], Tensor]:
             def keep(native: Tensor) -> Tensor:
                 passed[layer] = native
-                return native.clone()  # what follows may write into it
+                return native.clone()  # later operations may write into it
 
             return keep
 
@@ -362,15 +362,15 @@ class Cut:
         return embedding, [passed.get(cut._layer) for cut in later]
 
     def tokens_of(self, native: Tensor) -> Float[Tensor, "batch tokens width"]:
-        """Return the tokens of a tensor at the layer, without those that always stay as they are."""
+        """Return the tokens of a tensor at the layer, without the padding that never changes."""
         tokens = self._layout.tokens(native)
         return tokens if self._padding is None else tokens[:, : -len(self._padding)]
 
     @contextmanager
     def held(self, tokens: Float[Tensor, "batch tokens width"] | None = None) -> Iterator[None]:
-        """Run a block in which tokens stay at the layer: checkpointed blocks run again backwards.
+        """Run a block in which tokens stay in place at the layer, as checkpointed blocks run again backwards.
 
-        They are the given ones, and later those of the last run.
+        They are first the given ones, and later those of the last run.
         """
         with _hooked({self._layer: self._replace}):
             self._is_held, self._tokens = True, tokens
@@ -419,14 +419,14 @@ def embedding_of(output: object) -> Tensor:
 
 
 FAULTS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError)
-"""What code raises that is not made for what it is given."""
+"""Errors that code raises when given inputs that it was not made for."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether torch, or Python, ran out of memory."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
-    # On the CPU, and by some backends, torch raises no class of its own.
+    # On the CPU, and with some backends, torch raises no class of its own.
     told = str(error).lower()
     return isinstance(error, RuntimeError) and any(part in told for part in _OUT_OF_MEMORY)
 
@@ -436,12 +436,12 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory",
 
 @contextmanager
 def _own_faults(what: str) -> Iterator[None]:
-    """Run a block of a model's own code, and say so of errors that look as if they were ours.
+    """Run a block of a model's own code, and attribute errors to it that look as if they were ours.
 
     Raises
     ------
     ModelError
-        If there is one. Others, such as a RuntimeError with which the model says what is wrong, stay.
+        If there is one. Others, such as a RuntimeError in which the model says what is wrong, are passed on.
     """
     try:
         yield
@@ -449,11 +449,11 @@ def _own_faults(what: str) -> Iterator[None]:
         if isinstance(error, ExclipError):
             raise
         told = next(iter(str(error).strip().splitlines()), "")
-        raise ModelError(f"{what}, by {type(error).__name__}: {told:.300}") from error
+        raise ModelError(f"{what} with {type(error).__name__}: {told:.300}") from error
 
 
 class _AllFound(BaseException):
-    """Ends a pass once every layer was reached. A BaseException, so that no model's code can catch it."""
+    """Ends a pass once every layer has been reached. A BaseException, so that no model's code catches it."""
 
 
 @contextmanager
@@ -514,10 +514,10 @@ def _holds_tokens(value: object) -> bool:
 
 
 def infer_grid(count: int, height: int, width: int) -> tuple[int, int] | None:
-    """Return rows and columns of patches of an image of this shape that is held as `count` tokens.
+    """Return the rows and columns of patches of an image of this shape that has `count` tokens.
 
-    That is the largest grid of square patches that fits into `count` tokens and leaves at most 16 others;
-    None if there is none.
+    This is the largest grid of square patches that fits into `count` tokens and leaves at most 16 over; None
+    if there is none.
     """
     divisor = math.gcd(height, width)
     rows, columns = height // divisor, width // divisor

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 FORK_WAIT_S = 60.0
-"""How long a fork waits for a computation in another thread to come to where the model is as it was."""
+"""How long a fork waits for a computation in another thread to restore the model's state."""
 
 _lock = threading.RLock()
 _forks = threading.local()
@@ -28,7 +28,7 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    # The thread that holds the lock is not in the child, and would never release it.
+    # The thread that holds the lock does not exist in the child, and would never release it.
     global _lock
     if _forks.held:
         _lock.release()
@@ -44,9 +44,9 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Run a block with `model` in evaluation mode, without gradients or autocast, and restore all of it.
+    """Run a block with `model` in evaluation mode, without gradients or autocast, then restore everything.
 
-    One thread at a time: modes belong to the model, which the threads of several widgets may share.
+    Only one thread at a time may do so: modes belong to the model, which several widgets' threads may share.
     """
     with _lock, ExitStack() as stack:
         stack.enter_context(_forced(model))
@@ -64,12 +64,12 @@ def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 FORCED = {"training": False, "grad_checkpointing": False, "_compiled_call_impl": None, "checkpoint_fn": _call}
-"""Attributes of modules during a computation: no dropout, no recomputed forward pass, nothing fused."""
+"""Attributes of modules during a computation: no dropout, no recomputed forward pass, nothing compiled."""
 
 
 @contextmanager
 def _forced(model: nn.Module) -> Iterator[None]:
-    """Run a block with the attributes of every module of `model` as `FORCED`, and restore them."""
+    """Run a block with the attributes of every module of `model` set as in `FORCED`, then restore them."""
     changed: list[tuple[nn.Module, str, Any]] = []
     for module in model.modules():
         changed += [

@@ -29,13 +29,13 @@ class FrozenPath(CutPath):
     def integrate_cotangents(
         self, nodes: Nodes, weights: Nodes, cotangents: Float[Tensor, "cotangents embed"]
     ) -> Float[Tensor, "cotangents rows"]:
-        """Return the product of `cotangents` with the factors, by a pull-back for each."""
-        # Also while checkpointed blocks run again, backwards.
+        """Return the product of `cotangents` with the factors, with a pull-back for each."""
+        # It must also apply while checkpointed blocks run again in the backward pass.
         with sdpa_kernel(SDPBackend.MATH):
             return super().integrate_cotangents(nodes, weights, cotangents)
 
     def embeddings(self, nodes: Nodes) -> Float[Tensor, "nodes embed"]:
-        """Return the embeddings at `nodes`: those of the pass that was recorded, if there was one."""
+        """Return the embeddings at `nodes`: those of the recorded pass, if there was one."""
         return super().embeddings(nodes) if self._recorded is None else self._recorded
 
     def _record(self, nodes: Nodes) -> tuple[Tensor, Tensor]:
@@ -51,7 +51,7 @@ class FrozenPath(CutPath):
 
 
 class HeldPass:
-    """One pass through a tower with its gates held, to pull cotangents back through.
+    """One pass through a tower with its gates held, through which cotangents are pulled back.
 
     A pull-back passes all layers on its way to the first one.
 
@@ -65,7 +65,7 @@ class HeldPass:
     Attributes
     ----------
     embedding : Tensor
-        What the pass gave, (embed,).
+        The output of the pass, (embed,).
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class HeldPass:
 
     @contextmanager
     def _held(self) -> Iterator[None]:
-        """Run a block in which checkpointed blocks that run again do as they did in the pass."""
+        """Run a block in which checkpointed blocks that run again repeat what they did in the pass."""
         # Fused attention hides its weights, which are gates.
         with sdpa_kernel(SDPBackend.MATH), self._cuts[0].held(self._start):
             yield
@@ -113,7 +113,7 @@ class HeldPass:
                 self._embedded,
                 [self._start, *self._passed],
                 cotangents[:, None],
-                allow_unused=bool(later),  # by itself, a layer that nothing comes back to is an error
+                allow_unused=bool(later),  # if the only layer gets nothing back, it is an error
             )
         return [
             self._along_the_way([None if part is None else part[number] for part in pulled])
@@ -129,11 +129,11 @@ class HeldPass:
         ------
         NotOnTheWayError
             If a layer does not lie on the way from the first one to the embedding, or a function on the way
-            can be differentiated once only.
+            can be differentiated only once.
         """
         with self._held(), fast_products(), differentiating():
             if self._pushed is None:
-                # A pull-back is linear in its cotangent: its derivative pushes tangents forward.
+                # A pull-back is linear in its cotangent, so its derivative pushes tangents forward.
                 with torch.enable_grad():
                     cotangent = torch.zeros_like(self._embedded, requires_grad=True)
                     pulled = torch.autograd.grad(
@@ -155,7 +155,7 @@ class HeldPass:
         return pushed
 
     def _along_the_way(self, pulled: Sequence[Tensor | None]) -> list[Float[Tensor, " _"]]:
-        """Return what came back to each layer, times the change of each token there."""
+        """Return the product of what was pulled back to each layer with the change of each token there."""
         known = [part for part in pulled if part is not None]
         if len(known) < len(pulled):
             raise NotOnTheWayError
@@ -167,4 +167,4 @@ class HeldPass:
 
 
 class NotOnTheWayError(Exception):
-    """Raised if one pass does not serve all layers: they are explained one after another."""
+    """Raised if one pass cannot serve all layers, which must then be explained one after another."""

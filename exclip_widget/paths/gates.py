@@ -1,16 +1,16 @@
-"""Gates of a recorded pass, held at what they are: what is left is affine in the tokens of every layer.
+"""Gates of a recorded pass, held fixed: what is left is affine in the tokens of every layer.
 
 A *gate* is what a network multiplies its signal by, or divides it by: attention weights, the denominators of
-normalisation, the share of its input that an activation lets through, squeeze-and-excite and GLU gates. Held
-fixed, each operation on the way is affine, and so is the pass:
+normalisation, the share of its input that an activation lets through, squeeze-and-excite and GLU gates. With
+all gates held fixed, each operation on the way is affine, and so is the pass:
 
     f(x') = f(x) + sum_s J_s (x'_s - x_s)        exactly, for the network with its gates held at x
 
-Autograd has recorded the pass as a graph. Its nodes are sorted into those that are linear, products of which
+Autograd has recorded the pass as a graph. Its nodes are sorted into those that are linear, products in which
 one factor is a gate, and functions whose gate is known. Hooks on the nodes replace the derivatives of the
-latter. A node of any other kind is refused by its name: it would be wrong to guess.
+last two. A node of any other kind is rejected with an error that names it, because guessing would be wrong.
 
-Close kin: X-gradient (Hesse, Schaub-Meyer and Roth, NeurIPS 2021), conservative propagation through
+Closely related: X-gradient (Hesse, Schaub-Meyer and Roth, NeurIPS 2021), conservative propagation through
 transformers (Ali et al., ICML 2022), BiLRP for transformers (Vasileiou and Eberle, NAACL 2024).
 """
 
@@ -45,7 +45,7 @@ Held: TypeAlias = Callable[[Tensor], Tensor]
 """From the gradient of an operation's output to that of its input, with its gate held."""
 
 Gate: TypeAlias = Callable[[Node], Held]
-"""From the node of an operation to its derivative. It must not hold on to the node, which will hold it."""
+"""From an operation's node to its derivative, which must not refer to the node, as the node refers to it."""
 
 
 def _layer_norm(node: Node) -> Held:
@@ -84,7 +84,7 @@ def _group_norm(node: Node) -> Held:
 
 
 def _by_share(share: Callable[[Tensor], Tensor]) -> Gate:
-    """Return the gate of a function x g(x): the share g(x) of its input that it lets through, held."""
+    """Return the gate of a function x g(x): the share g(x) of its input that it lets through, held fixed."""
 
     def gate(node: Node) -> Held:
         let_through = share(node._saved_self.detach())
@@ -120,7 +120,7 @@ ACTIVATIONS: dict[str, Gate] = {
     "Mish": _by_share(lambda x: torch.tanh(F.softplus(x))),
     "Elu": _elu,
 }
-"""Functions x g(x): the input goes on, the gate g is held."""
+"""Functions x g(x): the input passes through, the gate g is held."""
 
 NORMS: dict[str, Gate] = {
     "NativeLayerNorm": _layer_norm,
@@ -136,16 +136,16 @@ def hold_gates(embedded: Tensor, start: Tensor, watched: WatchedPass) -> None:
     Parameters
     ----------
     embedded : Tensor
-        What the pass gave, with its graph.
+        The output of the pass, with its graph.
     start : Tensor
         The tokens that the pass was given, where the graph starts.
     watched : WatchedPass
-        Was active during the pass.
+        The mode that was active during the pass.
 
     Raises
     ------
     ModelError
-        If the gate of some operation is not known. The message names it.
+        If the gate of some operation is not known. The message names the operation.
     """
     _Graph(start, watched).hold(embedded.grad_fn)
 
@@ -160,7 +160,7 @@ class _Graph:
     _is_gate: dict[Node, bool] = field(default_factory=dict)
 
     def hold(self, end: Node) -> None:
-        """Visit every node that the signal passes, from the embedding to the tokens."""
+        """Visit every node that the signal passes through, from the embedding to the tokens."""
         self._find_dependent(end)
         seen, left = {end}, [end]
         while left:
@@ -194,7 +194,7 @@ class _Graph:
             gate = self._gate_of_tanh
         if name in ("NativeBatchNorm", "CudnnBatchNorm", "MkldnnBatchNorm", "BatchNormWithUpdate"):
             if not node._saved_training:
-                return following  # statistics of its own: affine
+                return following  # uses its stored statistics: affine
         elif gate is not None:
             _replace(node, 0, gate(node))
             return following[:1]
@@ -204,14 +204,14 @@ class _Graph:
         try:
             x = self.watched.input_of(node)
         except KeyError:
-            raise ModelError(_UNKNOWN.format(f"{node.name()}, of which the input is not known,")) from None
+            raise ModelError(_UNKNOWN.format(f"{node.name()}, whose input is not known,")) from None
         let_through = _ratio(node._saved_result.detach(), x, 1)
         return lambda grad: grad * let_through
 
     def _hold_product(self, node: Node, name: str, factors: list[tuple[int, Node]]) -> list[Node]:
         signals = [(place, one) for place, one in factors if not self._holds_fixed(one)]
         if name in SUMS_WITH_PRODUCTS:
-            # What is added goes on whatever becomes of the product.
+            # The term that is added passes on, whatever happens to the product.
             added = [one for one in factors if one[0] == 0]
             of_product = [one for one in signals if one[0] != 0]
         else:
@@ -241,7 +241,7 @@ class _Graph:
         return node is not None and self._depends.get(node, False)
 
     def _holds_fixed(self, node: Node) -> bool:
-        """Return whether all that comes out of a node comes through gates."""
+        """Return whether a node's output depends on the tokens only through gates."""
         stack = [node]
         while stack:
             top = stack[-1]
@@ -265,7 +265,7 @@ class _Graph:
         return self._is_gate[node]
 
     def _kinds_of_gates(self, node: Node) -> set[str]:
-        """Return which gates are the last on all ways to a node."""
+        """Return the kinds of the last gate on every path to a node."""
         kinds, seen, left = set(), {node}, [node]
         while left:
             node = left.pop()
@@ -279,7 +279,7 @@ class _Graph:
         return kinds
 
     def _ends_in_activation(self, node: Node) -> bool:
-        """Return whether an activation is the last that happened to a factor, by a function or by hand."""
+        """Return whether the last operation on a factor is an activation, as a function or written out."""
         node = self._without_constants(node)
         if kind_of(node) != "Mul":
             return kind_of(node) in ACTIVATIONS or kind_of(node) == "Tanh"
@@ -291,7 +291,7 @@ class _Graph:
         )
 
     def _without_constants(self, node: Node) -> Node:
-        """Return the node before everything that only reshapes, shifts or scales what comes out of it."""
+        """Return the node before all operations that only reshape, shift or scale its output."""
         while kind_of(node) in SHIFTS_AND_SCALES:
             below = [one for one, _ in node.next_functions if self._has_signal(one)]
             if len(below) != 1:
@@ -310,7 +310,7 @@ class _Graph:
         return self._depends[source]
 
     def _find_dependent(self, end: Node) -> None:
-        """Find out which nodes depend on the tokens, without recursion: graphs are deep."""
+        """Find out which nodes depend on the tokens, without recursion, as graphs are deep."""
         stack = [end]
         while stack:
             node = stack[-1]
@@ -325,9 +325,9 @@ class _Graph:
 
 
 def _replace(node: Node, place: int, held: Held) -> None:
-    """Have `held` go on at one input of a node, and nothing at others, instead of autograd's derivatives.
+    """Replace autograd's derivatives at a node: one input gets that of `held`, the others get none.
 
-    Those are computed of zeros that cost nothing, because autograd cannot be kept from computing them.
+    Autograd cannot be kept from computing its own derivatives, so it is given zeros that cost nothing.
     """
     came: list[Tensor | None] = []
 
@@ -346,7 +346,7 @@ def _replace(node: Node, place: int, held: Held) -> None:
 
 
 def _weighted(node: Node, kept: int) -> Held:
-    """Return the derivative of a batch of products of which the other factor is a gate: attention weights."""
+    """Return the derivative of a batch of products whose other factor is a gate: attention weights."""
     if kept == 0:
         right = node._saved_mat2.detach()
         return lambda back: back @ right.mH
@@ -363,7 +363,7 @@ def _stopped_at(places: Sequence[int]) -> Callable[..., tuple[Tensor | None, ...
 
 
 _DETACHED = (
-    "part of the signal is detached, and comes back by {}: no derivative tells its share; "
+    "part of the signal is detached and rejoins it through {}, so no derivative shows its share; "
     "let gradients through it, or use method 'similarity' or 'banzhaf'"
 )
 _UNKNOWN = (

@@ -1,4 +1,4 @@
-"""Passes in which nobody attends to some tokens: they are there, and nothing reads them."""
+"""Passes in which nothing attends to some tokens: they are there, but never read."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SOFTMAXES = {torch.ops.aten._softmax.default, torch.ops.aten._safe_softmax.defa
 
 @contextmanager
 def only_attending_to(present: Bool[Tensor, "batch tokens"]) -> Iterator[None]:
-    """Run a block in which attention weights of all tokens that are not `present` are zero.
+    """Run a block in which the attention weights of all tokens that are not `present` are zero.
 
-    They are taken out of every softmax over at least as many numbers as there are tokens. Attention that is
-    computed in another way stays as it is; whether everything was hidden is the caller's to check.
+    These tokens are removed from every softmax over at least as many numbers as there are tokens. Attention
+    computed in any other way is unaffected, so the caller must check that everything was hidden.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def only_attending_to(present: Bool[Tensor, "batch tokens"]) -> Iterator[None]:
 
 
 class _Hiding(TorchDispatchMode):
-    """Takes tokens out of every softmax that may be attention's."""
+    """Removes tokens from every softmax that may be attention's."""
 
     supports_higher_order_operators = True
 
@@ -53,7 +53,7 @@ class _Hiding(TorchDispatchMode):
             return func(*args, **kwargs)
         scores: Float[Tensor, "..."] = args[0].masked_fill(self._hidden_like(args[0]), -torch.inf)
         weights = func(scores, *args[1:], **kwargs)
-        # Of a token that may see none but hidden ones.
+        # For a token that may attend only to hidden ones.
         return weights.masked_fill((scores == -torch.inf).all(-1, keepdim=True), 0)
 
     def _is_over_tokens(self, scores: Tensor, axis: int) -> bool:
@@ -62,8 +62,8 @@ class _Hiding(TorchDispatchMode):
         return last and scores.ndim > 2 and scores.shape[-1] >= count and len(scores) % batch == 0
 
     def _hidden_like(self, scores: Tensor) -> Tensor:
-        """Return which of the scores are of hidden tokens. Heads may be an axis, or within the batch's."""
+        """Return which scores are of hidden tokens. Heads may have their own axis or share the batch's."""
         batch, count = self._hidden.shape
-        # What stands behind the tokens is padding, which is as it was.
+        # Whatever follows the tokens is padding, which stays unchanged.
         hidden = F.pad(self._hidden, (0, scores.shape[-1] - count)).repeat_interleave(len(scores) // batch, 0)
         return hidden.reshape(len(scores), *[1] * (scores.ndim - 2), -1).to(scores.device)

@@ -1,4 +1,4 @@
-"""Interruption: a long computation asks, before each pass through a tower, whether it is still wanted."""
+"""Interruption: a long computation checks, before each pass through a tower, whether it is still wanted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class NoLongerWantedError(Exception):
 
 @contextmanager
 def interruptible(is_wanted: Callable[[], bool]) -> Iterator[None]:
-    """Run a block in which computations end once `is_wanted` returns False, by `NoLongerWantedError`."""
+    """Run a block in which computations end with `NoLongerWantedError` once `is_wanted` returns False."""
     token = _is_wanted.set(is_wanted)
     try:
         yield
@@ -24,7 +24,7 @@ def interruptible(is_wanted: Callable[[], bool]) -> Iterator[None]:
 
 
 def end_if_unwanted() -> None:
-    """Raise `NoLongerWantedError` if what is computed is no longer wanted."""
+    """Raise `NoLongerWantedError` if the current computation is no longer wanted."""
     is_wanted = _is_wanted.get()
     if is_wanted is not None and not is_wanted():
         raise NoLongerWantedError

@@ -21,8 +21,8 @@ LINEAR = frozenset(
     Amax Amin MaxPool2DWithIndices AdaptiveMaxPool2D Sort Topk Values Dropout NativeDropout Detach Logsumexp
     """.split()
 )
-"""Linear in their input, or with their gates held just as autograd differentiates them: relu is its own gate,
-and the weights of a log-sum-exp are its derivative."""
+"""Linear in their input, or already differentiated by autograd as if their gates were held: relu is its own
+gate, and the weights of a log-sum-exp are its derivative."""
 
 CONSTANT = frozenset(
     """
@@ -30,10 +30,10 @@ CONSTANT = frozenset(
     Reciprocal Norm LinalgVectorNorm Var VarMean Std StdMean Cos Sin
     """.split()
 )
-"""Gates themselves, if a signal is multiplied or divided by them. A signal through them is refused."""
+"""Gates themselves, if a signal is multiplied or divided by them. A signal through them is rejected."""
 
 SWITCHES = frozenset("Softmax SafeSoftmax Sigmoid Hardsigmoid".split())
-"""Those of them that are gates whatever they multiply, be it a constant."""
+"""Those of them that are gates whatever they multiply, even a constant."""
 
 SUMS_WITH_PRODUCTS = frozenset("Addmm Addbmm Baddbmm Addmv Addcmul Addcdiv".split())
 """Sums of a first term and a product."""
@@ -42,19 +42,20 @@ PRODUCTS = SUMS_WITH_PRODUCTS | frozenset("Mul Div Mm Bmm Mv Dot Matmul Linear".
 """Linear in each factor. If several depend on the tokens, one must be a gate."""
 
 SHARES = frozenset("Tanh Sigmoid Hardsigmoid Erf".split())
-"""What an activation that is written by hand multiplies its input by, shifted and scaled."""
+"""What an activation that is written out multiplies its input by, after shifting and scaling."""
 
 SHIFTS_AND_SCALES = frozenset(
     "View UnsafeView Permute Transpose ToCopy Clone Alias Add Sub Rsub Neg Mul Div".split()
 )
-"""With one signal, they change no more of it than its shape, scale and zero."""
+"""Given one signal, they change only its shape, scale and offset."""
 
 WEIGHTS = {
     **dict.fromkeys("Convolution ConvolutionOverrideable MkldnnConvolution SlowConv2D ThnnConv2D".split(), 1),
     **dict.fromkeys(("Prelu", "PreluKernel"), 1),
     "Lerp": 2,
 }
-"""Where linear operations take weights. If these depend on the tokens as well, they are no longer linear."""
+"""Index of the input at which linear operations take weights. If these depend on the tokens as well, the
+operation is no longer linear."""
 
 LINEAR_IN_PLACE = frozenset(
     """
@@ -63,11 +64,11 @@ LINEAR_IN_PLACE = frozenset(
     abs_ detach_
     """.split()
 )
-"""What may be done in place to a part of a tensor: autograd hides it in a node `CopySlices`."""
+"""Operations that may work in place on part of a tensor: autograd hides them in a `CopySlices` node."""
 
 
 def kind_of(node: Node) -> str:
-    """Return the operation of a node: `Gelu` of `GeluBackward0`."""
+    """Return the operation of a node: `Gelu` for `GeluBackward0`."""
     name: str = node.name()
     head, found, _ = name.partition("Backward")
     return head.rpartition("::")[2] if found else name.rpartition("::")[2]

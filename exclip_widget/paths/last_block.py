@@ -10,9 +10,9 @@ Notation, for one node ``a`` of the path ``x(a) = r + a d``:
   and ``sigma(a)^2`` is a quadratic in ``a``. Keys and values of ``r`` and ``d`` are projected once; every
   node only mixes them: ``k(a) = c (k_r + a k_d)`` with ``c = 1 / sigma(a)``.
 - The derivative of ``z`` in the direction ``d`` is ``alpha d + beta r`` with
-  ``beta = -c^3 (m_rd + a m_dd)`` and ``alpha = c + a beta``, ``m`` the mean products that make up sigma.
-- Biases (LayerNorm's and the projection's) shift every key alike, which attention weights do not feel, and
-  shift every value alike, which moves the output but none of its derivatives.
+  ``beta = -c^3 (m_rd + a m_dd)`` and ``alpha = c + a beta``, where ``m`` are the mean products in sigma.
+- Biases (LayerNorm's and the projection's) shift every key equally, which leaves attention weights unchanged,
+  and shift every value equally, which moves the output but none of its derivatives.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from .autograd import Nodes
 from .onednn import fast_products
 
 Rows = Callable[[Tensor], Tensor]
-"""From rows, (..., width), to something of each."""
+"""A function of rows, (..., width), that treats each separately."""
 
 
 @dataclass(frozen=True)
 class Norm:
     """LayerNorm at some rows, and its derivative there.
 
-    That is ``v -> weight (v - mean(v) - x mean(x v)) / sigma``, with ``x`` what it gives before its weights.
+    The derivative is ``v -> weight (v - mean(v) - x mean(x v)) / sigma``, where ``x`` is the output before
+    the weights.
     """
 
     weight: Float[Tensor, " width"]
@@ -64,10 +65,10 @@ def _without(
 
 @dataclass(frozen=True)
 class Tail:
-    """What follows attention, taken apart: ``norm_2(row + down(activation(up(norm_1(row))))) @ projection``.
+    """What follows attention, in parts: ``norm_2(row + down(activation(up(norm_1(row))))) @ projection``.
 
-    All nodes have its linear maps in common. So those at its end are taken once, of sums over nodes, and
-    one large product for each node is left: that with `up`.
+    Its linear maps are the same at all nodes. So those at its end are applied only once, to sums over nodes,
+    and only one large product remains for each node: the one with `up`.
 
     Attributes
     ----------
@@ -76,11 +77,11 @@ class Tail:
     norm_1, norm_2 : Norm
         LayerNorm before the perceptron and after the block.
     inner : callable
-        From the row to what the activation is given, (..., inner).
+        From the row to the activation's input, (..., inner).
     up : Tensor
         Weights of the perceptron's first linear map.
     activation : callable
-        What it does with each number.
+        The perceptron's activation function, element by element.
     down, down_bias : Tensor
         Its second linear map, layer scale included.
     projection : Tensor or None
@@ -124,7 +125,7 @@ class Tail:
     def pull_back(
         self, rows: Float[Tensor, "nodes width"], cotangents: Float[Tensor, "cotangents embed"]
     ) -> Float[Tensor, "cotangents nodes width"]:
-        """Return what comes back of `cotangents` to each of `rows`."""
+        """Return the pull-back of `cotangents` to each of `rows`."""
         at = self._at(rows)
         back = cotangents if self.projection is None else cotangents @ self.projection.T
         back = _centred(back * self.norm_2.weight)
@@ -137,7 +138,7 @@ class Tail:
     def _at(self, rows: Float[Tensor, "nodes width"]) -> _TailAt:
         with torch.enable_grad():
             inner = self.inner(rows).detach().requires_grad_()
-            active = self.activation(inner.clone())  # some do it in place
+            active = self.activation(inner.clone())  # some work in place
             (slope,) = torch.autograd.grad(active.sum(), inner)
         x_1, scale_1 = self.norm_1.at(rows)
         x_2, scale_2 = self.norm_2.at(rows + active.detach() @ self.down.T + self.down_bias)
@@ -146,7 +147,7 @@ class Tail:
 
 @dataclass(frozen=True)
 class _TailAt:
-    """A tail at some rows: both norms there, the activation's slope, and what ``x_2 @ down`` is."""
+    """A tail at some rows: both norms there, the activation's slope, and ``x_2 @ down``."""
 
     x_1: Float[Tensor, "nodes width"]
     scale_1: Float[Tensor, " nodes"]
@@ -192,7 +193,7 @@ class LastBlock:
 class Projected:
     """Tokens at the block's input, and their projections, computed once for all nodes.
 
-    Biases are left out, so that all of it is linear in the tokens. `query` is of the pooled row alone.
+    Biases are left out, so that everything is linear in the tokens. `query` is that of the pooled row alone.
     """
 
     tokens: Float[Tensor, "tokens width"]
@@ -264,7 +265,7 @@ class LastBlockPath:
         self.d = _project(block, tokens - reference, row)
 
     def bytes_per_node(self, cotangents: int) -> int:
-        """Return roughly the memory that one node takes while so many cotangents are integrated."""
+        """Return roughly the memory that one node takes while this many cotangents are integrated."""
         return 2 * cotangents * self.block.heads * self.r.tokens[:, 0].nbytes
 
     def embeddings(self, nodes: Nodes) -> Float[Tensor, "nodes embed"]:
@@ -316,7 +317,7 @@ class LastBlockPath:
         )
 
     def integrate_tangents(self, nodes: Nodes, weights: Nodes) -> Float[Tensor, "tokens embed"]:
-        """Return the factors ``T[s] = sum_n w_n (d emb / d x_s)(a_n) d_s``, by one tangent for each token."""
+        """Return the factors ``T[s] = sum_n w_n (d emb / d x_s)(a_n) d_s``, with one tangent per token."""
         with fast_products():
             return self._integrate_tangents(nodes, weights)
 
@@ -334,7 +335,7 @@ class LastBlockPath:
         if isinstance(self.block.tail, Tail):
             return self.block.tail.push_forward(at.rows, tangents, weights)
         # Forward mode as the transpose of reverse mode: the pull-back is linear in the cotangent, so its own
-        # derivative pushes tangents forward. Unlike torch.func.jvp it requires nothing of the modules.
+        # derivative pushes tangents forward. Unlike torch.func.jvp, it makes no demands on the modules.
         with torch.enable_grad():
             rows = at.rows.detach().requires_grad_()
             embedded = self.block.tail(rows)

@@ -44,7 +44,7 @@ def _fits(*factors: Tensor) -> bool:
 
 
 _TENSORS = (Tensor, nn.Parameter)
-"""Not those without memory, with which torch traces the branches of its higher-order operators."""
+"""Excludes tensors without memory, with which torch traces the branches of its higher-order operators."""
 
 
 def _mm(a: Tensor, b: Tensor) -> Tensor:
@@ -62,13 +62,13 @@ _REPLACEMENTS: dict[object, Callable[..., Tensor]] = {_aten.mm.default: _mm, _at
 
 
 class _ThroughOneDNN(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Replaces products below autograd, so that derivatives profit as well."""
+    """Replaces products below autograd, so that derivatives benefit as well."""
 
-    supports_higher_order_operators = True  # such as torch.cond and flex_attention, which run as they are
+    supports_higher_order_operators = True  # such as torch.cond and flex_attention, which run unchanged
 
     @classmethod
     def is_infra_mode(cls) -> bool:
-        """Let torch trace the branches of its higher-order operators, which it does not under other modes."""
+        """Let torch trace the branches of its higher-order operators, which it refuses under other modes."""
         return True
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -82,9 +82,9 @@ _FUSED = {
 
 
 def _are_patched() -> bool:
-    """Return whether somebody replaced a function that attention runs unless it is fused.
+    """Return whether somebody has replaced a function that attention runs only when it is not fused.
 
-    The model itself, if it fuses, does not run the replacement.
+    A model that fuses attention does not run the replacement, so it must stay fused.
     """
     return any(getattr(functional, name) is not function for name, function in _FUSED.items())
 
@@ -100,7 +100,7 @@ class _Unfused(TorchFunctionMode):
 def _onednn_is_faster() -> bool:
     """Return whether oneDNN is available, correct, and known to be faster on this kind of processor.
 
-    It is known and not measured: a measurement on a busy machine could choose differently in the next
+    This is deliberately not measured: on a busy machine, a measurement could decide differently in the next
     process, and the last digits of results would change with it.
     """
     try:

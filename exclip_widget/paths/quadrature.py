@@ -2,8 +2,8 @@
 
 A tower maps the straight path at a layer to a curve of embeddings, whose speed varies: it is low while
 normalisation and attention are saturated, and many times higher while they change. The integrand is the
-curve's derivative, so nodes spread evenly along the curve, instead of along the path, need to be far fewer.
-Embeddings cost next to nothing beside derivatives, so a few of them measure the speed beforehand.
+curve's derivative, so far fewer nodes are needed if they are spread evenly along the curve instead of the
+path. Embeddings cost next to nothing compared with derivatives, so a few of them measure the speed first.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Quadrature(NamedTuple):
 
 
 INTERVALS, DEGREE, SLOWEST = 12, 5, 0.1
-"""Of `"arc-length"`: number of intervals whose speed is measured; degree of the polynomial fitted to the
-speed's logarithm; and what is added to each speed, as a fraction of the mean, since single tokens may move
-while the embedding stands still."""
+"""For `"arc-length"`: the number of intervals whose speed is measured; the degree of the polynomial fitted to
+the speed's logarithm; and what is added to each speed, as a fraction of the mean, since single tokens may
+move while the embedding stands still."""
 
 
 def probes(rule: str) -> Float[np.ndarray, " probes"]:
-    """Return the places on the path whose embeddings `rule` needs to place its nodes: at least both ends."""
+    """Return the points on the path whose embeddings `rule` needs to place its nodes: at least both ends."""
     return np.linspace(0, 1, 1 + (INTERVALS if rule == "arc-length" else 1))
 
 
@@ -70,7 +70,7 @@ def quadrature(rule: str, steps: int, lengths: Float[np.ndarray, " intervals"] |
 
 
 def _along(even: Quadrature, lengths: Float[np.ndarray, " intervals"]) -> Quadrature:
-    """Move the nodes of `even` to a curve of these `lengths`, by a smooth change of variable."""
+    """Move the nodes of `even` to a curve of these `lengths`, with a smooth change of variable."""
     mean = float(lengths.mean())
     if not (math.isfinite(mean) and mean > 0):
         return even

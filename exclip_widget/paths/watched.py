@@ -1,4 +1,4 @@
-"""A pass that is watched, operation by operation, for what autograd's graph does not show."""
+"""A pass observed operation by operation, for what autograd's graph does not show."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from .kinds import CONSTANT, LINEAR_IN_PLACE, PRODUCTS, SUMS_WITH_PRODUCTS, Node
 
 @dataclass(frozen=True)
 class Rejoined:
-    """An operation by which something detached comes back to the signal, other than as a factor."""
+    """An operation through which something detached rejoins the signal, other than as a factor."""
 
     name: str
     result: Tensor
     origins: set[Node | Tensor]
-    """What it was detached from: nodes of the graph, or tensors that it starts from."""
+    """What it was detached from: nodes of the graph, or tensors that the graph starts from."""
 
 
 class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps what autograd's graph of a pass does not show.
+    """Records what autograd's graph of a pass does not show.
 
-    That is what went into each tanh, whose gate is tanh(x) / x, what was done in place to a part of a
-    tensor, and where something detached comes back to the signal.
+    That is the input of each tanh, whose gate is tanh(x) / x; in-place operations on part of a tensor; and
+    where something detached rejoins the signal.
 
     Attributes
     ----------
     hidden : set of str
-        Operations in place, on a view of a tensor, that are not linear.
+        In-place operations on a view of a tensor that are not linear.
     rejoined : list of Rejoined
-        Operations by which something detached comes back, other than as a factor.
+        Operations through which something detached rejoins the signal, other than as a factor.
     """
 
     supports_higher_order_operators = True
@@ -49,7 +49,7 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
-        if not isinstance(func, OpOverload):  # such as torch.cond: its node is refused by its name
+        if not isinstance(func, OpOverload):  # such as torch.cond, whose node is rejected by name
             return func(*args, **(kwargs or {}))
         before = None
         if func in (torch.ops.aten.tanh.default, torch.ops.aten.tanh_.default):
@@ -59,12 +59,12 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         self._follow_detached(func, (*args, *(kwargs or {}).values()), result)
         if before is not None:
-            # The result is kept as well, so that no other tensor takes its place in memory.
+            # The result is kept as well, so that no other tensor gets its address.
             self._kept[result.data_ptr()] = before, result.detach()
         return result
 
     def _follow_detached(self, func: OpOverload, args: tuple[Any, ...], result: Any) -> None:
-        """Keep what is detached until it becomes a gate, or comes back to the signal."""
+        """Follow what is detached until it becomes a gate or rejoins the signal."""
         given = [one for one in tree_leaves(args) if isinstance(one, Tensor)]
         found = [one for one in tree_leaves(result) if isinstance(one, Tensor) and one.is_floating_point()]
         sources = {one.grad_fn or one for one in given if one.requires_grad}
@@ -84,19 +84,19 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._detached |= {id(one): (one, origins) for one in found}
 
     def input_of(self, tanh: Node) -> Tensor:
-        """Return what went into a tanh.
+        """Return the input of a tanh.
 
         Raises
         ------
         KeyError
-            If it did so unseen.
+            If it was not recorded.
         """
         before, _ = self._kept[tanh._saved_result.data_ptr()]
         return before
 
 
 def _operations(kinds: frozenset[str]) -> frozenset[str]:
-    """Return how torch calls the operations of some nodes of autograd's graph."""
+    """Return torch's names for the operations of these kinds of nodes in autograd's graph."""
     return frozenset(kind.lower() for kind in kinds)
 
 
@@ -105,7 +105,7 @@ _SUMS_WITH_PRODUCTS = _operations(SUMS_WITH_PRODUCTS)
 
 
 def _hides(func: Any, args: Any) -> bool:
-    """Return whether an operation is done in place to a part of a tensor, and is not linear."""
+    """Return whether an operation works in place on part of a tensor and is not linear."""
     if not (func._schema.is_mutable and args and isinstance(args[0], Tensor) and args[0]._is_view()):
         return False
     name = func.overloadpacket.__name__

@@ -1,8 +1,8 @@
-"""Leaves zeros out of what is computed on the way back through a pass whose gates are held.
+"""Skips multiplications by zero on the way back through a pass whose gates are held.
 
-Much of what autograd would multiply there is known to be zero: what comes back to queries and keys, whose
-attention weights are held; what comes back to all tokens but the pooled one in the last block; and the
-derivative of a gate itself, in whose place another one goes on.
+Much of what autograd would multiply there is known to be zero: the gradients of queries and keys, whose
+attention weights are held; the gradients of all tokens but the pooled one in the last block; and the
+derivative of a gate itself, which another one replaces.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _is_nothing(tensor: Tensor) -> bool:
 
 
 class WithoutZeros(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Multiplies only what is not zero, in the pull-backs of a block."""
+    """Multiplies only what is not zero, in the pull-backs that run inside its block."""
 
     supports_higher_order_operators = True
 
@@ -56,15 +56,15 @@ _BY_ELEMENT = {
     getattr(_aten, f"{name}_backward").default
     for name in ("gelu", "silu", "hardswish", "mish", "elu", "tanh")
 }
-"""Derivatives that multiply what comes back element by element."""
+"""Derivatives that multiply an incoming gradient element by element."""
 
 
 def _mm(back: Tensor, weight: Tensor) -> Tensor:
-    # A packed projection of queries, keys and values, to two thirds of which nothing comes back.
+    # A packed projection of queries, keys and values: the gradients of the first two are zero.
     held = 2 * weight.shape[1]
     if back.shape[1] == 3 * weight.shape[1] and not back[:, :held].any():
         return torch.mm(back[:, held:], weight[held:])
-    # One row is looked at first: in most products none is zero, and looking at all takes its time.
+    # Check one row first: in most products none is zero, and checking all of them takes time.
     if len(back) >= _ROWS and not back[len(back) // 3].any():
         rows = back.any(1).nonzero()[:, 0]
         if len(rows) < len(back) // 2:
@@ -74,4 +74,4 @@ def _mm(back: Tensor, weight: Tensor) -> Tensor:
 
 
 _ROWS = 16
-"""Fewer are multiplied faster than they are looked at."""
+"""Fewer rows than this are multiplied faster than they are checked."""

@@ -1,4 +1,4 @@
-"""Foil alignment: which tokens of a caption stand for which tokens of its foil."""
+"""Foil alignment: which tokens of a caption correspond to which tokens of its foil."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ AlignedRows: TypeAlias = tuple[int | None, int | None]
 def align_rows(caption: Tokens, foil: Tokens) -> list[AlignedRows]:
     """Return every row of both once, in reading order, paired with its counterpart.
 
-    Words that are the same are paired, and so are words that were replaced, in their order. Within a pair
-    of words the same goes for their tokens.
+    Identical words are paired, and so are words that replace each other, in order. Within a pair of words,
+    their tokens are paired in order.
     """
     words, others = _rows_of_words(caption), _rows_of_words(foil)
     aligned: list[AlignedRows] = []
@@ -28,7 +28,7 @@ def align_rows(caption: Tokens, foil: Tokens) -> list[AlignedRows]:
 
 
 def _rows_of_words(tokens: Tokens) -> list[tuple[int, ...]]:
-    """Return the rows of each word; a special token is a word by itself."""
+    """Return the rows of each word; a special token counts as a word of its own."""
     rows = range(len(tokens))
     by_word = groupby(rows, lambda row: (tokens.words[row], row if tokens.words[row] < 0 else None))
     return [tuple(group) for _, group in by_word]

@@ -15,20 +15,20 @@ from ..errors import ModelError
 
 @dataclass(frozen=True)
 class Logits:
-    """How a model makes logits of cosine similarities: ``scale * similarity + bias``.
+    """How a model turns cosine similarities into logits: ``scale * similarity + bias``.
 
     Attributes
     ----------
     scale : float
-        The factor; the exponential of the parameter that models keep as `logit_scale`.
+        The factor: the exponential of the parameter that models store as `logit_scale`.
     bias : float or None
-        What is added, in a model that judges each caption by itself, as SigLIP does. None in a model that
+        The offset, in a model that judges each caption by itself, as SigLIP does. None in a model that
         compares the captions, as CLIP does.
 
     Raises
     ------
     ModelError
-        If a number is not finite, or the scale is not positive: then there are no probabilities.
+        If a number is not finite, or the scale is not positive, so that there are no probabilities.
     """
 
     scale: float
@@ -45,7 +45,7 @@ class Logits:
 
     @property
     def rule(self) -> Literal["softmax", "sigmoid"]:
-        """What makes probabilities of the logits: a sigmoid of each if there is a bias, else a softmax."""
+        """How logits become probabilities: by a sigmoid of each if there is a bias, else by a softmax."""
         return "softmax" if self.bias is None else "sigmoid"
 
     def probabilities(self, similarities: Float[np.ndarray, " captions"]) -> Float[np.ndarray, " captions"]:
@@ -68,7 +68,7 @@ class Logits:
 
 @dataclass(frozen=True, eq=False)
 class Classification:
-    """Similarities of one image with several captions, as zero-shot classification reads them.
+    """Similarities of one image with several captions, as in zero-shot classification.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Classification:
     similarities : np.ndarray
         Cosine similarity of each with the image, (captions,).
     logits : Logits or None
-        How the model makes logits of them; None if the model does not say.
+        How the model turns them into logits; None if it has no logit scale.
 
     Examples
     --------
@@ -95,21 +95,21 @@ class Classification:
 
     @property
     def rule(self) -> Literal["softmax", "sigmoid"] | None:
-        """What the probabilities are: ``"softmax"`` over all captions, or ``"sigmoid"``, each by itself."""
+        """How probabilities are computed: ``"softmax"`` over all captions, or ``"sigmoid"`` of each alone."""
         return None if self.logits is None else self.logits.rule
 
     @cached_property
     def probabilities(self) -> Float[np.ndarray, " captions"] | None:
         """Probability of each caption, float64; None if the model has no logit scale.
 
-        By ``"softmax"`` they sum to 1, and change if a caption is added. By ``"sigmoid"`` each says by
-        itself how well its caption fits.
+        With ``"softmax"``, they sum to 1, and change if a caption is added. With ``"sigmoid"``, each one
+        alone says how well its caption fits.
         """
         return None if self.logits is None else self.logits.probabilities(self.similarities)
 
     @cached_property
     def order(self) -> Int[np.ndarray, " captions"]:
-        """Indices of the captions from the most to the least similar one; equal ones as they were given."""
+        """Indices of the captions, from the most to the least similar; ties keep the order given."""
         return np.argsort(-self.similarities, kind="stable")
 
     @property

@@ -1,6 +1,6 @@
 """The widget's colour maps: signed, diverging, symmetric about 0, and safe for colour-blind eyes.
 
-`js/view/colormap.ts` has the same numbers, and why they are as they are.
+`js/view/colormap.ts` has the same numbers, and explains the choice of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from ..errors import ParameterError
 
 LIGHTNESS = {"light": (0.97, 0.45), "dark": (0.24, 0.86)}
-"""Lightness at 0 and at the ends, on either ground."""
+"""Lightness at 0 and at the ends, on a light and on a dark background."""
 
 PALETTES = {
     "blue–orange": {
@@ -27,15 +27,15 @@ PALETTES = {
         "dark": ((216, 200, 0.075, 0.105), (70, 94, 0.09, 0.14)),
     },
 }
-"""Below 0 and above it: hue in degrees at 0 and at the end, OKLCH chroma at `KNEE` and at the end."""
+"""Below and above 0: hue in degrees at 0 and at the end, OKLCH chroma at `KNEE` and at the end."""
 
 KNEE = 0.4
-"""Where chroma stops rising: early, so that the sign of small values is seen, too."""
+"""Where chroma stops rising: early, so that the sign of small values is visible too."""
 
 STEPS = 256
 """Steps on each side of 0."""
 
-# Björn Ottosson, "A perceptual color space for image processing" (2020), as the widget rounds it.
+# Björn Ottosson, "A perceptual color space for image processing" (2020), rounded as in the widget.
 FROM_OKLAB = np.array([[1, 0.39634, 0.2158], [1, -0.10556, -0.06385], [1, -0.08948, -1.29149]])
 TO_LINEAR = np.array(
     [[4.07674, -3.30771, 0.23097], [-1.26844, 2.60976, -0.34132], [-0.0042, -0.70342, 1.70761]]
@@ -43,14 +43,14 @@ TO_LINEAR = np.array(
 
 
 def colormap(palette: str = "blue–orange", theme: str = "light") -> UInt8[np.ndarray, "colors 3"]:
-    """Return the colours of the fractions -1 to 1 of a scale: red, green and blue of 0 to 255, (513, 3).
+    """Return the colours of a scale from -1 to 1: red, green and blue, from 0 to 255, (513, 3).
 
     Parameters
     ----------
     palette : {"blue–orange", "purple–green", "teal–ochre"}
-        The hues; a hyphen may stand for the dash.
+        The hues; a hyphen works in place of the dash.
     theme : {"light", "dark"}
-        The ground that 0 fades into.
+        The background that 0 fades into.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def colors_at(
     fractions: Float[np.ndarray, "..."], colors: UInt8[np.ndarray, "colors 3"]
 ) -> UInt8[np.ndarray, "... 3"]:
     """Return the colours of signed fractions of a scale; beyond -1 and 1, those of the ends."""
-    # As the widget rounds: halves go up.
+    # Halves are rounded up, as in the widget.
     steps = np.floor(np.clip(fractions, -1, 1) * STEPS + 0.5).astype(int) + STEPS
     found: np.ndarray = colors[steps]
     return found
@@ -107,5 +107,5 @@ def is_dark(color: UInt8[np.ndarray, "3"]) -> bool:
     c = color / 255
     linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ (0.2126, 0.7152, 0.0722))
-    # Contrast to white is 1.05 / (L + 0.05), to black (L + 0.05) / 0.05.
+    # The contrast with white is 1.05 / (L + 0.05), with black (L + 0.05) / 0.05.
     return (luminance + 0.05) ** 2 < 1.05 * 0.05

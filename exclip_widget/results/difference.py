@@ -1,4 +1,4 @@
-"""Two captions of one image: the difference of their interactions, aligned as the widget aligns a foil."""
+"""The difference between the interactions of two captions of one image, aligned as in the widget."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def aligned(
 
 
 def difference_of(caption: Tokens, foil: Tokens, pairs: Sequence[AlignedRows]) -> Tokens:
-    """Return the pairs as tokens of a text of their own.
+    """Return the pairs as the tokens of a text of their own.
 
-    Words that both have come once. Others read "black − brown", "small" (of the caption alone) or "− big"
-    (of the foil).
+    Words that both share appear once. Others read "black − brown", "small" (only in the caption) or "− big"
+    (only in the foil).
 
     Examples
     --------
@@ -42,7 +42,7 @@ def difference_of(caption: Tokens, foil: Tokens, pairs: Sequence[AlignedRows]) -
     'red − big boat'
     """
     sides = caption, foil
-    # Pieces of words that are paired anywhere belong together.
+    # All tokens of words that are paired anywhere belong together.
     groups: list[tuple[tuple[set[int], set[int]], list[int]]] = []
     for place, pair in enumerate(pairs):
         words = [

@@ -22,7 +22,7 @@ class Samples:
     outputs : np.ndarray
         Unit embeddings under each mask, (samples, embed).
     weights : np.ndarray or None
-        The probability of each mask if they are all that there are, (samples,); None if they were drawn.
+        The probability of each mask if they are all possible ones, (samples,); None if drawn at random.
     """
 
     present: Bool[np.ndarray, "samples rows"]
@@ -33,7 +33,7 @@ class Samples:
         """Return the squared standard errors of the products of these factors with `others`.
 
         Each product is a difference of two means: over the samples with a row, and over those without. With
-        all masks there is no error.
+        all possible masks, there is no error.
         """
         if self.weights is not None:
             return np.zeros((self.present.shape[1], len(others)))
@@ -55,15 +55,15 @@ class Factors:
     Attributes
     ----------
     values : np.ndarray
-        A vector for each row, (rows, embed), in units of the unit embedding. float32, or float64 if the
-        model computes in it, like all arrays here.
+        A vector for each row, (rows, embed), in units of the unit embedding. Like all arrays here, it is
+        float32, or float64 if the model computes in float64.
     embedding : np.ndarray
         The side's embedding at unit length, (embed,).
     change : np.ndarray or None
         What the rows sum to in the limit of many steps, (embed,): the embedding minus that of the
-        reference, in the same units. None if the method knows no such identity.
+        reference, in the same units. None for methods without such an identity.
     samples : Samples or None
-        The random masks behind `values`, if it was estimated from some.
+        The random masks from which `values` was estimated, if it was.
     rows : Tokens or Grid
         What the rows are: tokens of a caption, or patches of an image.
     method, layer : str
@@ -78,18 +78,18 @@ class Factors:
     origin : Origin or None
         Model, options of the method and version of the package, if `Explainer` made the factors.
     reference : np.ndarray or None
-        What is left if all rows are taken away, (embed,): the embedding without `change`, unless the method
-        gives another. None if the method knows no such vector.
+        What is left if all rows are taken away, (embed,): the embedding minus `change`, unless the method
+        provides another vector. None for methods without one.
     along : np.ndarray or None
         What each row adds to the length of the side's embedding, (rows,), if `values` are parts of its
         direction (`exclip_widget.results.normalisation`); None if they are parts of the embedding itself.
     start : np.ndarray or None
-        Then also the embedding that the encoder gives to the reference itself, (embed,).
+        The encoder's own embedding of the reference, (embed,), if there is `along`.
     missing : np.ndarray or None
-        About the norm of what each row of `values` lacks, (rows,), if a tolerance left something out.
+        Approximate norm of what each row of `values` lacks, (rows,), if a tolerance left something out.
     outliers : np.ndarray or None
         Which patches of an image are outliers at the layer, bool, (rows, columns); see `find_outliers`. None
-        for a caption, and if it is unknown.
+        for a caption, or if unknown.
     """
 
     values: Float[np.ndarray, "rows embed"]

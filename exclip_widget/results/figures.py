@@ -31,32 +31,32 @@ SIZES = {
     "caption": (5.0, 5.0),
     "receipt": (5.0, 2.4),
 }
-"""Width and height in inches of a new figure of each kind; 3.3 are a column of most journals, 6.9 are two.
+"""Width and height of a new figure of each kind, in inches; in most journals, 3.3 is one column and 6.9 two.
 
-An image is at most so high. Heat maps of words get as many rows as they need.
+For an image, the height is an upper limit. Heat maps of words get as many rows as they need.
 """
 
 COLUMNS = 4
 """Heat maps side by side in a new figure of words."""
 
 TITLE = 0.25
-"""Inches above a heat map in a figure of words for what it is of."""
+"""Inches above each heat map of a figure of words, for its title."""
 
 GAP = 0.06
-"""Space between heat maps, by the width of a column."""
+"""Space between heat maps, as a fraction of a column's width."""
 
 MARGIN = 0.04
-"""Inches around what is in a new figure."""
+"""Inches around the contents of a new figure."""
 
 LINE, GAP_OF_WORDS = 1.5, 0.35
-"""Distance of lines and of words of a tinted caption, in sizes of its font."""
+"""Distances between the lines and between the words of a tinted caption, in multiples of its font size."""
 
 
 def register_colormaps() -> None:
-    """Register the widget's colour maps with matplotlib; doing so again is no error.
+    """Register the widget's colour maps with matplotlib. Registering them again is harmless.
 
-    Their names are ``exclip_blue_orange``, ``exclip_purple_green`` and ``exclip_teal_ochre``, each with
-    ``_dark`` for dark grounds.
+    Their names are ``exclip_blue_orange``, ``exclip_purple_green`` and ``exclip_teal_ochre``, and the same
+    with ``_dark`` for dark backgrounds.
 
     Raises
     ------
@@ -106,26 +106,26 @@ def plot(
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a figure shows, all of it read: nothing is refused any more when it is drawn.
+    """What a figure shows, already validated: drawing it rejects nothing.
 
     Attributes
     ----------
     result : Interactions
         The result.
     kind : str
-        One of those in `SIZES`.
+        A key of `SIZES`.
     pixels : np.ndarray or None
         The image.
     words, region : words, region
         As `Interactions.plot` takes them.
     heats : sequence of (str, np.ndarray)
-        Each heat map, and what it is of; an empty text if that is the whole caption.
+        Each heat map, preceded by its words; an empty text for the whole caption.
     tints : (list of str, np.ndarray)
-        What each word says, and its tint as a signed fraction of the scale.
+        The text of each word, and its tint as a signed fraction of the scale.
     scale : float or None
-        Value of the strongest colour of the heat maps; None for the largest there is.
+        Value of the strongest colour of the heat maps; None for the largest value.
     colors : np.ndarray
-        The colours of -1 to 1.
+        The colours from -1 to 1.
     """
 
     result: Interactions
@@ -140,12 +140,12 @@ class Drawing:
 
     @property
     def aspect(self) -> float:
-        """Height of a heat map by its width."""
+        """Ratio of a heat map's height to its width."""
         _, (width, height) = _places_of(self.result)
         return height / width
 
     def draw(self, axes: Axes) -> None:
-        """Draw on axes, in the space that they have."""
+        """Draw on axes, in the space they have."""
         if self.kind == "receipt":
             _draw_receipt(axes, self.result, self.words, self.region, self.colors)
         elif self.kind == "caption":
@@ -162,7 +162,7 @@ class Drawing:
                 axes.set_title(text, parse_math=False)
 
     def draw_alone(self, figure: Figure) -> Axes:
-        """Draw in an empty figure with constrained layout, and give it the size of what is in it."""
+        """Draw in an empty figure with constrained layout, and fit the figure to its contents."""
         width, most = SIZES[self.kind]
         height = most
         if self.kind == "words":
@@ -172,7 +172,7 @@ class Drawing:
             height = rows * (width / columns * self.aspect + TITLE) + 2 * MARGIN
         elif self.kind in ("heat", "both"):
             width = min(width, most / self.aspect)
-            height = 2 * most  # at first: only the width shall be short
+            height = 2 * most  # for now, so that only the width is a limit
         figure.set_size_inches(width, height)
         engine: Any = figure.get_layout_engine()
         engine.set(w_pad=MARGIN, h_pad=MARGIN)
@@ -183,7 +183,7 @@ class Drawing:
         return axes
 
     def _height(self, axes: Axes) -> float:
-        """Return how high a new figure has to be, in inches."""
+        """Return the height that a new figure needs, in inches."""
         figure = _laid_out(axes)
         inside, whole = axes.get_window_extent(), axes.get_tightbbox()
         assert whole is not None
@@ -204,7 +204,7 @@ def read_drawing(
     scale: float | None,
     palette: str = "blue–orange",
 ) -> Drawing:
-    """Return what a figure shows.
+    """Validate what a figure shows, and return it.
 
     Raises
     ------
@@ -238,7 +238,7 @@ def read_drawing(
 
 
 def _parts_of(result: Interactions, words: Words) -> list[Rows]:
-    """Return the rows of each of several words: of each entry of a list, else of each word in `words`."""
+    """Return the rows of each heat map: of each entry of a list, or else of each word in `words`."""
     if isinstance(words, (list, tuple)) and words:
         return [result[one] for one in words]
     numbers = result.words
@@ -262,8 +262,8 @@ def _pixels_of(image: Any, result: Interactions) -> np.ndarray:
         )
     if result.view is None:
         raise ImageError(
-            "the result is of preprocessed pixels, so it is not known where in the image they lie; leave "
-            "image out to plot the patches alone"
+            "the result was computed from preprocessed pixels, so it is not known where in the image they "
+            "lie; leave image out to plot the patches alone"
         )
     width, height = result.view.size
     if pixels.shape[:2] != (height, width):
@@ -275,9 +275,9 @@ def _pixels_of(image: Any, result: Interactions) -> np.ndarray:
 
 
 def _places_of(result: Interactions) -> tuple[Box, tuple[float, float]]:
-    """Return the box of the patches, and width and height of what is drawn, in pixels of the image.
+    """Return the box of the patches, and the width and height of the drawing, in pixels of the image.
 
-    If the image is not known, they are in patches.
+    If the image is unknown, the unit is a patch instead.
     """
     if result.view is None:
         size = float(result.grid.columns), float(result.grid.rows)
@@ -299,17 +299,17 @@ def _draw_heat(axes: Axes, drawing: Drawing, heat: Float[np.ndarray, "rows colum
         rows, columns = np.nonzero(outliers)
         x = left + (columns + 0.5) * (right - left) / heat.shape[1]
         y = top + (rows + 0.5) * (bottom - top) / heat.shape[0]
-        for color, points in (("black", 2), ("white", 1)):  # a ring that shows on any image
+        for color, points in (("black", 2), ("white", 1)):  # a ring that is visible on any image
             axes.scatter(x, y, 16, facecolors="none", edgecolors=color, linewidths=points)
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_anchor("N")  # what stands above it is at the top of the space that a layout gives
+    axes.set_anchor("N")  # so that what is above it is at the top of the space given by a layout
 
 
 def _draw_grid(axes: Axes, drawing: Drawing) -> None:
-    """Draw each heat map in axes of its own, row by row, in as many columns as makes them largest."""
+    """Draw each heat map in its own axes, row by row, in the number of columns that makes them largest."""
     axes.set_axis_off()
     figure = _laid_out(axes)
     inside = axes.get_window_extent()
@@ -317,13 +317,13 @@ def _draw_grid(axes: Axes, drawing: Drawing) -> None:
     count = len(drawing.heats)
 
     def width_with(columns: int) -> float:
-        """Return how wide a heat map is if so many are side by side."""
+        """Return how wide a heat map is with this many side by side."""
         height = inside.height / ceil(count / columns) - title
         return float(min(inside.width / columns, height / drawing.aspect))
 
     columns = max(range(1, count + 1), key=width_with)
     width = inside.width / columns * (1 - GAP)
-    # As fractions of the axes: the distance of rows, and the height of a heat map.
+    # The distance between rows and the height of a heat map, as fractions of the axes.
     step = min(1 / ceil(count / columns), (width * drawing.aspect + title) / inside.height)
     height = max(0.1 * step, step - title / inside.height)
     for number, (text, heat) in enumerate(drawing.heats):
@@ -335,8 +335,8 @@ def _draw_grid(axes: Axes, drawing: Drawing) -> None:
 
 
 def _laid_out(axes: Axes) -> Any:
-    """Return the figure of axes, after all in it has got its place."""
-    figure: Any = axes.figure.canvas.figure  # the whole of it, of subfigures too, in every version
+    """Lay out the figure of axes, and return it."""
+    figure: Any = axes.figure.canvas.figure  # the whole figure, even from a subfigure, in every version
     figure.draw_without_rendering()
     return figure
 
@@ -344,7 +344,7 @@ def _laid_out(axes: Axes) -> Any:
 def tinted_words(
     result: Interactions, region: Region, scale: float | None
 ) -> tuple[list[str], Float[np.ndarray, " words"]]:
-    """Return what each word says, and its tint as a signed fraction of the scale."""
+    """Return the text of each word, and its tint as a signed fraction of the scale."""
     tint, words = result.tint(region), rows_of_words(result.rows)
     values = np.array([tint[list(rows)].sum() for rows in words], float)
     return [text_of(result.rows, rows) for rows in words], values / (
@@ -353,9 +353,9 @@ def tinted_words(
 
 
 def _write_caption(axes: Axes, drawing: Drawing, *, above: bool) -> None:
-    """Write words on grounds of their tints, in lines as wide as the axes: above them, or in them.
+    """Write words on backgrounds of their tints, in lines as wide as the axes: above or inside them.
 
-    Places are in points from the upper left corner, so that words keep apart whatever becomes of the axes.
+    Positions are in points from the upper left corner, so words keep their distances if the axes change.
     """
     texts, fractions = drawing.tints
     # Captions are text: `parse_math` would read dollars as formulas.
@@ -374,7 +374,7 @@ def _write_caption(axes: Axes, drawing: Drawing, *, above: bool) -> None:
         )
         for text, ground in zip(texts, colors_at(fractions, drawing.colors), strict=True)
     ]
-    # Space for the lines may leave less of it for the axes, which breaks the lines anew.
+    # Making space for the lines may shrink the axes, and then the lines break elsewhere.
     for _ in range(3):
         points = 72 / _laid_out(axes).dpi
         before = [text.get_position() for text in drawn]
@@ -384,7 +384,7 @@ def _write_caption(axes: Axes, drawing: Drawing, *, above: bool) -> None:
 
 
 def _break_lines(texts: Sequence[Any], width: float, points: float, *, above: bool) -> None:
-    """Put texts into lines of a width in points; a pixel has so many `points`."""
+    """Arrange texts in lines of a width in points; `points` is the size of a pixel."""
     lines: list[list[tuple[Any, float]]] = [[]]
     x = 0.0
     for text in texts:
@@ -395,7 +395,7 @@ def _break_lines(texts: Sequence[Any], width: float, points: float, *, above: bo
         lines[-1].append((text, x))
         x += extent + GAP_OF_WORDS * text.get_fontsize()
     for number, line in enumerate(lines):
-        # Of the base line, in sizes of the font: a letter's depth above the edge, or its height below it.
+        # Of the baseline, in font sizes: a letter's depth above the edge, or its height below it.
         y = (len(lines) - 1 - number) * LINE + 0.6 if above else -number * LINE - 1
         for text, x in line:
             text.set_position((x, y * text.get_fontsize()))

@@ -1,17 +1,17 @@
 """Files of results: safetensors with JSON metadata, version 1.
 
-A file holds one result in the safetensors format, which is numbers and strings and nothing that runs.
+A file contains one result in the safetensors format, which has only numbers and strings, and no code.
 
 - Tensors, float32 or float64: `values` (tokens, rows, columns) and `cls` (tokens,); if the method gives them,
-  `error` (tokens, rows, columns), `token_terms` (tokens,) and `patch_terms` (rows, columns). If it is known,
+  `error` (tokens, rows, columns), `token_terms` (tokens,) and `patch_terms` (rows, columns). If known,
   `outliers`, bool, (rows, columns).
 - Metadata: `format` is ``"exclip_widget.Interactions"``, `version` is ``"1"``, and `result` is a JSON object
   with all other attributes of `Interactions` by their names. `rows` is an object of `caption`, `texts`,
   `spans` and `words`; `grid` of `rows`, `columns` and `first`; `view` of `size`, `crop` and `digest`, or
   null; `origin` of `model`, `options` and `version`, or null. A number that is unknown (NaN) is null.
-  `digest` is the XXH3-128 of the image's RGB pixels, or null; in a file without it, it is null.
+  `digest` is the XXH3-128 of the image's RGB pixels, or null; if it is missing, it is read as null.
 
-A later version of the package reads the files of all earlier ones; `version` rises if the meaning changes.
+Later versions of the package read the files of all earlier ones. `version` rises if the meaning changes.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ VERSION = 1
 SUFFIX = ".safetensors"
 
 ARRAYS = ("values", "cls", "error", "token_terms", "patch_terms", "outliers")
-"""Attributes that are tensors; those that a method does not give are left out."""
+"""Attributes that are tensors; those that a method does not provide are left out."""
 
 NUMBERS = ("similarity", "total", "cls_term", "reference_term")
-"""Attributes that are NaN if they are unknown, and null in the file."""
+"""Attributes that are NaN if unknown, which is null in the file."""
 
 DAMAGE = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
-"""What reading something unexpected raises."""
+"""Exceptions that reading unexpected data may raise."""
 
 MOST = 2**31 - 1
 """Largest whole number in a file."""
 
 MOST_PIXELS = 2**30
-"""Largest image that a file may be of: masks of it are made in its size."""
+"""Largest image that a file may describe, because masks are made at its size."""
 
 MOST_CROP = 1e6
-"""How far the crop may reach, in sizes of the image."""
+"""How far the crop may reach, in multiples of the image's size."""
 
 T = TypeVar("T")
 
@@ -78,17 +78,17 @@ def load(path: str | os.PathLike[str]) -> Interactions:
 
 
 def write_file(path: Path, data: bytes, *, overwrite: bool) -> None:
-    """Write a file such that there is never a part of one.
+    """Write a file so that there is never a partial one under its name.
 
     Raises
     ------
     FileError
         If it exists already and may not be replaced, or cannot be written.
     """
-    # Under another name first, so that there is always a whole file.
+    # Write under another name first, so that the file is always whole.
     partial = path.with_name(f".exclip-widget.{os.getpid()}.{threading.get_ident()}{path.suffix}")
     try:
-        partial.unlink(missing_ok=True)  # of a process of this number that was killed
+        partial.unlink(missing_ok=True)  # left by a killed process with the same id
         try:
             partial.write_bytes(data)
             if overwrite:
@@ -105,9 +105,9 @@ def write_file(path: Path, data: bytes, *, overwrite: bool) -> None:
 
 
 def _rename_to_free(partial: Path, path: Path) -> None:
-    """Give a file its name, if no other has it."""
+    """Give a file its name, unless another file has it."""
     try:
-        path.hardlink_to(partial)  # no other process can come in between
+        path.hardlink_to(partial)  # atomic: no other process can come in between
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links
@@ -122,7 +122,7 @@ def path_of(path: str | os.PathLike[str], suffix: str) -> Path:
     Raises
     ------
     FileError
-        If it is no path, or has another suffix.
+        If it is not a path, or has another suffix.
     """
     given: object = path
     if not isinstance(given, (str, os.PathLike)):
@@ -130,7 +130,7 @@ def path_of(path: str | os.PathLike[str], suffix: str) -> Path:
     try:
         found = Path(os.fsdecode(given)).expanduser()
     except RuntimeError as error:  # no home directory
-        raise FileError(f"{_named(path)} leads nowhere: {error}") from None
+        raise FileError(f"{_named(path)} cannot be resolved: {error}") from None
     if found.suffix.lower() != suffix:
         raise FileError(f"{_named(path)} ends in {found.suffix or 'no suffix'!r}; expected {suffix!r}")
     return found
@@ -153,7 +153,7 @@ def to_bytes(result: Interactions) -> bytes:
     Raises
     ------
     FileError
-        If a number of it is infinite, which JSON cannot hold.
+        If one of its numbers is infinite, which JSON cannot represent.
     """
     from safetensors.numpy import save as save_tensors
 
@@ -183,12 +183,12 @@ def from_bytes(data: bytes) -> Interactions:
     Raises
     ------
     FileError
-        If they are damaged, foreign, or of a later version.
+        If they are damaged, in another format, or from a later version.
     """
     tensors, metadata = _parse(data)
     if metadata.get("format") != FORMAT:
         said = f"format {metadata['format']!r:.60}" if "format" in metadata else "no format"
-        raise FileError(f"is no result of this package: it names {said}; expected {FORMAT!r}")
+        raise FileError(f"is not a result of this package: it names {said}; expected {FORMAT!r}")
     version = metadata.get("version", "")
     if version != str(VERSION):
         raise FileError(
@@ -211,22 +211,22 @@ def _parse(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
     try:
         tensors = load_tensors(data)
-        # The library gives metadata of files on disk alone. What it has read is as it describes.
+        # The library returns metadata only for files on disk. It has just checked that the header is valid.
         size = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + size]).get("__metadata__", {})
         if not isinstance(metadata, dict):
-            raise TypeError("metadata is no object")
+            raise TypeError("metadata is not an object")
     except (SafetensorError, RecursionError, *DAMAGE) as error:
-        raise FileError(f"is no safetensors file, or a damaged one ({error!s:.120})") from None
+        raise FileError(f"is not a safetensors file, or a damaged one ({error!s:.120})") from None
     return tensors, metadata
 
 
 def _result(given: Any, tensors: Mapping[str, np.ndarray]) -> Interactions:
     if not isinstance(given, dict):
-        raise TypeError(f"its metadata is a {type(given).__name__}, no object")
+        raise TypeError(f"its metadata is a {type(given).__name__}, not an object")
     names = {field.name for field in fields(Interactions)} - set(ARRAYS)
     if unknown := sorted({*given} - names) + sorted({*tensors} - set(ARRAYS)):
-        raise ValueError(f"it has {unknown[0]!r}, which a result has not")
+        raise ValueError(f"it has {unknown[0]!r}, which a result does not have")
     for name, array in tensors.items():
         if name == "outliers" and array.dtype != bool:
             raise TypeError(f"{name} is {array.dtype}, not bool")
@@ -291,7 +291,7 @@ def _view(given: Any) -> View | None:
     width, height = _each("size", found["size"], lambda name, one: _whole(name, one, least=1))
     left, top, across, down = _each("crop", found["crop"], _number)
     if width * height > MOST_PIXELS:
-        raise ValueError(f"size {found['size']} is of more than {MOST_PIXELS} pixels")
+        raise ValueError(f"size {found['size']} has more than {MOST_PIXELS} pixels")
     if across <= 0 or down <= 0:
         raise ValueError(f"crop {found['crop']} has no area")
     if max(map(abs, (left, top, across, down))) > MOST_CROP or min(across, down) < 1 / MOST_CROP:
@@ -315,29 +315,29 @@ def _origin(given: Any) -> Origin | None:
 
 def _object(name: str, given: Any) -> dict[str, Any]:
     if not isinstance(given, dict):
-        raise TypeError(f"{name} is a {type(given).__name__}, no object")
+        raise TypeError(f"{name} is a {type(given).__name__}, not an object")
     return given
 
 
 def _each(name: str, given: Any, read: Callable[[str, Any], T]) -> tuple[T, ...]:
     if not isinstance(given, list):
-        raise TypeError(f"{name} is a {type(given).__name__}, no list")
+        raise TypeError(f"{name} is a {type(given).__name__}, not a list")
     return tuple(read(name, one) for one in given)
 
 
 def _text(name: str, given: Any) -> str:
     if not isinstance(given, str):
-        raise TypeError(f"{name} is a {type(given).__name__}, no string")
+        raise TypeError(f"{name} is a {type(given).__name__}, not a string")
     return given
 
 
 def _whole(name: str, given: Any, *, least: int = 0) -> int:
     if isinstance(given, bool) or not isinstance(given, int) or not least <= given <= MOST:
-        raise ValueError(f"{name} has {given!r:.40}, no whole number from {least} to {MOST}")
+        raise ValueError(f"{name} has {given!r:.40}, not a whole number from {least} to {MOST}")
     return given
 
 
 def _number(name: str, given: Any) -> float:
     if isinstance(given, bool) or not isinstance(given, (int, float)) or not math.isfinite(given):
-        raise ValueError(f"{name} has {given!r:.40}, no finite number")
+        raise ValueError(f"{name} has {given!r:.40}, not a finite number")
     return float(given)

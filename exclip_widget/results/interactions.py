@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 
 class OwnTerms(NamedTuple):
-    """What one side adds by itself: products with the other side's reference.
+    """What each side adds by itself: products with the other side's reference.
 
-    With f = f_r + sum T and g = g_r + sum P the similarity has, beside the interactions T P^T, these terms.
+    With f = f_r + sum T and g = g_r + sum P, the similarity has these terms besides the interactions T P^T.
 
     Attributes
     ----------
@@ -57,20 +57,21 @@ class OwnTerms(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """Interactions as a method computes them, complete or on the way there.
+    """Interactions as a method computes them, complete or still being refined.
 
     Attributes
     ----------
     matrix : np.ndarray
         Interactions, (text rows, image tokens).
     error : np.ndarray or None
-        Standard error of each, for methods that sample; how far off it may be, if directions are left out.
+        Standard error of each, for methods that sample; about how far off each may be, if directions are
+        left out.
     similarity : float
         Cosine similarity of the pair.
     total : float or None
         What `matrix` sums to in the limit of many steps, for methods that know it.
     done, steps : int
-        How many evaluations of the image's tower are in it, and how many there will be.
+        How many evaluations of the image tower it includes, and how many there will be.
     own : OwnTerms or None
         Each side's own terms, for methods that know them.
     """
@@ -93,7 +94,7 @@ class Pair:
     words : tuple of int
         Rows of the phrase.
     region : np.ndarray
-        Which patches the region has, bool, (rows, columns).
+        Which patches are in the region, bool, (rows, columns).
     value : float
         Their interaction.
     text : str
@@ -120,37 +121,37 @@ class Pairs(NamedTuple):
 class Interactions:
     """Token-patch interactions of one caption and one image, in units of cosine similarity.
 
-    A result never changes: its arrays cannot be written to. Two are equal if all their numbers are.
+    A result never changes: its arrays are read-only. Two results are equal if all their attributes are.
 
-    Words are chosen by a phrase, the index of a token, a slice, a compiled regular expression, or a list of
-    those; see `__getitem__`. Regions are chosen by a box or polygon in pixels of the image, or by a mask of
-    its pixels or of the patches; see `patches`.
+    Words are chosen with a phrase, the index of a token, a slice, a compiled regular expression, or a list
+    of those; see `__getitem__`. Regions are chosen with a box or polygon in pixels of the image, or with a
+    mask of its pixels or of the patches; see `patches`.
 
     Attributes
     ----------
     rows : Tokens
-        The caption's tokens. `caption`, `tokens`, `spans` and `words` read from it.
+        The caption's tokens. `caption`, `tokens`, `spans` and `words` are taken from it.
     grid : Grid
         The image's patches.
     values : np.ndarray
         Interactions, float32, (tokens, rows, columns). Row 0 is at the top of what the model saw.
     cls : np.ndarray
-        Each token's interaction with the image's tokens that are no patches, such as its class token,
+        Each token's interaction with the image's tokens that are not patches, such as its class token,
         float32, (tokens,). exclip drops it.
     similarity : float
         Cosine similarity of caption and image.
     total : float
         What `values` and `cls` sum to in the limit of many steps, for `"exclip"`: the left side of the
         identity ``(f(x) - f(r)) . (g(y) - g(r')) / (|f(x)| |g(y)|)`` with references r and r'. NaN for
-        methods that know no such identity.
+        methods without such an identity.
     method : str
         Name of the method.
     text_layer, image_layer : str
         Names of the layers at which the towers were cut.
     steps : int
-        Evaluations of the image's tower: nodes of the quadrature, pull-backs, or masks.
+        Evaluations of the image tower: nodes of the quadrature, pull-backs, or masks.
     nodes : int
-        Those done so far; fewer than `steps` in an estimate.
+        How many of them are done; fewer than `steps` in an estimate.
     rule : str or None
         Name of the quadrature rule, for `"exclip"`.
     error : np.ndarray or None
@@ -158,20 +159,20 @@ class Interactions:
         a `rank`.
     token_terms : np.ndarray or None
         What each token adds by itself: its product with the reference image, float32, (tokens,). None for
-        methods that know no such terms, as for the following three.
+        methods without own terms; the following three are then unknown too.
     patch_terms : np.ndarray or None
         What each patch adds by itself: its product with the reference caption, float32, (rows, columns).
     cls_term : float
-        The same of the image's tokens that are no patches, together; NaN if unknown.
+        The same for the image's tokens that are not patches, summed; NaN if unknown.
     reference_term : float
-        The product of both references; NaN if unknown. With `values`, `cls` and the own terms it sums to the
-        similarity, but for the quadrature's residual.
+        The product of both references; NaN if unknown. Together with `values`, `cls` and the own terms, it
+        sums to the similarity, up to the quadrature's residual.
     outliers : np.ndarray or None
         Which patches are outliers, bool, (rows, columns): the norm of their activation at the image layer is
         more than four standard deviations above the mean of the others, and more than twice the median.
-        Their interactions are of the whole image rather than of their place. None if it is unknown.
+        Their interactions reflect the whole image rather than their place. None if unknown.
     view : View or None
-        Size of the image and the part of it that the model saw, which places patches in the image. None if
+        Size of the image and the part of it that the model saw, which locates patches in the image. None if
         the image was given as preprocessed pixels.
     origin : Origin or None
         Model, options of the method and version of the package; None if unknown.
@@ -208,7 +209,7 @@ class Interactions:
     origin: Origin | None = None
     foil: str | None = None
 
-    __iter__ = None  # nothing that `__getitem__` takes is counted from 0 on
+    __iter__ = None  # or Python would iterate by passing 0, 1, 2, ... to `__getitem__`
 
     def __post_init__(self) -> None:
         for name, wanted in shapes_of(self.rows, self.grid).items():
@@ -217,13 +218,13 @@ class Interactions:
                 continue
             if array.shape != wanted:
                 raise ParameterError(f"{name} is {array.shape}; expected {wanted}")
-            own = array.copy()  # whoever made it may write to it again
+            own = array.copy()  # the caller may still write to the original
             own.flags.writeable = False
-            object.__setattr__(self, name, own.view())  # which cannot be made writeable
+            object.__setattr__(self, name, own.view())  # a view of it cannot be made writeable
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self.__post_init__()  # arrays from another process can be written to
+        self.__post_init__()  # arrays from another process are writeable
 
     @property
     def caption(self) -> str:
@@ -253,7 +254,7 @@ class Interactions:
 
     @property
     def own_sums(self) -> tuple[float, float] | None:
-        """What all tokens, and what all of the image's tokens, add by themselves; None if unknown."""
+        """Sums of the own terms of all tokens, and of all the image's tokens; None if unknown."""
         if self.token_terms is None or self.patch_terms is None:
             return None
         of_patches = float(self.patch_terms.sum(dtype=np.float64)) + self.cls_term
@@ -266,7 +267,7 @@ class Interactions:
 
     @property
     def _picture(self) -> Image.Image | None:
-        """The image, if it is still at hand."""
+        """The image, if it is still cached."""
         return None if self.view is None else self.view.picture
 
     @property
@@ -284,11 +285,11 @@ class Interactions:
         )
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """Return what a notebook shows: the widget, and for what cannot show it a picture.
+        """Return what a notebook shows: the widget, and a picture for viewers that cannot show it.
 
-        There is a widget if the image is among those that were explained last. Else, and in a saved notebook
-        that is read elsewhere, there are the tinted caption and the heat map, as HTML and as a PNG; `repr` if
-        there is no heat map.
+        The widget is included if the image is among the last ones that were explained. Otherwise, and in a
+        saved notebook that is read elsewhere, the tinted caption and the heat map are shown, as HTML and as a
+        PNG, or only the `repr` if there is no heat map.
         """
         del include, exclude
         from .preview import live_view, picture, preview
@@ -310,20 +311,20 @@ class Interactions:
     # ---------------------------------------------------------------------------------------- selecting
 
     def __getitem__(self, words: Words) -> Rows:
-        """Return the rows of words, sorted: what `ExplainWidget.tokens` and `Explainer.test` take, too.
+        """Return the rows of words, sorted. `ExplainWidget.tokens` and `Explainer.test` accept them too.
 
         Parameters
         ----------
         words : str, int, slice, re.Pattern, or a list of those
-            A phrase takes the words that it names, whatever their case, or pieces of words if it names no
-            whole ones, or else the special token that reads so, such as ``"<eot>"``. An index or slice
-            counts tokens, special ones included, as `tokens` lists them. A compiled regular expression
-            takes all tokens that its matches touch.
+            A phrase selects the words that it names, whatever their case. If it names no whole words, it
+            selects pieces of words, or else the special token with that text, such as ``"<eot>"``. An index
+            or slice counts tokens as `tokens` lists them, special ones included. A compiled regular
+            expression selects all tokens that its matches touch.
 
         Raises
         ------
         ParameterError
-            If they choose no token, or a phrase is in the caption more than once.
+            If no token is selected, or a phrase is in the caption more than once.
 
         Examples
         --------
@@ -338,22 +339,22 @@ class Interactions:
         return select_rows(self.rows, words)
 
     def patches(self, region: Region) -> Bool[np.ndarray, "rows columns"]:
-        """Return which patches a region takes, bool, (rows, columns).
+        """Return which patches a region selects, bool, (rows, columns).
 
-        `ExplainWidget.region` and `Explainer.test` take their numbers, ``np.flatnonzero(...)``.
+        `ExplainWidget.region` and `Explainer.test` take their indices, ``np.flatnonzero(...)``.
 
         Parameters
         ----------
         region : box, polygon, mask or None
-            A box (left, top, right, bottom) in pixels of the image takes all patches that it touches; right
-            and bottom are excluded. A polygon of (x, y) takes those whose centres lie within. A mask of
-            pixels, bool, (height, width), takes those of which it covers at least half. A mask of patches,
-            bool, (rows, columns), takes these. None takes all patches.
+            A box (left, top, right, bottom) in pixels of the image selects all patches that it touches;
+            right and bottom are excluded. A polygon of (x, y) selects those whose centres lie within. A mask
+            of pixels, bool, (height, width), selects those of which it covers at least half. A mask of
+            patches, bool, (rows, columns), selects its own. None selects all patches.
 
         Raises
         ------
         ParameterError
-            If the region takes no patch, reaches beyond the image, or is of another kind.
+            If the region selects no patch, reaches beyond the image, or is of another kind.
 
         Examples
         --------
@@ -372,7 +373,7 @@ class Interactions:
         Raises
         ------
         ParameterError
-            If the image was given as preprocessed pixels, so that nothing is known of the image itself.
+            If the image was given as preprocessed pixels, so that nothing is known about the image itself.
 
         Examples
         --------
@@ -403,12 +404,12 @@ class Interactions:
         Parameters
         ----------
         words : words, optional
-            As `__getitem__` takes them. By default all words, without special tokens.
+            As `__getitem__` takes them. By default, all words, without special tokens.
 
         Raises
         ------
         ParameterError
-            If no token is chosen, or the interactions are not finite.
+            If no token is selected, or the interactions are not finite.
 
         Examples
         --------
@@ -427,7 +428,7 @@ class Interactions:
         Parameters
         ----------
         region : region, optional
-            As `patches` takes it. By default all patches.
+            As `patches` takes it. By default, all patches.
 
         Raises
         ------
@@ -451,7 +452,7 @@ class Interactions:
         Parameters
         ----------
         words, region : optional
-            As `__getitem__` and `patches` take them. By default all words, and all patches.
+            As `__getitem__` and `patches` take them. By default, all words, and all patches.
 
         Raises
         ------
@@ -470,16 +471,16 @@ class Interactions:
     def strongest(self, k: int = 3) -> Pairs:
         """Return the strongest pairs of a phrase and a region, at most `k` of each sign.
 
-        A region holds what is connected with a word's strongest patch and has at least half its value.
-        Neighbouring words join to a phrase if they interact with it, too. A phrase ends where a noun phrase
-        does: English function words, such as "of", and punctuation marks are never part of one, but stand
-        for themselves if they are among the strongest. Pairs below a tenth of the strongest are left out.
-        The widget lists the same; see `exclip_widget.results.pairs`.
+        A region consists of the patches that are connected to a word's strongest patch and have at least half
+        its value. Neighbouring words join into a phrase if they interact with the region too. A phrase ends
+        where a noun phrase does: English function words, such as "of", and punctuation marks are never part
+        of one, but stand alone if they are among the strongest. Pairs below a tenth of the strongest are left
+        out. The widget lists the same pairs; see `exclip_widget.results.pairs`.
 
         Raises
         ------
         ParameterError
-            If `k` is no whole number from 1 on, or the interactions are not finite.
+            If `k` is not a whole number of at least 1, or the interactions are not finite.
 
         Examples
         --------
@@ -503,8 +504,8 @@ class Interactions:
         Parameters
         ----------
         words, region : optional
-            As `__getitem__` and `patches` take them. By default all words, and all patches; outlier patches
-            have a line of their own unless they are in a region that is given.
+            As `__getitem__` and `patches` take them. By default, all words, and all patches; outlier patches
+            have a line of their own unless they are in the given region.
 
         Raises
         ------
@@ -543,20 +544,20 @@ class Interactions:
         return Receipt(f"{left} × {right}", parts, self.similarity)
 
     def without_outliers(self, *, spread: bool = False) -> Interactions:
-        """Return this result with outlier patches hidden: no heat map, tint or region has them any more.
+        """Return this result with outlier patches hidden from all heat maps, tints and regions.
 
-        All sums stay: of each token, and of the whole.
+        All sums stay the same, for each token and for the whole.
 
         Parameters
         ----------
         spread : bool
-            Whether what outlier patches add is spread evenly over all other patches. By default it counts as
-            that of the image's tokens that are no patches, in `cls` and `cls_term`.
+            Whether to spread what outlier patches add evenly over all other patches. By default, it is added
+            to that of the image's tokens that are not patches, in `cls` and `cls_term`.
 
         Returns
         -------
         Interactions
-            In which `outliers` has none; this one if there are none, or it is not known which they are.
+            A result whose `outliers` marks no patch; this one if it has none, or if they are unknown.
 
         Examples
         --------
@@ -570,28 +571,28 @@ class Interactions:
     # ------------------------------------------------------------------------------- places in the image
 
     def boxes(self, words: Words = None, *, threshold: float = HALF) -> Boxes:
-        """Return boxes around what words speak of, in pixels of the image, strongest first.
+        """Return boxes around what words refer to, in pixels of the image, strongest first.
 
         The rule: patches with at least `threshold` of the strongest one's value in `heat` are taken; those
-        connected side by side are one place; its box is the outer edges of its patches, cut at the image.
+        connected side by side are one place; its box is the outer edges of its patches, clipped to the image.
 
         Parameters
         ----------
         words : words, optional
-            As `__getitem__` takes them. By default all words, without special tokens.
+            As `__getitem__` takes them. By default, all words, without special tokens.
         threshold : float
             Share of the strongest patch's value, above 0 and up to 1.
 
         Returns
         -------
         Boxes
-            None at all if no patch is positive.
+            Empty if no patch is positive.
 
         Raises
         ------
         ParameterError
-            If no token is chosen, `threshold` is no share, the interactions are not finite, or the image
-            was given as preprocessed pixels.
+            If no token is selected, `threshold` is out of range, the interactions are not finite, or the
+            image was given as preprocessed pixels.
 
         Examples
         --------
@@ -603,9 +604,9 @@ class Interactions:
         return boxes_of(self.heat(words), require_view(self.view), threshold)
 
     def mask(self, words: Words = None, *, threshold: float = HALF) -> Mask:
-        """Return which pixels of the image words speak of.
+        """Return a mask of the pixels of the image that words refer to.
 
-        The rule: patches with at least `threshold` of the strongest one's value in `heat` are taken, and
+        The rule: patches with at least `threshold` of the strongest one's value in `heat` are taken, with
         all pixels whose centres lie in them.
 
         Parameters
@@ -632,11 +633,11 @@ class Interactions:
         return mask_of(self.heat(words), require_view(self.view), threshold)
 
     def points(self, words: Words = None, *, threshold: float = HALF) -> Points:
-        """Return points on what words speak of, in pixels of the image, strongest first.
+        """Return points on what words refer to, in pixels of the image, strongest first.
 
         The rule: patches with at least `threshold` of the strongest one's value in `heat` are taken; those
-        connected side by side are one place; its point is the centre of its strongest patch. Segmenters
-        that take points as prompts take these.
+        connected side by side are one place; its point is the centre of its strongest patch. The points can
+        be passed to segmenters that take points as prompts.
 
         Parameters
         ----------
@@ -646,7 +647,7 @@ class Interactions:
         Returns
         -------
         Points
-            None at all if no patch is positive.
+            Empty if no patch is positive.
 
         Raises
         ------
@@ -666,15 +667,15 @@ class Interactions:
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write this result to a file; `load` reads it.
 
-        The file is in the safetensors format: arrays, and the rest as JSON in its metadata. It holds neither
-        the image nor anything of the model but its name. `exclip_widget.results.files` documents it.
+        The file is in the safetensors format: arrays, with the rest as JSON in its metadata. It contains
+        neither the image nor anything of the model but its name. `exclip_widget.results.files` documents it.
 
         Parameters
         ----------
         path : str or path
             Where to write; ends in ``.safetensors``. ``~`` is the home directory.
         overwrite : bool
-            Whether a file that is there may be replaced.
+            Whether an existing file may be replaced.
 
         Raises
         ------
@@ -700,7 +701,7 @@ class Interactions:
     def load(cls, path: str | os.PathLike[str]) -> Interactions:
         """Read a result from a file that `save` wrote. Needs neither the model nor torch.
 
-        Whatever is in the file, reading it runs no code of it.
+        Reading a file never runs code from it, whatever it contains.
 
         Parameters
         ----------
@@ -710,7 +711,7 @@ class Interactions:
         Raises
         ------
         FileError
-            If there is no such file, or it is damaged, foreign, or written by a later version.
+            If there is no such file, or it is damaged, in another format, or from a later version.
         """
         from .files import load
 
@@ -725,32 +726,31 @@ class Interactions:
         title: str | None = None,
         overwrite: bool = False,
     ) -> None:
-        """Write this result into one HTML file that can be selected in as the widget can.
+        """Write this result into one HTML file, in which words and patches can be selected as in the widget.
 
-        The file holds the front end, the image (at most 1024 pixels a side) and the numbers. It needs
-        neither a kernel nor a network, and no model. `exclip_widget.write_page` puts several results into
-        one file.
+        The file contains the front end, the image (at most 1024 pixels a side) and the numbers. It needs no
+        kernel, no network and no model. `exclip_widget.write_page` puts several results into one file.
 
         Parameters
         ----------
         path : str or path
             Where to write; ends in ``.html``. ``~`` is the home directory.
         image : PIL image, numpy array, path or binary file, optional
-            The image that was explained. It may be left out if it is among those that this process has
-            explained last.
+            The image that was explained. It may be left out if it is among the last ones that this process
+            explained.
         foil : Interactions, optional
             The result of another caption of the same image, explained in the same way, to compare with.
         title : str, optional
-            What stands at the top.
+            The heading at the top.
         overwrite : bool
-            Whether a file that is there may be replaced.
+            Whether an existing file may be replaced.
 
         Raises
         ------
         FileError
             If the path has another suffix, exists already, or cannot be written.
         ImageError
-            If the image cannot be read, or is not of the size of the one that was explained.
+            If the image cannot be read, or is not the size of the one that was explained.
         ParameterError
             If this result or the foil's cannot be shown: it is a difference, or has numbers that are not
             finite, or the two are of different images or methods.
@@ -771,7 +771,7 @@ class Interactions:
         shown = image if image is not None else self._picture
         if shown is None:
             raise ParameterError(
-                "image=None, and the image that was explained is no longer at hand; expected that image"
+                "image=None, and the image that was explained is no longer cached; expected that image"
             )
         write_page(path, [(self, shown, foil)], title=title, overwrite=overwrite)
 
@@ -786,8 +786,8 @@ class Interactions:
             With the columns `token` (its row in this result), `text`, `word` (its number, -1 for special
             tokens), `start` and `end` (characters of the caption, -1 if unknown), `row` and `column` of the
             patch, its edges `left`, `top`, `right` and `bottom` in pixels of the image (if it is known), and
-            `value`; `error` and `outlier` (whether the patch is one), if they are known. Its `attrs` have the
-            numbers of the whole.
+            `value`; `error` and `outlier` (whether the patch is one), if known. Its `attrs` have the numbers
+            of the whole result.
 
         Raises
         ------
@@ -811,9 +811,9 @@ class Interactions:
         Returns
         -------
         xarray.Dataset
-            `values`, `cls` and what else the method gives, with the coordinates `text`, `word`, `start` and
-            `end` of tokens (-1 if unknown), and `x` and `y`, the centres of patches in pixels of the image
-            (if it is known). Its `attrs` have the numbers of the whole.
+            `values`, `cls` and whatever else the method gives, with the coordinates `text`, `word`, `start`
+            and `end` of tokens (-1 if unknown), and `x` and `y`, the centres of patches in pixels of the
+            image (if it is known). Its `attrs` have the numbers of the whole result.
 
         Raises
         ------
@@ -833,11 +833,11 @@ class Interactions:
     def to_shapiq(self) -> shapiq.InteractionValues:
         """Return the result as shapiq's `InteractionValues`, for its plots. Needs shapiq.
 
-        Players are the tokens, and after them the patches row by row. Pairs of a token and a patch have
-        their interaction, single players their own terms; a token's includes its interaction with the
-        image's tokens that are no patches. The empty set has what is left of the similarity, so that all
-        values sum to it. The index is `"Moebius"`: the similarity that is predicted if only some players
-        are present is the sum over all sets of them.
+        The players are the tokens, followed by the patches row by row. A pair of a token and a patch has
+        their interaction; a single player has its own term, which for a token includes its interaction with
+        the image's tokens that are not patches. The empty set has the rest of the similarity, so that all
+        values sum to it. The index is `"Moebius"`: the similarity that is predicted if only some players are
+        present is the sum over all sets of them.
 
         Raises
         ------
@@ -872,42 +872,42 @@ class Interactions:
     ) -> Axes:
         """Draw this result on matplotlib axes, in the widget's colours. Needs matplotlib.
 
-        A foil difference is drawn in the same way: ``(a - b).plot(image)``. Outlier patches have rings.
+        A foil difference is drawn in the same way: ``(a - b).plot(image)``. Rings mark outlier patches.
 
         Parameters
         ----------
         image : PIL image, array or False, optional
-            The image that was explained, in its own size. It may be left out if it is among those that this
-            process has explained last. Otherwise, or with False, the patches are drawn alone.
+            The image that was explained, at its original size. It may be left out if it is among the last
+            ones that this process explained. Otherwise, or with False, the patches are drawn alone.
         words, region : optional
-            As `__getitem__` and `patches` take them. `words` are those of the heat map, `region` is that of
-            the tints, and a receipt is of both.
+            As `__getitem__` and `patches` take them. The heat map is of `words`, the tints are of `region`,
+            and a receipt is of both.
         kind : {"heat", "words", "both", "caption", "receipt"}
-            The heat map over the image; a grid of them on one scale, one for each entry of `words` if that
-            is a list, or else for each word; the heat map with the tinted caption above; the caption alone,
-            each word on its tint; or the receipt as a waterfall.
+            The heat map over the image; a grid of heat maps on one scale, one for each entry of `words` if
+            that is a list, or else for each word; the heat map with the tinted caption above; the caption
+            alone, each word on its tint; or the receipt as a waterfall.
         axes : matplotlib.axes.Axes, optional
-            Where to draw. By default in a new figure, which is as high as what is in it.
+            Where to draw. By default, in a new figure that is as high as its contents.
         scale : float, optional
-            The value of the strongest colour, of the heat map or of a caption alone. By default the largest
-            magnitude. Figures that are compared need the same.
+            The value of the strongest colour, of the heat map or of a caption alone. By default, the largest
+            magnitude. Figures that are to be compared need the same scale.
         palette : {"blue–orange", "purple–green", "teal–ochre"}
             The hues.
 
         Returns
         -------
         matplotlib.axes.Axes
-            The axes. Those of a heat map are in pixels of the image; those of a grid have one in
-            `child_axes` for each.
+            The axes. Those of a heat map are in pixels of the image; those of a grid contain the axes of each
+            heat map in `child_axes`.
 
         Raises
         ------
         MissingLibraryError
             If matplotlib is not installed.
         ImageError
-            If the image is of another size, or the result is of preprocessed pixels.
+            If the image has another size, or the result was computed from preprocessed pixels.
         ParameterError
-            If anything else cannot be used.
+            If any other argument is invalid.
 
         Examples
         --------
@@ -925,19 +925,19 @@ class Interactions:
     def latex(
         self, region: Region = None, *, scale: float | None = None, palette: str = "blue–orange"
     ) -> str:
-        r"""Return the caption in LaTeX, with each word on a ground of its tint. LaTeX needs xcolor for it.
+        r"""Return the caption in LaTeX, each word on a background of its tint. The output needs xcolor.
 
         Parameters
         ----------
         region : region, optional
-            As `patches` takes it. By default all patches.
+            As `patches` takes it. By default, all patches.
         scale, palette
             As `plot` takes them.
 
         Raises
         ------
         ParameterError
-            If anything cannot be used.
+            If an argument is invalid.
 
         Examples
         --------
@@ -950,18 +950,17 @@ class Interactions:
         return latex(self, region, scale=scale, palette=palette)
 
     def __sub__(self, foil: Interactions) -> Interactions:
-        """Return the difference to a foil: another caption of the same image, explained in the same way.
+        """Return the difference from a foil: another caption of the same image, explained in the same way.
 
-        Rows are aligned as in the widget. Words that both captions have stand beside each other, and so do
-        words that were replaced, in their order: "black − brown". A row without a counterpart counts alone.
-        `similarity` and `total` are differences, too, so a receipt adds up to the difference of both
-        similarities. Sampled results share the masks of their image, so `error` is the sum of both errors,
-        a bound.
+        Rows are aligned as in the widget. Words that both captions share are paired, and so are words that
+        replace each other, in order: "black − brown". A row without a counterpart counts alone. `similarity`
+        and `total` are differences too, so a receipt adds up to the difference of both similarities. Sampled
+        results share the masks of their image, so `error` is the sum of both errors, which is a bound.
 
         Raises
         ------
         ParameterError
-            If the foil is of another image, method, layer or model, or is a difference itself.
+            If the foil is of another image, method, layer or model, or is itself a difference.
 
         Examples
         --------
@@ -1038,16 +1037,16 @@ def _count_patches(region: Bool[np.ndarray, "rows columns"]) -> str:
 
 
 def require_comparable(one: Interactions, foil: Interactions) -> None:
-    """Raise an error if two results are not of one image, explained in one way.
+    """Raise an error unless two results are of the same image, explained in the same way.
 
     Raises
     ------
     ParameterError
-        It names the first thing in which they differ.
+        If they are not. The message names the first thing in which they differ.
     """
     for result, name in ((one, "the first result"), (foil, "the foil")):
         if result.foil is not None:
-            raise ParameterError(f"{name} is a difference already; expected the result of a caption")
+            raise ParameterError(f"{name} is already a difference; expected the result of a caption")
     for name in ("grid", "method", "text_layer", "image_layer", "rule", "image_size", "crop", "origin"):
         ours, theirs = getattr(one, name), getattr(foil, name)
         known = name not in ("image_size", "crop", "origin") or (ours is not None and theirs is not None)
@@ -1073,12 +1072,12 @@ def interactions_of(
     Parameters
     ----------
     texts, images : Factors, or a sequence of them
-        As `Explainer.text_factors` and `Explainer.image_factors` give them, by one method and model.
+        As `Explainer.text_factors` and `Explainer.image_factors` return them, by one method and model.
 
     Returns
     -------
     Interactions, or a list of lists of them
-        One, if single factors were given; else ``result[i][j]`` for caption i and image j.
+        A single one if single factors were given; otherwise ``result[i][j]`` for caption i and image j.
 
     Raises
     ------
@@ -1115,7 +1114,7 @@ def _all_products(texts: list[Factors], images: list[Factors]) -> list[list[Inte
         return [[] for _ in texts]
     if any(one.samples is not None for one in texts):
         return [[_product_of(text, image) for image in images] for text in texts]
-    # One product of matrices for all of them.
+    # One matrix product for all pairs.
     matrix = np.concatenate([one.values for one in texts]) @ np.concatenate([one.values for one in images]).T
     similarities = np.stack([one.embedding for one in texts]) @ np.stack([one.embedding for one in images]).T
     changes = [[one.change for one in side if one.change is not None] for side in (texts, images)]
@@ -1142,7 +1141,7 @@ def _all_products(texts: list[Factors], images: list[Factors]) -> list[list[Inte
 
 
 def _all_own_terms(texts: list[Factors], images: list[Factors]) -> list[list[OwnTerms]] | None:
-    """Return the own terms of every pair; None if their method does not know them."""
+    """Return the own terms of every pair; None if their method does not give them."""
     captions = [one.reference for one in texts if one.reference is not None]
     pictures = [one.reference for one in images if one.reference is not None]
     if not captions or not pictures:
@@ -1165,7 +1164,7 @@ def _all_own_terms(texts: list[Factors], images: list[Factors]) -> list[list[Own
 
 
 def _terms_beside_interactions(texts: list[Factors], image: Factors) -> Float[np.ndarray, "tokens captions"]:
-    """Return what of all that an image's tokens add its interactions leave out, for each caption."""
+    """Return what an image's tokens add beyond their interactions, for each caption."""
     assert image.along is not None
     assert image.start is not None
     normalisation = Normalisation.between(image.start, image.embedding)
@@ -1192,7 +1191,7 @@ def label_estimate(
     view: View | None = None,
     outliers: Bool[np.ndarray, "rows columns"] | None = None,
 ) -> Interactions:
-    """Return an estimate as `Interactions`: with its tokens and patches, method, layers and origin."""
+    """Return an estimate as `Interactions`, with its tokens and patches, method, layers and origin."""
     assert isinstance(text.rows, Tokens)
     shape = (len(text.rows), grid.rows, grid.columns)
     others = np.delete(estimate.matrix, grid.patches, axis=1)

@@ -1,4 +1,4 @@
-"""Tinted captions in LaTeX, with everything escaped that LaTeX would take for a command."""
+"""Tinted captions in LaTeX, with everything escaped that LaTeX would interpret."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ESCAPES = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\char34{}",
-    # In pairs, these would become other signs.
+    # In pairs, these would become ligatures.
     "-": "{-}",
     "`": "{`}",
     "'": "{'}",
@@ -32,11 +32,11 @@ ESCAPES = {
     "?": "{?}",
     "!": "{!}",
 }
-"""What stands for characters that mean something to LaTeX."""
+"""Replacements for the characters that have a meaning in LaTeX."""
 
 
 def escape(text: str) -> str:
-    r"""Return text such that LaTeX prints it as it is. Control characters become spaces.
+    r"""Escape text so that LaTeX prints it unchanged. Control characters become spaces.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def escape(text: str) -> str:
 
 
 def tinted(words: Sequence[str], colors: UInt8[np.ndarray, "words 3"]) -> str:
-    """Return words on grounds of their colours, as LaTeX that needs the package xcolor."""
+    """Return LaTeX for words on backgrounds of their colours. It needs the package xcolor."""
     boxes = []
     for word, color in zip(words, colors, strict=True):
         ink, numbers = "white" if is_dark(color) else "black", ",".join(map(str, color.tolist()))

@@ -1,13 +1,12 @@
-"""What normalising an embedding does to its parts: linear maps that stand for it.
+"""What normalising an embedding does to its parts, expressed as linear maps.
 
-A cosine similarity sees an embedding's direction only. On the straight path ``g(m)`` from one embedding to
-another one the direction's derivative is
+A cosine similarity depends only on an embedding's direction. On the straight path ``g(m)`` from one embedding
+to another, the derivative of the direction is
 
     J(m) = (I - u u^T) / |g(m)|,    u = g(m) / |g(m)|
 
-Its mean over the path has a closed form: outside of the plane of both ends it is a multiple of the identity,
-and in that plane four numbers. So ``mean(J) (end - start)`` is exactly the change from the one direction to
-the other.
+Its mean over the path has a closed form: outside the plane of both ends it is a multiple of the identity, and
+in that plane a 2 x 2 matrix. ``mean(J) (end - start)`` is exactly the change from one direction to the other.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ import numpy as np
 from jaxtyping import Float
 
 NEAR_ZERO = 1e-3
-"""How close to zero a path may come, in lengths of its end: nearer, it has no direction to speak of."""
+"""How close to zero a path may come, in lengths of its end. Any closer, its direction is ill-defined."""
 
 AT_THE_END = 0.6
-"""Share of the end itself in `Normalisation.of_pairs`; the table of `docs/evaluation.md` has decided it."""
+"""Share of the derivative at the end in `Normalisation.of_pairs`, from the table in `docs/evaluation.md`."""
 
 
 @dataclass(frozen=True, eq=False)
 class PlaneMap:
-    """A symmetric linear map that is a multiple of the identity outside of a plane.
+    """A symmetric linear map that is a multiple of the identity outside a plane.
 
     Attributes
     ----------
@@ -43,29 +42,29 @@ class PlaneMap:
     inside: Float[np.ndarray, "2 2"]
 
     def __call__(self, vectors: Float[np.ndarray, "rows embed"]) -> Float[np.ndarray, "rows embed"]:
-        """Return the map of each vector, in their dtype."""
+        """Apply the map to each vector, in their dtype."""
         flat = vectors @ self.plane.T
         moved = self.outside * vectors + flat @ (self.inside - self.outside * np.eye(2)) @ self.plane
         found: np.ndarray = moved.astype(vectors.dtype, copy=False)
         return found
 
     def inverse(self) -> PlaneMap:
-        """Return the inverse."""
+        """Return the inverse map."""
         return PlaneMap(1 / self.outside, self.plane, np.linalg.inv(self.inside))
 
 
 @dataclass(frozen=True, eq=False)
 class Normalisation:
-    """What stands for the normalisation of an embedding, from that of a reference on.
+    """Linear maps for the normalisation of an embedding, along the path from that of a reference.
 
     Attributes
     ----------
     end : np.ndarray
         The unit embedding, in the plane of `of_parts`, (2,).
     of_parts : PlaneMap
-        The mean of the derivative over the path: of what a part adds in all.
+        The mean of the derivative over the path, for what a part adds in all.
     of_pairs : PlaneMap
-        The same, with a larger share of the derivative at the end: of interactions.
+        The same with a larger share of the derivative at the end, for interactions.
 
     Examples
     --------
@@ -81,10 +80,10 @@ class Normalisation:
 
     @classmethod
     def between(cls, start: Float[np.ndarray, " embed"], end: Float[np.ndarray, " embed"]) -> Normalisation:
-        """Return what stands for the normalisation of `end`, a unit vector, on the way from `start`.
+        """Return the maps for the normalisation of `end`, a unit vector, on the way from `start`.
 
-        A path through zero (`NEAR_ZERO`) has no direction there: then the length is that of the end, all the
-        way.
+        A path through zero (`NEAR_ZERO`) has no direction there, so the length is then held at that of the
+        end.
         """
         start, end = start.astype(np.float64), end.astype(np.float64)
         plane = _plane_of(end, end - start)
@@ -101,9 +100,9 @@ class Normalisation:
     def parts_of(
         self, paired: Float[np.ndarray, "rows embed"], along: Float[np.ndarray, " rows"]
     ) -> Float[np.ndarray, "rows embed"]:
-        """Return the parts whose maps by `of_pairs` are `paired`, and which add `along` to the end's length.
+        """Return the parts that `of_pairs` maps to `paired`, and that add `along` to the end's length.
 
-        The map alone hardly tells what lies along the end; with `along` it is well known.
+        The map alone hardly determines their component along the end; `along` does.
         """
         whole = self.of_pairs.inside + np.outer(self.end, self.end)
         with_along = PlaneMap(self.of_pairs.outside, self.of_pairs.plane, whole)
@@ -113,10 +112,10 @@ class Normalisation:
 def _plane_of(
     end: Float[np.ndarray, " embed"], change: Float[np.ndarray, " embed"]
 ) -> Float[np.ndarray, "2 embed"]:
-    """Return an orthonormal basis of a plane that holds both vectors, `end` first."""
+    """Return an orthonormal basis of a plane that contains both vectors, `end` first."""
     across = change - (change @ end) * end
     if np.linalg.norm(across) < 1e-9:
-        across = np.eye(1, len(end), int(np.abs(end).argmin()))[0]  # any plane that holds the end
+        across = np.eye(1, len(end), int(np.abs(end).argmin()))[0]  # any plane that contains the end
     across -= (across @ end) * end
     return np.stack([end, across / np.linalg.norm(across)])
 

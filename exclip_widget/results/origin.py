@@ -1,4 +1,4 @@
-"""Where a result comes from: the view of the image that the model had, and the model, method and package."""
+"""Where a result comes from: the model's view of the image, and the model, method and package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Crop: TypeAlias = tuple[float, float, float, float]
 """Left, top, width and height of what the model saw, as fractions of the image."""
 
 Option: TypeAlias = bool | int | float | str | None
-"""The value of an option of a method, as a file holds it."""
+"""The value of a method's option, as stored in a file."""
 
 WHOLE: Crop = (0.0, 0.0, 1.0, 1.0)
 """The crop that is the whole image."""
@@ -33,7 +33,7 @@ class View:
         preprocessing pads. A callable returns them; it is called once, when they are first needed, because
         finding them takes several runs of preprocessing.
     digest : str, optional
-        Hash of the image's pixels, which says whether two results are of one image; None if it is unknown.
+        Hash of the image's pixels, which shows whether two results are of the same image; None if unknown.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class View:
 
     @classmethod
     def of(cls, image: Image.Image, crop: Crop | Callable[[], Crop] = WHOLE) -> View:
-        """Return the view of an image, as `open_image` returns one, with the hash of its pixels.
+        """Return the view of an image that `open_image` returned, with the hash of its pixels.
 
         Examples
         --------
@@ -65,7 +65,7 @@ class View:
         return view
 
     def is_of_other_pixels(self, image: Image.Image) -> bool:
-        """Return whether an image has other pixels than the one of the view; False if those are unknown."""
+        """Return whether an image's pixels differ from those of the view; False if those are unknown."""
         return self.digest is not None and self.digest != _digest(image)
 
     @property
@@ -77,7 +77,7 @@ class View:
 
     @property
     def picture(self) -> Image.Image | None:
-        """The image itself, if it is among those that this process has explained last."""
+        """The image itself, if it is among the last ones that this process explained."""
         return recall(self.digest)
 
     def __eq__(self, other: object) -> bool:
@@ -103,7 +103,7 @@ def _digest(image: Image.Image) -> str:
 
 
 class _Options(dict[str, Option]):
-    """A dictionary that is written like any other, to files as well, and cannot be changed."""
+    """A read-only dictionary that prints and serialises like any other."""
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise TypeError("The options of a result cannot be changed; dict(...) makes a copy that can.")
@@ -112,7 +112,7 @@ class _Options(dict[str, Option]):
     clear = pop = popitem = setdefault = update = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return what a copy is made from: `pickle` fills an empty dictionary entry by entry."""
+        """Return what a copy is made from, because `pickle` would fill an empty dictionary entry by entry."""
         return _Options, (dict(self),)
 
 
@@ -123,11 +123,11 @@ class Origin:
     Attributes
     ----------
     model : str
-        Class of the model, and its name if its library keeps one: on the hub, or of the folder that it was
-        in, without the path.
+        Class of the model, and its name if its library stores one: that on the hub, or that of its folder,
+        without the path.
     options : mapping
-        Options of the method by their names, such as ``{"steps": 10}``. Values that are no numbers or
-        strings are their `repr`. A copy, which cannot be changed.
+        Options of the method by their names, such as ``{"steps": 10}``. Values other than numbers and
+        strings are replaced by their `repr`. This is a read-only copy.
     version : str
         Version of this package.
     """
@@ -141,7 +141,7 @@ class Origin:
 
     @classmethod
     def of(cls, model: str, options: Mapping[str, object], version: str) -> Origin:
-        """Return an origin with `options` as a file can hold them.
+        """Return an origin with `options` in a form that a file can store.
 
         Examples
         --------

@@ -1,7 +1,7 @@
 """Outlier patches: a few whose activations are far longer than those of the others.
 
-Large towers keep there what they know of the whole image, and not of that place (Darcet et al., "Vision
-Transformers Need Registers", ICLR 2024). Such a patch may interact strongly with words that speak of
+Large towers use them to store information about the whole image rather than about that place (Darcet et al.,
+"Vision Transformers Need Registers", ICLR 2024). Such a patch may interact strongly with words that refer to
 something else.
 """
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from .interactions import Interactions
 
 DEVIATIONS = 4
-"""An outlier's norm is above the mean of the others by more than this many of their standard deviations,"""
+"""An outlier's norm is above the mean of the others by more than this many of their standard deviations."""
 
 TIMES_MEDIAN = 2
-"""and more than this many times the median of all: a plain background deviates by nothing at all."""
+"""It is also more than this many times the median of all: a plain background does not deviate at all."""
 
 
 def find_outliers(norms: Float[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "rows columns"]:
-    """Return which patches are outliers, by the norms of their activations.
+    """Return which patches are outliers, judging by the norms of their activations.
 
-    An outlier's norm is above the mean of the patches that are none by more than four of their standard
-    deviations, and more than twice the median of all patches. The search sets aside all patches above twice
-    the median first. Those that do not stand out from the rest go back to it, until none has to. So several
-    outliers cannot hide each other.
+    An outlier's norm is more than four standard deviations above the mean of the patches that are not
+    outliers, and more than twice the median of all patches. The search first sets aside all patches above
+    twice the median, then puts back those that do not stand out from the rest, until all that are left do.
+    So several outliers cannot hide each other.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def without_outliers(result: Interactions, *, spread: bool) -> Interactions:
         result,
         values=values,
         cls=result.cls if spread else (result.cls + taken).astype(result.cls.dtype),
-        # How far off a sum may be is at most the sum of how far off its parts may be.
+        # The error of a sum is at most the sum of the errors of its parts.
         error=None if result.error is None else _moved(result.error, outliers, spread)[0],
         patch_terms=terms,
         cls_term=result.cls_term if spread else result.cls_term + taken_terms,
@@ -79,7 +79,7 @@ def without_outliers(result: Interactions, *, spread: bool) -> Interactions:
 def _moved(
     values: Float[np.ndarray, "... rows columns"], outliers: Bool[np.ndarray, "rows columns"], spread: bool
 ) -> tuple[Float[np.ndarray, "... rows columns"], Float[np.ndarray, "..."]]:
-    """Return values with those of outliers taken out, or spread over the others, and their sum."""
+    """Return values with those of outliers removed or spread over the others, and their sum."""
     taken = np.asarray(values[..., outliers].sum(-1, dtype=np.float64))
     share = taken[..., None, None] / np.count_nonzero(~outliers) if spread else 0
     return np.where(outliers, 0, values + share).astype(values.dtype), taken

@@ -1,8 +1,8 @@
-"""Pages: results in one HTML file, with the widget's own front end, that needs neither kernel nor network.
+"""Pages: results in one HTML file with the widget's own front end, which needs no kernel and no network.
 
-Nothing that comes from a caption, a title or a file's name is ever code in it. Text is escaped. Data is
-JSON in a block that no browser runs, and in which no character can end the block. A Content Security Policy
-names the one script and the one style sheet by their hashes, and forbids everything else, the network too.
+Nothing from a caption, a title or a file's name can run as code. Text is escaped. Data is JSON in a block
+that browsers do not run, and that no character in it can end. A Content Security Policy allows one script and
+one style sheet by their hashes, and forbids everything else, including the network.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from .shown import Encode, encode_image, encoding_once, finished_traits
 SUFFIX = ".html"
 
 STATIC = resources.files(__package__.partition(".")[0]) / "widget" / "static"
-"""Where the front end is; `js/build.mjs` puts it there."""
+"""Where `js/build.mjs` puts the front end."""
 
 TITLES = "Where does this similarity come from?", "Where do these similarities come from?"
 """Titles of pages with one figure and with several."""
 
 Shown: TypeAlias = tuple[Interactions, ImageLike] | tuple[Interactions, ImageLike, Interactions | None]
-"""A result and its image; its foil's result, too, if there is one."""
+"""A result and its image, and its foil's result if there is one."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One instrument of a page.
+    """One interactive figure of a page.
 
     Attributes
     ----------
     traits : dict
         What the front end shows, by the names of the widget's traits.
     note : (str, str)
-        What stands beneath it: what it shows, and how it was made.
+        The text beneath it: what it shows, and how it was made.
     """
 
     traits: Mapping[str, Any]
@@ -60,28 +60,28 @@ def write_page(
     title: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write results into one HTML file, each in an instrument of its own. Needs neither model nor torch.
+    """Write results into one HTML file, each as an interactive figure. Needs neither the model nor torch.
 
-    Whoever opens the file can select in it as in a notebook, without a kernel and without a network.
+    Words and patches can be selected in the file as in a notebook, without a kernel or a network.
 
     Parameters
     ----------
     path : str or path
         Where to write; ends in ``.html``. ``~`` is the home directory.
     results : iterable of tuples
-        Each a result and the image that was explained, as `explain` takes one; and the result of a foil as
-        the third, if there is one.
+        Each contains a result, the image that was explained, as `explain` takes one, and optionally the
+        result of a foil.
     title : str, optional
-        What stands at the top.
+        The heading at the top.
     overwrite : bool
-        Whether a file that is there may be replaced.
+        Whether an existing file may be replaced.
 
     Raises
     ------
     FileError
         If the path has another suffix, exists already, or cannot be written.
     ImageError
-        If an image cannot be read, or is not of the size of the one that was explained.
+        If an image cannot be read, or is not the size of the one that was explained.
     ParameterError
         If there are no results, or one of them cannot be shown.
 
@@ -142,13 +142,13 @@ def write_figures(
     given: object = title
     if given is not None and not isinstance(given, str):
         raise ParameterError(f"title={given!r:.80} is a {type(given).__name__}; expected a string")
-    # A half of a character, which UTF-8 cannot hold, becomes a reference that browsers show as a question.
+    # A lone surrogate, which UTF-8 cannot encode, becomes a reference that browsers show as a question mark.
     data = document(figures, title).encode("utf-8", "xmlcharrefreplace")
     write_file(target, data, overwrite=overwrite)
 
 
 def note_of(result: Interactions) -> tuple[str, str]:
-    """Return in words what a result is of, and how it was made and by what.
+    """Describe in words what a result shows, and how and with what it was made.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def note_of(result: Interactions) -> tuple[str, str]:
 def _front_end() -> tuple[str, str]:
     """Return the script and the style sheet of pages."""
     script, style = ((STATIC / name).read_text("utf-8") for name in ("page.js", "page.css"))
-    # Nothing in either may end its element; `js/build.mjs` sees to it, too.
+    # Nothing in either may end its element; `js/build.mjs` ensures this as well.
     assert "</script" not in script.lower()
     assert "<!--" not in script
     assert "</style" not in style.lower()
@@ -184,7 +184,7 @@ def _front_end() -> tuple[str, str]:
 
 
 def document(figures: Sequence[Figure], title: str | None) -> str:
-    """Return a whole HTML document."""
+    """Return the complete HTML document."""
     script, style = _front_end()
     heading = escape(TITLES[len(figures) > 1] if title is None else title)
     policy = (
@@ -220,7 +220,7 @@ def _hash_of(code: str) -> str:
 
 
 def _sharing_images(figures: Sequence[Figure]) -> list[Figure]:
-    """Return figures in which an image that an earlier one has is the number of that one."""
+    """Return figures in which an image that an earlier figure has is replaced by that figure's number."""
     first: dict[bytes, int] = {}
     shared = []
     for number, figure in enumerate(figures):
@@ -231,7 +231,7 @@ def _sharing_images(figures: Sequence[Figure]) -> list[Figure]:
 
 
 def _element_of(figure: Figure) -> str:
-    # As an escape that JSON has anyway, "<" cannot begin a tag or a comment, so nothing ends the block.
+    # Written as a JSON escape, "<" cannot begin a tag or a comment, so nothing ends the block.
     data = json.dumps(figure.traits, default=_as_base64, allow_nan=False).replace("<", r"\u003c")
     what, how = map(escape, figure.note)
     return (

@@ -1,14 +1,14 @@
 """The strongest pairs of a phrase and a region, found as one would by eye. The widget lists the same.
 
-1. A word's region starts at the patch where the word is strongest. It holds what is connected with it, has
-   its sign, and at least half its value (full width at half maximum). While another patch outside still has
-   half the word's strongest value, it starts a region of its own.
-2. The word's neighbours join it to a phrase while each has, over the same region, the same sign and enough
-   of the word's sum: half of it before the word, and a tenth after it, where in English the noun stands.
+1. A word's region starts at the patch where the word is strongest. It contains the patches connected to it
+   that have the same sign and at least half its value (full width at half maximum). While a patch outside
+   still has half the word's strongest value, it starts another region.
+2. The word's neighbours join it in a phrase while each has, over the same region, the same sign and enough
+   of the word's sum: half of it before the word, and a tenth after it, where the noun is in English.
    Function words and punctuation marks join no phrase (`phrases`), so it ends where a noun phrase does.
-3. Pairs are ranked by the magnitude of their interaction. One that shares a word and a patch with a stronger
-   one of its sign is the same finding, and left out. So is what has less than a tenth of the strongest, and
-   a function word with less than half of it.
+3. Pairs are ranked by the magnitude of their interaction. A pair that shares a word and a patch with a
+   stronger one of the same sign is the same finding and is left out. So are pairs with less than a tenth of
+   the strongest interaction, and function words with less than half of it.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from .rows import Tokens
 from .selection import Rows, rows_of_words
 
 HALF = 0.5
-"""Share of the strongest value from which a patch belongs to a region; of a word's sum from which a word
-before it joins; of the strongest pair from which a function word is one."""
+"""Least share of the strongest value for a patch to belong to a region, of a word's sum for a word before it
+to join, and of the strongest pair for a function word to be listed."""
 
 LEAST = 0.1
-"""Share of the strongest pair below which a pair is left out, and of a word's sum from which a word after it
-joins."""
+"""Least share of the strongest pair for a pair to be listed, and of a word's sum for a word after it to
+join."""
 
 MOST = 4
-"""Regions looked for per word and sign."""
+"""Largest number of regions to look for, per word and sign."""
 
 
 class Found(NamedTuple):
     """A phrase and a region: rows of the caption, patches of the grid, and their interaction.
 
-    `alone` is whether the phrase is a function word or a punctuation mark.
+    `alone` is True if the phrase is a function word or a punctuation mark.
     """
 
     rows: Rows
@@ -82,7 +82,7 @@ def _pairs_of_sign(
     alone: Bool[np.ndarray, " words"],
     size: Size,
 ) -> list[Found]:
-    """Return every word with each of its regions, and its neighbours that join it; positive ones only."""
+    """Return every word with each of its regions and the neighbours that join it; positive pairs only."""
     found = []
     for word, heat in enumerate(heats):
         for region in _regions_of(heat, size):
@@ -101,7 +101,7 @@ def _pairs_of_sign(
 
 def _regions_of(heat: Float[np.ndarray, " patches"], size: Size) -> list[list[int]]:
     regions: list[list[int]] = []
-    left = heat.copy()  # what no region has taken
+    left = heat.copy()  # what is in no region yet
     strongest = heat.max(initial=0.0)
     while len(regions) < MOST:
         peak = int(left.argmax())

@@ -1,4 +1,4 @@
-"""A figure that is saved as journals ask for it. Loaded with matplotlib, once a result is drawn."""
+"""A figure that is saved the way journals require. Imported only to draw, because it imports matplotlib."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import matplotlib
 from matplotlib.figure import Figure
 
 FONT_TYPES = ("pdf.fonttype", "ps.fonttype")
-"""matplotlib's settings of how letters are written. It reads them when a figure is saved."""
+"""matplotlib's settings for how fonts are embedded. It reads them when a figure is saved."""
 
 TRUE_TYPE = 42
 
 
 class PaperFigure(Figure):
-    """A figure whose PDF and PostScript files have TrueType fonts, unless the settings name others.
+    """A figure whose PDF and PostScript files have TrueType fonts, unless the settings say otherwise.
 
-    Many journals refuse matplotlib's default, Type 3.
+    Many journals reject matplotlib's default, Type 3.
     """
 
     def savefig(self, *args: Any, **options: Any) -> None:

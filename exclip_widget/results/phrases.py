@@ -1,7 +1,7 @@
-"""Where phrases end: at function words and punctuation marks, which no phrase holds.
+"""Where phrases end: at function words and punctuation marks, which are never part of one.
 
-A list of English words, and no grammar. Words of other languages are on no list, so they join as their
-interactions do.
+This is a list of English words, not a grammar. There is no list for other languages, so their words are
+joined by their interactions alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from .selection import rows_of_words, text_of
 
 FUNCTION_WORDS = frozenset(
     (
-        # Articles, and what stands in their place. Numbers are none: "two fish" says more than "fish".
+        # Articles and other determiners, but not numbers: "two fish" says more than "fish".
         "a an the this that these those my your his her its our their whose "
         # Prepositions, and the words that begin "left of" and "next to".
         "about above across after against along amid among around as at atop before behind below beneath "
@@ -30,8 +30,8 @@ FUNCTION_WORDS = frozenset(
 """English words that end a phrase, in lower case."""
 
 MARKS = ',.;:!?…()[]{}"“”„«»&/|–—−،؛؟।，。、；：！？「」『』（）《》'
-"""Signs that end a phrase: punctuation marks, but not hyphens and apostrophes, which stand within words, and
-the sign between a caption's word and its foil's."""
+"""Characters that end a phrase: punctuation marks, except hyphens and apostrophes, which occur within words,
+and the minus sign between a caption's word and its foil's."""
 
 
 def stand_alone(tokens: Tokens) -> list[bool]:
@@ -52,9 +52,9 @@ def stand_alone(tokens: Tokens) -> list[bool]:
 
 
 def is_function_word(text: str) -> bool:
-    """Return whether each word of a text is a function word, or all its signs are punctuation marks.
+    """Return whether each word of a text is a function word or consists of punctuation marks only.
 
-    Words of a difference read "on − under", so a text may hold two.
+    Words of a difference read "on − under", so a text may contain two.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""The images that were explained last, by the hash of their pixels: results show themselves on them.
+"""A cache of the images that were explained last, by the hash of their pixels, to show results on them.
 
-A result holds no image, so that thousands of them take little memory. The last few images are kept here, as
-far as there is room, for the results that are looked at.
+A result contains no image, so thousands of results take little memory. The last few images are cached here,
+up to a limit, for the results that are displayed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from PIL import Image
 from ..lru_cache import LRUCache
 
 MOST_BYTES = 64 * 2**20
-"""Bytes of pixels that are kept, together."""
+"""Largest number of bytes of pixels in the cache."""
 
 
 def _bytes_of(image: Image.Image) -> int:
@@ -25,12 +25,12 @@ _lock = Lock()
 
 
 def remember(digest: str, image: Image.Image) -> None:
-    """Keep an image, and forget those that were used longest ago if there is no room."""
+    """Cache an image, and drop the least recently used ones if there is no room."""
     with _lock:
         _kept.put(digest, image)
 
 
 def recall(digest: str | None) -> Image.Image | None:
-    """Return the image with this hash; None if it is kept no longer."""
+    """Return the image with this hash, or None if it is not cached any more."""
     with _lock:
         return _kept.get(digest)

@@ -1,9 +1,9 @@
-"""Places in an image that words speak of: boxes, masks and points in pixels, from a heat map.
+"""Places in an image that words refer to: boxes, masks and points in pixels, from a heat map.
 
 All three follow one rule. The patches with at least a share `threshold` of the strongest patch's value are
-taken, and those that are connected side by side are one place. Half of the maximum is the full width at half
-maximum, which the strongest pairs use, too; class activation maps are commonly cut at a fifth (Zhou et al.,
-CVPR 2016, Section 4.1).
+taken, and those that are connected side by side are one place. A threshold of one half gives the full width
+at half maximum, which the strongest pairs also use; class activation maps are commonly cut at a fifth (Zhou
+et al., CVPR 2016, Section 4.1).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .regions import grow, patch_boxes
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """Boxes around what words speak of, strongest first.
+    """Boxes around what words refer to, strongest first.
 
     Attributes
     ----------
     boxes : np.ndarray
         Left, top, right and bottom in pixels of the image, float64, (boxes, 4); right and bottom excluded.
     values : np.ndarray
-        The interaction of the words with the patches of each, float64, (boxes,).
+        The interaction of the words with the patches of each box, float64, (boxes,).
     rule : str
         How they were found.
     """
@@ -40,14 +40,14 @@ class Boxes:
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """The part of the image that words speak of.
+    """The part of the image that words refer to.
 
     Attributes
     ----------
     mask : np.ndarray
-        Which pixels of the image it has, bool, (height, width).
+        Which pixels of the image it covers, bool, (height, width).
     patches : np.ndarray
-        Which patches it has, bool, (rows, columns).
+        Which patches it covers, bool, (rows, columns).
     rule : str
         How it was found.
     """
@@ -59,7 +59,7 @@ class Mask:
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Points on what words speak of, strongest first.
+    """Points on what words refer to, strongest first.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Points:
 
 
 def boxes_of(heat: Float[np.ndarray, "rows columns"], view: View, threshold: float) -> Boxes:
-    """Return a box around each place of a heat map: the outer edges of its patches, cut at the image."""
+    """Return a box around each place of a heat map: the outer edges of its patches, clipped to the image."""
     places, rule = _places_of(heat, view, threshold)
     edges = _cut_at_image(patch_boxes(view, _size(heat)).reshape(-1, 4), view)
     boxes = [np.concatenate([edges[place, :2].min(0), edges[place, 2:].max(0)]) for place in places]
@@ -111,7 +111,7 @@ def mask_of(heat: Float[np.ndarray, "rows columns"], view: View, threshold: floa
 def _patch_of_each_pixel(
     pixels: int, starts: Float[np.ndarray, " patches"], end: float
 ) -> tuple[Int[np.ndarray, " pixels"], Bool[np.ndarray, " pixels"]]:
-    """Return, on one axis, the patch that the centre of each pixel lies in, and whether it lies in any."""
+    """Return the patch that each pixel's centre lies in along one axis, and whether it lies in any."""
     centres = np.arange(pixels) + 0.5
     found = np.searchsorted(starts, centres, side="right") - 1
     return np.maximum(found, 0), (found >= 0) & (centres < end)
@@ -148,7 +148,7 @@ def _places_of(
         raise ParameterError(f"threshold={threshold!r} is more than 1; expected a share of the maximum")
     size = _size(heat)
     edges = _cut_at_image(patch_boxes(view, size).reshape(-1, 4), view)
-    # Preprocessing may pad, and what lies beyond the image is no place in it.
+    # Preprocessing may pad, and patches beyond the image are not places in it.
     inside = (edges[:, 0] < edges[:, 2]) & (edges[:, 1] < edges[:, 3])
     values = np.where(inside, heat.ravel(), -np.inf)
     most = float(values.max(initial=-np.inf))

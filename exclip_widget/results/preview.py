@@ -1,4 +1,4 @@
-"""Previews: what a notebook shows of a result that is the value of a cell."""
+"""Previews: what a notebook shows for a result that is the value of a cell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIDE = 192
 """Longest side of the grid of patches, in pixels."""
 
 STRONGEST = 190
-"""How far the strongest colour covers the image, of 255."""
+"""Opacity of the strongest colour over the image, out of 255."""
 
 
 def preview(result: Interactions) -> str:
@@ -58,9 +58,9 @@ def preview(result: Interactions) -> str:
 
 
 def picture(result: Interactions) -> str:
-    """Return the heat map on the grid of patches as a PNG in base64, for what shows no HTML.
+    """Return the heat map on the grid of patches as a base64 PNG, for viewers that show no HTML.
 
-    Code hosts, papers and slides that notebooks are turned into take it.
+    Code hosts use it, and so do papers and slides that are made from notebooks.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def picture(result: Interactions) -> str:
 
 
 def live_view(result: Interactions) -> dict[str, Any]:
-    """Return a widget of the result, as IPython displays one; nothing without a kernel or the image.
+    """Return a widget of the result in IPython's display format, or nothing without a kernel or the image.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def live_view(result: Interactions) -> dict[str, Any]:
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if known is None or not hasattr(shell, "kernel"):
         return {}
-    # By the package's own door: results know nothing of widgets.
+    # Through the package's public name, because results may not import widgets.
     package = sys.modules[__name__.partition(".")[0]]
     shown = package.ExplainWidget.from_result(result, known)._repr_mimebundle_()
     bundle: dict[str, Any] = shown[0] if isinstance(shown, tuple) else shown
@@ -96,7 +96,7 @@ def live_view(result: Interactions) -> dict[str, Any]:
 
 
 def _shown_size(result: Interactions) -> tuple[int, int]:
-    """Return width and height of the grid, in the proportions of what the model saw if they are known."""
+    """Return the width and height of the grid, in the proportions of what the model saw if known."""
     width, height = float(result.grid.columns), float(result.grid.rows)
     if result.view is not None:
         left, top, right, bottom = view_box(result.view)
@@ -106,20 +106,20 @@ def _shown_size(result: Interactions) -> tuple[int, int]:
 
 
 def _small_source(result: Interactions) -> str:
-    """Return the picture as a data URL of few bytes."""
+    """Return the picture as a small data URL."""
     if result.view is None or result.view.picture is None:
         return f"data:image/png;base64,{_encode(_heat_picture(result.heat()), 'png')}"
     return f"data:image/jpeg;base64,{_encode(_shown_picture(result), 'jpeg')}"
 
 
 def _shown_picture(result: Interactions) -> Image.Image:
-    """Return the heat map, over the image if it is at hand."""
+    """Return the heat map, over the image if it is cached."""
     heat, size = result.heat(), _shown_size(result)
     shown = _heat_picture(heat).resize(size, Image.Resampling.NEAREST)
     if result.view is None or result.view.picture is None:
         return shown
     box, longest = view_box(result.view), max(result.view.size)
-    factor = max(1, longest // (4 * SIDE))  # a photograph's pixels are not needed one by one
+    factor = max(1, longest // (4 * SIDE))  # a photograph is not needed at full resolution
     small = result.view.picture.convert("RGB").reduce(factor)
     # What lies beyond the image is black.
     seen = small.transform(
@@ -131,7 +131,7 @@ def _shown_picture(result: Interactions) -> Image.Image:
 
 
 def _heat_picture(heat: Float[np.ndarray, "rows columns"]) -> Image.Image:
-    """Return a heat map as a picture, one pixel a patch."""
+    """Return a heat map as a picture, with one pixel per patch."""
     return Image.fromarray(colors_at(heat / (np.abs(heat).max() or 1.0), colormap()))
 
 

@@ -22,7 +22,7 @@ LABELS = {
     "residual": "quadrature residual",
     "unexplained": "not accounted for",
 }
-"""What each part is called where people read it; the widget's own words."""
+"""Display label of each part, as in the widget."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +34,25 @@ class Receipt:
     label : str
         The selection in words, such as "red boat × 6 patches".
     parts : mapping
-        From the name of each part to its value, in units of cosine similarity, in this order:
+        The value of each part by its name, in units of cosine similarity, in this order:
 
         - ``"selection"``: the interactions of what is selected;
         - ``"rest"``: all other pairs of a word and a patch;
         - ``"outlier"``: all words with outlier patches, unless they are selected;
         - ``"special"``: special tokens, unless they are selected, with all patches;
-        - ``"class"``: all tokens with the image's tokens that are no patches;
+        - ``"class"``: all tokens with the image's tokens that are not patches;
         - ``"words"``: own terms of all tokens, their products with the reference image;
         - ``"patches"``: own terms of all of the image's tokens, their products with the reference caption;
         - ``"reference"``: what the references of caption and image already share;
         - ``"residual"``: what the steps of the quadrature leave over.
 
-        ``"outlier"`` is left out if no patch is an outlier, or that is unknown.
+        ``"outlier"`` is left out if no patch is an outlier, or if that is unknown.
 
-        ``"words"`` and ``"patches"`` are left out by a method that knows no own terms: its references share
-        them. For one that knows no sum of its interactions, ``"unexplained"`` stands for the last two.
+        ``"words"`` and ``"patches"`` are left out for methods without own terms: ``"reference"`` includes
+        them. For methods that do not know the sum of their interactions, ``"unexplained"`` replaces the last
+        two.
     similarity : float
-        Cosine similarity; of a foil difference, the difference of both.
+        Cosine similarity; for a foil difference, the difference of both.
     """
 
     label: str
@@ -60,7 +61,7 @@ class Receipt:
 
     @property
     def lines(self) -> list[tuple[str, float]]:
-        """Label and value of each part, as people read them."""
+        """Display label and value of each part."""
         return [
             (self.label if name == "selection" else LABELS[name], value) for name, value in self.parts.items()
         ]
@@ -88,7 +89,7 @@ def parts_of(
     Parameters
     ----------
     values, cls : np.ndarray
-        Interactions, and each token's with the image's tokens that are no patches.
+        Interactions, and each token's interaction with the image's tokens that are not patches.
     content : tuple of int
         Rows of all words.
     rows : tuple of int
@@ -98,14 +99,14 @@ def parts_of(
     similarity, total : float
         Cosine similarity, and what all interactions sum to in the limit; NaN if unknown.
     own : (float, float), optional
-        What all tokens, and what all of the image's tokens, add by themselves.
+        Sums of the own terms of all tokens, and of all the image's tokens.
     outliers : np.ndarray, optional
         Which patches are outliers, if there are any.
     """
     everywhere = values.sum((1, 2), dtype=np.float64)
     there = np.where(patches, values, 0).sum((1, 2), dtype=np.float64)
     is_word, chosen = (np.isin(np.arange(len(values)), some) for some in (content, rows))
-    # Special tokens may be selected too, and then they are no longer part of theirs.
+    # Special tokens may be selected too, and are then counted there rather than under "special".
     in_words, in_others = there[chosen & is_word].sum(), there[chosen & ~is_word].sum()
     every_word, every_special = everywhere[is_word].sum(), everywhere[~is_word].sum()
     of_class = cls.sum(dtype=np.float64)

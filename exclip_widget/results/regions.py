@@ -22,10 +22,10 @@ Size: TypeAlias = tuple[int, int]
 """Rows and columns of patches."""
 
 COVERED = 0.5
-"""Share of a patch from which a mask of pixels takes it."""
+"""Share of a patch that a mask of pixels must cover to select it."""
 
 BEYOND = 1.0
-"""Pixels that a box or polygon may reach beyond the image, as those of detectors do."""
+"""How many pixels a box or polygon may reach beyond the image, as boxes from detectors do."""
 
 EXPECTED = (
     "expected a box (left, top, right, bottom), a polygon of (x, y), or a bool mask of pixels or of patches"
@@ -33,9 +33,9 @@ EXPECTED = (
 
 
 def select_patches(region: Region, size: Size, view: View | None) -> Bool[np.ndarray, "rows columns"]:
-    """Return which patches a region takes.
+    """Return which patches a region selects.
 
-    A box takes every patch that it touches, a polygon those whose centres lie within (by the even-odd
+    A box selects every patch that it touches, a polygon those whose centres lie within (by the even-odd
     rule), and a mask of pixels those of which it covers at least half.
 
     Parameters
@@ -50,7 +50,7 @@ def select_patches(region: Region, size: Size, view: View | None) -> Bool[np.nda
     Raises
     ------
     ParameterError
-        If the region takes no patch, lies outside, or is of another kind.
+        If the region selects no patch, lies outside, or is of another kind.
 
     Examples
     --------
@@ -62,8 +62,8 @@ def select_patches(region: Region, size: Size, view: View | None) -> Bool[np.nda
         return np.ones(size, bool)
     try:
         array = np.asarray(region)
-    except ValueError:  # numpy makes no array of lists of unequal lengths
-        raise ParameterError(f"region={region!r} is of no known kind; {EXPECTED}") from None
+    except ValueError:  # NumPy makes no array from lists of unequal lengths
+        raise ParameterError(f"region={region!r} is not a known kind of region; {EXPECTED}") from None
     if array.dtype == bool and array.ndim == 2:
         return _patches_of_mask(array, size, view)
     numbers = array.astype(float) if array.dtype.kind in "iuf" and array.dtype != bool else np.empty(0)
@@ -76,7 +76,7 @@ def select_patches(region: Region, size: Size, view: View | None) -> Bool[np.nda
             return _some(_touched(points, size), region, known, "touches no patch")
         return _some(_enclosed(points, size), region, known, "encloses the centre of no patch")
     what = f"{array.dtype} {array.shape}" if isinstance(region, np.ndarray) else f"{region!r:.80}"
-    raise ParameterError(f"region={what} is of no known kind; {EXPECTED}")
+    raise ParameterError(f"region={what} is not a known kind of region; {EXPECTED}")
 
 
 def require_view(view: View | None) -> View:
@@ -89,8 +89,8 @@ def require_view(view: View | None) -> View:
     """
     if view is None:
         raise ParameterError(
-            "the image was given as preprocessed pixels, so nothing is known of the image itself; expected "
-            "an explanation of the image, or a region as a bool mask of patches"
+            "the image was given as preprocessed pixels, so nothing is known about the image itself; "
+            "expected an explanation of the image, or a region as a bool mask of patches"
         )
     return view
 
@@ -148,7 +148,7 @@ def _patches_of_mask(
 def in_patches(
     points: Float[np.ndarray, "points 2"], view: View, size: Size
 ) -> Float[np.ndarray, "points 2"]:
-    """Return points (x, y) in pixels of the image as columns and rows of the grid."""
+    """Convert points (x, y) in pixels of the image to columns and rows of the grid."""
     left, top, width, height = view.crop
     rows, columns = size
     fractions = (points / view.size - (left, top)) / (width, height)
@@ -184,7 +184,7 @@ def _enclosed(path: Float[np.ndarray, "points 2"], size: Size) -> Bool[np.ndarra
 
 
 def grow(seed: int, size: Size, passes: Callable[[int], bool]) -> list[int]:
-    """Return the patches that are connected with `seed`, side by side, and pass; sorted."""
+    """Return the patches that pass and are connected to `seed` side by side, sorted."""
     rows, columns = size
     found, queue = {seed}, [seed]
     while queue:
@@ -243,7 +243,7 @@ def patch_boxes(view: View, size: Size) -> Float[np.ndarray, "rows columns 4"]:
 def mask_of_boxes(
     boxes: Iterable[Sequence[float]], size: tuple[int, int]
 ) -> Bool[np.ndarray, "height width"]:
-    """Return which pixels of an image boxes touch. What lies beyond the image is left out.
+    """Return which pixels of an image are touched by boxes. Parts beyond the image are ignored.
 
     Parameters
     ----------
@@ -267,7 +267,7 @@ def mask_of_boxes(
 def cover(
     mask: Bool[np.ndarray, "height width"], view: Crop, grid: Size
 ) -> Float[np.ndarray, "rows columns"]:
-    """Return which share of each patch a mask covers.
+    """Return the share of each patch that a mask covers.
 
     Parameters
     ----------
@@ -275,7 +275,7 @@ def cover(
         Pixels of the image.
     view : Crop
         Left, top, width and height of what the model sees, as fractions of the image. What lies beyond
-        the image is not covered.
+        the image counts as not covered.
     grid : (int, int)
         Rows and columns of patches.
 
@@ -301,7 +301,7 @@ def cover(
 
 
 def _between(sums: Float[np.ndarray, "lines others"], edges: Float[np.ndarray, " edges"]) -> np.ndarray:
-    """Return rows of `sums` at fractional places, interpolated, and those at the ends beyond them."""
+    """Return rows of `sums` interpolated at fractional places; beyond the ends, the rows at the ends."""
     places = np.clip(edges, 0, len(sums) - 1)
     low = np.minimum(places.astype(int), len(sums) - 2)
     part = (places - low)[:, None]

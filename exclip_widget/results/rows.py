@@ -18,9 +18,9 @@ class Tokens:
     caption : str
         The caption as it was given.
     texts : tuple of str
-        The tokenizer's own pieces, as people read them. Those of CLIP stand between `<sot>` and `<eot>`.
-        `<cls>` follows if the tower adds a class token of its own, and `<pad>`, which stands for all
-        padding, if the tower reads it.
+        The tokenizer's own pieces in readable form. Those of CLIP are between `<sot>` and `<eot>`. `<cls>`
+        follows if the tower adds a class token of its own, and `<pad>`, which stands for all padding, if
+        the tower reads its padding.
     spans : tuple of (int, int) or None
         Which characters ``caption[start:end]`` each token came from. None for special tokens, for pieces
         of white space alone, and if the tokenizer changed the text beyond recognition.

@@ -1,6 +1,6 @@
 """Second-order terms of one side: what two words, or two patches, do together that neither does alone.
 
-They come from the masks that `"banzhaf"` has drawn already (FIxLIP, Baniecki et al., NeurIPS 2025).
+They come from the masks that `"banzhaf"` has already drawn (FIxLIP, Baniecki et al., NeurIPS 2025).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class SecondOrder:
         How much two tokens add together beyond what each adds, with the image's masks averaged over,
         (tokens, tokens).
     patch_pairs : np.ndarray
-        The same of two of the image's tokens, with the caption's masks averaged over, (tokens of its tower,
+        The same for two of the image's tokens, with the caption's masks averaged over, (tokens of its tower,
         tokens of its tower).
     token_pairs_by_patch : np.ndarray
-        Which patches `token_pairs` depend on: a third difference, (tokens, tokens, rows, columns).
+        How `token_pairs` depend on each patch: a third difference, (tokens, tokens, rows, columns).
     """
 
     token_pairs: Float[np.ndarray, "tokens tokens"]
@@ -37,22 +37,22 @@ class SecondOrder:
 
 
 def second_order_of(text: Factors, image: Factors) -> SecondOrder:
-    """Return the terms of pairs within each side of a pair. Needs no model.
+    """Return the second-order terms within each side of a caption and an image. Needs no model.
 
     Parameters
     ----------
     text, image : Factors
-        By `"banzhaf"`, as `Explainer.text_factors` and `Explainer.image_factors` give them.
+        Factors by `"banzhaf"`, as `Explainer.text_factors` and `Explainer.image_factors` return them.
 
     Raises
     ------
     ParameterError
-        If the factors know no masks: they are of another method, or were read from a store.
+        If the factors have no masks, because they are of another method or were read from a store.
 
     Notes
     -----
-    A pair is seen by a quarter of the masks in each of its four states, so these terms need more masks than
-    interactions do; with all masks they are exact.
+    Only a quarter of the masks show a pair in each of its four states, so these terms need more masks than
+    interactions do; with all possible masks, they are exact.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def _mean(factors: Factors) -> Float[np.ndarray, " embed"]:
     samples = factors.samples
     if samples is None:
         raise ParameterError(
-            f"{factors!r} knows no masks; expected factors that an explainer with method='banzhaf' gave"
+            f"{factors!r} has no masks; expected factors from an explainer with method='banzhaf'"
         )
     mean: np.ndarray = np.average(samples.outputs, axis=0, weights=samples.weights)
     return mean
@@ -88,10 +88,10 @@ def _mean(factors: Factors) -> Float[np.ndarray, " embed"]:
 def _pair_effects(
     factors: Factors, others: Float[np.ndarray, "others embed"]
 ) -> Float[np.ndarray, "rows rows others"]:
-    """Return the mean second difference of the products with `others`, for each two rows.
+    """Return the mean second difference of the products with `others`, for every two rows.
 
-    With independent masks z it is ``E[f (z_s - p) (z_t - p)] / (p (1 - p))^2``. What single rows explain of f
-    is taken off first: that changes no expectation, and leaves less noise.
+    With independent masks z, it is ``E[f (z_s - p) (z_t - p)] / (p (1 - p))^2``. What single rows explain of
+    f is subtracted first, which changes no expectation and reduces the noise.
     """
     samples = factors.samples
     assert samples is not None

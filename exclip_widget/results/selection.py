@@ -1,4 +1,4 @@
-"""Words of a caption, chosen by what they say or by their place: from phrases and indices to rows."""
+"""Words of a caption, chosen by their text or their position: from phrases and indices to rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Rows: TypeAlias = tuple[int, ...]
 
 
 def rows_of_words(tokens: Tokens) -> list[Rows]:
-    """Return the rows of each word, in reading order. Special tokens are no words.
+    """Return the rows of each word, in reading order. Special tokens are not words.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def rows_of_words(tokens: Tokens) -> list[Rows]:
 
 
 def text_of(tokens: Tokens, rows: Sequence[int]) -> str:
-    """Return what rows say: the caption from the first to the last of a run, with " … " between runs.
+    """Return the text of rows: the caption from the first to the last of a run, with " … " between runs.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def text_of(tokens: Tokens, rows: Sequence[int]) -> str:
 def _text_of_run(tokens: Tokens, run: list[int]) -> str:
     known = [span for row in run if (span := tokens.spans[row]) is not None]
     if not known:
-        # Special tokens stand apart, and pieces of one word stand together.
+        # Special tokens are kept apart, and pieces of one word are joined.
         by_word = groupby(run, lambda row: tokens.words[row] if tokens.words[row] >= 0 else -1 - row)
         return " ".join("".join(tokens.texts[row] for row in rows) for _, rows in by_word)
     return tokens.caption[known[0][0] : known[-1][1]]
@@ -69,7 +69,7 @@ def select_rows(tokens: Tokens, words: Words) -> Rows:
     Raises
     ------
     ParameterError
-        If they are not in the caption, are there more than once, or are nothing at all.
+        If they are not in the caption, are in it more than once, or select nothing.
 
     Examples
     --------
@@ -114,7 +114,7 @@ def _row_of_index(tokens: Tokens, given: object) -> int:
     try:
         if isinstance(given, (bool, np.bool_)):
             raise TypeError
-        row = index(given)  # type: ignore[arg-type]  # whatever is no number raises
+        row = index(given)  # type: ignore[arg-type]  # raises if it is not a number
     except TypeError:
         raise ParameterError(f"words={given!r} is a {type(given).__name__}; {EXPECTED}") from None
     if not -count <= row < count:
@@ -129,11 +129,11 @@ def _rows_of_slice(tokens: Tokens, given: slice) -> Iterable[int]:
     try:
         return range(len(tokens))[given]
     except (TypeError, ValueError) as error:
-        raise ParameterError(f"words={given!r} is no slice of tokens ({error}); {EXPECTED}") from None
+        raise ParameterError(f"words={given!r} is not a slice of tokens ({error}); {EXPECTED}") from None
 
 
 def _rows_of_pattern(tokens: Tokens, pattern: re.Pattern[str]) -> list[int]:
-    """Return the rows that a match of `pattern` touches."""
+    """Return the rows that matches of `pattern` touch."""
     if not isinstance(pattern.pattern, str):
         raise ParameterError(f"words={pattern!r} is an expression of bytes; expected one of a string")
     places = [match.span() for match in pattern.finditer(tokens.caption) if match.group()]
@@ -151,7 +151,7 @@ def _rows_of_phrase(tokens: Tokens, phrase: str) -> Sequence[int]:
     wanted = phrase.split()
     if not wanted:
         raise ParameterError(f"words={phrase!r} is an empty phrase; {_choices(tokens)}")
-    # A lookahead finds places that overlap, too.
+    # A lookahead also finds places that overlap.
     spelled = r"\s+".join(map(re.escape, wanted))
     matches = [
         match.span(1) for match in re.finditer(f"(?=({spelled}))", tokens.caption, re.IGNORECASE | re.DOTALL)
@@ -186,7 +186,7 @@ def _hull(tokens: Tokens, rows: Rows) -> Span | None:
 
 
 def _within(matches: list[Span], spans: dict[int, Span]) -> dict[Span, list[int]]:
-    """Return the spans within each match that begins and ends where some of them do."""
+    """Return the spans within each match, for matches that begin and end where spans do."""
     starts, ends = {start for start, _ in spans.values()}, {end for _, end in spans.values()}
     return {
         match: [which for which, (start, end) in spans.items() if match[0] <= start and end <= match[1]]
@@ -217,8 +217,8 @@ def _only(tokens: Tokens, phrase: str, places: dict[Span, list[int]]) -> list[Sp
         each.append(rows)
     everything = sorted({row for rows in each for row in rows})
     raise ParameterError(
-        f"words={phrase!r} is in the caption {len(places)} times: {'; '.join(listed)}; choose one by a "
-        f"longer phrase or by its rows, as in {each[0]}, or all of them by {everything}"
+        f"words={phrase!r} is in the caption {len(places)} times: {'; '.join(listed)}; choose one with a "
+        f"longer phrase or with its rows, as in {each[0]}, or all of them with {everything}"
     )
 
 

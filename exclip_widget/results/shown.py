@@ -1,6 +1,6 @@
-"""What a browser is shown of a result: plain data, by the names of the widget's traits.
+"""What a browser shows of a result: plain data, by the names of the widget's traits.
 
-The widget sends it, and pages hold it (`page`). `js/protocol.ts` says what each trait is.
+The widget sends it, and pages contain it (`page`). `js/protocol.ts` documents each trait.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .phrases import stand_alone
 from .rows import Tokens
 
 MOST_SHOWN_PIXELS = 1024
-"""Longest side of an image as a browser gets it."""
+"""Longest side of an image, as sent to a browser."""
 
 
 def encode_image(image: Image.Image) -> tuple[bytes, str]:
@@ -44,7 +44,7 @@ Encode: TypeAlias = Callable[[Image.Image], tuple[bytes, str]]
 
 
 def encoding_once() -> Encode:
-    """Return an encoder that encodes each image once, however often it is given.
+    """Return an encoder that encodes each image once, however often it is asked to.
 
     Examples
     --------
@@ -74,9 +74,10 @@ def finished_traits(
     Raises
     ------
     ImageError
-        If the image cannot be read, is of another size than the one that was explained, or that is unknown.
+        If the image cannot be read, or is not the size of the one that was explained, or if that size is
+        unknown.
     ParameterError
-        If the results are none, are differences, or have numbers that are not finite; or if the foil is of
+        If either is not a result, is a difference, or has numbers that are not finite; or if the foil is of
         another image, or was explained in another way.
     """
     results = [_require_whole("result", result)]
@@ -93,14 +94,14 @@ def finished_traits(
 
 
 def _require_whole(name: str, result: Interactions) -> Interactions:
-    """Return a result of a caption, if all of its numbers are finite as a browser gets them."""
+    """Return the result of a caption, if all its numbers are still finite as sent to a browser."""
     given: object = result
     if not isinstance(given, Interactions):
         raise ParameterError(f"{name} is a {type(given).__name__}; expected Interactions, as explain returns")
     if result.foil is not None:
         raise ParameterError(
-            f"{name} is a difference to the foil {result.foil!r:.80}; expected the result of the caption "
-            "and, as foil=..., that of the foil: their difference is shown, too"
+            f"{name} is a difference from the foil {result.foil!r:.80}; expected the result of the caption "
+            "and, as foil=..., that of the foil: their difference is shown too"
         )
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
         numbers = np.frombuffer(encode_interactions(result), "<f4")
@@ -116,8 +117,8 @@ def _image_of(result: Interactions, given: ImageLike) -> tuple[Image.Image, Crop
     image = open_image(given)
     if result.view is None:
         raise ImageError(
-            "the result is of preprocessed pixels, so it is not known where in the image its patches lie; "
-            "expected the result of explaining the image itself"
+            "the result was computed from preprocessed pixels, so it is not known where in the image its "
+            "patches lie; expected the result of explaining the image itself"
         )
     if image.size != result.view.size:
         width, height = result.view.size
@@ -127,8 +128,8 @@ def _image_of(result: Interactions, given: ImageLike) -> tuple[Image.Image, Crop
         )
     if result.view.is_of_other_pixels(image):
         warnings.warn(
-            f"the image has other pixels than the one in which {result.caption!r:.80} was explained: it is "
-            "another one, or a copy that was compressed or edited. The numbers are not of what is shown.",
+            f"the image has different pixels from the one in which {result.caption!r:.80} was explained: it "
+            "is another one, or a copy that was compressed or edited. The numbers do not describe it.",
             stacklevel=4,  # at the line that shows it
         )
     return image, result.view.crop
@@ -165,7 +166,7 @@ def describe_tokens(tokens: Tokens) -> list[dict[str, Any]]:
 
 
 def image_traits(encoded: tuple[bytes, str], grid: tuple[int, int], crop: Crop) -> dict[str, Any]:
-    """Return the traits of an image, as `encode_image` gives it, its rows and columns, and its crop."""
+    """Return the traits of an image, encoded by `encode_image`, with its rows and columns and its crop."""
     data, mime_type = encoded
     names = ("rows", "columns", "left", "top", "width", "height")
     return {
@@ -176,7 +177,7 @@ def image_traits(encoded: tuple[bytes, str], grid: tuple[int, int], crop: Crop) 
 
 
 def result_traits(result: Sequence[Interactions]) -> dict[str, Any]:
-    """Return the traits of a result for the caption and its foil; empty ones if there is none yet."""
+    """Return the traits of a result for the caption and its foil; empty ones if there is no result yet."""
     caption, foil = (*map(encode_interactions, result), b"", b"")[:2]
     return {"_result": caption, "_foil_result": foil, "_summary": _summarise(result) if result else None}
 
@@ -201,7 +202,7 @@ def _summarise(result: Sequence[Interactions]) -> dict[str, float | list[float] 
 
 
 def largest_error(result: Interactions) -> float | None:
-    """Return about how far off any word with any patch may be, at most; None if all are exact."""
+    """Return about how far off any word's interaction with a patch may be at most; None if all are exact."""
     if result.error is None:
         return None
     of_words = result.error[[word >= 0 for word in result.words]]
@@ -223,7 +224,7 @@ def scores_traits(found: Classification | None) -> dict[str, Any]:
 
 
 def finite_or_none(number: float | None) -> float | None:
-    """Return None for what JSON cannot hold: infinities and NaN."""
+    """Return a number, or None for what JSON cannot represent: infinities and NaN."""
     return number if number is not None and math.isfinite(number) else None
 
 

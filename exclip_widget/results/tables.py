@@ -1,4 +1,4 @@
-"""Results in the containers of other libraries, which are imported when they are asked for."""
+"""Results in the containers of other libraries, which are imported only when needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def require_library(name: str, extra: str) -> Any:
-    """Return a library.
+    """Import and return a library.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def require_library(name: str, extra: str) -> Any:
         return import_module(name)
     except ModuleNotFoundError as error:
         if error.name != name.partition(".")[0]:
-            raise  # it is there, and lacks something itself
+            raise  # it is installed, but one of its own imports is missing
         raise MissingLibraryError(
             f"{error.name} is not installed; run: pip install 'exclip-widget[{extra}]'"
         ) from None
@@ -134,7 +134,7 @@ def to_shapiq(result: Interactions) -> shapiq.InteractionValues:
 
 
 def _attributes(result: Interactions) -> dict[str, str | float | int]:
-    """Return what holds for all pairs, as numbers and strings."""
+    """Return what applies to the whole result, as numbers and strings."""
     found: dict[str, Any] = {
         name: getattr(result, name)
         for name in (

@@ -1,6 +1,6 @@
-"""A store: the factors of a whole data set in files, which can be asked without torch and without the model.
+"""A store: the factors of a whole data set in files, which can be queried without torch or the model.
 
-`exclip_widget.write_store` fills one, and goes on where it was stopped. Needs the extra ``[store]``.
+`exclip_widget.write_store` fills one, and continues where it was stopped. Needs the extra ``[store]``.
 """
 
 from .asking import Match, Ranked

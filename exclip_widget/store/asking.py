@@ -1,4 +1,4 @@
-"""Questions to a whole store, answered while its factors stream through products of matrices."""
+"""Queries over a whole store, answered while its factors stream through matrix products."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ from .parts import Part, outliers_of, view_of
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """An image and the region of it that speaks most to a phrase.
+    """An image and the region of it that responds most strongly to a phrase.
 
     Attributes
     ----------
     image_id : str
-        The image.
+        Id of the image.
     value : float
         What the image was ranked by: the interaction of the phrase with its strongest patch, or with all of
         its patches.
     heat : np.ndarray
         The phrase's interaction with each patch, float32, (rows, columns).
     region : np.ndarray
-        The patches around the strongest one, connected with it, that have at least half its value, bool,
-        (rows, columns).
+        The patches connected to the strongest one that have at least half its value, bool, (rows, columns).
     box : (float, float, float, float) or None
         Left, top, right and bottom around the region, in pixels of the image; None if the image was given as
         preprocessed pixels.
@@ -56,11 +55,11 @@ class Ranked:
     Attributes
     ----------
     caption_id, image_id : str
-        The pair.
+        Ids of the pair.
     value : float
         What it was ranked by.
     words : str
-        The words in question; empty if they are all.
+        The words in question; empty if all of them are.
     rows : tuple of int
         Rows of these words in the caption.
     foil_id : str or None
@@ -79,24 +78,24 @@ class Ranked:
 
 
 COLUMNS = ("id", "values", "embedding", "rows", "columns", "first", "size", "crop", "digest", "outliers")
-"""What of an image is read to answer questions."""
+"""The columns of an image that queries read."""
 
 
 class Images(NamedTuple):
-    """Images that were read together, with their factors below each other.
+    """Images that were read together, with their factors stacked.
 
     Attributes
     ----------
     part, start : int
-        Number of the part that they are from, and of their first row in it.
+        Index of the part that they are from, and of their first row in it.
     values : np.ndarray
-        Factors as they are kept, (factors of all images, embed).
+        Factors as stored, (factors of all images, embed).
     starts : np.ndarray
         Where the factors of each image begin, and where the last ones end, (images + 1,).
     grids : list of Grid
         The patches of each image.
     columns : mapping
-        All else, by column.
+        Everything else, by column.
     """
 
     part: int
@@ -111,18 +110,18 @@ class Images(NamedTuple):
         return view_of(*(self.columns[name][row] for name in ("size", "crop", "digest")))
 
     def outliers(self, row: int) -> Bool[np.ndarray, "rows columns"] | None:
-        """Return which patches of an image are outliers; None if the store does not know it."""
+        """Return which patches of an image are outliers; None if the store has no record of them."""
         kept = self.columns.get("outliers")
         return None if kept is None else outliers_of(kept[row], self.grids[row])
 
     def patches(self, row: int) -> slice:
-        """Return where the patches of an image are."""
+        """Return where the patches of an image are in `values`."""
         first = int(self.starts[row]) + self.grids[row].first
         return slice(first, first + len(self.grids[row]))
 
 
 def stream_images(parts: list[Part]) -> Iterator[Images]:
-    """Yield the images of parts, as many at a time as are read together.
+    """Yield the images of parts, in the groups in which they are read.
 
     Raises
     ------
@@ -138,7 +137,7 @@ def stream_images(parts: list[Part]) -> Iterator[Images]:
                 grids = [Grid(*one) for one in zip(rest["rows"], rest["columns"], rest["first"], strict=True)]
                 for grid, count in zip(grids, np.diff(starts), strict=True):
                     if grid.first < 0 or len(grid) < 1 or grid.first + len(grid) > count:
-                        raise ValueError(f"an image has {count} factors of {len(grid)} patches")
+                        raise ValueError(f"an image has {count} factors for {len(grid)} patches")
             yield Images(number, start, values, starts, grids, rest)
             start += len(grids)
 
@@ -146,12 +145,12 @@ def stream_images(parts: list[Part]) -> Iterator[Images]:
 def strongest(
     images: Iterator[Images], query: Float[np.ndarray, " embed"], top: int, by: str, known: Any
 ) -> list[Match]:
-    """Return the images that speak most to a phrase, the strongest first; see `Store.find`.
+    """Return the images that respond most strongly to a phrase, strongest first; see `Store.find`.
 
     Parameters
     ----------
     images : iterator of Images
-        All of them.
+        All images.
     query : np.ndarray
         The phrase's factors, summed.
     top : int
@@ -159,14 +158,14 @@ def strongest(
     by : {"patch", "image"}
         Whether the strongest patch counts or the sum of all patches.
     known : callable
-        From part, row and id to whether it is the row that counts of this id.
+        Takes a part, a row and an id, and returns whether the row is the one that counts for the id.
     """
     best: list[tuple[float, int, Match]] = []
     seen = 0
     for some in images:
         heats = products(some.values, query)
         values = _by_image(heats, some, np.maximum if by == "patch" else np.add)
-        # Only those that may still be among the best are looked at.
+        # Look only at those that may still be among the best.
         least = best[0][0] if len(best) == top else -np.inf
         for row in np.flatnonzero(values > least):
             value, key = float(values[row]), some.columns["id"][row]
@@ -195,7 +194,7 @@ HALF_TO_SINGLE = 2.0**112
 """Ratio of the smallest normal numbers of float16 and float32."""
 
 ROWS_A_BLOCK = 2048
-"""Rows that are widened at a time: 4 MB of 512 dimensions, which stay in the processor's cache."""
+"""Rows that are widened at a time: 4 MB at 512 dimensions, which stay in the processor's cache."""
 
 
 def products(
@@ -203,8 +202,8 @@ def products(
 ) -> Float[np.ndarray, " all"]:
     """Return the products of factors with a phrase's, in float32.
 
-    The bits of a float16, at their places in a float32, are the same number but for a power of two, which
-    the query takes. That is exact, and several times faster than NumPy's own conversion.
+    The bits of a float16, moved to their places in a float32, are the same number up to a power of two, by
+    which the query is multiplied. That is exact, and several times faster than NumPy's own conversion.
 
     Examples
     --------
@@ -221,9 +220,9 @@ def products(
     for start in range(0, len(values), ROWS_A_BLOCK):
         some = bits[start : start + ROWS_A_BLOCK]
         wide = block[: len(some)]
-        np.copyto(wide, some)  # the sign fills the upper half,
+        np.copyto(wide, some)  # the sign bit fills the upper half,
         np.left_shift(wide, 13, out=wide)
-        np.bitwise_and(wide, np.int32(-0x70002000), out=wide)  # of which one bit is left
+        np.bitwise_and(wide, np.int32(-0x70002000), out=wide)  # of which only one bit is left
         found[start : start + ROWS_A_BLOCK] = wide.view(np.float32) @ scaled
     return found
 
@@ -231,10 +230,10 @@ def products(
 def _by_image(
     of_rows: Float[np.ndarray, "all ..."], images: Images, function: np.ufunc
 ) -> Float[np.ndarray, "images ..."]:
-    """Return a value of each image: a function over those of its patches."""
+    """Reduce the values of each image's patches with a function."""
     ends = [images.patches(row) for row in range(len(images.grids))]
     edges = np.array([(one.start, one.stop) for one in ends]).ravel()
-    padded = np.concatenate([of_rows, np.zeros_like(of_rows[:1])])  # the last patch may be the last of all
+    padded = np.concatenate([of_rows, np.zeros_like(of_rows[:1])])  # `reduceat` takes no edge at the end
     found: np.ndarray = function.reduceat(padded, edges)[::2]
     return found
 
@@ -256,7 +255,7 @@ def _match(images: Images, row: int, value: float, heats: Float[np.ndarray, " al
 
 
 class Sums(NamedTuple):
-    """Sums of the factors of an image: over its patches, and over its tokens that are none."""
+    """Sums of the factors of each image: over its patches, and over its other tokens."""
 
     patches: Float[np.ndarray, "images embed"]
     others: Float[np.ndarray, "images embed"]
@@ -276,9 +275,9 @@ def special_share(
     patches: Float[np.ndarray, " embed"],
     others: Float[np.ndarray, " embed"],
 ) -> float:
-    """Return which share of the interactions special tokens carry, of the caption or of the image.
+    """Return the share of the interactions that special tokens carry, in the caption or in the image.
 
-    Both shares are of magnitudes: the sum over all words and patches, and the sum over all other pairs.
+    It compares two magnitudes: of the sum over all words and patches, and of the sum over all other pairs.
 
     Examples
     --------
@@ -293,9 +292,9 @@ def special_share(
 
 
 def outlier_share(words: Float[np.ndarray, " patches"], outliers: Bool[np.ndarray, " patches"]) -> float:
-    """Return which share of the interactions of all words outlier patches carry.
+    """Return the share of all words' interactions that outlier patches carry.
 
-    Both shares are of magnitudes: the sum over outlier patches, and the sum over all others.
+    It compares two magnitudes: of the sum over outlier patches, and of the sum over all others.
 
     Examples
     --------
@@ -306,7 +305,7 @@ def outlier_share(words: Float[np.ndarray, " patches"], outliers: Bool[np.ndarra
 
 
 def share_of(part: float, rest: float) -> float:
-    """Return the share of a part in a whole, by magnitudes; 0 of nothing.
+    """Return the share of a part in a whole, by magnitudes; 0 if there is nothing.
 
     Examples
     --------
@@ -320,7 +319,7 @@ def share_of(part: float, rest: float) -> float:
 def off_box(
     heat: Float[np.ndarray, "rows columns"], boxes: list[tuple[float, ...]], view: View
 ) -> float | None:
-    """Return which share of a heat map's positive part lies off boxes; None if the model saw none of them.
+    """Return the share of a heat map's positive part outside boxes, or None if the model saw none of them.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""The head of a store: what made all of its factors. They belong together only if it is the same.
+"""The head of a store: how all of its factors were made. Only factors with the same head belong together.
 
 A store is a folder. ``store.json`` is a JSON object of `format`, `version`, `dtype` and `recipe`; the folders
-``captions`` and ``images`` hold the parts, which `exclip_widget.store.parts` describes.
+``captions`` and ``images`` contain the parts, which `exclip_widget.store.parts` describes.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ VERSION = 1
 NAME = "store.json"
 
 DTYPES = ("float16", "float32")
-"""How factors may be kept. Embeddings are float32 in either case."""
+"""Types in which factors may be stored. Embeddings are float32 in either case."""
 
 NEEDED = ("model", "weights", "method", "text_layer", "image_layer", "package")
-"""What a recipe has in any case."""
+"""What every recipe contains."""
 
 FREE = ("package",)
-"""What may differ if a store is continued: a later version of the package computes the same."""
+"""What may differ if a store is continued, because later versions of the package compute the same."""
 
 MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class Head:
-    """What made the factors of a store, and how they are kept.
+    """How the factors of a store were made, and how they are stored.
 
     Attributes
     ----------
@@ -43,12 +43,12 @@ class Head:
         All that factors depend on besides their inputs, as `Explainer.recipe` returns it: the model's class
         and the fingerprint of its weights, the method with its options, layers and references.
     dtype : {"float16", "float32"}
-        How factors are kept.
+        Type in which factors are stored.
 
     Raises
     ------
     ParameterError
-        If `dtype` is another, or the recipe lacks something.
+        If `dtype` is neither, or the recipe lacks something.
     """
 
     recipe: Mapping[str, Option] = field(hash=False)
@@ -71,17 +71,17 @@ class Head:
         }
 
     def text(self) -> str:
-        """Return the head as it is written."""
+        """Return the head as it is written to files."""
         head = {"format": FORMAT, "version": VERSION, "dtype": self.dtype, "recipe": dict(self.recipe)}
         return json.dumps(head, indent=1, sort_keys=True)
 
     def require_same(self, other: Head, where: str) -> None:
-        """Refuse another head, such as of an explainer that is to go on with a store.
+        """Refuse a different head, such as that of an explainer that is to continue a store.
 
         Raises
         ------
         ParameterError
-            If the two differ. It names the first thing in which they do.
+            If the two differ. The message names the first thing in which they do.
         """
         names = ("dtype", *dict.fromkeys((*other.recipe, *self.recipe)))
         ours = {"dtype": self.dtype, **self.recipe}
@@ -89,8 +89,8 @@ class Head:
         for name in names:
             if name not in FREE and ours.get(name) != theirs.get(name):
                 raise ParameterError(
-                    f"{where} was made with {name}={ours.get(name)!r:.80}, and not with "
-                    f"{theirs.get(name)!r:.80}; go on in the same way, or write another store"
+                    f"{where} was made with {name}={ours.get(name)!r:.80}, not with "
+                    f"{theirs.get(name)!r:.80}; continue in the same way, or write another store"
                 )
 
 
@@ -100,7 +100,7 @@ def read_head(folder: Path) -> Head:
     Raises
     ------
     FileError
-        If there is no store, or it is damaged, foreign, or of a later version.
+        If there is no store, or it is damaged, in another format, or from a later version.
     """
     path = folder / NAME
     try:
@@ -112,7 +112,7 @@ def read_head(folder: Path) -> Head:
     try:
         return _head_of(json.loads(data))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise FileError(f"file {str(path)!r:.200} is no head of a store: {error!s:.200}") from None
+        raise FileError(f"file {str(path)!r:.200} is not the head of a store: {error!s:.200}") from None
 
 
 def _head_of(given: Any) -> Head:
@@ -121,7 +121,7 @@ def _head_of(given: Any) -> Head:
     if given["version"] != VERSION:
         raise ValueError(
             f"it has version {given['version']!r:.60}, and this version of the package reads {VERSION}; "
-            "update exclip-widget, if the store is of a later one"
+            "update exclip-widget, if the store is from a later one"
         )
     recipe = given["recipe"]
     for name, value in recipe.items():

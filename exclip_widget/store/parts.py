@@ -1,14 +1,14 @@
-"""Parts of a store: Parquet files in which a row is one caption or one image.
+"""Parts of a store: Parquet files in which each row is one caption or one image.
 
 Factors are a column of bytes: numbers in the dtype of the store's head, little-endian, row after row of
-``(rows, embed)``. As lists of numbers they would be readable by more tools, but Parquet keeps the length of
-each list beside every number and takes ten times as long to read them; bytes are read as fast as memory is
-copied. ``np.frombuffer(bytes, dtype).reshape(-1, embed)`` reads them. `embedding` and `change` are float32.
-`outliers` has a byte for each patch, 1 for an outlier. Parts that were written before there was such a column
-are read, too.
+``(rows, embed)``. As lists of numbers, more tools could read them, but Parquet stores the length of each list
+beside every number and takes ten times as long to read them; bytes are read as fast as memory is copied.
+``np.frombuffer(bytes, dtype).reshape(-1, embed)`` reads them. `embedding` and `change` are float32.
+`outliers` has a byte for each patch, 1 for an outlier. Parts that were written before this column existed can
+be read too.
 
-A part is written under another name and then renamed, so there is never half of one. All parts carry the
-store's head, by which a part of another store is told apart.
+A part is written under another name and then renamed, so a half-written part never exists. All parts contain
+the store's head, which distinguishes them from the parts of other stores.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
     import pyarrow.parquet
 
 HEAD = b"exclip_widget.store"
-"""Where in a part's metadata the store's head is."""
+"""Key of the store's head in a part's metadata."""
 
 SUFFIX = ".parquet"
 
 IMAGES_A_GROUP, CAPTIONS_A_GROUP = 64, 256
-"""Rows that are read together: about 13 MB of a ViT-B-16's images in float16."""
+"""Rows that are read together: for images of a ViT-B-16 in float16, about 13 MB."""
 
 OPTIONAL = frozenset({"outliers"})
-"""Columns that parts may lack, since there have not always been such."""
+"""Columns that parts may lack, because earlier versions did not write them."""
 
 DAMAGE = (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError, NotImplementedError)
-"""What reading something unexpected raises; errors of pyarrow are among them."""
+"""Exceptions that reading unexpected data may raise; errors of pyarrow are among them."""
 
 
 def require_pyarrow() -> Any:
@@ -147,7 +147,7 @@ def row_of(key: str, factors: Factors, head: Head, more: Mapping[str, object]) -
 
 
 def view_of(size: Sequence[int] | None, crop: Sequence[float] | None, digest: str | None) -> View | None:
-    """Return the view of an image as it is kept; None if its pixels were given preprocessed."""
+    """Return the stored view of an image; None if it was given as preprocessed pixels."""
     if size is None or crop is None:
         return None
     width, height = size
@@ -167,7 +167,7 @@ _CODES = {"float16": "f2", "float32": "f4"}
 
 
 def numbers_of(data: bytes | memoryview, head: Head, width: int) -> Float[np.ndarray, "rows embed"]:
-    """Return factors as they are kept, in their own dtype."""
+    """Return stored factors, in their own dtype."""
     return np.frombuffer(data, f"<{_CODES[head.dtype]}").reshape(-1, width)
 
 
@@ -187,12 +187,12 @@ def factors_of(row: Mapping[str, Any], head: Head) -> Factors:
         spans = tuple(None if one is None else (one["start"], one["end"]) for one in row["spans"])
         rows = Tokens(row["caption"], tuple(row["texts"]), spans, tuple(row["words"]))
         if not len(rows.texts) == len(rows.spans) == len(rows.words) == len(values):
-            raise ValueError(f"row {row['id']!r:.80} has {len(values)} factors of {len(rows.texts)} tokens")
+            raise ValueError(f"row {row['id']!r:.80} has {len(values)} factors for {len(rows.texts)} tokens")
         view = None
     else:
         rows = Grid(row["rows"], row["columns"], row["first"])
         if not 0 <= rows.first <= rows.first + len(rows) <= len(values):
-            raise ValueError(f"row {row['id']!r:.80} has {len(values)} factors of {len(rows)} patches")
+            raise ValueError(f"row {row['id']!r:.80} has {len(values)} factors for {len(rows)} patches")
         view = view_of(row["size"], row["crop"], row["digest"])
         outliers = outliers_of(row.get("outliers"), rows)
     recipe = head.recipe
@@ -216,12 +216,12 @@ def factors_of(row: Mapping[str, Any], head: Head) -> Factors:
 
 
 def outliers_of(data: bytes | None, grid: Grid) -> Bool[np.ndarray, "rows columns"] | None:
-    """Return which patches are outliers, as they are kept; None if it is unknown."""
+    """Return the stored outlier patches; None if they are unknown."""
     return None if data is None else np.frombuffer(data, bool).reshape(grid.rows, grid.columns)
 
 
 def write_part(folder: Path, kind: str, head: Head, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write a part, such that there is never half of one.
+    """Write a part so that a half-written one never exists.
 
     Raises
     ------
@@ -267,7 +267,7 @@ class Part:
     kind : {"captions", "images"}
         What its rows are.
     head : Head
-        The store's.
+        The store's head.
     """
 
     path: Path
@@ -279,15 +279,15 @@ class Part:
         with self.errors():
             schema = pa.parquet.read_schema(self.path)
             if (schema.metadata or {}).get(HEAD) != self.head.text().encode():
-                raise ValueError("it is no part of this store")
+                raise ValueError("it is not a part of this store")
             wanted = schema_of(self.kind, self.head)
             for name in OPTIONAL.difference(schema.names).intersection(wanted.names):
                 wanted = wanted.remove(wanted.get_field_index(name))
             if not schema.remove_metadata().equals(wanted.remove_metadata()):
-                raise ValueError("it has other columns")
+                raise ValueError("it has unexpected columns")
 
     def errors(self) -> _Errors:
-        """Return a context that says of errors which part they are of."""
+        """Return a context manager that makes errors name this part."""
         return _Errors(self.path)
 
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
@@ -298,7 +298,7 @@ class Part:
         return found
 
     def groups(self, names: Sequence[str]) -> Iterator[pyarrow.RecordBatch]:
-        """Yield those columns that there are of rows that are read together, in their order."""
+        """Yield groups of rows that are read together, in order, with the given columns that exist."""
         pa = require_pyarrow()
         with self.errors(), pa.parquet.ParquetFile(self.path) as file:
             there = [name for name in names if name not in OPTIONAL or name in file.schema_arrow.names]
@@ -307,7 +307,7 @@ class Part:
                 yield batch
 
     def group(self, number: int) -> pyarrow.RecordBatch:
-        """Return rows that are read together, with all columns."""
+        """Return one group of rows, with all columns."""
         pa = require_pyarrow()
         with self.errors(), pa.parquet.ParquetFile(self.path) as file:
             (batch,) = file.read_row_group(number).combine_chunks().to_batches()
@@ -315,11 +315,11 @@ class Part:
 
     @property
     def rows_a_group(self) -> int:
-        """How many rows each group has, but the last."""
+        """How many rows each group has, except for the last."""
         return IMAGES_A_GROUP if self.kind == "images" else CAPTIONS_A_GROUP
 
     def row(self, number: int) -> dict[str, Any]:
-        """Return a row."""
+        """Return one row."""
         with self.errors():
             batch = self.group(number // self.rows_a_group)
             (row,) = batch.slice(number % self.rows_a_group, 1).to_pylist()
@@ -332,7 +332,7 @@ class Part:
             return factors_of(row, self.head)
 
     def values(self, batch: pyarrow.RecordBatch) -> tuple[Float[np.ndarray, "all embed"], np.ndarray]:
-        """Return the factors of rows that were read together below each other, and where each begins.
+        """Return the stacked factors of rows that were read together, and where those of each row begin.
 
         Nothing is copied.
         """
@@ -343,13 +343,13 @@ class Part:
             offsets = np.frombuffer(ends, "<i4")[column.offset : column.offset + len(column) + 1]
             each = width * np.dtype(_CODES[self.head.dtype]).itemsize
             if (offsets % each).any() or column.null_count:
-                raise ValueError(f"factors are no rows of {width} numbers")
+                raise ValueError(f"factors are not rows of {width} numbers")
             whole = numbers_of(memoryview(data)[offsets[0] : offsets[-1]], self.head, width)
         return whole, (offsets - offsets[0]) // each
 
 
 class _Errors:
-    """Says of errors in a block which part they are of."""
+    """Makes errors in a block name the part that they are from."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

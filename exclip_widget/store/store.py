@@ -1,4 +1,4 @@
-"""A store that is asked: interactions of any pair, regions that speak to a phrase, pairs that go wrong."""
+"""Querying a store: interactions of any pair, regions that respond to a phrase, pairs that go wrong."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from .head import read_head
 from .parts import parts_of, require_pyarrow, view_of
 
 GROUPS_KEPT = 2
-"""Groups of captions that are kept: those of neighbouring images are mostly in one."""
+"""Groups of captions to cache: those of neighbouring images are mostly in one group."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class _Place:
 
 
 class Store:
-    """A store of factors, open to be asked. Needs neither torch nor the model.
+    """A store of factors, opened for queries. Needs neither torch nor the model.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Store:
     Raises
     ------
     FileError
-        If there is no store, or it is damaged, foreign or of a later version.
+        If there is no store, or it is damaged, in another format, or from a later version.
     MissingLibraryError
         If pyarrow is not installed.
 
@@ -89,7 +89,7 @@ class Store:
         self._images: dict[str, _Place] = {}
         self._image_of: dict[str, str] = {}
         self._foils: dict[str, list[str]] = {}
-        # What two writers have both written counts once.
+        # A row that two writers have both written counts once.
         for number, part in enumerate(self._caption_parts):
             found = part.columns(["id", "image_id", "foil_of"])
             for row, (key, image, owner) in enumerate(zip(*found.values(), strict=True)):
@@ -117,7 +117,7 @@ class Store:
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """Ids of the captions that are no foils, each with its image's, if both are in the store."""
+        """Ids of the captions that are not foils, each with its image's, if both are in the store."""
         foils = {foil for of_one in self._foils.values() for foil in of_one}
         return tuple(
             (caption, image)
@@ -146,7 +146,7 @@ class Store:
         return found
 
     def views(self) -> dict[str, View | None]:
-        """Return by its id what the model saw of each image; None if it was given as preprocessed pixels.
+        """Return each image's view by its id; None for an image that was given as preprocessed pixels.
 
         Raises
         ------
@@ -166,7 +166,7 @@ class Store:
             f"{self.head.recipe['method']!r}, {self.head.dtype})"
         )
 
-    # ------------------------------------------------------------------------------------ of one or two
+    # -------------------------------------------------------------- about one caption, one image or both
 
     def text_factors(self, caption_id: str) -> Factors:
         """Return the factors of a caption.
@@ -198,7 +198,7 @@ class Store:
     def interactions(self, caption_id: str, image_id: str) -> Interactions:
         """Return the interactions of any caption and any image.
 
-        Standard errors of `"banzhaf"` are not kept in a store.
+        The standard errors of `"banzhaf"` are not stored.
 
         Raises
         ------
@@ -229,22 +229,22 @@ class Store:
         self._groups.move_to_end((place.part, group))
         return self._groups[place.part, group][row]
 
-    # ------------------------------------------------------------------------------------- of the whole set
+    # --------------------------------------------------------------------------- about the whole data set
 
     def find(
         self, phrase: str | Factors, words: Words | None = None, *, top: int = 10, by: str = "patch"
     ) -> list[Match]:
-        """Return the images of which a region speaks most to a phrase, the strongest first.
+        """Return the images whose regions respond most strongly to a phrase, strongest first.
 
-        Each image of the store is looked at: this is exact. Factors stream through one product with the
+        The search is exact: it looks at each image of the store. Factors stream through one product with the
         phrase's, so memory does not grow with the store.
 
         Parameters
         ----------
         phrase : str or Factors
-            Id of a caption in the store, or the factors of any other, as `Explainer.text_factors` gives them.
+            Id of a caption in the store, or the factors of any other, as from `Explainer.text_factors`.
         words : str, int, slice, re.Pattern, or a list of those, optional
-            Which of its words, as `Interactions` takes them. By default all.
+            Which of its words, as `Interactions` takes them. By default, all.
         top : int
             How many images to return at most.
         by : {"patch", "image"}
@@ -269,8 +269,8 @@ class Store:
     ) -> Iterator[tuple[str, Float[np.ndarray, "rows columns"]]]:
         """Yield the id of each image and the heat map of a phrase on it, in the order of `images`.
 
-        They are computed while they are asked for, some images at a time: memory does not grow with the
-        store. Copy a heat map to keep it alone; it is a part of a larger array.
+        They are computed lazily, some images at a time, so memory does not grow with the store. Each heat
+        map is a view of a larger array: copy it to keep it alone.
 
         Parameters
         ----------
@@ -280,7 +280,7 @@ class Store:
         Raises
         ------
         ParameterError, FileError
-            As `find` does; a damaged part is noticed on the way.
+            As `find` does; a damaged part raises when it is reached.
         """
         query = self._query(phrase, words)
         return heat_maps(stream_images(self._image_parts), query, self._counts)
@@ -313,13 +313,14 @@ class Store:
             raise ParameterError(f"the phrase's factors have {wrong[0]}; expected the same")
 
     def _counts(self, part: int, row: int, key: str) -> bool:
-        """Return whether a row of an image is the one that counts: two writers may have written it."""
+        """Return whether a row of an image is the one that counts, since two writers may have written it."""
         return self._images[key] == _Place(part, row)
 
     def foil_margins(self, *, top: int = 10) -> list[Ranked]:
-        """Return the pairs whose foils come nearest to winning, or win, the worst first.
+        """Return the pairs whose foils win or come closest to winning, the worst first.
 
-        A value is the foil's similarity with the image minus the caption's: the foil wins if it is positive.
+        The value is the foil's similarity with the image minus the caption's: the foil wins if it is
+        positive.
 
         Parameters
         ----------
@@ -345,10 +346,10 @@ class Store:
         return _largest(margins(), top)
 
     def special_shares(self, *, top: int = 10) -> list[Ranked]:
-        """Return the pairs of whose interactions special tokens carry the largest share, the worst first.
+        """Return the pairs in which special tokens carry the largest share of interactions, the worst first.
 
-        They are those of the caption, such as its end, and those of the image that are no patches, such as
-        its class token. A value is from 0 to 1.
+        Special tokens are those of the caption, such as its end, and those of the image that are not
+        patches, such as its class token. The value is from 0 to 1.
 
         Parameters
         ----------
@@ -376,9 +377,10 @@ class Store:
         return _largest(shares(), top)
 
     def outlier_shares(self, *, top: int = 10) -> list[Ranked]:
-        """Return the pairs of whose interactions outlier patches carry the largest share, the worst first.
+        """Return the pairs in which outlier patches carry the largest share of interactions, the worst first.
 
-        They are those of words with patches. A value is from 0 to 1, and 0 if there are no outlier patches.
+        Interactions here are those of words with patches. The value is from 0 to 1, and 0 if there are no
+        outlier patches.
 
         Parameters
         ----------
@@ -398,8 +400,8 @@ class Store:
                 outliers = images.outliers(row)
                 if outliers is None:
                     raise ParameterError(
-                        f"the store does not know the outlier patches of image {key!r:.80}; write it again "
-                        "with this version of the package"
+                        f"the store has no record of the outlier patches of image {key!r:.80}; write it "
+                        "again with this version of the package"
                     )
                 patches = images.values[images.patches(row)].astype(np.float32)
                 for caption in captions:
@@ -412,9 +414,9 @@ class Store:
         return _largest(shares(), top)
 
     def off_boxes(self, *, top: int = 10) -> list[Ranked]:
-        """Return the phrases whose heat lies off their boxes, the worst first.
+        """Return the phrases whose heat lies outside their boxes, the worst first.
 
-        A value is the share of the positive heat of a phrase that lies outside all of its boxes. Phrases
+        The value is the share of a phrase's positive heat that lies outside all of its boxes. Phrases
         without boxes, and those whose boxes the model does not see, are left out.
 
         Parameters
@@ -470,7 +472,7 @@ class Store:
 
 
 def _largest(ranked: Iterator[Ranked], top: int) -> list[Ranked]:
-    """Return the first ones by value; of equal ones those that come first."""
+    """Return the `top` largest by value; among equal ones, those that come first."""
     return heapq.nlargest(whole_number("top", top), ranked, key=lambda one: one.value)
 
 

@@ -1,4 +1,4 @@
-"""Writing a store: each input once, whatever is stopped in between."""
+"""Writing a store: each input once, even if the writer is stopped in between."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from .head import NAME, Head, read_head, write_head
 from .parts import Part, parts_of, require_pyarrow, row_of, write_part
 
 PART_BYTES = 2**26
-"""Bytes of factors of a part: what is computed again, at the most, if the writer is stopped."""
+"""Bytes of factors in a part: at most this much is computed again if the writer is stopped."""
 
 
 class StoreWriter:
-    """Writes a store, or goes on with one.
+    """Writes a store, or continues one.
 
-    Inputs are written in parts, each at once or not at all. What was in no part when a writer was stopped is
-    not in the store, and `has_caption` and `has_image` say so.
+    Inputs are written in parts, each as a whole or not at all. What was in no part when a writer was stopped
+    is not in the store, and `has_caption` and `has_image` return False for it.
 
     Parameters
     ----------
     path : path
-        The folder. It is made if it is not there.
+        The folder. It is created if it does not exist.
     head : Head
-        What makes the factors, and how they are kept.
+        How the factors are made, and how they are stored.
     part_bytes : int
-        About how many bytes of factors a part holds.
+        About how many bytes of factors a part contains.
 
     Raises
     ------
     FileError
-        If the folder holds something else, a part is damaged, or it cannot be written to.
+        If the folder contains something else, a part is damaged, or it cannot be written to.
     ParameterError
         If the store was made in another way.
     MissingLibraryError
@@ -66,7 +66,9 @@ class StoreWriter:
             self.folder.mkdir(parents=True, exist_ok=True)
             is_new = not (self.folder / NAME).exists()
             if is_new and any(self.folder.iterdir()):
-                raise FileError(f"{str(self.folder)!r:.200} is no store, and not empty; give another folder")
+                raise FileError(
+                    f"{str(self.folder)!r:.200} is neither a store nor empty; give another folder"
+                )
             for kind in ("captions", "images"):
                 (self.folder / kind).mkdir(exist_ok=True)
         except (OSError, ValueError) as error:
@@ -84,7 +86,7 @@ class StoreWriter:
         return parts_of(self.folder, kind, self.head)
 
     def has_caption(self, key: str, caption: str) -> bool:
-        """Return whether a caption is in the store, or waits to be written.
+        """Return whether a caption is in the store, or waiting to be written.
 
         Raises
         ------
@@ -96,12 +98,12 @@ class StoreWriter:
         if self._captions[key] != hash(caption):
             raise ParameterError(
                 f"id {key!r:.80} has another caption in store {str(self.folder)!r:.200} than "
-                f"{caption!r:.80}; expected one caption for an id"
+                f"{caption!r:.80}; expected one caption per id"
             )
         return True
 
     def has_image(self, key: str) -> bool:
-        """Return whether an image is in the store, or waits to be written."""
+        """Return whether an image is in the store, or waiting to be written."""
         return key in self._images
 
     def add_caption(
@@ -114,7 +116,7 @@ class StoreWriter:
         phrases: tuple[Phrase, ...] = (),
         source: str = "",
     ) -> None:
-        """Add the factors of a caption, unless it is there.
+        """Add the factors of a caption, unless the store has it.
 
         Parameters
         ----------
@@ -123,18 +125,18 @@ class StoreWriter:
         factors : Factors
             Its factors.
         image_id : str, optional
-            The image that it is a pair with.
+            Id of the image that it is paired with.
         foil_of : str, optional
-            The caption that it is a foil of.
+            Id of the caption that it is a foil of.
         phrases : tuple of Phrase
             Where in the image its words are.
         source : str
-            Where the data set has it.
+            Where it is in the data set.
 
         Raises
         ------
         ParameterError
-            If they are no factors of a caption by the store's method, or cannot be kept in its dtype.
+            If they are not factors of a caption by the store's method, or cannot be stored in its dtype.
         FileError
             If a part is full and cannot be written.
         """
@@ -159,12 +161,12 @@ class StoreWriter:
         self._captions[key] = hash(factors.rows.caption)
 
     def add_image(self, key: str, factors: Factors) -> None:
-        """Add the factors of an image, unless it is there.
+        """Add the factors of an image, unless the store has it.
 
         Raises
         ------
         ParameterError
-            If they are no factors of an image by the store's method, or cannot be kept in its dtype.
+            If they are not factors of an image by the store's method, or cannot be stored in its dtype.
         FileError
             If a part is full and cannot be written.
         """
@@ -193,7 +195,7 @@ class StoreWriter:
         self._rows[kind], self._bytes[kind] = [], 0
 
     def flush(self) -> None:
-        """Write what waits.
+        """Write everything that is waiting.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The gallery: a phrase, and where it is found in every image of a data set. See also `gallery_session`."""
+"""The gallery: searches every image of a data set for a phrase. See also `gallery_session`."""
 
 from __future__ import annotations
 
@@ -33,63 +33,64 @@ from .widget import EXIT_TIMEOUT, ExplainWidget
 STATIC = resources.files(__package__) / "static"
 
 Explained: TypeAlias = tuple[Interactions, ImageLike]
-"""A result and the image that was explained."""
+"""A result and the image it explains."""
 
 CHANGEABLE = ("phrase", "words", "order")
 
 MOST_SUGGESTIONS = 200
-"""Captions that are offered where a phrase is typed."""
+"""Largest number of captions suggested while a phrase is typed."""
 
 
 class ExplainGallery(SyncedWidget):
-    """Shows a data set as tiles, each image with its heat map, in the order of a question.
+    """Shows a data set as tiles, each an image with its heat map, and ranks them by a phrase or a measure.
 
-    A phrase that is typed, or chosen among the captions, is asked of all images at once. A click on a tile
-    opens the full instrument on its pair. Tiles are made when they are scrolled to.
+    Type a phrase, or choose one of the captions, to search all images at once. Click a tile to explore its
+    pair in a full widget. Tiles are rendered only when they are scrolled into view.
 
     Parameters
     ----------
     data : Store, path of one, iterable of Pair, or of tuples of Interactions and its image
-        What is shown. Pairs are explained first, into a store in a temporary folder, which needs an
-        `explainer`; of large sets make a store by `write_store`, which stays. Of results no phrase can be
-        asked, and their orders are `"set"` and `"special"`.
+        What to show. Pairs are first explained into a store in a temporary folder, which needs an
+        `explainer`; for a large data set, make a permanent store with `write_store`. Results cannot be
+        searched for a phrase, and support only the orders `"set"` and `"special"`.
     explainer : Explainer, optional
-        What the store was made by. With it any phrase can be asked; without it the captions of the store
-        and their words.
+        The explainer that made the store. With it, you can search for any phrase; without it, only for the
+        store's captions and words from them.
     images : path, mapping or callable
-        Where the pictures of a store are, which keeps none: a folder, whose files are named as the ids of the
-        images, with or without a suffix; a mapping from ids to images; or a function from an id to an image.
-        Pairs have their own.
+        Where to find the pictures of a store, which contains none itself: a folder whose files are named
+        after the image ids, with or without a suffix; a mapping from ids to images; or a function from an id
+        to an image. Pairs come with their own.
     phrase : str, optional
-        What is asked first.
+        The first phrase to search for.
     order : {"set", "match", "foils", "off_box", "special", "outlier"}, optional
-        In what order tiles are shown first. That of a phrase if there is one, or else that of the set.
+        The initial order of the tiles. By default `"match"` if there is a phrase, and `"set"` otherwise.
 
     Attributes
     ----------
     phrase : str
-        The phrase that is asked of all images; empty if there is none. Setting this or one of the next two
-        asks anew, and the order becomes that of the match. What cannot be asked is refused, and nothing
-        changes.
+        The phrase to search for; empty if there is none. Setting this or either of the next two attributes
+        starts a new search; a new phrase also sets the order to `"match"`. If a value cannot be used,
+        setting it raises an error and nothing changes.
     words : list of int
-        Which tokens of the phrase count; all words if it is empty. May be set to whatever words
-        `Interactions` takes: a phrase, an index, a slice, a regular expression, a list.
+        Which tokens of the phrase count; empty for all words. Accepts any selection of words that
+        `Interactions` does: a phrase, an index, a slice, a regular expression, a list.
     order : str
-        `"match"`: how strongly a region speaks to the phrase, by its strongest patch. `"foils"`: by how much
-        the foil of a pair wins. `"off_box"`: which share of a phrase's heat lies off its boxes. `"special"`:
-        which share special tokens carry. `"outlier"`: which share outlier patches carry. `"set"`: as the
-        store has them. In all but the first each tile shows the heat of its own caption or phrase.
+        What tiles are sorted by. `"match"`: how strongly the image's strongest patch interacts with the
+        phrase. `"foils"`: the margin by which a pair's foil beats its caption. `"off_box"`: the share of a
+        phrase's heat that lies outside its boxes. `"special"`: the share that special tokens carry.
+        `"outlier"`: the share that outlier patches carry. `"set"`: the order of the store. In every order
+        but `"match"`, each tile shows the heat of its own caption or phrase.
     store : Store or None
-        The store that is asked; None for results.
+        The store that is searched; None for results.
 
     Raises
     ------
     ParameterError
-        If an argument cannot be used, or the explainer makes other factors than those in the store.
+        If an argument cannot be used, or the explainer would make different factors from the store's.
     CaptionError
         If the model cannot take the phrase.
     FileError
-        If there is no store, or it is damaged.
+        If the store does not exist, or is damaged.
     MissingLibraryError
         If pyarrow is not installed.
 
@@ -140,7 +141,7 @@ class ExplainGallery(SyncedWidget):
         asked = {"phrase": phrase, "order": order}
         query = shown.read(Query(), {name: value for name, value in asked.items() if value is not None})
         suggestions = list(dict.fromkeys(shown.texts.values()))[:MOST_SUGGESTIONS]
-        # As text: anywidget would watch a file, and the watch would keep every widget alive.
+        # Pass text, not a path: anywidget would watch a file, and the watch would keep every widget alive.
         self._esm = (STATIC / "gallery.js").read_text("utf-8")
         self._css = (STATIC / "gallery.css").read_text("utf-8")
         super().__init__(
@@ -153,39 +154,39 @@ class ExplainGallery(SyncedWidget):
         with self.transaction():
             self.publish(**self.session.traits_of(query))
         self.on_msg(self._receive)
-        # Also at the interpreter's end, which must not come in the middle of a computation.
+        # This also runs when the interpreter exits, which must not happen in the middle of a computation.
         weakref.finalize(self, self.session.worker.stop, EXIT_TIMEOUT)
         self.session.start()
 
     def wait(self, timeout: float | None = None) -> list[Ranked]:
-        """Block until the newest order is there, and return its pairs.
+        """Block until the newest ranking is ready, and return its pairs.
 
-        A caption's id is empty if the tile shows the phrase that was asked; a value is NaN in the order of
-        the set.
+        The caption's id is empty if the tile shows the phrase that was searched for. In the order `"set"`,
+        every value is NaN.
 
         Raises
         ------
         TimeoutError
             After `timeout` seconds.
         ExclipError
-            If a part of the store cannot be read, or the gallery was closed.
+            If a part of the store cannot be read, or the gallery was closed first.
         """
         return self.session.wait(timeout)
 
     def open_pair(self, tile: int) -> ExplainWidget:
-        """Return the full instrument on the pair of a tile, as a widget of its own.
+        """Return a separate `ExplainWidget` that shows the pair of a tile.
 
         Parameters
         ----------
         tile : int
-            Its place in the order, from 0.
+            Its position in the current order, from 0.
 
         Raises
         ------
         ParameterError
             If there is no such tile, or it has neither a phrase nor a caption.
         ImageError
-            If there is no picture, or it is of another size than the image that was explained.
+            If the picture is missing, or its size differs from that of the image that was explained.
         FileError
             If a part of the store is damaged.
         """
@@ -196,7 +197,7 @@ class ExplainGallery(SyncedWidget):
         return ExplainWidget.from_result(result, picture, *foil)
 
     def close(self) -> None:
-        """End all work and the views."""
+        """Stop all work and close the views."""
         if self._constructed:
             self.session.close()
         super().close()
@@ -204,7 +205,7 @@ class ExplainGallery(SyncedWidget):
     # ----------------------------------------------------------------------------------- from the browser
 
     def set_state(self, sync_data: Mapping[str, Any]) -> None:
-        """Take what a browser sets: what is asked. All else is Python's alone."""
+        """Apply the query traits that a browser sets, and ignore all others, which only Python may set."""
         given = {name: value for name, value in sync_data.items() if name in CHANGEABLE}
         if not given:
             return
@@ -214,11 +215,11 @@ class ExplainGallery(SyncedWidget):
             return
         try:
             self.session.change_now(changes)
-        except Exception:  # the browser has set them already; this undoes it
+        except Exception:  # the browser has already applied its change; this undoes it
             self.resend(given.keys())
 
     def _receive(self, _: Any, content: Any, buffers: Any) -> None:
-        """Pass a browser's message to the session; whatever is no message of the protocol is ignored."""
+        """Pass a browser's message to the session, ignoring anything that is not part of the protocol."""
         if self.session.closed:
             return
         message = read_message(content, buffers)
@@ -238,7 +239,7 @@ def _opened(
     explainer: Explainer | None,
     images: Pictures | None,
 ) -> tuple[StoreImages | ResultImages, Pictures]:
-    """Return what is shown, and where its pictures are."""
+    """Return what to show, and where to find its pictures."""
     if isinstance(data, (str, os.PathLike)):
         data = Store(data)
     if isinstance(data, Store):
@@ -284,6 +285,6 @@ def _opened(
     except BaseException:
         shutil.rmtree(folder)
         raise
-    # The folder goes with the store, by whomever that is held.
+    # Delete the folder together with the store: the user may still hold it after the gallery is gone.
     weakref.finalize(store, shutil.rmtree, folder, ignore_errors=True)
     return StoreImages(store, explainer), pictures if images is None else images

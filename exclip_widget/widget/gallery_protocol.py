@@ -1,8 +1,8 @@
-"""The protocol of messages between a gallery and its browser. The mirror of `js/gallery/protocol.ts`.
+"""The message protocol between a gallery and its browser, mirrored by `js/gallery/protocol.ts`.
 
-State that is asked for or finished is synced traits. Messages carry the rest: tiles, an opened pair, progress
-and answers to the browser; questions and windows of tiles to the kernel. What does not have a shape from here
-is ignored. `tests/protocol/gallery_*.json` has examples of all of them.
+Synced traits carry what was asked for and what is finished. Messages carry the rest: tiles, an opened pair,
+progress and answers go to the browser; questions and windows of tiles go to the kernel. A message that does
+not match one of the shapes defined here is ignored. `tests/protocol/gallery_*.json` has examples of them all.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any, TypeAlias
 from .protocol import Join, KernelMessage, is_number, read_join, read_selection
 
 MOST_TILES = 512
-"""Largest number of tiles in a window: more than a screen shows of the smallest ones."""
+"""Largest number of tiles in a window: more than fit on a screen, even of the smallest."""
 
 MOST_PHRASE = 10_000
-"""Largest number of characters of a phrase: no model takes a tenth of it."""
+"""Largest number of characters in a phrase; no model takes even a tenth of that."""
 
 # ------------------------------------------------------------------------------------ browser to kernel
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Change what is asked: the phrase, which of its tokens count, the order."""
+    """Change the query: the phrase, which of its tokens count, or the order."""
 
     question: int
     changes: dict[str, Any]
@@ -32,7 +32,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Window:
-    """The tiles that a browser lacks of what it shows now, most wanted first. Replaces its window before."""
+    """The tiles on screen that a browser still lacks, most urgent first. Replaces its previous window."""
 
     view: int
     request: int
@@ -52,7 +52,7 @@ GalleryMessage: TypeAlias = Join | Ask | Window | Open
 
 
 def read_message(content: object, buffers: object = ()) -> GalleryMessage | None:
-    """Return the message in `content`; None if it holds none of this protocol.
+    """Return the message in `content`, or None if it is not part of this protocol.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def read_message(content: object, buffers: object = ()) -> GalleryMessage | None
 
 
 def read_changes(given: object) -> dict[str, Any] | None:
-    """Return changes of what is asked; None unless each is known and of the right type."""
+    """Return changes to the query, or None unless every one is known and of the right type."""
     if not isinstance(given, Mapping) or not given:
         return None
     if not all(name in _ASKED and _ASKED[name](value) for name, value in given.items()):
@@ -114,31 +114,31 @@ _ASKED: dict[str, Callable[[object], bool]] = {
 
 
 def tiles(request: int, tiles: Sequence[Mapping[str, Any]]) -> KernelMessage:
-    """Return the header of some tiles, each of which has two buffers: its picture and its heat map.
+    """Return the header of a batch of tiles, each of which has two buffers: its picture and its heat map.
 
     Parameters
     ----------
     request : int
-        Id of the request whose order they are of.
+        Id of the request whose ranking the tiles belong to.
     tiles : sequence of mapping
-        As `gallery_session` describes each.
+        The header of each tile, as `gallery_session` describes it.
     """
     return {"kind": "tiles", "request": request, "tiles": list(tiles)}
 
 
 def opened(question: int, tile: int, traits: Mapping[str, Any], binary: Sequence[str]) -> KernelMessage:
-    """Return the header of a pair that was opened: the traits of the full instrument.
+    """Return the header of an opened pair: the traits of its `ExplainWidget`.
 
     Parameters
     ----------
     question : int
         The question that this answers.
     tile : int
-        Its place in the order.
+        The tile's position in the order.
     traits : mapping
-        All traits that are no bytes.
+        All traits whose values are not bytes.
     binary : sequence of str
-        Names of those that are, in the order of the buffers.
+        Names of the traits whose values are bytes, in the order of the buffers.
     """
     return {
         "kind": "opened",

@@ -1,8 +1,9 @@
-"""The life of a gallery: from what is asked to an order of tiles, and from windows to the tiles themselves.
+"""The session of a gallery: turns queries into rankings of tiles, and windows into the tiles themselves.
 
-Plain Python, without traitlets and comms. The newest question wins, and so does the newest window of each
-browser: tiles that were scrolled past are not made. One worker thread reads questions, opens pairs, makes
-tiles and ranks, in this order of priority; ranking lets the others in while it streams through the store.
+Plain Python, without traitlets or comms. The newest question wins, and so does the newest window of each
+browser, so tiles that were scrolled past are never rendered. One worker thread reads questions, opens pairs,
+renders tiles and ranks, in that order of priority. Ranking lets the other jobs in while it streams through
+the store.
 """
 
 from __future__ import annotations
@@ -32,48 +33,48 @@ READING, OPENING, TILING, RANKING = range(4)
 """Priorities of jobs."""
 
 TILES_TOGETHER = 8
-"""Tiles of one message: the first ones are on the screen while the others are made."""
+"""Tiles per message; the first ones appear while the others are still being rendered."""
 
 MOST_VIEWS = 16
-"""Browsers whose windows are kept; those that were heard last."""
+"""Largest number of views whose windows are kept, the most recent ones."""
 
 MOST_HEAT_BYTES = 2**24
-"""Largest size of the heat maps that are kept of single pairs."""
+"""Largest total size of the cached heat maps of single pairs, in bytes."""
 
 LEVELS = 127
-"""Steps of a heat map on each side of 0, as it travels."""
+"""Quantisation levels on each side of 0 in a heat map sent to the browser."""
 
 
 class _SupersededError(Exception):
-    """Something newer was asked."""
+    """Raised when a newer request replaces this one."""
 
 
 class GallerySession:
-    """What is asked of one gallery, and what it shows.
+    """The queries of one gallery, and the ranking that it shows.
 
     Parameters
     ----------
     images : StoreImages or ResultImages
-        What is asked.
+        What to rank.
     thumbnails : Thumbnails
         The pictures.
     query : Query
-        What is asked first.
+        The first query.
     host : Host
         Where to publish.
 
     Attributes
     ----------
     id : int
-        Id of the newest request; rises with each.
+        Id of the newest request, increasing with each.
     phase : {"computing", "done", "error"}
-        How far it is.
+        State of the newest request.
     query : Query
-        The newest one; the last good one if that has failed.
+        The newest query, or the last good one if the newest has failed.
     ranking : Ranking
-        What is shown: that of the newest request, or the one before until that is there.
+        What is shown: the newest request's ranking, or the previous one until that is ready.
     closed : bool
-        Whether it has ended.
+        Whether the session has ended.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class GallerySession:
         self._settled = threading.Condition(host.lock)
 
     def start(self) -> None:
-        """Answer what is asked first."""
+        """Rank the tiles for the first query."""
         self.worker.submit(RANKING, self._rank)
 
     # ------------------------------------------------------------------------------------------- waiting
@@ -107,17 +108,17 @@ class GallerySession:
         return self.closed or self.phase != "computing"
 
     def wait(self, timeout: float | None) -> list[Ranked]:
-        """Block until the newest order is there, and return it.
+        """Block until the newest ranking is ready, and return it.
 
         Raises
         ------
         TimeoutError
             After `timeout` seconds.
         ExclipError
-            If it failed, or the gallery was closed before.
+            If the ranking failed, or the gallery was closed first.
         """
         if self.worker.is_current_thread:
-            raise RuntimeError("wait() was called by what the result waits for: an observer of this gallery")
+            raise RuntimeError("wait() was called from an observer of this gallery; it would never return")
         with self._settled:
             if not self._settled.wait_for(lambda: self.is_settled, timeout):
                 raise TimeoutError(f"no result after {timeout} s")
@@ -130,12 +131,12 @@ class GallerySession:
     # ----------------------------------------------------------------------------------------- questions
 
     def change_now(self, changes: Mapping[str, Any]) -> None:
-        """Change what is asked from Python. It is read in the caller's thread, which gets the errors.
+        """Change the query from Python, reading it in the caller's thread so that errors are raised there.
 
         Raises
         ------
         ExclipError
-            If it cannot be used; nothing has changed then.
+            If a change cannot be used. In that case nothing changes.
         """
         while True:
             if self.closed:
@@ -148,16 +149,16 @@ class GallerySession:
                     return
 
     def ask(self, question: gallery_protocol.Ask) -> None:
-        """Change what is asked as a browser asks; it is read by the worker, and answered."""
+        """Change the query at a browser's request; the worker reads the question and answers it."""
         with self._host.lock:
             self._questions.append(question)
             self.worker.submit(READING, self._read)
 
     def want(self, window: gallery_protocol.Window) -> None:
-        """Note the tiles that a browser lacks now, instead of those that it lacked before."""
+        """Replace the list of tiles that a browser is waiting for."""
         with self._host.lock:
             if window.request != self._shown_id:
-                return  # it has not heard of the newest order yet, and will ask again
+                return  # the browser has not received the newest order yet, and will ask again
             had_work = any(self._windows.values())
             self._windows[window.view] = [tile for tile in window.tiles if tile < len(self.ranking.entries)]
             self._windows.move_to_end(window.view)
@@ -171,13 +172,13 @@ class GallerySession:
         self.worker.submit(OPENING, lambda: self._send_opened(question))
 
     def join(self, *, refresh: bool) -> None:
-        """Tell a view that opens that it is heard."""
+        """Answer a view that has just opened."""
         with self._host.lock:
             self._host.resend(None if refresh else ["_request"])
             self._host.send(protocol.alive())
 
     def close(self) -> None:
-        """Discard all work, and free what is kept."""
+        """Discard all pending work."""
         with self._host.lock:
             self.closed = True
             self._questions.clear()
@@ -188,14 +189,14 @@ class GallerySession:
     # ----------------------------------------------------------------------------------- one pair, in full
 
     def results(self, tile: int) -> tuple[list[Interactions], Any]:
-        """Return the interactions of a tile's pair, and its foil's if there is one, and the picture.
+        """Return the interactions of a tile's pair, those of its foil if there is one, and the picture.
 
         Raises
         ------
         IndexError
             If there is no such tile.
         ExclipError
-            If a part of the store, or the picture, cannot be read.
+            If the picture, or a part of the store, cannot be read.
         """
         with self._host.lock:
             query, ranked = self.ranking.query, self.ranking.entries[tile].ranked
@@ -204,7 +205,7 @@ class GallerySession:
     # ------------------------------------------------------------------------- from a query to its ranking
 
     def traits_of(self, query: Query) -> dict[str, Any]:
-        """Return the traits that say what is asked."""
+        """Return the traits that describe the query."""
         tokens = query.tokens
         return {
             "phrase": "" if tokens is None else tokens.caption,
@@ -228,7 +229,7 @@ class GallerySession:
         )
 
     def _read(self) -> None:
-        """Read the questions that wait as one: what a later one asks of the same thing decides."""
+        """Read all pending questions as one; if two change the same thing, the later one wins."""
         while True:
             with self._host.lock:
                 questions, before = list(self._questions), self.query
@@ -237,7 +238,7 @@ class GallerySession:
             changes: dict[str, Any] = {}
             for question in questions:
                 if "phrase" in question.changes:
-                    changes.clear()  # words and order were of the phrase before
+                    changes.clear()  # earlier words and orders referred to the previous phrase
                 changes |= question.changes
             failure = ""
             try:
@@ -260,7 +261,7 @@ class GallerySession:
                 return
 
     def _rank(self) -> None:
-        """Rank for the newest query, unless that is done."""
+        """Rank for the newest query, unless that has already been done."""
         with self._host.lock:
             id, query = self.id, self.query
             if self.is_settled:
@@ -301,7 +302,7 @@ class GallerySession:
     # ----------------------------------------------------------------------------------------- tiles
 
     def _send_tiles(self) -> None:
-        """Make some of the tiles that are wanted now; the others come after whatever is more urgent."""
+        """Render and send a batch of the requested tiles; the rest are queued behind more urgent jobs."""
         with self._host.lock:
             id, ranking = self._shown_id, self.ranking
             wanted = next((tiles for tiles in reversed(self._windows.values()) if tiles), [])
@@ -321,7 +322,7 @@ class GallerySession:
                 self.worker.submit(TILING, self._send_tiles)
 
     def _tile(self, entry: Entry) -> tuple[dict[str, Any], bytes, bytes]:
-        """Return what a tile shows: plain data, the bytes of its picture and those of its heat map."""
+        """Return a tile's header, the bytes of its picture and the bytes of its heat map."""
         ranked = entry.ranked
         texts = self._images.texts
         caption = ranked.caption_id or self._images.first_captions.get(ranked.image_id)
@@ -344,7 +345,7 @@ class GallerySession:
             heat = self._heat(entry)
         except ExclipError as error:
             return header | {"error": message_of(error)}, b"", b""
-        except Exception as error:  # a decoder's, on a file that it was never meant to read
+        except Exception as error:  # from an image decoder that was fed a file of another kind
             return header | {"error": f"{type(error).__name__}: {message_of(error)}"}, b"", b""
         if heat is None:
             return header, picture, b""
@@ -365,7 +366,7 @@ class GallerySession:
     def _send_opened(self, question: gallery_protocol.Open) -> None:
         try:
             if question.request != self._shown_id or question.tile >= len(self.ranking.entries):
-                raise ExclipError("The order has changed meanwhile; open the pair again")
+                raise ExclipError("The order has changed in the meantime; open the pair again")
             ranking = self.ranking
             ranked = ranking.entries[question.tile].ranked
             results, picture = self.results(question.tile)
@@ -386,7 +387,7 @@ class GallerySession:
 
 
 def _instrument(results: list[Interactions], picture: Any, query: Query, ranked: Ranked) -> dict[str, Any]:
-    """Return the traits of the full instrument, as of `ExplainWidget.from_result`."""
+    """Return the same traits that `ExplainWidget.from_result` would have."""
     result, foil = results[0], results[1] if len(results) > 1 else None
     asked = query.order == "match"
     return finished_traits(result, picture, foil) | {
@@ -402,7 +403,7 @@ def _instrument(results: list[Interactions], picture: Any, query: Query, ranked:
 
 
 def _fractions(box: tuple[float, ...], view: View) -> list[float]:
-    """Return a box in fractions of the image, cut off at its edges."""
+    """Return a box in fractions of the image's size, clipped to its edges."""
     width, height = view.size
     left, top, right, bottom = box
     edges = (left / width, top / height, right / width, bottom / height)

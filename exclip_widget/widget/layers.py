@@ -1,6 +1,6 @@
-"""Results at other layers, for a browser to hold: a layer's slider then shows them without asking.
+"""Results at other layers, sent ahead so that the browser's layer sliders need not ask for them.
 
-They are made once a request is done, in the time that nobody else wants.
+They are computed after a request is done, while the worker has nothing else to do.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from .request import Layers, Request
 from .result_cache import Result, ResultCache
 
 MOST_BYTES = 2**24
-"""Largest size of all results at other layers that a browser holds."""
+"""Largest total size of the results at other layers that a browser caches, in bytes."""
 
 QUICK_S = 1.0
-"""Longest time that one text layer may take for the next one to be made, too."""
+"""If one text layer takes longer than this, no further ones are computed."""
 
 
 def results_by_layer(request: Request, cache: ResultCache) -> Iterator[tuple[Layers, Result] | None]:
-    """Yield what a request gives at its layers and at others, from the nearest on; its text layer's first.
+    """Yield a request's results at its own layers and at others, nearest first, starting with its text layer.
 
-    They are results that are kept, or that the method makes at little cost; of them, those on the same grid
-    of patches, and as many as a browser may hold. None comes in between, when something else may be done.
+    Only results that are cached, or cheap for the method to compute, are included; they must be on the same
+    grid of patches, and fit into the browser's cache. None is yielded whenever other work may be done.
     """
     known = cache.known(request)
     if known is None:

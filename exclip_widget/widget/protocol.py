@@ -1,8 +1,9 @@
-"""The protocol of messages between kernel and browser. The mirror of `js/protocol.ts`.
+"""The message protocol between kernel and browser, mirrored by `js/protocol.ts`.
 
-State that is asked for or finished is synced traits, listed in `wire`. Messages carry the rest: estimates,
-progress and answers to the browser; questions to the kernel. Anybody can write to a widget's channel, so
-whatever does not have a shape from here is ignored. `tests/protocol` has examples of all of them.
+Synced traits, listed in `wire`, carry what was asked for and what is finished. Messages carry the rest:
+estimates, progress and answers go to the browser; questions go to the kernel. Anybody can write to a widget's
+channel, so a message that does not match one of the shapes defined here is ignored. `tests/protocol` has
+examples of them all.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 MOST_CHUNK_BYTES = 2**20
-"""Largest part of an upload in one message."""
+"""Largest number of bytes of an upload in one message."""
 
 MOST_SELECTED = 2**16
-"""Largest size of a selection: more patches than any model sees."""
+"""Largest size of a selection: more patches than any model has."""
 
 MOST_NUMBER = 2**53 - 1
-"""Largest number: JavaScript's are exact up to here."""
+"""Largest integer that JavaScript represents exactly."""
 
 # ------------------------------------------------------------------------------------ browser to kernel
 
 
 @dataclass(frozen=True)
 class Join:
-    """A view has opened; or, with `refresh`, it holds an older state and wants all of it again."""
+    """A view has opened, or, with `refresh`, has a stale state and needs all of it again."""
 
     refresh: bool = False
 
@@ -47,7 +48,7 @@ class Change:
 
 @dataclass(frozen=True)
 class UploadChunk:
-    """Part of a new image's file, which has `size` bytes in all; `data` belongs at `offset`."""
+    """Part of an image file being uploaded: `data` belongs at `offset` of `size` bytes in total."""
 
     question: int
     offset: int
@@ -58,9 +59,9 @@ class UploadChunk:
 
 @dataclass(frozen=True)
 class TestSelection:
-    """Mask a selection and run the model."""
+    """Run a masking test of a selection."""
 
-    __test__ = False  # not a test class of pytest's
+    __test__ = False  # keeps pytest from collecting it as a test class
 
     question: int
     tokens: tuple[int, ...]
@@ -69,14 +70,14 @@ class TestSelection:
 
 @dataclass(frozen=True)
 class ClearTests:
-    """Forget the masking tests."""
+    """Discard the masking tests."""
 
 
 BrowserMessage: TypeAlias = Join | Cancel | Change | UploadChunk | TestSelection | ClearTests
 
 
 def read_message(content: object, buffers: object = ()) -> BrowserMessage | None:
-    """Return the message in `content` and `buffers`; None if they hold none of this protocol."""
+    """Return the message in `content` and `buffers`, or None if it is not part of this protocol."""
     if not isinstance(content, Mapping):
         return None
     kind = content.get("kind")
@@ -85,7 +86,7 @@ def read_message(content: object, buffers: object = ()) -> BrowserMessage | None
 
 
 def read_changes(given: object) -> dict[str, Any] | None:
-    """Return changes of inputs; None unless each is a known input of the right type."""
+    """Return changes to inputs, or None unless every one is a known input of the right type."""
     if not isinstance(given, Mapping) or not given:
         return None
     if not all(name in _INPUTS and _INPUTS[name](value) for name, value in given.items()):
@@ -94,14 +95,14 @@ def read_changes(given: object) -> dict[str, Any] | None:
 
 
 def read_selection(given: object) -> tuple[int, ...] | None:
-    """Return the numbers of a selection; None if it is anything else."""
+    """Return the indices in a selection, or None if it is anything else."""
     if not isinstance(given, (list, tuple)) or len(given) > MOST_SELECTED:
         return None
     return tuple(given) if all(map(is_number, given)) else None
 
 
 def read_join(content: Mapping[str, Any], buffers: object = ()) -> Join | None:
-    """Return what a view says that opens; None if it is no such message."""
+    """Return the message of a view that has opened, or None if it is malformed."""
     del buffers
     refresh = content.get("refresh", False)
     return Join(refresh) if isinstance(refresh, bool) else None
@@ -154,7 +155,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any], object], BrowserMessage | None]
 
 
 def is_number(value: object) -> bool:
-    """Return whether a value is a whole number that both sides hold exactly."""
+    """Return whether a value is a non-negative integer that Python and JavaScript both represent exactly."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_NUMBER
 
 
@@ -181,18 +182,18 @@ def alive() -> KernelMessage:
 
 
 def estimate(id: int, part: str, frame: int, offset: int, size: int) -> KernelMessage:
-    """Return the header of some bytes of an estimate.
+    """Return the header of a chunk of an estimate.
 
     Parameters
     ----------
     id : int
         Id of the request.
     part : {"caption", "foil"}
-        Whose estimate it is.
+        What the estimate is for.
     frame : int
         Number of the estimate, from 0.
     offset, size : int
-        Where the bytes belong, and how many there are in all.
+        Where the chunk belongs, and the total number of bytes.
     """
     return {"kind": "estimate", "id": id, "part": part, "frame": frame, "offset": offset, "bytes": size}
 
@@ -200,9 +201,9 @@ def estimate(id: int, part: str, frame: int, offset: int, size: int) -> KernelMe
 def layer(
     id: int, text_layer: int | str, image_layer: int | str, summary: Mapping[str, Any]
 ) -> KernelMessage:
-    """Return the header of what request `id` would give at a text and an image layer.
+    """Return the header of the result that request `id` would have at a text and an image layer.
 
-    Its buffers are the results of the caption and of its foil, if there is one, as the traits have them.
+    Its buffers are the results of the caption and of its foil, if there is one, encoded as in the traits.
     """
     return {
         "kind": "layer",
@@ -214,16 +215,16 @@ def layer(
 
 
 def progress(id: int, done: int, total: int, error: float | None = None) -> KernelMessage:
-    """Return how much of request `id` is done, and about how far off its newest estimate may be."""
+    """Return the progress of request `id`, and roughly how far off its newest estimate may be."""
     bound = {} if error is None else {"error": error}
     return {"kind": "progress", "id": id, "done": done, "total": total, **bound}
 
 
 def accepted(question: int) -> KernelMessage:
-    """Return the answer to a question that was granted. The traits that changed were sent before it."""
+    """Return the answer to a question that was accepted. It follows the traits that changed."""
     return {"kind": "accepted", "question": question}
 
 
 def refused(question: int, message: str) -> KernelMessage:
-    """Return the answer to a question that was not granted, with the reason in words."""
+    """Return the answer to a question that was refused, with a message that gives the reason."""
     return {"kind": "refused", "question": question, "message": message}

@@ -1,4 +1,4 @@
-"""Rankings: what a gallery shows of a store, in the order of a question, each tile with its heat map."""
+"""Rankings: the tiles that a gallery shows for a query, in order and with their heat maps."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from ..store import Head, Ranked, Store
 from ..store.asking import share_of
 
 ORDERS = ("set", "match", "foils", "off_box", "special", "outlier")
-"""In what order a gallery shows pairs: that of the set; how strongly a region speaks to the phrase; by how
-much a foil wins; which share of a phrase's heat lies off its boxes; which share special tokens carry; which
-share outlier patches carry."""
+"""What a gallery can sort pairs by: their order in the data set; how strongly the phrase interacts with the
+image's strongest patch; the margin by which a foil wins; the share of a phrase's heat outside its boxes; the
+share that special tokens carry; the share that outlier patches carry."""
 
 NOTHING = {
     "set": "The store has no images.",
     "match": "The store has no images.",
     "foils": "No caption of this store has a foil.",
     "off_box": "No caption of this store has phrases with boxes.",
-    "special": "No caption of this store has its image there.",
-    "outlier": "No caption of this store has its image there.",
+    "special": "No caption in this store has its image in it.",
+    "outlier": "No caption in this store has its image in it.",
 }
-"""What is said if an order has nothing to show."""
+"""Message to show if there are no tiles in an order."""
 
 Check = Callable[[int, int], None]
-"""Is called on the way with how many images are done and how many there are; what it raises ends the work."""
+"""Called during ranking with the number of images done and the total. An exception from it ends the work."""
 
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """What a gallery is asked.
+    """What a gallery is asked to show.
 
     Attributes
     ----------
     order : str
         One of `ORDERS`.
     phrase : Factors or None
-        Of the caption that is asked of all images.
+        Factors of the caption that all images are searched for.
     rows : tuple of int
-        Which of its rows count; all words if there are none.
+        Which of its rows count; all words if empty.
     """
 
     order: str = "set"
@@ -71,8 +71,8 @@ class Entry:
     Attributes
     ----------
     ranked : Ranked
-        Its pair and value. The caption's id is empty if the tile shows the phrase that was asked, or if its
-        image has no caption; the value is NaN in the order of the set.
+        Its pair and value. The caption's id is empty if the tile shows the phrase that was searched for, or
+        if its image has no caption. In the order `"set"`, the value is NaN.
     heat : np.ndarray or None
         The heat map, float16, (rows, columns), if it was computed for the ranking.
     """
@@ -83,16 +83,16 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The tiles of a gallery in the order that was asked.
+    """The tiles of a gallery in the order that a query asks for.
 
     Attributes
     ----------
     query : Query
-        What was asked.
+        The query.
     entries : list of Entry
         The tiles.
     end : float or None
-        The end of the scale of heat that all tiles share; None if each has its own.
+        The upper end of the colour scale that all tiles share; None if each has its own.
     """
 
     query: Query
@@ -101,32 +101,32 @@ class Ranking:
 
 
 class StoreImages:
-    """A store as a gallery shows it.
+    """The images of a store, as a gallery shows them.
 
     Parameters
     ----------
     store : Store
         The store.
     explainer : Explainer, optional
-        What the store was made by; with it any phrase can be asked.
+        The explainer that made the store; with it, any phrase can be searched for.
 
     Attributes
     ----------
     orders : tuple of str
-        What of `ORDERS` can be asked.
+        The `ORDERS` that are supported.
     count : int
-        How many images there are.
+        Number of images.
     texts : dict
-        The captions by their ids, foils included.
+        Captions by id, foils included.
     views : dict
-        What the model saw of each image, by its id.
+        What the model saw of each image, by image id.
     first_captions : dict
-        Id of the first caption of each image.
+        Id of each image's first caption.
 
     Raises
     ------
     ParameterError
-        If the explainer makes other factors than those in the store.
+        If the explainer would make different factors from those in the store.
     FileError
         If a part of the store is damaged.
     """
@@ -147,12 +147,12 @@ class StoreImages:
             self.first_captions.setdefault(image, caption)
         self._asked: dict[str, list[Ranked]] = {}
 
-    # ---------------------------------------------------------------------------------------- what is asked
+    # ---------------------------------------------------------------------------------------------- queries
 
     def read(self, before: Query, changes: Mapping[str, Any]) -> Query:
-        """Return a query with some changes: of `phrase`, `words` and `order`.
+        """Return a query with changes to `phrase`, `words` or `order`.
 
-        A new phrase asks all images for it, unless another order is asked with it.
+        A new phrase also sets the order to `"match"`, unless the changes include another order.
 
         Raises
         ------
@@ -173,14 +173,14 @@ class StoreImages:
             rows = () if "words" in changes else rows
         else:
             if tokens is None:
-                raise ParameterError(f"words={words!r:.80} need a phrase; ask one first")
+                raise ParameterError(f"words={words!r:.80} need a phrase; set one first")
             rows = select_rows(tokens, words)
             rows = () if rows == select_rows(tokens, None) else rows
         order = changes.get("order", order)
         if order not in ORDERS:
             raise ParameterError(f"order={order!r:.40}; expected one of {', '.join(map(repr, ORDERS))}")
         if order == "match" and phrase is None:
-            raise ParameterError("order='match' needs a phrase; ask one first")
+            raise ParameterError("order='match' needs a phrase; set one first")
         return Query(order, phrase, rows)
 
     def _phrase(self, text: object) -> tuple[Factors, Rows]:
@@ -198,8 +198,8 @@ class StoreImages:
                 assert isinstance(factors.rows, Tokens)
                 return factors, _rows_in(factors.rows, found.span())
         raise ParameterError(
-            f"phrase {text!r:.80} is no caption of the store, and in none of them; expected words of one. To "
-            "ask any phrase, make the gallery with explainer=Explainer(model)"
+            f"phrase {text!r:.80} is not a caption of the store, nor words of one; expected either. To "
+            "search for any phrase, make the gallery with explainer=Explainer(model)"
         )
 
     # ------------------------------------------------------------------------------------------- the order
@@ -233,7 +233,7 @@ class StoreImages:
         return Ranking(query, entries, end)
 
     def _answer(self, order: str) -> list[Ranked]:
-        """Return the answer to a question that no phrase changes; each is asked of the store once."""
+        """Return the store's pairs in an order that does not depend on the phrase, computed only once."""
         if order not in self._asked:
             question = {
                 "foils": self.store.foil_margins,
@@ -247,7 +247,7 @@ class StoreImages:
     # -------------------------------------------------------------------------------------------- one tile
 
     def heat(self, entry: Entry) -> Float[np.ndarray, "rows columns"] | None:
-        """Return the heat map of a tile; None if it has neither a phrase nor a caption.
+        """Return the heat map of a tile, or None if it has neither a phrase nor a caption.
 
         Raises
         ------
@@ -261,12 +261,12 @@ class StoreImages:
         return result.heat(list(ranked.rows) or None)
 
     def results(self, query: Query, ranked: Ranked) -> list[Interactions]:
-        """Return the interactions of a tile's pair, and of its foil if the order is about it.
+        """Return the interactions of a tile's pair, and of its foil if the order is about foils.
 
         Raises
         ------
         ParameterError
-            If there is neither a phrase nor a caption.
+            If the tile has neither a phrase nor a caption.
         FileError
             If a part of the store is damaged.
         """
@@ -276,21 +276,22 @@ class StoreImages:
         if not texts and query.phrase is not None:
             texts = [query.phrase]
         if not texts:
-            raise ParameterError(f"image {ranked.image_id!r:.80} has no caption; ask a phrase first")
+            raise ParameterError(f"image {ranked.image_id!r:.80} has no caption; set a phrase first")
         table = interactions_of(texts, [image])
         assert isinstance(table, list)
         return [row[0] for row in table]
 
 
 class ResultImages:
-    """Results as a gallery shows them: in their order, or by what special tokens carry.
+    """A list of results, as a gallery shows them: in their own order, or by the share of special tokens.
 
-    It has what a gallery uses of `StoreImages`. Results hold no factors, so no phrase can be asked of all.
+    Provides the part of `StoreImages` that a gallery uses. Results contain no factors, so they cannot be
+    searched for a phrase.
 
     Parameters
     ----------
     results : sequence of Interactions
-        The results. Their ids are their numbers, from "0" on.
+        The results. Their ids are "0", "1", and so on.
     """
 
     orders = ("set", "special")
@@ -308,17 +309,17 @@ class ResultImages:
         Raises
         ------
         ParameterError
-            If something else is asked.
+            If any other change is asked for, or the order is not supported.
         """
         for name in ("phrase", "words"):
             if changes.get(name):
                 raise ParameterError(
-                    f"{name}={changes[name]!r:.80} cannot be asked of results, which hold no factors; "
+                    f"{name}={changes[name]!r:.80} cannot be used with results, which contain no factors; "
                     "expected a gallery of a store, such as write_store makes"
                 )
         order = changes.get("order", before.order)
         if order not in self.orders:
-            raise ParameterError(f"order={order!r:.40}; expected 'set' or 'special' of results")
+            raise ParameterError(f"order={order!r:.40}; expected 'set' or 'special' for results")
         return Query(order)
 
     def rank(self, query: Query, check: Check) -> Ranking:
@@ -336,7 +337,7 @@ class ResultImages:
         Raises
         ------
         ParameterError
-            If the result has numbers that are not finite.
+            If the result contains numbers that are not finite.
         """
         return self._results[entry.ranked.image_id].heat()
 
@@ -347,14 +348,14 @@ class ResultImages:
 
 
 def _special_share(result: Interactions) -> float:
-    """Return which share of a result's interactions special tokens carry, as `Store.special_shares` does."""
+    """Return the share of a result's interactions that special tokens carry, as in `Store.special_shares`."""
     of_words = float(result.values[np.array(result.words) >= 0].sum())
     of_specials = float(result.values.sum() + result.cls.sum()) - of_words
     return share_of(of_specials, of_words)
 
 
 def _rows_in(tokens: Tokens, span: tuple[int, int]) -> Rows:
-    """Return the rows of words that overlap a part of the caption."""
+    """Return the rows of the words that overlap a span of the caption."""
     words = {
         word
         for word, place in zip(tokens.words, tokens.spans, strict=True)

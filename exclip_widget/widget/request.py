@@ -1,4 +1,4 @@
-"""Requests: the inputs of one explanation, read and checked, and what of them stays if some change."""
+"""Requests: the inputs of one explanation, read and validated, and reused if only some of them change."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ Layers: TypeAlias = tuple[LayerName, LayerName]
 """A text layer and an image layer."""
 
 CHANGEABLE = ("image", "captions", "caption", "foil", "method", "text_layer", "image_layer")
-"""What can be changed, by the names of the widget's traits."""
+"""The inputs that can be changed, named like the widget's traits."""
 
 MOST_CHARACTERS = 20_000
-"""Longest caption: far more than any model takes, and tokenised in a moment."""
+"""Longest caption: far more than any model takes, yet quick to tokenise."""
 
 MOST_LISTED = 10_000
-"""Longest list of captions: ten times the classes of ImageNet, and laid out in a moment."""
+"""Longest list of captions: ten times the classes of ImageNet, yet quick to lay out."""
 
 
 @dataclass(frozen=True, eq=False)
 class ShownImage:
-    """An image, what the model sees of it, and how the browser gets it.
+    """An image, what the model sees of it, and its encoding for the browser.
 
     Attributes
     ----------
     image : PIL.Image.Image
         The whole image, RGB.
     pixels : Tensor
-        What the model gets.
+        The model's input.
     view : View
         The image's size and hash, and the part that the model sees.
     encoded : (bytes, str)
-        What the browser gets; see `encode_image`.
+        What the browser receives; see `encode_image`.
     digest : bytes
         Hash of `pixels`.
     """
@@ -68,19 +68,19 @@ class Request:
     Attributes
     ----------
     explainer : Explainer
-        Explains by the method and at the layers that were asked for.
+        Explains with the requested method and layers.
     image : ShownImage
         The image.
     captions : tuple of Caption
         The caption, and the foil if there is one.
     chosen_layers : (layer, layer)
-        Text and image layer as they were asked for; None for what suits the method.
+        The requested text and image layer; None for the method's default.
     grid : (int, int)
         Rows and columns of patches.
     methods : dict
-        Methods that were given as objects, by their names.
+        Methods that were passed as objects, by name.
     listed : tuple of Caption
-        All captions that are ranked, those of `captions` among them; empty if only those are shown.
+        All captions to rank, including those in `captions`; empty if there is no list.
     """
 
     explainer: Explainer
@@ -93,7 +93,7 @@ class Request:
 
     @classmethod
     def read(cls, model: Any, image: Any, caption: Any, options: Mapping[str, Any]) -> Request:
-        """Read a widget's first inputs; `caption` may be a list, of which two are a caption and its foil.
+        """Read a widget's initial inputs; `caption` may be a list; a list of two is a caption and its foil.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class Request:
         )
 
     def changed(self, changes: Mapping[str, Any]) -> Request:
-        """Return this request with some other inputs, by the names in `CHANGEABLE`; only those are read.
+        """Return this request with some inputs replaced, named as in `CHANGEABLE`; only those are read.
 
         Raises
         ------
@@ -145,12 +145,12 @@ class Request:
         )
 
     def _read_captions(self, changes: Mapping[str, Any]) -> tuple[tuple[Caption, ...], tuple[Caption, ...]]:
-        """Return the captions that are shown, and those that are listed, with some of them changed."""
+        """Return the explained captions and the listed ones after applying `changes`."""
         caption, foil, listed = self.caption, self.foil, self.listed
         if "captions" in changes:
             if not listed:
                 raise CaptionError(
-                    "captions cannot be set: this widget was made with one caption, and shows no list; "
+                    "captions cannot be set: this widget was made with one caption and shows no list; "
                     "expected a widget that was made with several, ExplainWidget(model, image, [...])"
                 )
             listed = _read_listed(self.explainer, changes["captions"], listed)
@@ -181,7 +181,7 @@ class Request:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """All captions that are ranked, as text."""
+        """All captions to rank, as text."""
         return tuple(caption.rows.caption for caption in self.listed)
 
     @property
@@ -191,23 +191,23 @@ class Request:
 
     @property
     def choices(self) -> dict[str, list[str]]:
-        """Names of the methods, and of the layers of either tower in order."""
+        """Names of the methods and of the layers of each tower, in order."""
         text, image = self.explainer.layer_names
         return {"methods": list(METHODS), "text_layers": list(text), "image_layers": list(image)}
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Equal for requests with equal results, as long as the model stays the same."""
+        """Cache key: equal for requests with equal results, provided the model has not changed."""
         return self.key_at(self.explainer.layers)
 
     def key_at(self, layers: Layers) -> tuple[object, ...]:
-        """Return what `key` would be at other layers."""
+        """Return the `key` of this request at other layers."""
         texts = tuple(caption.rows.caption for caption in self.captions)
         return self.image.digest, texts, self.explainer.method, layers
 
     @property
     def layers_by_distance(self) -> tuple[list[LayerName], list[LayerName]]:
-        """The layers of the text and of the image tower, each from the nearest on: the request's own."""
+        """The layers of the text and the image tower, each sorted by distance from the request's own."""
         text, image = (
             _by_distance(len(names), layer)
             for names, layer in zip(self.explainer.layer_names, self.explainer.layers, strict=True)
@@ -215,24 +215,24 @@ class Request:
         return text, image
 
     def same_as(self, other: Request) -> bool:
-        """Return whether nothing differs from `other`."""
+        """Return whether this request is the same as `other`."""
         return self.same_but_for_layers(other) and (self.explainer.layers, self.chosen_layers) == (
             other.explainer.layers,
             other.chosen_layers,
         )
 
     def same_but_for_layers(self, other: Request) -> bool:
-        """Return whether nothing differs from `other` but the layers."""
+        """Return whether this request differs from `other` at most in its layers."""
         layers = self.explainer.layers
         return self.same_list_as(other) and self.key_at(layers) == other.key_at(layers)
 
     def same_list_as(self, other: Request) -> bool:
-        """Return whether the same captions are ranked for the same image."""
+        """Return whether both requests rank the same captions for the same image."""
         return self.image is other.image and self.texts == other.texts
 
 
 def _by_distance(count: int, layer: LayerName) -> list[LayerName]:
-    """Return a tower's layers from the nearest to one of them on; the last one's output comes after it."""
+    """Return a tower's layers sorted by distance from `layer`; the output counts as one after the last."""
     names: list[LayerName] = [*range(count), "output"]
     place = names.index(layer)
     return sorted(names, key=lambda name: abs(names.index(name) - place))
@@ -243,7 +243,7 @@ def _with_method(methods: Mapping[str, Method], given: Any) -> Mapping[str, Meth
 
 
 def _read_given(explainer: Explainer, given: Any) -> tuple[tuple[Caption, ...], tuple[Caption, ...]]:
-    """Return the captions that are shown first, and those that are listed: all of a list."""
+    """Return the captions to explain first, and the listed ones: all of them if a list was given."""
     if isinstance(given, (list, tuple)) and len(given) == 2 and given[1] is None:
         given = given[0]  # a caption without a foil
     if not isinstance(given, (list, tuple)):
@@ -253,7 +253,7 @@ def _read_given(explainer: Explainer, given: Any) -> tuple[tuple[Caption, ...], 
 
 
 def _read_caption(explainer: Explainer, text: Any, name: str, listed: Sequence[Caption] = ()) -> Caption:
-    """Return the listed caption of this text, or else read it."""
+    """Return the listed caption with this text, or read it if there is none."""
     if isinstance(text, str):
         for one in listed:
             if one.rows.caption == text:
@@ -267,7 +267,7 @@ def _read_caption(explainer: Explainer, text: Any, name: str, listed: Sequence[C
 
 
 def _require_short(text: Any) -> Any:
-    """Return a caption, if a browser can show it and it cannot keep a tokenizer busy for long."""
+    """Return a caption unchanged if a browser can display it and it is short enough to tokenise quickly."""
     if isinstance(text, str):
         if len(text) > MOST_CHARACTERS:
             raise CaptionError(f"caption has {len(text)} characters; expected at most {MOST_CHARACTERS}")
@@ -277,13 +277,13 @@ def _require_short(text: Any) -> Any:
 
 
 def _read_listed(explainer: Explainer, given: Any, known: Sequence[Caption] = ()) -> tuple[Caption, ...]:
-    """Read a list of captions; those that are `known` stay what they are."""
+    """Read a list of captions, reusing those already `known`."""
     if not isinstance(given, (list, tuple)):
         shown = " ".join(repr(given).split())
         raise CaptionError(f"captions is a {type(given).__name__} ({shown:.80}); expected a list of strings")
     if len(given) > MOST_LISTED:
         raise CaptionError(f"captions has {len(given)} entries; expected at most {MOST_LISTED}")
-    by_text = {one.rows.caption: one for one in reversed(known)}  # the first, as `_read_caption` finds
+    by_text = {one.rows.caption: one for one in reversed(known)}  # the first one wins, as in `_read_caption`
     texts = []
     for index, text in enumerate(given):
         with naming("captions", index):
@@ -293,7 +293,7 @@ def _read_listed(explainer: Explainer, given: Any, known: Sequence[Caption] = ()
 
 
 def _put(new: Caption, listed: tuple[Caption, ...], before: Caption | None) -> tuple[Caption, ...]:
-    """Return the list, if there is one, with a caption in the place of the one that it was before."""
+    """Return the list, if there is one, with the caption `before` replaced by `new`."""
     if not listed or new in listed:
         return listed
     if before is None:
@@ -303,7 +303,7 @@ def _put(new: Caption, listed: tuple[Caption, ...], before: Caption | None) -> t
 
 def _read_image(explainer: Explainer, given: Any) -> ShownImage:
     if isinstance(given, torch.Tensor):
-        raise ImageError("image is a tensor of pixels; a widget shows the image itself, so give it that")
+        raise ImageError("image is a tensor of pixels; a widget shows the image itself, so pass that")
     image = decode(given) if isinstance(given, UploadedFile) else open_image(given)
     pixels = explainer.read_image(image)
     view = View.of(image, field_of_view(explainer.preprocess, image.size))

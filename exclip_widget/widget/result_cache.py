@@ -1,4 +1,4 @@
-"""Result cache: going back to a recent request costs next to nothing."""
+"""Result cache: makes returning to a recent request nearly free."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ..results.interactions import Interactions
 from .request import Layers, Request
 
 MOST_BYTES = 2**26
-"""Largest size of the results, and of the factors, that a widget keeps."""
+"""Largest total size in bytes of the results that a widget caches, and separately of the factors."""
 
 Result = tuple[Interactions, ...]
-"""Interactions of a caption with an image, and of its foil if there is one."""
+"""Interactions of the caption with the image, followed by those of the foil if there is one."""
 
 EMBEDDED_TOGETHER = 64
-"""Listed captions that are embedded before a newer request is looked for."""
+"""Number of listed captions to embed between checks for a newer request."""
 
 
 class ResultCache:
-    """Computes results, and keeps the last few for as long as nothing about the model changes."""
+    """Computes results, and caches recent ones until anything about the model changes."""
 
     def __init__(self) -> None:
         self._fingerprint: object | None = None
@@ -36,7 +36,7 @@ class ResultCache:
         self._image_embedding: tuple[bytes, Float[np.ndarray, " embed"]] | None = None
 
     def estimates(self, request: Request, count: int) -> Iterator[Result]:
-        """Yield about `count` ever better results, the last of which is final; one, if it is known."""
+        """Yield about `count` improving estimates, ending with the result; only that if it is cached."""
         result = self.known(request)
         if result is not None:
             yield result
@@ -51,7 +51,7 @@ class ResultCache:
             self._results.put(request.key, result)
 
     def known(self, request: Request) -> Result | None:
-        """Return the result of a request, if it is kept and the model is what it was."""
+        """Return the cached result of a request, or None; clear the cache if the model has changed."""
         fingerprint = request.explainer.fingerprint()
         if fingerprint is None or fingerprint != self._fingerprint:
             self._results.clear()
@@ -62,15 +62,15 @@ class ResultCache:
         return self.at(request, request.explainer.layers)
 
     def at(self, request: Request, layers: Layers) -> Result | None:
-        """Return the result of a request at some layers, if it is kept, whatever the model is now."""
+        """Return the cached result of a request at `layers`, or None, without checking the model."""
         return self._results.get(request.key_at(layers))
 
     def explain_layers(
         self, request: Request, text_layer: LayerName, image_layers: Sequence[LayerName]
     ) -> Iterator[None]:
-        """Compute and keep the results of a request at other layers; yield when something else may be done.
+        """Compute and cache a request's results at other layers, yielding whenever other work may be done.
 
-        They are kept only if the model has stayed what it was.
+        They are cached only if the model has not changed.
         """
         fingerprint = self._fingerprint
         explainer = request.explainer.with_method(request.explainer.method, text_layer, image_layers[0])
@@ -85,9 +85,9 @@ class ResultCache:
                     self._results.put(request.key_at((text_layer, image_layer)), tuple(result))
 
     def embed_captions(self, request: Request) -> Iterator[None]:
-        """Embed the listed captions of a request, and yield after some of them each. Those known are kept."""
+        """Embed the listed captions that are not cached yet, yielding after each batch."""
         missing = [caption for caption in request.listed if caption.rows.caption not in self._text_embeddings]
-        missing.sort(key=lambda caption: len(caption.ids))  # those of one length run together
+        missing.sort(key=lambda caption: len(caption.ids))  # captions of equal length run together
         for start in range(0, len(missing), EMBEDDED_TOGETHER):
             some = missing[start : start + EMBEDDED_TOGETHER]
             found = request.explainer.text_embeddings(some)
@@ -96,18 +96,18 @@ class ResultCache:
             yield
 
     def classify(self, request: Request) -> Classification:
-        """Return the similarities and probabilities of the listed captions, which have been embedded."""
+        """Return similarities and probabilities of the listed captions, which must be embedded already."""
         explainer, image = request.explainer, request.image
         if self._image_embedding is None or self._image_embedding[0] != image.digest:
             self._image_embedding = image.digest, explainer.image_embedding(image.pixels)
-        # Captions that are listed no more are forgotten.
+        # Drop captions that are no longer listed.
         self._text_embeddings = {text: self._text_embeddings[text] for text in request.texts}
         embeddings = np.stack([self._text_embeddings[text] for text in request.texts])
         similarities = embeddings @ self._image_embedding[1]
         return Classification(request.texts, similarities, explainer.logits())
 
     def _factors_of(self, explainer: Explainer, caption: Caption) -> Factors:
-        """Return the factors of a caption, which stay valid if the image changes."""
+        """Return the factors of a caption, from the cache if possible: they do not depend on the image."""
         key = (caption.rows.caption, explainer.method, explainer.layers[0])
         factors = self._text_factors.get(key)
         if factors is None:

@@ -1,8 +1,8 @@
-"""Session: the life of requests, from a question to a result. Plain Python, without traitlets and comms.
+"""Session: the life of requests, from a question to a result. Plain Python, without traitlets or comms.
 
-The newest request wins, and the last good result stays until there is a better one. Questions are read, and
-requests are computed, in a worker thread. What a browser should know goes to a `Host`: facts as traits;
-estimates, progress and answers as messages of `protocol`.
+The newest request wins, and the last good result stays until there is a better one. A worker thread reads
+questions and computes requests. Everything that a browser should know goes through a `Host`: facts as traits;
+estimates, progress and answers as the messages defined in `protocol`.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from .uploads import Uploads
 from .worker import Worker
 
 ESTIMATES = 4
-"""Estimates on the way to a result; more if memory requires it."""
+"""Number of estimates on the way to a result; more if memory requires it."""
 
 MOST_TESTS = 50
-"""Largest number of masking tests that are kept; older ones are dropped."""
+"""Largest number of masking tests to keep; older ones are dropped."""
 
 MOST_MESSAGE_CHARACTERS = 2000
-"""Length at which an error's text is cut for the browser."""
+"""Length to which error messages are truncated for the browser."""
 
 READING, COMPUTING, TESTING, GOING_ON = range(4)
-"""Priorities of jobs: a question is read first, since its answer may make other work unnecessary."""
+"""Priorities of jobs. Questions are read first, since they may make other work unnecessary."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,25 +48,25 @@ class Host(Protocol):
     Attributes
     ----------
     lock : threading.RLock
-        Guards the session, and whatever else changes what it publishes.
+        Guards the session, and everything else that changes the traits it publishes.
     """
 
     lock: threading.RLock
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Return a context that holds `lock`, and publishes its changes as one."""
+        """Return a context manager that holds `lock` and publishes all changes as one."""
 
     def publish(self, **traits: Any) -> None:
-        """Set traits. Within a transaction only."""
+        """Set traits. Call only within a transaction."""
 
     def flush(self) -> None:
-        """Send what was published so far, ahead of the messages that follow. Within a transaction only."""
+        """Send what was published so far, before any later message. Call only within a transaction."""
 
     def send(self, content: protocol.KernelMessage, buffers: Sequence[memoryview] = ()) -> None:
         """Send a message."""
 
     def resend(self, names: Iterable[str] | None) -> None:
-        """Send traits again, though they have not changed; None for all."""
+        """Send traits again although they have not changed, or all of them if `names` is None."""
 
 
 FIRST_ID = 1
@@ -92,17 +92,17 @@ class Session:
     Attributes
     ----------
     id : int
-        Id of the newest request; rises with each.
+        Id of the newest request, increasing with each.
     phase : {"computing", "done", "cancelled", "error"}
-        How far it is.
+        State of the newest request.
     request : Request
-        What is shown: the newest request, or the last good one if that has failed.
+        What is shown: the newest request, or the last good one if the newest has failed.
     result : tuple of Interactions
-        The newest estimate of it, for the caption and its foil; empty before the first.
+        The newest estimate for the caption, and for its foil if there is one; empty before the first.
     classification : Classification or None
-        Similarities and probabilities of the captions that `request` lists; None before they are known.
+        Similarities and probabilities of the captions listed in `request`; None before they are known.
     worker : Worker
-        The thread that reads and computes.
+        The thread that reads questions and computes requests.
     closed : bool
         Whether the session has ended.
     """
@@ -142,28 +142,28 @@ class Session:
         return self.closed or self.phase != "computing"
 
     def wait(self, timeout: float | None) -> Interactions:
-        """Block until the newest result is there, and return it.
+        """Block until the newest result is ready, and return it.
 
         Raises
         ------
         TimeoutError
             After `timeout` seconds.
         ExclipError
-            If computing failed, or was cancelled before the first estimate.
+            If the computation failed, or was cancelled before the first estimate.
         """
         if self.worker.is_current_thread:
-            raise RuntimeError("wait() was called by what the result waits for: an observer of this widget")
+            raise RuntimeError("wait() was called from an observer of this widget; it would never return")
         with self._settled:
             if not self._settled.wait_for(lambda: self.is_settled, timeout):
                 raise TimeoutError(f"no result after {timeout} s")
             return self.outcome()
 
     def call_when_settled(self, wake: Callable[[], object]) -> None:
-        """Call `wake` once nothing is being computed any more."""
+        """Call `wake` as soon as nothing is being computed."""
         self._waiters.append(wake)
 
     def outcome(self) -> Interactions:
-        """Return the result, or raise why there is none."""
+        """Return the result, or raise the error that explains why there is none."""
         if self._error is not None:
             raise self._error
         if not self.result:
@@ -174,19 +174,19 @@ class Session:
     def _wake(self) -> None:
         self._settled.notify_all()
         for wake in self._waiters:
-            with suppress(RuntimeError):  # the event loop that waited has been closed
+            with suppress(RuntimeError):  # the waiting event loop has been closed
                 wake()
         self._waiters.clear()
 
     # ----------------------------------------------------------------------------------------- questions
 
     def change_now(self, changes: Mapping[str, Any]) -> None:
-        """Change inputs from Python. They are read in the caller's thread, which gets the errors.
+        """Change inputs from Python, reading them in the caller's thread so that errors are raised there.
 
         Raises
         ------
         ExclipError
-            If one of them cannot be used; nothing has changed then.
+            If one of them cannot be used. In that case nothing changes.
         """
         while True:
             if self.closed:
@@ -200,11 +200,11 @@ class Session:
                     return
 
     def change(self, changes: Mapping[str, Any], question: int | None = None) -> None:
-        """Change inputs as a browser asks; they are read by the worker, and `question` is answered."""
+        """Change inputs at a browser's request; the worker reads them, and answers `question`."""
         self._ask(_Question(dict(changes), question))
 
     def upload(self, chunk: protocol.UploadChunk) -> None:
-        """Take a part of an uploaded image; the last one changes the image."""
+        """Add a chunk of an uploaded image; once the last has arrived, change the image."""
         try:
             file = self._uploads.add(chunk)
         except ImageError as error:
@@ -216,25 +216,25 @@ class Session:
             self._ask(_Question({"image": file}, chunk.question))
 
     def test(self, selection: protocol.TestSelection) -> None:
-        """Test a selection by masking, and publish the outcome."""
+        """Run a masking test of a selection, and publish the outcome."""
         with self._host.lock:
             self._waiting_tests.append(selection)
             self.worker.submit(TESTING, partial(self._run_test, selection))
 
     def clear_tests(self) -> None:
-        """Forget the masking tests."""
+        """Discard the masking tests."""
         with self._host.transaction():
             self._tests = []
             self._host.publish(_tests=[])
 
     def cancel(self, id: int | None = None) -> None:
-        """End request `id`, or the newest one, with its newest estimate as the result."""
+        """Cancel request `id`, or the newest one, keeping its newest estimate as the result."""
         with self._host.transaction():
             if self._is_current(self.id if id is None else id):
                 self._settle("cancelled")
 
     def join(self, *, refresh: bool) -> None:
-        """Tell a view that opens late what it has missed; a finished result is a trait."""
+        """Send a newly opened view what it has missed, except a finished result, which is a trait."""
         with self._host.lock:
             self._host.resend(None if refresh else ["_request"])
             self._host.send(protocol.alive())
@@ -245,7 +245,7 @@ class Session:
             self._go_on()
 
     def close(self) -> None:
-        """Discard all work, and free what is kept."""
+        """Discard all pending work, and free the caches."""
         with self._host.lock:
             self.closed = True
             self._questions.clear()
@@ -256,7 +256,7 @@ class Session:
             self._wake()
 
     def _supersede(self, names: Iterable[str]) -> None:
-        """Remove from the questions that wait what a newer one decides."""
+        """Drop from pending questions the inputs that a newer one changes."""
         for question in self._questions:
             for name in names:
                 question.changes.pop(name, None)
@@ -270,7 +270,7 @@ class Session:
         if not request.same_as(self.request) or self.phase in ("cancelled", "error"):
             self._begin(request)
 
-    # ------------------------------------------------------------------- life of a request (lock is held)
+    # --------------------------------------------------------------- life of a request (the lock is held)
 
     def _begin(self, request: Request) -> None:
         self.id += 1
@@ -282,24 +282,24 @@ class Session:
         self.worker.submit(COMPUTING, partial(self._compute, self.id))
 
     def _move(self, request: Request, result: Result) -> None:
-        """Show a result that is known of the same request at other layers."""
+        """Show a cached result of the same request at other layers."""
         self._show(request, result, self.classification)
         self._last_good = request, result, self.classification
         self._go_on()
 
     def _go_on(self) -> None:
-        """Have results at other layers made, once a request is done and somebody may move to them."""
+        """Queue results at other layers if the request is done and a view is open to show them."""
         if self._is_watched and self.phase == "done":
             self.worker.submit(GOING_ON, partial(self._send_layers, self.id, self.request))
 
     def _show(self, request: Request, result: Result, classification: Classification | None) -> None:
-        """Publish a request and what is known of it. A selection stays for as long as it means the same."""
+        """Publish a request and what is known about it. Clear selections whose meaning has changed."""
         if request.caption.rows != self.request.caption.rows:
             self._host.publish(tokens=[])
         if request.grid != self.request.grid:
             self._host.publish(region=[])
         while self._waiting_tests:
-            self._refuse_test(self._waiting_tests[0], "what was selected is not shown any more")
+            self._refuse_test(self._waiting_tests[0], "the selected inputs are no longer shown")
         self.request, self.result, self._tests = request, result, []
         self.classification = classification
         self._host.publish(
@@ -333,13 +333,13 @@ class Session:
     # --------------------------------------------------------------------------------- jobs of the worker
 
     def _answer(self, question: _Question) -> None:
-        """Read the inputs that a question asks for, and begin to compute them."""
+        """Read the inputs of a question, and start computing them."""
         while True:
             with self._host.lock:
                 before, changes = self.request, dict(question.changes)
             try:
                 if not changes:
-                    raise ExclipError("a newer request has taken its place")
+                    raise ExclipError("a newer request has replaced this one")
                 request = before.changed(changes)
                 is_move = request.same_but_for_layers(before) and not request.same_as(before)
                 known = self._cache.known(request) if is_move else None
@@ -355,7 +355,7 @@ class Session:
                         self._move(request, known)
                     else:
                         self._accept(request)
-                    if question.number is not None:  # after the traits, or controls would show the old ones
+                    if question.number is not None:  # after the traits, or controls would show old values
                         self._host.send(protocol.accepted(question.number))
                     return
 
@@ -367,10 +367,10 @@ class Session:
             if question.number is not None:
                 self._host.send(protocol.refused(question.number, message_of(error)))
             else:
-                self._host.resend(question.changes.keys())  # the browser has set them already; this undoes it
+                self._host.resend(question.changes.keys())  # undoes what the browser has already applied
 
     def _compute(self, id: int) -> None:
-        """Compute a request, and send every estimate."""
+        """Compute a request, sending every estimate."""
         with self._host.lock:
             if not self._is_current(id):
                 return
@@ -387,7 +387,7 @@ class Session:
                     if frame == 0 and request.listed and not self._classify(id, request):
                         return
         except NoLongerWantedError:
-            # By a question, perhaps: unless it has made this request needless, it begins again after that.
+            # Perhaps a question interrupted this. Start again after it, unless it has replaced the request.
             if self._is_current(id):
                 self.worker.submit(COMPUTING, partial(self._compute, id))
             return
@@ -401,7 +401,7 @@ class Session:
                 self._go_on()
 
     def _send_layers(self, id: int, request: Request) -> None:
-        """Send results at other layers, until something else is wanted. Nobody waits for them."""
+        """Send results at other layers until there is something else to do. Nothing waits for them."""
 
         def is_wanted() -> bool:
             same_row = self.request.explainer.layers[0] == request.explainer.layers[0]
@@ -424,7 +424,7 @@ class Session:
             _log.debug("results at other layers could not be made", exc_info=True)
 
     def _run_urgent(self, priority: int) -> None:
-        """Run jobs in the middle of another one, which may be wanted when that is not."""
+        """Run queued jobs in the middle of another one; what interrupts that does not interrupt them."""
         with interruptible(lambda: True):
             self.worker.run_urgent(priority)
 
@@ -436,7 +436,7 @@ class Session:
             self._host.send(protocol.layer(self.id, *layers, traits["_summary"]), numbers)
 
     def _classify(self, id: int, request: Request) -> bool:
-        """Rank the listed captions, and return whether the request is still the newest."""
+        """Rank the listed captions, and return whether the request is still current."""
         for _ in self._cache.embed_captions(request):
             self._run_urgent(READING)
             with self._host.lock:
@@ -458,7 +458,7 @@ class Session:
                 self._settle("error", message_of(error))
 
     def _run_test(self, selection: protocol.TestSelection) -> None:
-        """Test a selection, unless its inputs are not shown any more."""
+        """Test a selection, unless its inputs are no longer shown."""
         with self._host.lock:
             if selection not in self._waiting_tests:
                 return
@@ -488,12 +488,12 @@ class Session:
 
 @dataclass(eq=False)
 class _Question:
-    """Changes that a browser asks for, and the number of the question that is answered, if any."""
+    """Changes that a browser asks for, and the number of the question to answer, if any."""
 
     changes: dict[str, Any]
     number: int | None
 
 
 def message_of(error: Exception) -> str:
-    """Return what a browser says of an error."""
+    """Return the message that a browser shows for an error."""
     return (str(error) or type(error).__name__)[:MOST_MESSAGE_CHARACTERS]

@@ -1,4 +1,4 @@
-"""Sync: a widget whose traits change as one, whichever thread changes them."""
+"""Sync: a widget whose traits change in transactions, from any thread."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import traitlets
 
 
 class SyncedWidget(anywidget.AnyWidget):
-    """A widget that a worker thread may change as well as the main one.
+    """A widget that both the main thread and a worker thread may change.
 
-    ipywidgets' own `hold_sync` holds back the changes of all threads at once, and tells observers meanwhile.
-    Here each thread has its own transaction, under a lock, and observers are told after it.
+    ipywidgets' own `hold_sync` holds back the changes of all threads at once, and notifies observers while it
+    does so. Here each thread has its own transaction, under a lock, and observers are notified after it.
 
-    A browser that was disconnected asks for the state of all widgets, and takes the answer for the newest
-    state, though a thread may have sent a newer one since it was read. So the state has a revision number,
-    by which the browser sees that it got an older one, and asks again.
+    A browser that was disconnected asks for the state of all widgets, and takes the answer for the newest,
+    although a thread may have sent a newer state since that one was read. The state therefore has a revision
+    number, so the browser can tell that it got an older state, and ask again.
 
     Attributes
     ----------
     lock : threading.RLock
-        Held by transactions.
+        Held during transactions.
     """
 
     _revision = traitlets.Int().tag(sync=True)
@@ -38,9 +38,9 @@ class SyncedWidget(anywidget.AnyWidget):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Hold the lock and change traits as one: the browser gets them together.
+        """Hold the lock, and send all changes of traits to the browser together.
 
-        Observers are called when the lock is released, so they may wait for whatever they like.
+        Observers are called after the lock is released, so they may block on anything.
         """
         if self._thread.changes is not None:
             yield
@@ -59,11 +59,11 @@ class SyncedWidget(anywidget.AnyWidget):
     def publish(self, **traits: Any) -> None:
         """Set traits within a transaction."""
         for name, value in traits.items():
-            if getattr(self, name) is not value:  # comparing images takes its time
+            if getattr(self, name) is not value:  # comparing images by value is slow
                 setattr(self, name, value)
 
     def flush(self) -> None:
-        """Send what has changed so far in this transaction, ahead of the messages that follow."""
+        """Send what has changed so far in this transaction, before any later message."""
         assert self._thread.changes is not None
         if len(self._thread.changes) > self._thread.sent:
             self._revision += 1
@@ -72,16 +72,16 @@ class SyncedWidget(anywidget.AnyWidget):
         self.send_state({name for name in names if self._should_send_property(name, getattr(self, name))})
 
     def resend(self, names: Iterable[str] | None) -> None:
-        """Send traits again though they have not changed; all but the view's code if None."""
+        """Send traits again although they have not changed; if None, all but the front end's code."""
         self.send_state(
             set(self.keys) & set(names) if names is not None else set(self.keys) - {"_esm", "_css"}
         )
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
-        """Return the state, or some of it, between two transactions; see `ipywidgets.Widget.get_state`.
+        """Return the state, or part of it, between two transactions; see `ipywidgets.Widget.get_state`.
 
-        Nothing is dropped: a saved page has no kernel to ask, and anywidget's part in the browser knows no
-        default values. The view's code is one as well, as anywidget adds it.
+        `drop_defaults` is ignored: a saved page has no kernel to ask, and anywidget's front end does not know
+        the default values. These include the front end's code, which anywidget adds as a default.
         """
         del drop_defaults
         with self.lock:
@@ -89,22 +89,22 @@ class SyncedWidget(anywidget.AnyWidget):
         return state
 
     def send_state(self, key: Any = None) -> None:
-        """Send some of the state, or all. Nothing older can follow what another thread has sent."""
+        """Send the state, or part of it, under the lock: an older state never follows a newer one."""
         with self.lock:
             super().send_state(key)
 
     @traitlets.observe("comm")
     def _answer_as_addressed(self, change: Any) -> None:
-        """Have messages handled in the shell that the browser addresses.
+        """Handle messages in the shell that the browser addresses.
 
-        ipykernel 7.4 routes them to the subshell that the widget last spoke from instead. A worker thread
-        speaks from wherever the kernel heard something last. If that subshell has ended, messages are lost.
+        ipykernel 7.4 instead routes them to the subshell that the widget last sent from. For a worker thread,
+        that is the subshell in which the kernel last received something. If it has ended, messages are lost.
         """
         if hasattr(change.new, "_reply_subshell_for"):
             change.new._reply_subshell_for = lambda _data, addressed: addressed
 
     def notify_change(self, change: Any) -> None:
-        """Tell the browser and observers of a change, or note it if a transaction is open."""
+        """Notify the browser and observers of a change, or record it if a transaction is open."""
         if self._thread.changes is None:
             super().notify_change(change)
         else:
@@ -112,12 +112,12 @@ class SyncedWidget(anywidget.AnyWidget):
 
     @property
     def publishes(self) -> bool:
-        """Whether a trait that is set now is set by the widget itself."""
+        """Whether a trait set now is being set by the widget itself."""
         return not self._constructed or self._thread.changes is not None
 
 
 class _ThreadState(threading.local):
-    """The open transaction of this thread: its changes, and how many of them were sent."""
+    """The open transaction of this thread: its changes, and how many of them have been sent."""
 
     changes: list[Any] | None = None
     sent: int = 0

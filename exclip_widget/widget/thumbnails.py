@@ -1,4 +1,4 @@
-"""Thumbnails: the pictures of a gallery, found by the ids of images, and kept as far as there is room."""
+"""Thumbnails: the pictures of a gallery, looked up by image id and cached up to a size limit."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..image import ImageLike, open_image
 from ..lru_cache import LRUCache
 
 Pictures: TypeAlias = str | os.PathLike[str] | Mapping[str, ImageLike] | Callable[[str], ImageLike]
-"""Where pictures are: a folder, a mapping from ids to images, or a function from an id to an image."""
+"""Where to find pictures: a folder, a mapping from ids to images, or a function from an id to an image."""
 
 SIDE = 256
-"""Longest side of a thumbnail, in pixels: sharp in a tile of 128 on a fine screen."""
+"""Longest side of a thumbnail in pixels: sharp in a tile of 128 on a high-density screen."""
 
 QUALITY = 85
 
 MOST_BYTES = 2**25
-"""Largest size of all thumbnails that are kept: about 3000 photographs."""
+"""Largest total size of the cached thumbnails in bytes: about 3000 photographs."""
 
 SUFFIXES = ("", ".jpg", ".jpeg", ".png", ".webp", ".JPG", ".JPEG", ".PNG")
-"""What may follow an id in the name of a file."""
+"""Suffixes that may follow an id in a file name."""
 
 
 class Thumbnails:
@@ -36,13 +36,13 @@ class Thumbnails:
     Parameters
     ----------
     pictures
-        A folder, whose files are named as the ids of the images, with or without a suffix; a mapping from ids
-        to images; or a function from an id to an image, as `explain` takes them.
+        A folder whose files are named after the image ids, with or without a suffix; a mapping from ids to
+        images; or a function from an id to an image. Images may be anything that `explain` accepts.
 
     Raises
     ------
     ParameterError
-        If it is none of these, or there is no such folder.
+        If it is none of these, or the folder does not exist.
 
     Examples
     --------
@@ -63,7 +63,7 @@ class Thumbnails:
         Raises
         ------
         ImageError
-            If there is none, or it cannot be read.
+            If it is missing or cannot be read.
         """
         return open_image(self._find(image_id))
 
@@ -73,14 +73,14 @@ class Thumbnails:
         Parameters
         ----------
         image_id : str
-            The image.
+            Id of the image.
         size : (int, int) or None
-            Width and height of the image that was explained, if they are known.
+            Width and height of the image that was explained, if known.
 
         Raises
         ------
         ImageError
-            If there is none, it cannot be read, or it is of another size.
+            If it is missing, cannot be read, or has another size.
         """
         kept = self._kept.get(image_id)
         if kept is None:
@@ -88,7 +88,7 @@ class Thumbnails:
             if size is not None and image.size != size:
                 raise ImageError(
                     f"the picture of {image_id!r:.80} is {image.width} x {image.height} pixels; expected "
-                    f"{size[0]} x {size[1]}, those of the image that was explained"
+                    f"{size[0]} x {size[1]}, the size of the image that was explained"
                 )
             image.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
             buffer = io.BytesIO()
@@ -103,7 +103,7 @@ def _finder_of(pictures: object) -> Callable[[str], ImageLike]:
         folder = path_of(pictures)
         if not folder.is_dir():
             raise ParameterError(
-                f"images={str(pictures)!r:.200} is no folder; expected one with the pictures"
+                f"images={str(pictures)!r:.200} is not a folder; expected one with the pictures"
             )
         return lambda key: _file_in(folder, key)
     if isinstance(pictures, Mapping):
@@ -117,13 +117,13 @@ def _finder_of(pictures: object) -> Callable[[str], ImageLike]:
 
 
 def _file_in(folder: Path, key: str) -> Path:
-    """Return the file of a picture; an id may name a folder within, and nothing outside."""
+    """Return the file of a picture. An id may lead into subfolders, but not out of the folder."""
     for suffix in SUFFIXES:
         path = folder / f"{key}{suffix}"
         try:
             if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
                 return path
-        except (OSError, ValueError):  # no name that a file could have
+        except (OSError, ValueError):  # not a valid file name
             continue
     raise ImageError(f"there is no picture {key!r:.80} in {str(folder)!r:.200}")
 
@@ -139,7 +139,7 @@ def _picture_by(function: Callable[[str], ImageLike], key: str) -> ImageLike:
         return function(key)
     except ImageError:
         raise
-    except Exception as error:  # a user's own function
+    except Exception as error:  # anything may come from a user's function
         raise ImageError(
             f"images({key!r:.80}) raised {type(error).__name__}: {error!s:.200}; expected an image"
         ) from None

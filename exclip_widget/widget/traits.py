@@ -1,4 +1,4 @@
-"""Kinds of traits: inputs, whose setting is a request, and selections."""
+"""Trait types: inputs, for which setting a value is a request, and selections."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import traitlets
 
 
 class InputTrait(traitlets.Any):
-    """An input: setting it is a request, which is read, or refused, before anything changes."""
+    """An input. Setting it is a request, which is validated before anything changes."""
 
     def set(self, obj: Any, value: Any) -> None:
-        """Set `value` if the widget itself publishes it; request it if anybody else sets it."""
+        """Set `value` if the widget itself publishes it; otherwise request the change."""
         if obj.publishes:
             super().set(obj, value)
         else:
@@ -20,18 +20,18 @@ class InputTrait(traitlets.Any):
 
 
 class SelectionTrait(traitlets.List):  # type: ignore[type-arg]
-    """Sorted numbers without repeats; a boolean mask stands for the numbers of its true entries."""
+    """Sorted, unique indices; may be set to a boolean mask, which selects its true entries."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(traitlets.Int(), **options)
 
     def set(self, obj: Any, value: Any) -> None:
-        """Set `value` while nothing else changes what it selects from."""
+        """Set `value`, with the lock held so that what it selects from cannot change."""
         with obj.transaction():
             super().set(obj, value)
 
     def validate(self, obj: Any, value: Any) -> Any:
-        """Return the numbers of a mask, an array or any other collection, sorted and in range."""
+        """Return the indices in a mask, an array or any other collection, sorted and checked."""
         grid = obj._grid
         shape = (len(obj._tokens),) if self.name == "tokens" else (grid["rows"], grid["columns"])
         if isinstance(value, np.ndarray) and value.dtype == bool:

@@ -1,4 +1,4 @@
-"""Uploads: images that arrive from a browser in parts, and are not to be trusted."""
+"""Uploads: untrusted images that arrive from a browser in chunks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..image import open_image
 from .protocol import UploadChunk
 
 MOST_BYTES = 32 * 2**20
-"""Largest size of a file."""
+"""Largest file size in bytes."""
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "PPM", "MPO", "JPEG2000")
-"""Formats that are decoded: pixels only, none that Pillow passes to another program to draw."""
+"""Formats that are decoded: only raster formats, and none that Pillow delegates to another program."""
 
 
 @dataclass(frozen=True)
 class UploadedFile:
-    """A file's bytes, and its name as the browser gives it."""
+    """The bytes of a file, and its name according to the browser."""
 
     data: bytes
     name: str
@@ -31,15 +31,15 @@ class Uploads:
 
     def __init__(self) -> None:
         self._question: int | None = None
-        self._data: bytearray | None = None  # None once it is complete or refused
+        self._data: bytearray | None = None  # None once the upload is complete or refused
 
     def add(self, chunk: UploadChunk) -> UploadedFile | None:
-        """Add `chunk`, and return the file once it is complete; a chunk that came before is ignored.
+        """Add `chunk`, and return the file once it is complete; ignore a chunk that was already received.
 
         Raises
         ------
         ImageError
-            Once for an upload, if it is too large or a part of it is missing.
+            If the file is too large or a part of it is missing; raised only once per upload.
         """
         if chunk.offset == 0 or chunk.question != self._question:
             self._question, self._data = chunk.question, bytearray()
@@ -66,19 +66,19 @@ class Uploads:
 
 
 def decode(file: UploadedFile) -> Image.Image:
-    """Return the image in a file, RGB, upright.
+    """Return the image in a file as RGB, rotated upright according to its EXIF data.
 
     Raises
     ------
     ImageError
-        If it is no image, or has more pixels than Pillow considers safe.
+        If it is not an image, or has more pixels than Pillow considers safe.
     """
     data, name = file.data, _quoted(file.name)
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith(b"<svg") or (
         head.startswith((b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in head
     ):
-        raise ImageError(f"{name} is an SVG, a drawing and not pixels; export it as PNG first")
+        raise ImageError(f"{name} is an SVG, a drawing rather than pixels; export it as PNG first")
     Image.init()
     try:
         with Image.open(io.BytesIO(data), formats=[kind for kind in FORMATS if kind in Image.OPEN]) as image:
@@ -87,16 +87,16 @@ def decode(file: UploadedFile) -> Image.Image:
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"{name} is not an image of a format that is read here") from None
+        raise ImageError(f"{name} is not an image in a supported format") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name} is too large to open: {error}") from None
     except Exception as error:
-        # Decoders raise all kinds of errors on data that they were never meant to be given.
+        # Decoders raise all kinds of errors when given malformed data.
         raise ImageError(f"{name} cannot be read: {error}") from None
 
 
 def _require_safe_size(image: Image.Image, name: str) -> None:
-    """Refuse a size that Pillow only warns about: all pixels are allocated at once, on this machine."""
+    """Refuse a size that Pillow only warns about, since all pixels are allocated at once."""
     most = Image.MAX_IMAGE_PIXELS
     if most is not None and image.width * image.height > most:
         raise ImageError(
@@ -105,5 +105,5 @@ def _require_safe_size(image: Image.Image, name: str) -> None:
 
 
 def _quoted(name: str) -> str:
-    """Return a file's name quoted for a message; it is a browser's text and may be anything."""
+    """Return a file name quoted for a message; it comes from the browser and may be anything."""
     return f"image {name[:80]!r}"

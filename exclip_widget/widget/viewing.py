@@ -1,6 +1,7 @@
-"""Viewing: what stands in for a session if there is a result and no model. It selects, and computes nothing.
+"""Viewing: stands in for a session if there is a result but no model. It can select, but not compute.
 
-It has what the widget uses of a `Session`. Whatever needs a model is refused in words, on either side.
+Provides the part of `Session` that the widget uses. Anything that needs a model is refused with a clear
+message, in Python and in the browser.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ NO_MODEL = (
     "This result is shown without its model. To change what is explained, or to test a selection, make an "
     "ExplainWidget with the model."
 )
-"""What a browser says instead of offering what needs a model."""
+"""Message that a browser shows instead of the controls that need a model."""
 
 
 class Viewing:
@@ -26,7 +27,7 @@ class Viewing:
     Parameters
     ----------
     result : tuple of Interactions
-        Of the caption, and of its foil if there is one.
+        The result for the caption, and the one for its foil if there is one.
     host : Host
         Where to publish.
 
@@ -35,7 +36,7 @@ class Viewing:
     result : tuple of Interactions
         What is shown.
     closed : bool
-        Whether it has ended.
+        Whether the session has ended.
     """
 
     is_settled = True
@@ -51,12 +52,12 @@ class Viewing:
         return self.result[0]
 
     def wait(self, timeout: float | None) -> Interactions:
-        """Return the result: there is nothing to wait for."""
+        """Return the result immediately."""
         del timeout
         return self.outcome()
 
     def call_when_settled(self, wake: Callable[[], object]) -> None:
-        """Call `wake`: nothing is being computed."""
+        """Call `wake` immediately: nothing is ever being computed."""
         wake()
 
     def change_now(self, changes: Mapping[str, Any]) -> NoReturn:
@@ -74,14 +75,14 @@ class Viewing:
         )
 
     def change(self, changes: Mapping[str, Any], question: int | None = None) -> None:
-        """Refuse to change inputs as a browser asks."""
+        """Refuse to change inputs at a browser's request."""
         if question is None:
-            self._host.resend(changes.keys())  # the browser has set them already; this undoes it
+            self._host.resend(changes.keys())  # undoes what the browser has already applied
         else:
             self._refuse(question)
 
     def upload(self, chunk: protocol.UploadChunk) -> None:
-        """Refuse another image."""
+        """Refuse an uploaded image."""
         self._refuse(chunk.question)
 
     def test(self, selection: protocol.TestSelection) -> None:
@@ -95,15 +96,15 @@ class Viewing:
         """Do nothing: there are no tests."""
 
     def cancel(self, id: int | None = None) -> None:
-        """Do nothing: nothing is being computed."""
+        """Do nothing: there is no computation to cancel."""
 
     def join(self, *, refresh: bool) -> None:
-        """Tell a view that opens that it is heard."""
+        """Answer a view that has just opened."""
         with self._host.lock:
             if refresh:
                 self._host.resend(None)
             self._host.send(protocol.alive())
 
     def close(self) -> None:
-        """End."""
+        """End the session."""
         self.closed = True

@@ -1,7 +1,7 @@
 """The widget: linked views of a caption and an image. Its traits and public methods; see also `session`.
 
-Who owns what: the browser owns what is hovered and everything drawn. Both sides own the selection, `tokens`
-and `region`. Python owns all the rest and tells the browser, which asks for changes by messages.
+Ownership of state: the browser owns what is hovered and everything drawn. Both sides own the selection,
+`tokens` and `region`. Python owns everything else, and the browser asks for changes by sending messages.
 """
 
 from __future__ import annotations
@@ -40,54 +40,54 @@ from .traits import InputTrait, SelectionTrait
 from .viewing import NO_MODEL, Viewing
 
 EXIT_TIMEOUT = 20.0
-"""Seconds that the interpreter waits at its end for a computation to notice that it was cancelled."""
+"""Seconds that the interpreter waits at exit for a computation to notice that it was cancelled."""
 
 STATIC = resources.files(__package__) / "static"
 
 
 class ExplainWidget(SyncedWidget):
-    """Shows which words of a caption interact with which patches of an image, to look at and select in.
+    """Shows which words of a caption interact with which patches of an image, interactively.
 
-    Inputs are read, and refused, at once. They are computed in a thread of their own, and the views refine
-    meanwhile.
+    Inputs are validated immediately. Results are computed in a background thread, and the views refine as
+    estimates arrive.
 
     Parameters
     ----------
     model, image
-        As `explain` takes them.
+        As in `explain`.
     caption : str, or list of str
-        The caption; or several, which are ranked by their similarity to the image. The first one is
-        explained, and of two also the second one, as its foil.
+        The caption, or several, which are ranked by their similarity to the image. The first one is
+        explained; if there are exactly two, the second one is explained as its foil.
     **options
-        As `Explainer` takes them.
+        As in `Explainer`.
 
     Attributes
     ----------
     caption : str
-        The caption. Setting this or any of the inputs below computes anew what depends on it. What cannot
-        be used is refused by the errors of `explain`, and nothing changes.
+        The caption. Setting this or any of the inputs below recomputes whatever depends on it. An invalid
+        value raises the same errors as `explain`, and nothing changes.
     foil : str or None
         A second caption, explained on the same image.
     captions : tuple of str
-        All captions that are ranked, in the order in which they were given; empty if the widget was made
-        with one. May be set to any list. A new `caption` takes the place of the one that it was before.
+        All captions to rank, in the order given; empty if the widget was made with only one, and otherwise
+        may be set to any list. A new `caption` that is not in the list replaces the previous one.
     image : PIL.Image.Image
-        The image, RGB. May be set to anything that `explain` takes as one, except a tensor.
+        The image, RGB. May be set to anything that `explain` accepts except a tensor.
     method : str
         Name of the method. May be set to a method with options, such as ``Banzhaf(samples=1024)``.
     text_layer, image_layer : int or "output"
-        Where the towers are cut. Set to None for what suits the method.
+        Where the towers are cut. Set to None for the method's default.
     tokens : list of int
-        Selected tokens, as indices into `interactions.tokens`. Changes on either side reach the other.
+        Selected tokens, as indices into `interactions.tokens`. Synced in both directions.
     region : list of int
         Selected patches, ``row * columns + column``. May be set to a boolean mask (rows, columns).
     session : Session or Viewing
-        The life of its requests; without a model there are none.
+        Manages the requests; a `Viewing`, which has none, if there is no model.
 
     Raises
     ------
     ModelError, ImageError, CaptionError, ParameterError
-        If an input cannot be used. The message names it and says what was expected.
+        If an input cannot be used. The message names the input and what was expected.
     """
 
     session: Session | Viewing
@@ -126,7 +126,7 @@ class ExplainWidget(SyncedWidget):
         request = Request.read(model, image, caption, options)
         self._open(first_traits(request), partial(Session, request))
         assert isinstance(self.session, Session)
-        # Also at the interpreter's end, which must not come in the middle of a computation.
+        # This also runs when the interpreter exits, which must not happen in the middle of a computation.
         weakref.finalize(self, self.session.worker.stop, EXIT_TIMEOUT)
         self.session.start()
 
@@ -134,27 +134,27 @@ class ExplainWidget(SyncedWidget):
     def from_result(
         cls, result: Interactions, image: ImageLike, foil: Interactions | None = None
     ) -> ExplainWidget:
-        """Return a widget that shows a result without its model: one that was loaded, or computed elsewhere.
+        """Return a widget that shows a result without its model, such as one that was loaded from a file.
 
-        Everything can be selected and read, in the browser and from Python. What needs the model is refused
-        in words: other inputs, and masking tests.
+        Everything can be selected and read, in the browser and from Python. Anything that needs the model,
+        such as other inputs or a masking test, is refused with a clear message.
 
         Parameters
         ----------
         result : Interactions
             The result.
         image
-            The image that was explained, as `explain` takes it.
+            The image that was explained, in any form that `explain` accepts.
         foil : Interactions, optional
-            The result of another caption of the same image, explained in the same way, to compare with.
+            A result to compare with: another caption of the same image, explained in the same way.
 
         Raises
         ------
         ImageError
-            If the image cannot be read, or is not of the size of the one that was explained.
+            If the image cannot be read, or its size differs from that of the image that was explained.
         ParameterError
-            If a result cannot be shown: it is a difference, or has numbers that are not finite, or the two
-            are of different images or methods.
+            If a result cannot be shown: it is a difference, it contains numbers that are not finite, or the
+            two come from different images or methods.
 
         Examples
         --------
@@ -176,9 +176,9 @@ class ExplainWidget(SyncedWidget):
         return widget
 
     def _open(self, traits: Mapping[str, Any], session_of: Callable[[Host], Session | Viewing]) -> None:
-        """Show the first state, and begin a session."""
-        name = "captions" if traits.get("captions") else "widget"  # the list is loaded only if there is one
-        # As text: anywidget would watch a file, and the watch would keep every widget alive.
+        """Show the initial state, and create a session."""
+        name = "captions" if traits.get("captions") else "widget"  # omits the list's code if unused
+        # Pass text, not a path: anywidget would watch a file, and the watch would keep every widget alive.
         self._esm = (STATIC / f"{name}.js").read_text("utf-8")
         self._css = (STATIC / f"{name}.css").read_text("utf-8")
         super().__init__(**traits)
@@ -195,24 +195,24 @@ class ExplainWidget(SyncedWidget):
 
     @property
     def foil_interactions(self) -> Interactions | None:
-        """The newest estimate for the foil; None before the first, and without a foil."""
+        """The newest estimate for the foil; None before the first, or without a foil."""
         result = self.session.result
         return result[1] if len(result) > 1 else None
 
     @property
     def classification(self) -> Classification | None:
-        """Similarities and probabilities of `captions`; None before they are known, and without a list."""
+        """Similarities and probabilities of `captions`; None before they are known, or without a list."""
         return self.session.classification
 
     def wait(self, timeout: float | None = None) -> Interactions:
-        """Block until the newest result is there, and return it.
+        """Block until the newest result is ready, and return it.
 
         Raises
         ------
         TimeoutError
             After `timeout` seconds.
         ExclipError
-            If computing failed, or was cancelled before the first estimate.
+            If the computation failed, or was cancelled before the first estimate.
         """
         return self.session.wait(timeout)
 
@@ -230,24 +230,24 @@ class ExplainWidget(SyncedWidget):
     def to_html(
         self, path: str | os.PathLike[str], *, title: str | None = None, overwrite: bool = False
     ) -> None:
-        """Write what is shown into one HTML file that can be selected in, without a kernel and a network.
+        """Write what is shown to a single interactive HTML file, which needs neither a kernel nor a network.
 
-        It waits for the newest result. The selection and the masking tests are in the file, too. See
+        Waits for the newest result first. The file includes the selection and the masking tests. See
         `Interactions.to_html`.
 
         Parameters
         ----------
         path : str or path
-            Where to write; ends in ``.html``. ``~`` is the home directory.
+            Where to write; must end in ``.html``. ``~`` is the home directory.
         title : str, optional
-            What stands at the top.
+            Heading of the page.
         overwrite : bool
-            Whether a file that is there may be replaced.
+            Whether to replace an existing file.
 
         Raises
         ------
         FileError
-            If the path has another suffix, exists already, or cannot be written.
+            If the path has another suffix, already exists, or cannot be written.
         ExclipError
             If there is no result: see `wait`.
         """
@@ -260,11 +260,11 @@ class ExplainWidget(SyncedWidget):
         write_figures(path, [figure], title=title, overwrite=overwrite)
 
     def cancel(self) -> None:
-        """End the computation at once, with the newest estimate as its result."""
+        """Cancel the computation, keeping the newest estimate as the result."""
         self.session.cancel()
 
     def close(self) -> None:
-        """End the computation and the views."""
+        """Cancel the computation and close the views."""
         if self._constructed:
             self.session.close()
         super().close()
@@ -272,7 +272,7 @@ class ExplainWidget(SyncedWidget):
     # ----------------------------------------------------------------------------------- from the browser
 
     def set_state(self, sync_data: Mapping[str, Any]) -> None:
-        """Take what a browser sets: selections, and inputs as requests. All else is Python's alone."""
+        """Apply a browser's selections, and request its changes of inputs. Ignore all other traits."""
         for name in sync_data.keys() & {"tokens", "region"}:
             chosen = read_selection(sync_data[name])
             if chosen is None:
@@ -280,7 +280,7 @@ class ExplainWidget(SyncedWidget):
             try:
                 with self.lock:
                     super().set_state({name: list(chosen)})
-            except traitlets.TraitError:  # a selection from a caption or a grid that was replaced meanwhile
+            except traitlets.TraitError:  # the caption or grid was replaced in the meantime
                 self.send_state(name)
         given = {name: value for name, value in sync_data.items() if name in CHANGEABLE}
         if changes := read_changes(given):
@@ -289,7 +289,7 @@ class ExplainWidget(SyncedWidget):
             self.resend(given.keys())
 
     def _receive(self, _: Any, content: Any, buffers: Any) -> None:
-        """Pass a browser's message to the session; whatever is no message of the protocol is ignored."""
+        """Pass a browser's message to the session, ignoring anything that is not part of the protocol."""
         if self.session.closed:
             return
         message = read_message(content, buffers)

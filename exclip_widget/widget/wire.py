@@ -1,4 +1,4 @@
-"""Wire format: requests, tests and chunks of bytes as plain data. That of results is `results.shown`."""
+"""Wire format of requests, masking tests and chunks of bytes. For results, see `results.shown`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ..results.shown import finite_or_none, image_traits, text_traits
 from .request import Request
 
 CHUNK_BYTES = 256 * 1024
-"""Size of one message: the best total time, and no visible gap in the browser's frames."""
+"""Size of one message: minimises the total time without dropping frames in the browser."""
 
 
 def request_traits(request: Request) -> dict[str, Any]:
-    """Return the traits that say what is explained."""
+    """Return the traits that describe what is explained."""
     text_layer, image_layer = request.explainer.layers
     return {
         "image": request.image.image,
@@ -28,7 +28,7 @@ def request_traits(request: Request) -> dict[str, Any]:
 
 
 def test_row(id: int, test: MaskingTest) -> dict[str, Any]:
-    """Return a row of the table of masking tests."""
+    """Return a row for the table of masking tests."""
     return {
         "id": id,
         "tokens": list(test.tokens),
@@ -40,7 +40,7 @@ def test_row(id: int, test: MaskingTest) -> dict[str, Any]:
 
 
 def split_chunks(data: bytes) -> Iterator[tuple[int, memoryview]]:
-    """Yield offset and content of each chunk of `data`, in order."""
+    """Yield the offset and content of each chunk of `data`, in order."""
     view = memoryview(data)
     for offset in range(0, len(data), CHUNK_BYTES):
         yield offset, view[offset : offset + CHUNK_BYTES]

@@ -1,4 +1,4 @@
-"""Worker: a thread that runs jobs by priority, and exists only while there are some."""
+"""Worker: a thread that runs jobs by priority, and exists only while there are jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class Worker:
-    """Runs jobs one after the other in a thread of its own.
+    """Runs jobs one at a time in a thread of its own.
 
     Parameters
     ----------
@@ -34,12 +34,12 @@ class Worker:
 
     @property
     def stopped(self) -> bool:
-        """Whether the job that is running should end soon."""
+        """Whether the running job should end soon."""
         return self._stopped
 
     @property
     def is_current_thread(self) -> bool:
-        """Whether the caller is a job."""
+        """Whether the caller is running inside a job."""
         return self._thread is threading.current_thread()
 
     def submit(self, priority: int, job: Job) -> None:
@@ -59,7 +59,7 @@ class Worker:
             return bool(self._jobs) and self._jobs[0][0] <= priority
 
     def run_urgent(self, priority: int) -> None:
-        """Run the queued jobs of at most `priority` now. To be called by a long job now and then."""
+        """Run the queued jobs of at most `priority` now. Long jobs should call this now and then."""
         while (job := self._next(priority)) is not None:
             _run_logged(job)
 
@@ -75,7 +75,7 @@ class Worker:
     def _run(self) -> None:
         while (job := self._next()) is not None:
             _run_logged(job)
-            del job  # what it holds should not stay alive while the next one runs
+            del job  # do not keep its objects alive while the next one runs
         _return_freed_memory()
 
     def _next(self, priority: int | None = None) -> Job | None:
@@ -91,15 +91,15 @@ def _run_logged(job: Job) -> None:
     try:
         job()
     except Exception:
-        # Jobs report the failures they expect. This is an observer's error, or a bug.
+        # Jobs report the failures they expect, so this is an observer's error or a bug.
         _log.exception("a job of the widget failed")
 
 
 def _return_freed_memory() -> None:
-    """Return to the system what threads have freed, if the C library is glibc.
+    """Return freed memory to the operating system, if the C library is glibc.
 
-    It keeps freed memory for the threads to come, in up to eight arenas a core, and once there are as many
-    threads as arenas it hands the arenas out in turn: then each request leaves a working set in another one.
+    glibc keeps freed memory for later threads, in up to eight arenas per core. Once there are as many threads
+    as arenas, it assigns the arenas in turn, so each request would leave a working set in a different one.
     """
     trim = getattr(ctypes.CDLL(None) if sys.platform == "linux" else None, "malloc_trim", None)
     if trim is not None:

@@ -1,4 +1,4 @@
-"""What the tests of the command line share: a folder with pictures, and a way to run commands in it."""
+"""Fixtures of the command line's tests: a folder with images, and a way to run commands in it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run() -> Callable[..., Result]:
-    """Run a command in this process; whatever is not told in words is raised."""
+    """Return a function that runs a command in this process; unexpected exceptions are raised."""
 
     def run(*arguments: object) -> Result:
         return CliRunner().invoke(program, list(map(str, arguments)), catch_exceptions=False)
@@ -45,13 +45,13 @@ def run() -> Callable[..., Result]:
 
 @pytest.fixture
 def refusal(run: Callable[..., Result]) -> Callable[..., str]:
-    """Run a command that is refused, and return why: one line on stderr, and exit code 2."""
+    """Return a function that runs a command, checks for exit code 2, and returns its one line of error."""
 
     def refusal(*arguments: object) -> str:
         done = run(*arguments)
         assert done.exit_code == 2, done.output
         assert not done.stdout
-        # The first line may say which model it was that refused.
+        # Earlier lines may name the default model.
         *before, line = done.stderr.strip().splitlines()
         assert all("picture-book" in one for one in before)
         assert line.startswith("error: ")

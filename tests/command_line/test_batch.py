@@ -1,4 +1,4 @@
-"""`exclip-widget batch`: what is written, what is told of each bad row, and how a run goes on."""
+"""`exclip-widget batch`: the files it writes, its messages about bad rows, and how a run resumes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def written(folder: Path) -> list[str]:
 
 
 def lines(done: Result) -> list[str]:
-    """Return what is told on stderr of rows."""
+    """Return the messages about rows on stderr."""
     return [line for line in done.stderr.splitlines() if "picture-book" not in line]
 
 
@@ -91,7 +91,7 @@ def test_names_of_any_length(folder: Path, run: Run) -> None:
 def test_bad_rows_are_told_by_their_line_and_skipped(folder: Path, run: Run) -> None:
     (folder / "text.png").write_text("no image")
     name = table(
-        ("boat.png", "a red\nboat", "", "good"),  # two lines
+        ("boat.png", "a red\nboat", "", "good"),  # spans two lines
         ("none.png", "a boat", "", ""),
         ("", "a boat", "", ""),
         ("boat.png", " ", "", ""),
@@ -112,13 +112,13 @@ def test_bad_rows_are_told_by_their_line_and_skipped(folder: Path, run: Run) -> 
         "4": "there is no image 'none.png'",
         "5": "it has no image",
         "6": "it has no caption",
-        "7": "its files would be called 'GOOD', as those of line 2 are",
+        "7": "its files would be named 'GOOD', like those of line 2",
         "8": "its id '../' has no letter or digit",
         "9": "is not of a format that Pillow can read",
         "10": "is a URL, and URLs are not fetched",
         "11": "context",
         "12": "context",
-        "13": "it has 5 fields; expected 4, with quotes around a caption that has a comma",
+        "13": "it has 5 fields; expected 4, with quotes around a caption that contains a comma",
         "14": "it has 2 fields; expected 4",
     }
     assert told.keys() == expected.keys()
@@ -131,12 +131,12 @@ def test_bad_rows_are_told_by_their_line_and_skipped(folder: Path, run: Run) -> 
     ("row", "message"),
     [
         ("[1]", "it is a list; expected an object with image and caption"),
-        ("{", "it is no JSON"),
-        ("[" * 100_000, "it is no JSON"),
+        ("{", "it is not valid JSON"),
+        ("[" * 100_000, "it is not valid JSON"),
         ('{"image": "boat.png"}', "it has no caption"),
         ('{"image": 3, "caption": "a"}', "its image is a int; expected a string"),
         ('{"image": "boat.png", "caption": ["a"]}', "its caption is a list"),
-        ('{"image": "boat.png", "caption": "\\ud800"}', "is no valid text"),
+        ('{"image": "boat.png", "caption": "\\ud800"}', "is not valid text"),
         ('{"image": "boat.png", "caption": "a", "id": true}', "its id is a bool"),
         ('{"image": "a\\u0000b", "caption": "a"}', "a\\x00b"),
     ],
@@ -153,7 +153,7 @@ def test_bad_rows_of_json(row: str, message: str, folder: Path, run: Run) -> Non
 
 
 def test_a_terminal_shows_how_far_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a file, into which stderr is led, does not."""
+    """If stderr is redirected to a file, there is no progress bar."""
     name = table(*(("boat.png", caption, "", "") for caption in ("a red boat", "a blue boat", "")))
 
     class Terminal(io.StringIO):
@@ -164,7 +164,7 @@ def test_a_terminal_shows_how_far_it_is(run: Run, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", shown)
         assert program.main(["batch", name, "-o", "out"], standalone_mode=False) == 1
-    # Each state is written over the one before.
+    # Each state of the bar overwrites the previous one.
     bars = re.findall(r"(\d+)%\|[^|]*\| (\d)/2 ", shown.getvalue())
     assert [bars[0], bars[-1]] == [("0", "0"), ("100", "2")]
     assert f"{name}:4: " in shown.getvalue()  # the bad row, on a line of its own
@@ -188,24 +188,24 @@ def test_a_run_goes_on_where_it_was_stopped(folder: Path, run: Run, monkeypatch:
     there = ["blue.safetensors", "red.csv", "red.safetensors"]
     assert written(folder / "out") == there
     stop_at.clear()
-    # What is only half written goes by another name, and does not count.
+    # A partly written file has another name, and does not count.
     (folder / "out" / ".green.4711.csv").write_text("token,te")
     times = {one: (folder / "out" / one).stat().st_mtime_ns for one in there}
     done = run("batch", name, "-o", "out", *options)
-    assert done.stdout == "3 pairs: 2 written, 1 there already\n"
+    assert done.stdout == "3 pairs: 2 written, 1 already there\n"
     assert done.exit_code == 0
     assert len(written(folder / "out")) == 7
     assert {one: (folder / "out" / one).stat().st_mtime_ns for one in there} == times
     # Nothing is left to do, so no model is loaded.
     monkeypatch.setattr(module, "explainer_of", None)
-    assert run("batch", name, "-o", "out", *options).stdout == "3 pairs: 0 written, 3 there already\n"
+    assert run("batch", name, "-o", "out", *options).stdout == "3 pairs: 0 written, 3 already there\n"
 
 
 def test_files_of_another_pair_are_not_taken_for_ones_own(folder: Path, run: Run) -> None:
     name = table(("boat.png", "a boat", "", ""), ("house.png", "a house", "", ""))
     run("batch", name, "-o", "out")
     table(("boat.png", "a boat", "", ""), ("boat.png", "a house", "", ""))
-    assert run("batch", name, "-o", "out").stdout == "2 pairs: 1 written, 1 there already\n"
+    assert run("batch", name, "-o", "out").stdout == "2 pairs: 1 written, 1 already there\n"
     assert len(written(folder / "out")) == 3
 
 
@@ -214,11 +214,11 @@ def test_a_folder_has_files_of_one_set_of_options(folder: Path, run: Run, refusa
     run("batch", name, "-o", "out")
     before = (folder / "out" / "a.safetensors").read_bytes()
     message = refusal("batch", name, "-o", "out", "--method", "exclip")
-    assert "has files that were made by other options, --method frozen" in message
+    assert "has files that were made with other options, --method frozen" in message
     assert (folder / "out" / "a.safetensors").read_bytes() == before
     assert run("batch", name, "-o", "out", "--method", "exclip", "--force").stdout == "1 pair: 1 written\n"
     assert Interactions.load(folder / "out" / "a.safetensors").method == "exclip"
-    # Options that cannot be used leave no trace.
+    # Invalid options leave no trace.
     assert "steps=0" in refusal("batch", name, "-o", "other", "--method", "exclip", "--steps", 0)
     assert run("batch", name, "-o", "other", "--method", "exclip", "--steps", 3).exit_code == 0
     (folder / "out" / module.SETTINGS).write_text("{")
@@ -298,8 +298,8 @@ def test_running_out_of_memory_costs_one_image(
     [
         (None, ["none.csv"], "file 'none.csv' cannot be read: no such file or directory"),
         (None, ["boat.png"], "file 'boat.png' ends in '.png'; expected .csv or .jsonl"),
-        (b"", ["pairs.csv"], "has no column 'image'; expected a first line of names such as image,caption"),
-        (b"image;caption\na;b\n", ["pairs.csv"], "and it reads 'image;caption'"),
+        (b"", ["pairs.csv"], "has no column 'image'; expected a header such as image,caption"),
+        (b"image;caption\na;b\n", ["pairs.csv"], "but the first line is 'image;caption'"),
         (b"image,caption\n\n,\n", ["pairs.csv"], "file 'pairs.csv' has no pairs"),
         (b"image,caption\na,\xff\n", ["pairs.csv"], "file 'pairs.csv' is not in UTF-8"),
         (b"image,caption\na,b\n", ["pairs.csv", "--suffix", "gif"], "'.gif' ends in '.gif'; expected one of"),
@@ -313,7 +313,7 @@ def test_running_out_of_memory_costs_one_image(
         (
             b"image,caption\na,b\n",
             ["pairs.csv", "--model", "none"],
-            "--model 'none' is no model of open_clip",
+            "--model 'none' is not a model of open_clip",
         ),
         (b"image,caption\na,b\n", [], "Missing argument 'PAIRS'"),
     ],

@@ -1,4 +1,4 @@
-"""`exclip-widget demo`: one page, under a name that was free, and a browser if there is one."""
+"""`exclip-widget demo`: writes one page under a free name, and opens it if there is a browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Refusal = Callable[..., str]
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the addresses that were opened in a browser."""
+    """Return the list of addresses opened in a browser."""
     found: list[str] = []
     monkeypatch.setattr(webbrowser, "open", found.append)
     monkeypatch.setattr(webbrowser, "get", lambda: None)
@@ -35,7 +35,7 @@ def test_a_page_of_the_picture_book(
     for page in book.pages:
         assert page.caption in text
     assert opened == [(folder / "exclip-demo.html").as_uri()]
-    # The next one takes another name.
+    # The next page gets another name.
     assert run("demo").stdout == "wrote exclip-demo-2.html\n"
     assert (folder / "exclip-demo.html").read_text(encoding="utf-8") == text
 

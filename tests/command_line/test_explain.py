@@ -1,4 +1,4 @@
-"""`exclip-widget explain`: each kind of file is read back, and what cannot be done is one line."""
+"""`exclip-widget explain`: each kind of file is read back, and each error is a single line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def expected(explainer: Explainer, book: demo.PictureBook) -> Interactions:
 
 
 def close(one: Interactions, other: Interactions) -> bool:
-    """Return whether two results are of the same words and patches, with equal numbers but for rounding."""
+    """Return whether two results have the same words and patches, and equal numbers up to rounding."""
     same = (one.rows, one.grid, one.view, one.origin) == (other.rows, other.grid, other.view, other.origin)
     return same and np.allclose(one.values, other.values, atol=1e-6)
 
@@ -56,16 +56,16 @@ def test_several_files_of_one_explanation(folder: Path, run: Run, expected: Inte
     options = [part for name in names for part in ("-o", name)]
     assert run("explain", "boat.png", CAPTION, *options).exit_code == 0
     with Image.open("a.png") as picture:
-        # The heat map's square, and the caption above it.
+        # The square heat map, with the caption above it.
         assert 600 < picture.width < 800
         assert picture.height > picture.width
-        # Blue-grey sky, red boat: it is no blank page.
+        # Blue-grey sky and a red boat: the picture is not blank.
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 100
-    # Letters are shapes, and only the image with the heat map over it is of pixels.
+    # Letters are shapes; only the image with the heat map over it consists of pixels.
     svg = (folder / "a.svg").read_text()
     assert svg.count("<image") == 1
     letters = re.findall(r'<use [^>]*xlink:href="#DejaVuSans-([0-9a-f]+)"', svg)
-    written = "".join(CAPTION.replace("fi", "f").split())  # "fi" may be one letter
+    written = "".join(CAPTION.replace("fi", "f").split())  # "fi" may be one glyph
     assert len(letters) >= len(written)
     assert len(set(letters)) >= len(set(written)) - 1
     pdf = (folder / "a.pdf").read_bytes()
@@ -95,7 +95,7 @@ def test_a_page(folder: Path, run: Run) -> None:
     assert run("explain", "boat.png", CAPTION, *options).exit_code == 0
     (state,) = states_of((folder / "a.html").read_text(encoding="utf-8"))
     assert (state["caption"], state["tokens"]) == (CAPTION, [2, 3])
-    # With a foil, both are in it.
+    # With a foil, the page has both captions.
     assert run("explain", "boat.png", CAPTION, "--foil", "a blue boat", "-o", "b.html").exit_code == 0
     (state,) = states_of((folder / "b.html").read_text(encoding="utf-8"))
     assert (state["caption"], state["foil"]) == (CAPTION, "a blue boat")
@@ -111,7 +111,7 @@ def test_json_has_every_attribute_and_no_number_that_is_none() -> None:
     assert found["total"] is None
     assert found["similarity"] is None
     assert found["residual"] is None
-    absent = {"rows", "view"}  # in parts, by the names of those
+    absent = {"rows", "view"}  # split into their parts, under the parts' names
     assert {name for name in vars(result) if name not in absent} <= set(found)
 
 
@@ -163,7 +163,7 @@ def test_a_picture_for_each_word(folder: Path, run: Run) -> None:
     for name in names:
         with Image.open(folder / "words" / name) as picture:
             assert 600 < picture.width < 800
-    # They are replaced only if asked.
+    # Existing files are replaced only on request.
     assert run("explain", "boat.png", "a red boat", "--per-word", "words").exit_code == 2
     assert run("explain", "boat.png", "a red boat", "--per-word", "words", "--force").exit_code == 0
 
@@ -243,7 +243,7 @@ def test_the_summary(folder: Path, run: Run, expected: Interactions) -> None:
 
 def test_the_default_model_is_named(run: Run) -> None:
     done = run("explain", "boat.png", "a red boat")
-    assert done.stderr == "no --model was given: explaining picture-book, the small model that ships\n"
+    assert done.stderr == "no --model was given: using picture-book, the small model that ships\n"
 
 
 @pytest.mark.parametrize("method", ["exclip", "similarity", "gradient", "banzhaf"])
@@ -267,7 +267,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("caption", HOSTILE)
-@pytest.mark.filterwarnings("ignore:Glyph")  # the font of figures has no such letters
+@pytest.mark.filterwarnings("ignore:Glyph")  # the font of figures lacks these letters
 def test_hostile_captions(caption: str, folder: Path, run: Run) -> None:
     options = [
         "-o",
@@ -323,17 +323,17 @@ def test_hostile_captions(caption: str, folder: Path, run: Run) -> None:
         (["https://host/a.png", "a red boat"], "is a URL, and URLs are not fetched"),
         (["boat.png", " "], "caption ' ' has no words"),
         (["boat.png", "boat " * 60], "context"),
-        (["boat.png", "a \udcff boat"], "is no valid text; expected UTF-8"),
+        (["boat.png", "a \udcff boat"], "is not valid text; expected UTF-8"),
         (["boat.png", "a boat", "--foil", ""], "caption '' has no words"),
-        (["boat.png", "a boat", "--foil", "a \udcff"], "foil 'a \\udcff' is no valid text"),
+        (["boat.png", "a boat", "--foil", "a \udcff"], "foil 'a \\udcff' is not valid text"),
         (["boat.png", "a red boat", "--words", ""], "is an empty phrase"),
         (["boat.png", "a red boat", "--words", "fish"], "is not in the caption"),
-        (["boat.png", "a boat a boat", "--words", "boat"], "choose one by a longer phrase or by its rows"),
+        (["boat.png", "a boat a boat", "--words", "boat"], "choose one with a longer phrase or with its"),
         (["boat.png", "a red boat", "--token", 9], "is not a token"),
         (["boat.png", "a red boat", "--method", "magic"], "method='magic' is not one of 'frozen'"),
         (
             ["boat.png", "a red boat", "--method", "exclip", "--steps", 0],
-            "steps=0 is not a whole number from 1 on",
+            "steps=0 is not a whole number of at least 1",
         ),
         (["boat.png", "a red boat", "--steps", "many"], "'many' is not a valid integer. Try: "),
         (["boat.png", "a red boat", "--samples", 5], "samples=5 is an option of method 'banzhaf'"),
@@ -341,7 +341,7 @@ def test_hostile_captions(caption: str, folder: Path, run: Run) -> None:
         (["boat.png", "a red boat", "--text-layer", 3], "text_layer=3 is not a layer"),
         (["boat.png", "a red boat", "--image-layer", "none"], "image_layer='none' is not a layer"),
         (["boat.png", "a red boat", "--image-reference", "none"], "image_reference='none' is not one of"),
-        (["boat.png", "a red boat", "--seed", -1], "seed=-1 is not a whole number from 0 on"),
+        (["boat.png", "a red boat", "--seed", -1], "seed=-1 is not a whole number of at least 0"),
         (["boat.png", "a red boat", "--kind", "pie"], "'pie' is not one of 'heat', 'words'"),
         (["boat.png"], "Missing argument 'CAPTION'. Try: "),
         (["boat.png", "a", "b"], "unexpected extra argument"),

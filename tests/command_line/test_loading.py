@@ -1,4 +1,4 @@
-"""Models by their names on the command line: those of open_clip and of transformers, from folders."""
+"""Models named on the command line: models of open_clip and transformers, loaded from folders."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CONFIG = {
 
 @pytest.fixture
 def open_clip_folder(folder: Path) -> open_clip.CLIP:
-    """Write a model into the folder `small`, as open_clip reads it, and return it."""
+    """Write a model to the folder `small` in open_clip's format, and return it."""
     torch.manual_seed(3)
     model = open_clip.CLIP(**CONFIG).eval()
     (folder / "small").mkdir()
@@ -48,7 +48,7 @@ def test_a_model_of_open_clip(run: Run, open_clip_folder: open_clip.CLIP) -> Non
     done = run("explain", "boat.png", "a boat", *options)
     assert (done.exit_code, done.stderr) == (0, "")
     found = Interactions.load("a.safetensors")
-    # By its own preprocessing, which is not CLIP's.
+    # With the model's own preprocessing, which differs from CLIP's.
     preprocess = open_clip.image_transform(32, is_train=False, mean=(0.5,) * 3, std=(0.25,) * 3)
     with Image.open("boat.png") as image:
         expected = explain(open_clip_folder, image, "a boat", preprocess=preprocess)
@@ -86,14 +86,14 @@ def test_a_model_of_transformers(folder: Path, run: Run) -> None:
         expected = explain(model, image, "a red boat", processor=processor)
     assert found.similarity == pytest.approx(expected.similarity, abs=1e-5)
     assert found.origin.model == "CLIPModel hf"
-    # The model may come from elsewhere.
+    # The model may come from another folder than the processor.
     model.save_pretrained(folder / "tuned")
     options = ["--model", str(folder / "tuned"), "--processor", "hf", "-o", "b.safetensors"]
     assert run("explain", "boat.png", "a red boat", *options).exit_code == 0
-    # Its name, and not in whose folder it was.
+    # The result records the model's name, but not the path of its folder.
     assert Interactions.load("b.safetensors").origin.model == "CLIPModel tuned"
     assert str(folder).encode() not in Path("b.safetensors").read_bytes()
-    # A model of another kind.
+    # A different kind of model.
     transformers.CLIPTextModel(config.text_config).save_pretrained(folder / "text")
     done = run("explain", "boat.png", "a boat", "--model", "text", "--processor", "hf")
     assert done.exit_code == 2
@@ -103,16 +103,16 @@ def test_a_model_of_transformers(folder: Path, run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--model", "ViT-B-33"], "is no model of open_clip; did you mean 'ViT-B-32'"),
-        (["--model", "?"], "is no model of open_clip; see: exclip-widget models"),
+        (["--model", "ViT-B-33"], "is not a model of open_clip; did you mean 'ViT-B-32'"),
+        (["--model", "?"], "is not a model of open_clip; see: exclip-widget models"),
         (["--model", "ViT-B/32"], "needs its weights; give --pretrained, one of: openai, laion"),
         (["--model", "ViT-B-32", "--pretrained", "none"], "open_clip cannot load 'ViT-B-32': "),
         (["--model", "local-dir:none"], "open_clip cannot load 'local-dir:none': "),
         (["--model", "local-dir:none", "--pretrained", "x"], "has its own weights; leave --pretrained out"),
-        (["--pretrained", "openai"], "is of no use to the model that ships; give --model too"),
-        (["--model", "picture-book", "--pretrained", "openai"], "is of no use to the model that ships"),
+        (["--pretrained", "openai"], "does not apply to the model that ships; give --model too"),
+        (["--model", "picture-book", "--pretrained", "openai"], "does not apply to the model that ships"),
         (["--processor", "none"], "transformers cannot load 'none': "),
-        (["--processor", "none", "--pretrained", "x"], "give one"),
+        (["--processor", "none", "--pretrained", "x"], "give only one"),
         (["--device", "abacus"], "--device 'abacus' cannot be used: "),
     ],
 )
@@ -135,7 +135,7 @@ def test_the_table_of_models(run: Run) -> None:
     assert len(lines) == 1 + len(models.KNOWN)
     assert len({line[: line.index("  ")] for line in lines}) == len(lines)
     assert f"transformers {transformers.__version__}" in done.stdout
-    # Every family of the package is there.
+    # The table includes every family that the package supports.
     names = [name for family in FAMILIES for name in re.findall(r"\w{9,}", family.models)]
     assert len(names) >= 4
     assert all(name in done.stdout for name in names)

@@ -1,4 +1,4 @@
-"""The program as it is installed: in processes of its own."""
+"""The program as installed, run in separate processes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def process(*arguments: str, code: str | None = None, **variables: str) -> subpr
         capture_output=True,
         text=True,
         encoding=variables.get("PYTHONIOENCODING", "utf-8"),
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,  # from this tree, whatever is installed
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,  # use this tree, whatever is installed
         timeout=300,
     )
 

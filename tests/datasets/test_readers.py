@@ -1,4 +1,4 @@
-"""Data sets in their published formats: tiny ones made here, whole and with every fault."""
+"""Data sets in their published formats: tiny ones made here, both intact and with every fault."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_coco(tmp_path: Path, images: Path) -> None:
     dogs, hot_dog = pairs[0].phrases
     assert (dogs.text, dogs.span, dogs.boxes) == ("dogs", (4, 8), ((0, 0, 4.5, 8), (4, 0, 8, 8)))
     assert (hot_dog.text, hot_dog.boxes) == ("hot dog", ((8, 2, 10, 4),))
-    assert [phrase.text for phrase in pairs[1].phrases] == ["frisbee"]  # which dog is open
+    assert [phrase.text for phrase in pairs[1].phrases] == ["frisbee"]  # "dog" is ambiguous
     assert open_image(pairs[2].image).size == (32, 8)
     lines = captions.read_text().splitlines()
     for pair in pairs:
@@ -196,7 +196,7 @@ def test_flickr30k_entities(tmp_path: Path, images: Path) -> None:
     assert [pair.id for pair in pairs] == ["1.jpg#0", "1.jpg#1", "2.jpg#0", "2.jpg#1"]
     assert pairs[0].caption == "Two men in green shirts stand in a yard ."
     first, second = pairs[0].phrases
-    assert (first.text, first.boxes) == ("Two men", ((0, 0, 4, 8), (4, 1, 8, 8)))  # from 1, both ends in
+    assert (first.text, first.boxes) == ("Two men", ((0, 0, 4, 8), (4, 1, 8, 8)))  # from 1, inclusive
     assert (second.text, second.boxes) == ("green shirts", ((4, 1, 8, 8),))
     for pair in pairs:
         for phrase in pair.phrases:
@@ -306,7 +306,7 @@ def test_what_is_wrong_in_hnc_is_skipped(tmp_path: Path, images: Path) -> None:
     assert [pair.caption for pair in pairs] == ["a boat", "a sun"]
     assert len(faults) == 8
     assert all(fault.source.startswith(f"{tmp_path / 'a.json'}:") for fault in faults)
-    assert any("a foil of no caption" in fault.reason for fault in faults)
+    assert any("a foil without a caption" in fault.reason for fault in faults)
 
 
 # ---------------------------------------------------------------------------------------------- tables
@@ -392,14 +392,14 @@ def test_a_quote_that_never_ends_costs_no_more_than_a_cell(tmp_path: Path, image
     path = written(tmp_path / "table.csv", b'image,caption\n1.jpg,"a boat\n' + rows)
     pairs, faults = read(read_table, path, images)
     assert len(faults) == 1
-    assert len(pairs) == 1  # equal rows are one pair
+    assert len(pairs) == 1  # equal rows count as one pair
 
 
 # ------------------------------------------------------------------------------------------------ rows
 
 
 class Decoding:
-    """A data set of which one row cannot be decoded, as Hugging Face's with a damaged image."""
+    """A data set with a row that cannot be decoded, like one from Hugging Face with a damaged image."""
 
     def __len__(self) -> int:
         return 3
@@ -455,7 +455,7 @@ def test_what_is_wrong_in_rows_is_skipped() -> None:
     pairs, (fault,) = read(read_rows, Decoding())
     assert [pair.caption for pair in pairs] == ["boat 0", "boat 2"]
     assert "truncated" in fault.reason
-    with pytest.raises(FileError, match=r"rows:1 cannot be read, nor what follows: .*truncated"):
+    with pytest.raises(FileError, match=r"rows:1 cannot be read, nor the rows after it: .*truncated"):
         list(read_rows(Decoding()[number] for number in range(3)))  # type: ignore[call-overload]
     with pytest.raises(ParameterError, match="several splits, 'train', 'test'"):
         read_rows({"train": [], "test": []})  # type: ignore[arg-type]
@@ -522,7 +522,7 @@ def test_what_is_wrong_in_a_shard_is_skipped(
             ("8.txt", b"a boat"),
         ],
     )
-    with tarfile.open(path, "a") as archive:  # a link is nothing to follow
+    with tarfile.open(path, "a") as archive:  # a link must not be followed
         link = tarfile.TarInfo("9.jpg")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
@@ -584,7 +584,7 @@ def test_faults_are_warned_of_if_nobody_asks(tmp_path: Path) -> None:
 
 
 def test_records_are_streamed(tmp_path: Path, images: Path) -> None:
-    """The first pair comes before the last line is read."""
+    """The first pair is yielded before the last line is read."""
     lines = [json.dumps({"image": f"{n}.jpg", "caption": "a boat"}) for n in (1, 2, 3)]
     path = written(tmp_path / "a.jsonl", "\n".join(lines) + "\n{")
     faults: list[Fault] = []

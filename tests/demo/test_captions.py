@@ -1,4 +1,4 @@
-"""Captions of the picture book: they are true."""
+"""Captions of the picture book describe their scenes correctly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEEDS = st.integers(0, 2**31)
 
 @given(SEEDS, st.booleans())
 def test_captions_are_true(seed: int, full: bool) -> None:
-    """Every phrase names its group, and a relation holds for the drawn pixels, not only for the plan."""
+    """Every phrase names its group, and a relation holds for the places of all things in both groups."""
     rng = random.Random(seed)
     scene = scenes.sample_scene(rng)
     text, mentions = describe(scene, rng, full=full)

@@ -1,4 +1,4 @@
-"""The command that makes a store of scenes and asks it."""
+"""The command that makes a store of scenes and queries it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_store_of_scenes_and_its_answers(
     (found,) = store.find(gallery.make_explainer().text_factors("a green key"), top=1)
     assert first[2].split()[:2] == [f"{found.value:+.3f}", found.image_id]
     heads = [line for line in first[1:] if not line.startswith(" ")]
-    assert heads[0].startswith("Images that speak most to 'a green key'")
+    assert heads[0].startswith("Images that match 'a green key' best")
     wins = sum(one.value > 0 for one in store.foil_margins())
     assert heads[1].endswith(f": {wins} of 6 win; the worst")
     (worst,) = store.off_boxes(top=1)
@@ -31,7 +31,7 @@ def test_a_store_of_scenes_and_its_answers(
         line.startswith(f"  {worst.value:+.3f}  {worst.image_id}") and line.endswith(f": {worst.words}")
         for line in first
     )
-    # A second run explains nothing, and says the same but for the times.
+    # A second run explains nothing, and prints the same except for the times.
     parts = {path: path.stat().st_mtime_ns for path in store.folder.rglob("*.parquet")}
     gallery.main()
     second = capsys.readouterr().out.splitlines()

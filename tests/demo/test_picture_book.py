@@ -1,4 +1,4 @@
-"""The picture book: its tokenizer, its weights, its pages."""
+"""The picture book: its tokenizer, weights and pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_tokenizer_splits_as_clip_does() -> None:
     ours, clip = PictureBookTokenizer(), open_clip.SimpleTokenizer()
     rows = [row for word in vocabulary() for row in ours.encode(word)]
     assert len(rows) == sum(len(clip.encode(word)) for word in vocabulary())
-    assert set(range(2, ours.vocab_size - 2)) == set(rows), "no row that the book never uses"
+    assert set(range(2, ours.vocab_size - 2)) == set(rows), "some rows are never used by the book"
     assert ours.encode("antidisestablishmentarianism") == [1] * len(
         clip.encode("antidisestablishmentarianism")
     )
@@ -36,7 +36,7 @@ def test_weights_are_small_and_whole(book: demo.PictureBook) -> None:
 
 
 def test_pages_are_what_they_say(book: demo.PictureBook) -> None:
-    """Each page's caption names just its groups, and the model prefers it to every other page's."""
+    """Each page's caption names its groups, and the model prefers it to every other page's."""
     for page in book.pages:
         for group in page.scene.groups:
             noun = group.kind if group.count == 1 else plural(group.kind)

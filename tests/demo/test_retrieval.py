@@ -1,4 +1,4 @@
-"""Retrieval: the model is what the documentation says."""
+"""Retrieval: the model reaches the figures in the documentation."""
 
 from __future__ import annotations
 

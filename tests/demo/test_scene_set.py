@@ -1,4 +1,4 @@
-"""A data set of scenes in files: what is in them is what the scenes show."""
+"""A data set of scenes in files, whose contents agree with the scenes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_files_say_what_scenes_show(tmp_path: Path) -> None:
             (colour,) = set(phrase.text.split()) & set(COLOURS)
             ((left, top, right, bottom),) = (tuple(map(int, box)) for box in phrase.boxes)
             near = np.abs(picture - COLOURS[colour]).max(-1) < 24
-            # The colour that is named is in the box, and of the rest of the picture no such share has it.
+            # The named colour covers part of the box, and a larger share of it than of the picture around it.
             outside = near.copy()
             outside[top:bottom, left:right] = False
             assert near[top:bottom, left:right].mean() > 0.02

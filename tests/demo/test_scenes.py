@@ -19,7 +19,7 @@ def test_scenes_stay_in_their_bounds(seed: int) -> None:
     assert len({group.kind for group in scene.groups}) == len(scene.groups)
     masks = scene.masks(96)
     assert masks.shape == (len(scene.groups), 96, 96)
-    assert masks.sum(0).max() <= 1, "a pixel shows one thing"
+    assert masks.sum(0).max() <= 1, "a pixel belongs to several things"
     assert scene == scenes.sample_scene(random.Random(seed))
     for mask, (left, top, right, bottom) in zip(masks, scene.boxes(96), strict=True):
         assert mask[top:bottom, left:right].sum() == mask.sum()

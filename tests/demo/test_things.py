@@ -10,7 +10,7 @@ from exclip_widget.demo.things import COLOURS, KINDS, draw_thing
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_thing_is_of_its_colour(kind: str) -> None:
-    """More of it is in the colour that a caption names than in any other of the palette."""
+    """More of a thing has the colour that a caption names than any other colour of the palette."""
     for colour in COLOURS:
         sprite = np.asarray(draw_thing(kind, colour, 96)).astype(float)
         pixels = sprite[sprite[..., 3] > 200][:, :3]

@@ -1,4 +1,4 @@
-"""Training of the picture book's model: its data, and that it resumes."""
+"""Training of the picture book's model: its data, and resuming."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_twins_differ_in_their_captions(seed: int) -> None:
 
 
 def test_training_resumes_where_it_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that is cut off after its first checkpoint ends with the weights of one that was not."""
+    """A run that is cut off after its first checkpoint ends with the same weights as an uninterrupted one."""
     monkeypatch.setattr(train, "RECIPE", train.Recipe(batch=2, warmup=1))
     monkeypatch.setattr(train, "colour_binding", lambda *_: (0.0, 0.0))
     monkeypatch.setattr(train, "DataLoader", lambda data, **_: map(data.__getitem__, range(len(data))))
@@ -48,7 +48,7 @@ def test_training_resumes_where_it_was_cut_off(tmp_path: Path, monkeypatch: pyte
 def test_command_line_tells_its_options(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As `python -m` runs it, but in this process, which has torch loaded."""
+    """Run it as `python -m` would, but in this process, which has already loaded torch."""
     monkeypatch.setattr(sys, "argv", ["train", "--help"])
     monkeypatch.delitem(sys.modules, "exclip_widget.demo.train")
     with pytest.raises(SystemExit, match=r"^0$"):

@@ -1,4 +1,4 @@
-"""One JupyterLab and one Chromium for all end-to-end tests, one page and kernel for each."""
+"""One JupyterLab and one Chromium for all end-to-end tests, which share pages and kernels if they can."""
 
 import re
 import shutil
@@ -11,7 +11,7 @@ from support.browser import REACT_S, Notebook, Wire, launch_chromium
 from support.instrument import DONE, DONE_MS, MAKE, Instrument
 from support.servers import LabServer, write_notebook
 
-# What the page looked like when the test ended, for a failure on a machine without a display.
+# Screenshots of pages when their test ended, to diagnose a failure on a machine without a display.
 RESULTS = Path(__file__).parents[2] / "test-results"
 SIZE: ViewportSize = {"width": 1280, "height": 900}
 
@@ -36,7 +36,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
 def open_notebook(
     browser: Browser, lab: LabServer, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Notebook]]:
-    """Open a copy of a notebook; the test fails if its page logs an error, also at the end."""
+    """Open a copy of a notebook; the test fails if its page logs an error, even at the end."""
     opener = _Opener(browser, lab, request.node.name)
     yield opener.open
     opener.close()
@@ -46,7 +46,7 @@ def open_notebook(
 def open_module_notebook(
     browser: Browser, lab: LabServer, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Notebook]]:
-    """Open a copy of a notebook that the tests of a module share."""
+    """Open a copy of a notebook shared by the tests of a module."""
     opener = _Opener(browser, lab, Path(request.node.name).stem)
     yield opener.open
     opener.close()
@@ -61,9 +61,9 @@ def shared(browser: Browser, lab: LabServer, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def run_cell(shared: "_Shared", request: pytest.FixtureRequest) -> Iterator[Callable[[str], Notebook]]:
-    """Run a cell in a notebook that many tests share: its kernel has imported torch, and holds nothing else.
+    """Run a cell in a notebook that many tests share: torch is already imported, all else is cleared.
 
-    A test that fails leaves the next one a notebook and a kernel of its own.
+    After a test has failed, the next one gets a new notebook and kernel.
     """
     yield shared.run
     shared.end_of_test(request.node.name, request.node.stash.get(FAILED, False))
@@ -82,7 +82,7 @@ def shared_and_wired(
 def run_wired_cell(
     shared_and_wired: "_Shared", request: pytest.FixtureRequest
 ) -> Iterator[Callable[[str], tuple[Notebook, Wire]]]:
-    """Do the same in a notebook whose connection can be cut."""
+    """Run a cell in a shared notebook whose connection can be cut."""
 
     def run(code: str) -> tuple[Notebook, Wire]:
         notebook = shared_and_wired.run(code)
@@ -95,11 +95,11 @@ def run_wired_cell(
 
 @pytest.fixture
 def view(run_cell: Callable[[str], Notebook]) -> Instrument:
-    """Return one new widget, when its result is on the page."""
+    """Return a new widget whose result is on the page."""
     notebook = run_cell(MAKE + "widget")
     notebook.wait_for(DONE, DONE_MS)
     notebook.wait_until_run()
-    # A locator that holds whatever the phase is.
+    # A locator that matches in any phase.
     return Instrument(notebook, notebook.page.get_by_test_id("exclip"))
 
 
@@ -108,14 +108,14 @@ FAILED = pytest.StashKey[bool]()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Tell fixtures whether their test has failed."""
+    """Record for the fixtures whether their test has failed."""
     report = yield
     item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
     return report
 
 
 class _Opener:
-    """Opens copies of notebooks in pages of one context, and leaves a picture of each behind."""
+    """Opens copies of notebooks in pages of one browser context, and saves a screenshot of each."""
 
     def __init__(self, browser: Browser, lab: LabServer, name: str) -> None:
         self._lab = lab
@@ -129,7 +129,7 @@ class _Opener:
         shutil.copyfile(path, self._lab.notebooks / copy)
         page = self._context.new_page()
         if prepare is not None:
-            prepare(page)  # before there is anything on it
+            prepare(page)  # before the page loads anything
         notebook = Notebook(page, self._lab.url(copy))
         self._opened.append(notebook)
         return notebook
@@ -139,7 +139,7 @@ class _Opener:
             notebook.screenshot(RESULTS / f"{self._name}-{number}.png")
             try:
                 notebook.shut_down()
-            except Error as error:  # a page that hangs or has crashed: an error of the page as well
+            except Error as error:  # a page that hangs or has crashed counts as an error, too
                 notebook.errors.append(f"could not shut the kernel down: {error}")
         self._context.close()
         for notebook in self._opened:
@@ -152,7 +152,7 @@ class _Shared:
     def __init__(
         self, browser: Browser, lab: LabServer, path: Path, prepare: Callable[[Page], object] | None = None
     ) -> None:
-        self.prepared: object = None  # what `prepare` has made of the page
+        self.prepared: object = None  # the value that `prepare` returned for the page
         self._prepare = prepare
         self._open = lambda: _Opener(browser, lab, path.stem)
         self._path = write_notebook(path, "")
@@ -165,7 +165,7 @@ class _Shared:
             self._notebook = self._opener.open(self._path, self._prepare_page)
             self._notebook.close_side_bar()
         self._notebook.set_size(**SIZE)
-        # Widgets of the test before, and whatever its code has named.
+        # Remove the previous test's widgets and variables.
         self._notebook.execute("import ipywidgets; ipywidgets.Widget.close_all()")
         self._notebook.execute("get_ipython().run_line_magic('reset', '-sf')")
         self._notebook.page.mouse.move(0, 0)

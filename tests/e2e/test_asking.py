@@ -1,4 +1,4 @@
-"""Captions, layers and methods are changed on the page, and the result is what `explain` gives."""
+"""Captions, layers and methods are changed on the page, and the result equals that of `explain`."""
 
 import pytest
 from playwright.sync_api import Locator, expect
@@ -14,7 +14,7 @@ def image_layer(view: Instrument) -> Locator:
 
 
 def test_a_caption_is_edited_in_its_place(view: Instrument) -> None:
-    """The selected word is what is written over."""
+    """Typing replaces the selected word."""
     view.word("red").click()
     view.word("red").dblclick()
     expect(view.field).to_be_focused()
@@ -66,7 +66,7 @@ def test_markup_is_text(view: Instrument) -> None:
 
 
 def test_a_caption_in_any_script(view: Instrument) -> None:
-    """What is written from the right is read from there."""
+    """Scripts that run from right to left are displayed that way."""
     page = view.notebook.page
     for caption in ("סירה אדומה", "e\u0301te\u0301 👩\u200d🚀 小船"):
         view.words.first.focus()
@@ -106,7 +106,7 @@ def test_the_last_of_ten_quick_edits_counts(view: Instrument) -> None:
 
 
 def test_layers_by_keyboard(view: Instrument) -> None:
-    """Each key is a layer, and where they come to rest is what Python has."""
+    """Each key press moves one layer, and Python ends up at the last one."""
     page, slider = view.notebook.page, image_layer(view)
     at = view.python("w.image_layer")
     slider.focus()
@@ -139,7 +139,7 @@ SCRUB = """(slider, layer) => {
 
 
 def test_layers_scrub_in_the_frame_of_the_event(view: Instrument) -> None:
-    """What is read in the same task cannot have come from the kernel, which follows as the same request."""
+    """Values read in the same task can't come from the kernel, which follows within the same request."""
     slider = image_layer(view)
     count = view.python("len(w._choices['image_layers']) + 1")
     view.wait_for("sum(text == w.text_layer for text, _ in w.session._sent_layers)", count)
@@ -167,7 +167,7 @@ def test_layers_scrub_in_the_frame_of_the_event(view: Instrument) -> None:
 
 
 def test_a_layer_by_dragging(view: Instrument) -> None:
-    """Many layers, and the last one's result."""
+    """Dragging passes many layers, and ends with the result of the last one."""
     slider = image_layer(view)
     at = view.python("w.image_layer")
     slider.scroll_into_view_if_needed()

@@ -1,4 +1,4 @@
-"""Several captions in a notebook: the list says what Python has, and chooses what is explained."""
+"""Several captions in a notebook: the list agrees with Python, and selects the caption to explain."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ LIST = f"{MAKE}widget = ExplainWidget(book.model, page.image, {CAPTIONS!r}, **op
 
 
 def said(root: Locator) -> list[str]:
-    """Return what each row of the list says, from the first rank on."""
+    """Return the text of each row of the list, from the first rank on."""
     return [text.replace("−", "-") for text in root.get_by_role("option").all_text_contents()]
 
 
@@ -55,14 +55,14 @@ def test_captions_are_ranked_chosen_and_compared(run_cell: Callable[[str], Noteb
     )
     expect(view.root.get_by_role("option", selected=True)).to_have_count(2)
 
-    # By keys alone: from the caption, which Tab comes to, one down, and alone.
+    # With the keyboard alone: from the focused caption to the last one, selected without a foil.
     option.filter(has_text=CAPTION).focus()
     notebook.page.keyboard.press("End")
     notebook.page.keyboard.press("Enter")
     last = view.python("w.captions[w.classification.order[-1]]")
     view.wait_for("[w.caption, w.foil]", [last, None])
 
-    # An edited caption is ranked in its place; another image ranks all of them.
+    # An edited caption replaces the old one and is ranked; a new image ranks all of them again.
     view.button("Edit the caption").click()
     view.edit("a small red boat")
     view.wait_for("w.classification and 'a small red boat' in w.classification.captions", True)

@@ -1,6 +1,6 @@
-"""`exclip-widget demo`: the file that it writes, opened as a file with no network, and brushed.
+"""The page that `exclip-widget demo` writes, opened as a file without a network, and brushed.
 
-`EXCLIP_DEMO_PAGE` names a file that was written already, such as by a wheel in an environment of its own.
+`EXCLIP_DEMO_PAGE` names a page that already exists, for example one written by an installed wheel.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def test_the_demo_is_brushed(written: Path, browser: Browser) -> None:
     figure = figures.first
     assert "".join(figure.locator(".exclip-caption").first.all_text_contents()) == CAPTION
 
-    # Words: the heat map is that of the boat alone.
+    # A word: the heat map is that of the boat alone.
     heat = figure.get_by_test_id("exclip-heat")
     before = heat.evaluate("canvas => canvas.toDataURL()")
     boat = figure.get_by_test_id("exclip-word").filter(has_text=re.compile("^boat$"))
@@ -64,7 +64,7 @@ def test_the_demo_is_brushed(written: Path, browser: Browser) -> None:
     page.keyboard.press("Escape")
     whole = shown(figure)
 
-    # A region: brushing the boat tints it more than the fish.
+    # A region: brushing over the boat tints its word more than the fish's.
     figure.get_by_role("button", name="Brush", exact=True).click()
     heat.scroll_into_view_if_needed()
     box = heat.bounding_box()

@@ -1,4 +1,4 @@
-"""The widget for everyone, in the real JupyterLab: contrast, roles, motion, width, density, scripts."""
+"""Accessibility in a real JupyterLab: contrast, roles, motion, width, pixel density and scripts."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_scripts_from_right_to_left_and_letters_of_several_characters(
     right, left = (words.nth(number).bounding_box() for number in (0, 1))
     assert right is not None
     assert left is not None
-    assert right["x"] > left["x"], "the first word stands to the right of the second"
+    assert right["x"] > left["x"], "the first word is to the right of the second"
     words.first.click()
     notebook.wait_for_value("len(widget.tokens) > 0", True)
 
@@ -88,7 +88,7 @@ TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 
 
 def violations(root: Locator) -> list[str]:
-    """Return what axe finds within the widget."""
+    """Return the violations that axe finds within the widget."""
     return root.evaluate(
         """async (root, tags) => {
             const { violations } = await axe.run(root, { runOnly: tags });
@@ -99,8 +99,8 @@ def violations(root: Locator) -> list[str]:
 
 
 def come_to_rest(root: Locator) -> None:
-    """Wait until nothing moves: colours change gradually with the theme, and Lab lays out late."""
-    root.page.wait_for_timeout(300)  # as long as Lab waits for more changes of a size
+    """Wait until nothing moves: colours fade when the theme changes, and Lab delays its layout."""
+    root.page.wait_for_timeout(300)  # as long as Lab waits for further changes of size
     wait_for_frame(root.page)
     root.evaluate(
         """root => Promise.allSettled(root.getAnimations({ subtree: true })
@@ -110,7 +110,7 @@ def come_to_rest(root: Locator) -> None:
 
 
 def too_wide(root: Locator) -> list[str]:
-    """Return what stands out of the widget to the right."""
+    """Return the elements that extend beyond the widget's right edge."""
     return root.evaluate(
         """root => {
             const edge = root.getBoundingClientRect().right + 1;

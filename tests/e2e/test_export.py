@@ -1,7 +1,7 @@
-"""A page that `ipywidgets.embed` wrote, in a browser, with no kernel and no network.
+"""A page written by `ipywidgets.embed`, in a browser without a kernel and without a network.
 
-The scripts that such a page loads from the network are put in by a few lines that do what they do with the
-state: read it from the page, put its buffers in place, and hand it to the widget's own code.
+Such a page loads scripts from the network. Here, a few lines replace them and treat the state as they do:
+read it from the page, put its buffers in place, and pass it to the widget's own code.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""What can go wrong around a widget in JupyterLab: no kernel, a new one, none in reach, a cancel, a close."""
+"""Faults around a widget in JupyterLab: no kernel, a new or unreachable one, a cancel, and a close."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from support.servers import write_notebook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-# A second at the layers that a method chooses by itself, minutes from the first layer on.
+# Takes a second at the default layers, and minutes at the first layer.
 MAKE = """
 import gc, threading, weakref
 from IPython.display import display
@@ -33,7 +33,7 @@ RunCell = Callable[[str], Notebook]
 
 @pytest.fixture
 def start(open_notebook: OpenNotebook, tmp_path: Path) -> Callable[[], Shown]:
-    """Start a kernel of the test's own, which it may end."""
+    """Return a function that starts a kernel just for this test, which the test may kill."""
 
     def started() -> Shown:
         notebook = open_notebook(write_notebook(tmp_path / "faults.ipynb", MAKE))
@@ -45,7 +45,7 @@ def start(open_notebook: OpenNotebook, tmp_path: Path) -> Callable[[], Shown]:
 
 @pytest.fixture
 def shown(run_cell: RunCell) -> Shown:
-    """Return a new widget in the kernel that tests share."""
+    """Return a new widget in the shared kernel."""
     return finished(run_cell(MAKE))
 
 
@@ -70,20 +70,20 @@ def test_saved_notebook_opened_again(start: Callable[[], Shown]) -> None:
     notebook.save_and_reopen()
     shown = Shown(notebook)
     shown.wait_for_phase("done")
-    assert notebook.value("'widget' in globals()") is False  # nobody there knows of it
+    assert notebook.value("'widget' in globals()") is False  # the new kernel has not run the cell
     assert shown.look()[1] == before
     shown.brush()
     shown.expect_asking(False)
     shown.brush()
     expect(shown.notice).to_be_hidden()
-    # Neither keys nor clicks do what is disabled.
+    # Keys have no effect on disabled controls.
     shown.layer.focus()
     notebook.page.keyboard.press("Home")
     shown.words.first.focus()
     notebook.page.keyboard.press("F2")
     expect(shown.root.locator("textarea, [contenteditable=true]")).to_have_count(0)
     shown.wait_for_phase("done")
-    # Without any kernel at all.
+    # Now without any kernel at all.
     notebook.shut_down()
     shown.brush()
     assert shown.look()[1] == before
@@ -104,7 +104,7 @@ def test_an_interrupted_cell_does_not_take_the_widget_with_it(shown: Shown) -> N
     notebook.page.wait_for_function("() => window.waits")
     kernel(notebook, "interrupt()")
     assert notebook.page.evaluate("() => window.waiting") == "KeyboardInterrupt"
-    kernel(notebook, "interrupt()")  # and one while nothing runs
+    kernel(notebook, "interrupt()")  # and again while nothing is running
     assert notebook.value("widget._request['phase']") == "computing"
     shown.wait_for_estimate()
     shown.words.nth(1).click()
@@ -124,7 +124,7 @@ def test_cancel_is_seen_at_once_and_heard_soon(shown: Shown) -> None:
             const start = performance.now();
             button.click();
             const took = performance.now() - start;
-            // In the next frame, which is the machine's to make.
+            // In the next frame, whose timing is up to the machine.
             await new Promise(requestAnimationFrame);
             return [took, root.dataset.phase];
         }"""
@@ -133,14 +133,14 @@ def test_cancel_is_seen_at_once_and_heard_soon(shown: Shown) -> None:
     assert took <= 200, f"cancelling took {took:.0f} ms"
     expect(shown.notice).to_contain_text("Cancelled")
     notebook.wait_for_value("widget._request['phase']", "cancelled")
-    # It ends before its next pass.
+    # The computation stops before its next pass.
     notebook.wait_for_value(THREADS, 0)
     assert notebook.value("widget.interactions.nodes < widget.interactions.steps")
     shown.wait_for_phase("cancelled")
     shown.layer.focus()
     notebook.page.keyboard.press("End")
     shown.wait_for_phase("done")
-    assert shown.look()[1] != good  # of another layer
+    assert shown.look()[1] != good  # the last layer instead of the default
 
 
 def test_a_widget_that_is_closed_in_mid_stream_leaves_nothing_behind(shown: Shown) -> None:
@@ -159,7 +159,7 @@ def test_kernel_restarted_in_mid_stream(start: Callable[[], Shown], tmp_path: Pa
     shown = start()
     notebook = shown.notebook
     good = shown.look()
-    Held(notebook, tmp_path).hold(0)  # nothing of it is shown, however long a restart takes
+    Held(notebook, tmp_path).hold(0)  # no estimate is shown, however long a restart takes
     shown.ask_for_the_first_layer()
     kernel(notebook, "restart()")
     notebook.wait_until_idle()
@@ -170,20 +170,20 @@ def test_kernel_restarted_in_mid_stream(start: Callable[[], Shown], tmp_path: Pa
     shown.wait_for_phase("cancelled")
     expect(shown.notice).to_contain_text("Showing the previous result")
 
-    # What it says helps.
+    # The advice in the notice works.
     notebook.run_all()
     notebook.wait_until_run()
     again = Shown(notebook)
     again.wait_for_phase("done")
-    assert numbers(again.look()[1]) == pytest.approx(numbers(good[1]), abs=2e-6)  # of another kernel
+    assert numbers(again.look()[1]) == pytest.approx(numbers(good[1]), abs=2e-6)  # now from another kernel
     again.brush()
     again.expect_asking(True)
 
 
 class Held:
-    """A widget that stops on its way to a result until it may go on, and tells how far it is.
+    """Makes a widget pause on the way to a result until it is released, and reports its phase.
 
-    Through files, which reach the kernel when messages do not.
+    Both work through files, which reach the kernel even if messages do not.
     """
 
     def __init__(self, notebook: Notebook, folder: Path) -> None:
@@ -204,7 +204,7 @@ widget.observe(lambda change: phase.write_text(change.new["phase"]), "_request")
         )
 
     def hold(self, estimates: int = 1) -> None:
-        """Let so many estimates pass of what is asked from now on: none, or one."""
+        """Hold back later requests after this many estimates: none, or one."""
         self._bars[estimates].touch()
 
     def release(self) -> None:
@@ -219,7 +219,7 @@ widget.observe(lambda change: phase.write_text(change.new["phase"]), "_request")
 
 
 def test_a_short_loss_of_connection(wired: tuple[Shown, Wire], tmp_path: Path) -> None:
-    """Lab comes back by itself, and the stream goes on."""
+    """Lab reconnects by itself, and the stream continues."""
     shown, wire = wired
     notebook, held = shown.notebook, Held(shown.notebook, tmp_path)
     held.hold()
@@ -236,7 +236,7 @@ def test_a_short_loss_of_connection(wired: tuple[Shown, Wire], tmp_path: Path) -
 def test_a_result_that_was_finished_while_the_connection_was_lost(
     wired: tuple[Shown, Wire], tmp_path: Path
 ) -> None:
-    """Nobody was sent it."""
+    """The result was sent while nobody could receive it."""
     shown, wire = wired
     held = Held(shown.notebook, tmp_path)
     held.hold()
@@ -257,7 +257,7 @@ def test_a_result_that_was_finished_while_the_connection_was_lost(
 def test_what_is_asked_while_the_connection_is_lost_is_asked_later(
     wired: tuple[Shown, Wire], tmp_path: Path
 ) -> None:
-    """The newest of it counts, and all is as it was before."""
+    """Only the newest request counts, and everything works as before."""
     shown, wire = wired
     notebook, held = shown.notebook, Held(shown.notebook, tmp_path)
     held.hold()

@@ -37,7 +37,7 @@ def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox]:
 
 @pytest.fixture
 def page(firefox: Firefox, result: Interactions, tmp_path: Path) -> Iterator["Page"]:
-    """Open a page of two results, the second with a foil; the test fails if it logs or asks for anything."""
+    """Open a page of two results, the second with a foil; the test fails if it logs or requests anything."""
     foil = explained(caption=result.caption.replace("red", "blue"))
     write_page(tmp_path / "boats.html", [(result, IMAGE), (result, IMAGE, foil)])
     firefox.errors.clear()
@@ -68,12 +68,12 @@ class Page:
         return float(self.firefox.evaluate(f"Number({value})"))
 
     def heat(self) -> str:
-        """Return the heat map as it is painted, in the frame after the next."""
+        """Return the painted heat map, in the frame after the next."""
         frames = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
         return str(self.firefox.evaluate(f"{frames}.then(() => {self.HEAT}.toDataURL())"))
 
     def box_of(self, element: str) -> tuple[float, float, float, float]:
-        """Return left, top, width and height in the window, into which the element is brought."""
+        """Scroll an element into view, and return its left, top, width and height in the window."""
         self.firefox.evaluate(f"{element}.scrollIntoView({{ block: 'center' }})")
         box = self.firefox.evaluate(
             f"(({{ x, y, width, height }}) => [x, y, width, height])({element}.getBoundingClientRect())"
@@ -92,13 +92,13 @@ class Page:
         self.rest()
 
     def drag(self, *points: tuple[float, float]) -> None:
-        """Drag over the image, by fractions of its width and height."""
+        """Drag over the image, through points given as fractions of its width and height."""
         left, top, width, height = self.box_of(self.HEAT)
         self.firefox.drag(*((left + x * width, top + y * height) for x, y in points))
         self.rest()
 
     def rest(self) -> None:
-        """Take the pointer away, so that nothing is previewed."""
+        """Move the pointer away, so that nothing is previewed."""
         self.firefox._act("pointer", [{"type": "pointerMove", "x": 1, "y": 1}])
 
 
@@ -108,19 +108,19 @@ def test_a_word_and_a_region_are_selected(page: Page, result: Interactions) -> N
     assert page.selection() == pytest.approx(result.between(), abs=1e-6)
     whole = page.heat()
 
-    # A word: the heat map is its own.
+    # A word: the heat map is that of the word.
     page.click_word("boat")
     boat = page.heat()
     assert boat != whole
     assert page.selection() == pytest.approx(result.between("boat"), abs=1e-6)
 
-    # A region beside it: the other side's tints are of the region alone, and the number is of both.
+    # A region in addition: the words' tints are those of the region alone, the number is that of both.
     region = (40, 120, 200, 360)
     page.drag((0.1, 0.26), (0.3, 0.5), (0.4, 0.74))
     np.testing.assert_allclose(page.tints(), result.tint(region)[content], atol=1e-6)
     assert page.selection() == pytest.approx(result.between("boat", region), abs=1e-6)
 
-    # Escape takes both away; a region that is brushed changes the words, too.
+    # Escape clears both; brushing a region changes the words, too.
     page.firefox.press(ESCAPE)
     assert page.selection() == pytest.approx(result.between(), abs=1e-6)
     assert page.heat() == whole
@@ -137,14 +137,14 @@ def test_a_foil_is_compared_in_the_figure_that_has_one(page: Page) -> None:
     page.click(f"{second}.querySelector('[data-look=difference]')")
     firefox.wait_for(f"{second}.querySelector('[data-look=difference]').ariaPressed === 'true'")
     assert "red − blue" in firefox.evaluate(f"{second}.textContent")
-    # The image that both figures show is in the file once.
+    # Both figures show the image, though the file contains it only once.
     widths = "[...document.querySelectorAll('.exclip-image')].map((image) => image.naturalWidth)"
     firefox.wait_for(f"{widths}.every((width) => width > 0)")
     assert firefox.evaluate(widths) == [IMAGE.width] * 2
 
 
 def test_what_a_page_asks_for_and_logs_would_be_seen(firefox: Firefox, tmp_path: Path) -> None:
-    """The other tests fail at either, if there is any."""
+    """Check the checks: the other tests fail if a page requests or logs anything."""
     firefox.errors.clear()
     (tmp_path / "asking.html").write_text(
         "<img src='https://pictures.invalid/image.png'><script>console.error('oh'); nothing()</script>"

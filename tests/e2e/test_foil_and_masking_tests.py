@@ -1,4 +1,4 @@
-"""Masking tests and a foil on the page say what Python has."""
+"""Masking tests and a foil on the page agree with Python."""
 
 import re
 
@@ -31,7 +31,7 @@ def test_masking_tests_stand_predicted_beside_actual(view: Instrument) -> None:
         assert kept["label"] in name
     assert tests[0]["tokens"] == tests[1]["tokens"] == [2, 3]
     assert tests[1]["region"] == box(2, 1, 7, 5)
-    assert tests[0]["actual"] < 0  # without its words the caption fits less
+    assert tests[0]["actual"] < 0  # the caption fits less well without these words
     expect(root.get_by_test_id("exclip-trials").locator("circle")).to_have_count(2)
     rows.last.click()
     view.wait_for("[w.tokens, w.region]", [[2, 3], []])

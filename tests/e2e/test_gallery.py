@@ -1,4 +1,4 @@
-"""A gallery in JupyterLab: a store of the picture book is asked, scrolled through, and one pair opened."""
+"""A gallery in JupyterLab: query a store of the picture book, scroll through it, and open one pair."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from support.instrument import DONE_MS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-# Heat maps by a method that is cheap for images; the pictures in a mapping, one of them missing.
+# The method is cheap for images. One image is missing from the mapping.
 MAKE = """
 import random
 import tempfile
@@ -43,12 +43,12 @@ def gallery(run_cell: Callable[[str], Notebook]) -> tuple[Notebook, Locator]:
 
 
 def loaded(root: Locator) -> list[str]:
-    """Return what the tiles in the page say, when all of them have come."""
+    """Return the texts of the tiles in the page, once all of them have loaded."""
     tiles = root.get_by_test_id("exclip-tile")
     while True:
         expect(root.locator(".exclip-tile").first).to_be_visible()
         expect(root.locator(".exclip-tile-waiting")).to_have_count(0)
-        # A new order may take all of them away between both looks.
+        # A new order may replace all of them between the check above and this one.
         texts = [text.strip() for text in tiles.all_text_contents()]
         if not any(text.endswith("loading") for text in texts):
             return texts

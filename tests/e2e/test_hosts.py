@@ -1,4 +1,4 @@
-"""The same widget where else people work: Jupyter Notebook 7, and marimo, which puts it in a shadow root."""
+"""The same widget in other hosts: Jupyter Notebook 7, and marimo, which puts it in a shadow root."""
 
 import re
 import shutil
@@ -50,7 +50,7 @@ if __name__ == "__main__":
 
 
 def ask(root: Locator, folder: Path) -> None:
-    """Edit the caption, test a selection and bring a picture, wherever the widget is."""
+    """Edit the caption, test a selection and upload an image, in any host."""
     page = root.page
     root.get_by_role("button", name="Edit the caption").first.click()
     field = root.get_by_test_id("exclip-field-caption")
@@ -71,9 +71,9 @@ def ask(root: Locator, folder: Path) -> None:
     picture = folder / "grey.png"
     Image.new("RGB", (1400, 700), (120, 130, 125)).save(picture)
     root.get_by_test_id("exclip-file").set_input_files(picture)
-    expect(row).to_be_hidden()  # it was of another picture
+    expect(row).to_be_hidden()  # it belonged to another image
     expect(root).to_have_attribute("data-phase", "done")
-    # A host may tell of the result after it has told of the end.
+    # A host may deliver the result after the message that the computation is done.
     page.wait_for_function(
         "([canvas, before]) => canvas.toDataURL() !== before", arg=[heat.element_handle(), before]
     )
@@ -81,14 +81,14 @@ def ask(root: Locator, folder: Path) -> None:
 
 @pytest.fixture
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """Open a new page, whose errors fail the test."""
+    """Open a new page; the test fails if it logs an error."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(REACT_S * 1000)
     page = context.new_page()
     errors: list[str] = []
 
     def listen(message: ConsoleMessage) -> None:
-        # What a host says of itself is not ours; what comes from the widget's module or its messages is.
+        # Errors of the host itself don't count; those of the widget's module or its messages do.
         if message.type == "error" and re.search(r"exclip|widget", message.text):
             errors.append(message.text)
 
@@ -119,7 +119,7 @@ def test_notebook_7(browser: Browser, tmp_path: Path) -> None:
         notebook.screenshot(RESULTS / "test_notebook_7.png")
         notebook.shut_down()
         context.close()
-        # Notebook 7.6 throws while it loads its own settings, widget or not.
+        # Notebook 7.6 throws while loading its own settings, even without a widget.
         notebook.errors = [error for error in notebook.errors if "reading 'schema'" not in error]
         notebook.check_console()
 

@@ -1,4 +1,4 @@
-"""Images are chosen, dropped, pasted and set from Python, and what is no image is refused in words."""
+"""Images are chosen, dropped, pasted and set from Python; anything else is rejected with a clear message."""
 
 import struct
 import zlib
@@ -10,7 +10,7 @@ from support.instrument import MARKUP, Instrument, box
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-# A file is dropped on the widget: its name, its size, or its bytes.
+# Drops a file on the widget, given its name, its size, and optionally its bytes.
 DROP = """(root, [name, size, bytes]) => {
     const data = new DataTransfer();
     data.items.add(new File([bytes ? Uint8Array.from(bytes) : new Uint8Array(size)], name));
@@ -32,7 +32,7 @@ def paths(view: Instrument, tmp_path: Path) -> list[Path]:
 
 
 def huge_png(width: int, height: int) -> bytes:
-    """Return an image of very many black pixels in a few bytes."""
+    """Return an image of very many black pixels, compressed to a few bytes."""
 
     def part(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

@@ -1,4 +1,4 @@
-"""The harness itself, on the smallest real widget: render, click, read back, set, errors."""
+"""The harness itself, tried on a minimal real widget: render, click, read back, set, and catch errors."""
 
 from collections.abc import Callable
 from pathlib import Path

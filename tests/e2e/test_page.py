@@ -1,4 +1,4 @@
-"""A page of its own, opened as a file, with no kernel and no network."""
+"""A standalone page, opened as a file, without a kernel and without a network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Opener = Callable[..., Page]
 
 @pytest.fixture
 def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Opener]:
-    """Open a file without a network; the test fails if it asks for anything, or logs an error."""
+    """Open a file without a network; the test fails if it requests anything or logs an error."""
     asked: list[str] = []
     errors: list[str] = []
     pages: list[Page] = []
@@ -104,7 +104,7 @@ def test_words_and_regions_are_selected_in_a_file(
     np.testing.assert_allclose(tints(page), result.tint()[content], atol=1e-6)
     assert selection(page) == pytest.approx(result.between(), abs=1e-6)
 
-    # A word: the heat map is its own.
+    # A word: the heat map is that of the word.
     before = painted(page)
     word(page, "boat").click()
     expect(word(page, "boat")).to_have_attribute("aria-pressed", "true")
@@ -112,7 +112,7 @@ def test_words_and_regions_are_selected_in_a_file(
     assert painted(page) != before
     assert selection(page) == pytest.approx(result.between("boat"), abs=1e-6)
 
-    # A region, by the brush: the tints are of it alone. In the first third of rows and columns.
+    # A brushed region, in the upper left of the image: the tints are those of the region alone.
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Brush", exact=True).click()
     brush(page, (0.15, 0.45), (0.4, 0.6))
@@ -145,7 +145,7 @@ def test_what_needs_a_kernel_is_absent(open_page: Opener, tmp_path: Path) -> Non
         expect(page.get_by_test_id(name)).to_be_hidden()
     assert page.get_by_role("button", name=re.compile("^(Edit|Compare|Remove)")).count() == 0
     assert "kernel" not in page.locator("body").inner_text()
-    # Neither by keys, nor by a file or a double click.
+    # Neither a double click nor a key opens the field.
     word(page, "boat").dblclick()
     page.keyboard.press("F2")
     expect(page.locator("textarea:visible")).to_have_count(0)
@@ -180,7 +180,7 @@ def test_each_figure_has_a_selection_of_its_own(open_page: Opener, tmp_path: Pat
 @pytest.mark.parametrize(
     "box",
     [
-        (40, 80, 160, 240),  # of whole patches
+        (40, 80, 160, 240),  # whole patches
         (0, 0, 480, 480),
         (41, 79, 159, 241),
         (120, 120, 121, 121),
@@ -191,7 +191,7 @@ def test_each_figure_has_a_selection_of_its_own(open_page: Opener, tmp_path: Pat
 def test_a_drag_over_pixels_is_the_box_of_these_pixels(
     open_page: Opener, tmp_path: Path, box: tuple[int, int, int, int]
 ) -> None:
-    """From within the first pixel to within the last one: right and bottom of a box are excluded."""
+    """Drag from inside the first pixel to inside the last: a box excludes its right and bottom."""
     result = explained()
     result.to_html(tmp_path / "boat.html", IMAGE)
     page = open_page(tmp_path / "boat.html")
@@ -241,7 +241,7 @@ def test_on_paper_there_are_words_and_heat_and_no_controls(
     )
     assert page.pdf().startswith(b"%PDF")
     printed = page.evaluate("window.printed")
-    # On white paper, in the colours for that, which were painted before it was printed.
+    # Paper is white, so the light theme's colours must have been painted before printing.
     assert printed["theme"] == "light"
     assert (printed["heat"] == shown) == (theme == "light")
     expect(page.get_by_test_id("exclip")).to_have_attribute("data-exclip-theme", theme)
@@ -274,7 +274,7 @@ def test_markup_stays_text_in_a_file(open_page: Opener, tmp_path: Path) -> None:
 
 
 def test_a_script_that_got_in_could_do_nothing(browser: Browser, tmp_path: Path) -> None:
-    """With a network that would answer, so that it is the page that refuses."""
+    """The network would answer here, so any refusal comes from the page itself."""
     explained().to_html(tmp_path / "boat.html", IMAGE)
     context = browser.new_context()
     page = context.new_page()

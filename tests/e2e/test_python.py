@@ -1,4 +1,4 @@
-"""Python and two views of a widget beside another widget: each has what the other sets."""
+"""Python, two views of one widget, and another widget: changes on either side reach the other."""
 
 from collections.abc import Callable
 
@@ -116,7 +116,7 @@ def test_an_edit_on_the_page_is_seen_in_both_views(trio: Trio) -> None:
 
 
 def test_beside_other_widgets(trio: Trio) -> None:
-    """`interactive` drives its inputs, `jslink` its selections."""
+    """`interactive` drives the widget's inputs, and `jslink` its selections."""
     notebook, (first, second, other) = trio[0].notebook, trio
     caption = other.python("w.caption")
     notebook.execute(

@@ -1,4 +1,4 @@
-"""How the heat map is painted, and what is printed beside it, is what Python has."""
+"""The heat map and the numbers printed next to it agree with Python."""
 
 import pytest
 from playwright.sync_api import expect
@@ -58,7 +58,7 @@ def test_the_other_sign_is_not_painted(view: Instrument) -> None:
     assert negative[0] != both[0]
     assert negative[1] == both[1]
     assert negative[0][3] < both[0][3]
-    view.check()  # how it is painted changes no number
+    view.check()  # painting options change no number
     view.button("Both signs").click()
     view.leave()
     assert [view.pixel(most), view.pixel(least)] == both

@@ -1,4 +1,4 @@
-"""A result that is the value of a cell: the widget itself, with what only a model could answer refused."""
+"""A result as the value of a cell: it is shown as the widget, without anything that needs a model."""
 
 from collections.abc import Callable
 

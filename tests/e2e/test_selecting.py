@@ -1,4 +1,4 @@
-"""Words and patches are selected by pointer and by keyboard, and Python has what the page shows."""
+"""Words and patches are selected with the pointer and the keyboard, and Python agrees with the page."""
 
 import pytest
 from playwright.sync_api import expect
@@ -8,7 +8,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def test_words_by_dragging(view: Instrument) -> None:
-    """A phrase by dragging, another span with Shift, taken from with Alt."""
+    """Dragging selects a phrase, Shift adds another span, and Alt removes from the selection."""
     view.drag_words("red", "boat")
     view.wait_for("w.tokens", [2, 3])
     view.drag_words("two", "fish", ("Shift",))
@@ -24,7 +24,7 @@ def test_words_by_dragging(view: Instrument) -> None:
 
 
 def test_patches_by_box_lasso_and_brush(view: Instrument) -> None:
-    """More regions with Shift, less with Alt; brackets change the brush."""
+    """Shift adds a region, Alt removes one, and brackets change the size of the brush."""
     keyboard = view.notebook.page.keyboard
     view.drag_words("red", "boat")
     view.draw((1.3, 1.3), (3.7, 2.7))
@@ -41,7 +41,7 @@ def test_patches_by_box_lasso_and_brush(view: Instrument) -> None:
     view.draw((2.5, 5.5), (9.5, 5.5))
     view.wait_for("w.region", box(5, 2, 5, 9))
     for _ in range(2):
-        keyboard.press("]")  # a broader brush; the picture has the focus
+        keyboard.press("]")  # a larger brush, since the image has the focus
     view.draw((2.5, 5.5), (9.5, 5.5))
     view.wait_for("set(w.region) > set(range(61, 71))", True)
     assert set(view.python("w.region")) <= set(box(3, 0, 7, 11))
@@ -70,14 +70,14 @@ def test_the_strongest_pairs(view: Instrument) -> None:
     keyboard = view.notebook.page.keyboard
     pairs = view.root.get_by_test_id("exclip-pairs").get_by_role("button")
     expect(pairs.first).to_be_visible()
-    # The list follows once a result has stood for a while: until then it is that of an estimate.
+    # The list is updated a moment after the result; until then it may be that of an estimate.
     view.notebook.page.evaluate("() => new Promise((rested) => setTimeout(rested, 500))")
     for index in (0, 1):
         value = float(pairs.nth(index).get_attribute("data-value") or "nan")
         pairs.nth(index).click()
         expect(pairs.nth(index)).to_have_attribute("aria-pressed", "true")
         chosen = "float(w.interactions.values.reshape(len(w._tokens), -1)[np.ix_(w.tokens, w.region)].sum())"
-        # Both sides of the selection arrive one after the other, and on the pair before.
+        # The two sides of the selection arrive one after the other, while the previous pair is selected.
         view.wait_for(f"abs({chosen} - {value}) < 2e-6", True)
         assert view.receipt()["selection"][1] == pytest.approx(value, abs=2e-6)
     keyboard.press("Escape")
@@ -98,7 +98,7 @@ def test_what_is_pointed_at_is_shown_on_the_other_side_and_not_selected(view: In
 
 
 def test_by_keyboard_alone(view: Instrument) -> None:
-    """Lab takes none of these keys for its own."""
+    """Lab intercepts none of these keys."""
     keyboard = view.notebook.page.keyboard
     view.words.first.focus()
     for key in ("ArrowRight", "Enter", "ArrowRight", "ArrowRight", "Shift+Enter"):
@@ -121,7 +121,7 @@ def test_by_keyboard_alone(view: Instrument) -> None:
 
 
 def test_keys_of_the_widget_are_no_commands_of_lab(view: Instrument) -> None:
-    """Its commands to insert, copy, cut, paste, delete and change cells, and to restart the kernel."""
+    """Try Lab's keys to insert, copy, cut, paste, delete and change cells, and to restart the kernel."""
     keyboard = view.notebook.page.keyboard
     cells = view.notebook.page.locator(".jp-Cell").count()
     view.heat.focus()
@@ -143,7 +143,7 @@ def test_lab_saves(view: Instrument) -> None:
     for target in (view.words.first, view.heat):
         view.notebook.page.evaluate(f"() => {{ {model}.dirty = true; }}")
         target.focus()
-        # Lab ignores the keys while it still makes the checkpoint of the save before.
+        # Lab ignores the keys while it is still making the checkpoint of the previous save.
         for _ in range(20):
             keyboard.press("Control+s")
             view.notebook.page.wait_for_timeout(500)

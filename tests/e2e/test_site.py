@@ -1,4 +1,4 @@
-"""The documentation site: built strictly, it asks no other host, and its examples can be selected in."""
+"""The documentation site: it builds strictly, contacts no other host, and its examples are interactive."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def open_page(site: Path, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Opener]:
-    """Open pages of the site; the test fails if one asks another host, or logs anything."""
+    """Open pages of the site; the test fails if one contacts another host or logs anything."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(site)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     here = f"http://127.0.0.1:{server.server_port}/"
@@ -73,7 +73,7 @@ def open_page(site: Path, browser: Browser, request: pytest.FixtureRequest) -> I
 
 
 class Loads(HTMLParser):
-    """What a document loads by itself: its scripts, styles, icons, images and frames."""
+    """The addresses that a document loads by itself: scripts, styles, icons, images and frames."""
 
     ATTRIBUTES = ("src", "srcset", "data", "poster", "action")
 
@@ -118,14 +118,14 @@ def test_an_example_is_part_of_its_page(open_page: Opener) -> None:
     word = frame.get_by_test_id("exclip-word").filter(has_text=re.compile("^boat$")).first
     word.click()
     expect(word).to_have_attribute("aria-pressed", "true")
-    # As high as what is in it, without a title of its own.
+    # The frame is as high as its content, and shows no title of its own.
     expect(frame.get_by_role("heading")).to_be_hidden()
     inside = page.locator(".live iframe").element_handle().content_frame()
     assert inside is not None
     inside.wait_for_function("document.documentElement.scrollHeight <= innerHeight")
     assert inside.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    # In the colours of the page, which the page's own switch changes. (A scheme that is emulated, as in the
-    # tests above, would hold for frames whatever the page says.)
+    # The frame follows the page's colours when the page's own switch changes them. (An emulated scheme, as in
+    # the tests above, would apply to frames whatever the page does.)
     schemes = set()
     for _ in range(3):
         page.locator("label[for^=__palette]:visible").click()

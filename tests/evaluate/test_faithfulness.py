@@ -1,4 +1,4 @@
-"""Faithfulness: predictions of interactions known by hand, and of the model itself under masks."""
+"""Faithfulness: scores of interactions with known predictions, and similarities of the masked model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def result(explainer: Explainer) -> Interactions:
 
 
 def obeying(result: Interactions, masks: int = 60) -> MaskedPair:
-    """Return a model that does just what the interactions say, summed naively."""
+    """Return a masked pair that behaves exactly as the interactions predict, summed naively."""
     rng = np.random.default_rng(0)
     count, *grid = result.values.shape
     tokens, patches = rng.random((masks, count)) < 0.5, rng.random((masks, *grid)) < 0.5
@@ -62,7 +62,7 @@ def obeying(result: Interactions, masks: int = 60) -> MaskedPair:
 
 
 def scaled(result: Interactions, factor: float) -> Interactions:
-    """Return a result with all its terms multiplied."""
+    """Return the result with all its terms multiplied by a factor."""
     names = ("values", "cls", "token_terms", "patch_terms")
     return replace(result, **{name: (factor * getattr(result, name)).astype(np.float32) for name in names})
 
@@ -82,7 +82,7 @@ def test_perfect_random_and_inverted(explainer: Explainer, result: Interactions)
     for correlation, explained in score(scaled(result, -1)).values():
         assert correlation == pytest.approx(-1, abs=1e-5)
         assert explained < -2
-    # Ten times too large: ranked as well, and far off.
+    # Ten times too large: still perfectly correlated, but far off.
     large = score(scaled(result, 10))
     assert large["patches"][0] == pytest.approx(1, abs=1e-5)
     assert large["patches"][1] < -10
@@ -92,7 +92,7 @@ def test_perfect_random_and_inverted(explainer: Explainer, result: Interactions)
 
 
 def test_masks_are_of_the_model(explainer: Explainer) -> None:
-    """Each similarity is that of `Explainer.test`: one mask at a time, by another road."""
+    """Each similarity equals that of `Explainer.test`, which applies one mask at a time in other code."""
     pair = PAIRS[0]
     found = mask_pair(explainer, pair, samples=3)
     result = explainer.explain(pair.image, pair.caption)
@@ -129,7 +129,7 @@ def test_exact_banzhaf_predicts_what_it_averages() -> None:
 
 
 def small(values: list[list[float]], cls: list[float], like: Interactions) -> Interactions:
-    """Return a result of two words and three patches in place of a real one's."""
+    """Return a result with two words and three patches, built from a real one."""
     tokens = replace(like.rows, texts=("a", "b"), spans=((0, 1), (1, 2)), words=(0, 1), caption="ab")
     return replace(
         like,
@@ -144,19 +144,19 @@ def small(values: list[list[float]], cls: list[float], like: Interactions) -> In
 
 
 def test_deletion_order_by_hand(result: Interactions) -> None:
-    """Rows 0 and 1, patches 2 to 4."""
+    """Players 0 and 1 are the words, 2 to 4 the patches."""
     one = small([[5, 1, 0], [0, 0, 3]], [0, 1], result)
     patches, words = np.arange(3), np.arange(2)
     assert deletion_order(one, [], patches, strongest=True) == [2, 4, 3]
     assert deletion_order(one, [], patches, strongest=False) == [3, 4, 2]
-    # "a" takes 6. Then patch 2 has lost its partner: "b" takes 4, and nothing is left to take.
+    # Deleting "a" costs 6. Patch 2 has then lost its partner, so "b" costs 4, and nothing is left.
     assert deletion_order(one, words, patches, strongest=True)[:2] == [0, 1]
-    # Patch 3 takes 1, 4 takes 3, then "b" takes its 1 with the class token, then 5 is left for either.
+    # Patch 3 costs 1, patch 4 costs 3, then "b" its 1 with the class token; either of the rest costs 5.
     assert deletion_order(one, words, patches, strongest=False)[:3] == [3, 4, 1]
 
 
 def test_deletion_order_is_greedy(result: Interactions) -> None:
-    """Against trying everything at each step."""
+    """Compare with evaluating every possible deletion at each step."""
     words = np.flatnonzero(np.array(result.words) >= 0)
     count, rows, columns = result.values.shape
     patches = np.arange(0, rows * columns, 9)
@@ -183,7 +183,7 @@ def test_deletion_order_is_greedy(result: Interactions) -> None:
 
 
 def test_curves_of_the_truth_and_its_inverse(explainer: Explainer) -> None:
-    """The model tells things by their own patches: without these there is no similarity left."""
+    """The model recognises things by their own patches; without them, no similarity is left."""
 
     def truth(pair: LabelledPair, sign: float = 1) -> Interactions:
         result = explainer.explain(pair.image, pair.caption)
@@ -216,5 +216,5 @@ def test_refused(explainer: Explainer) -> None:
         faithfulness(explainer, PAIRS, masked=[])
     with pytest.raises(ParameterError, match=r"shares has 1\.5; expected numbers between 0 and 1"):
         mask_pair(explainer, PAIRS[0], shares=[0.5, 1.5])
-    with pytest.raises(ParameterError, match="samples=1 is not a whole number from 2 on"):
+    with pytest.raises(ParameterError, match="samples=1 is not a whole number of at least 2"):
         mask_pair(explainer, PAIRS[0], samples=1)

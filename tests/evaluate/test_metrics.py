@@ -29,7 +29,7 @@ def test_hit() -> None:
     assert hit(perfect, COVER)
     assert not hit(-perfect, COVER)
     edge = np.zeros((4, 6))
-    edge[2, 1] = 1  # a patch of which a tenth shows the thing
+    edge[2, 1] = 1  # only a tenth of this patch shows the object
     assert not hit(edge, COVER)
     guesses = [hit(RNG.standard_normal(COVER.shape), COVER) for _ in range(4000)]
     assert np.mean(guesses) == pytest.approx(3 / 24, abs=0.02)
@@ -39,7 +39,7 @@ def test_energy() -> None:
     assert energy((COVER >= 1).astype(float), COVER) == 1
     assert energy(-COVER, COVER) == 0
     assert energy(np.where(COVER >= 1, -1.0, 1.0), COVER) == pytest.approx(0.1 / 21)
-    # 3 of 10 units of what is positive; what is negative is of no account.
+    # 3 of the 10 positive units; negative values do not count.
     heat = np.zeros((4, 6))
     heat[1, 1], heat[0, 0], heat[3, 3] = 3, 7, -50
     assert energy(heat, COVER) == pytest.approx(0.3)
@@ -55,12 +55,12 @@ def test_recognition() -> None:
         quadrants[number, top : top + 2, left : left + 2] = 1
     assert recognition(2 * quadrants - 1, quadrants) == 1
     assert recognition(1 - 2 * quadrants, quadrants) == 0
-    # A positive map that ignores the word, and one of both signs that knows nothing.
+    # A positive map that ignores the word, and random maps of both signs.
     same = np.broadcast_to(RNG.random((4, 4)), (4, 4, 4))
     assert recognition(same, quadrants) == pytest.approx(0.25)
     guesses = [recognition(RNG.standard_normal((4, 4, 4)), quadrants) for _ in range(500)]
     assert np.mean(guesses) == pytest.approx(0.5, abs=0.01)
-    # Pooled before the ratio: (1 + 3) right of (1 + 1 + 3 + 5).
+    # Pooled before the ratio: (1 + 3) correct out of (1 + 1 + 3 + 5).
     one, other = np.zeros((2, 4, 4))
     one[0, 0], one[3, 3], other[0, 0], other[0, 3] = 1, 1, -3, -5
     assert recognition(np.stack([one, other]), quadrants[:2]) == pytest.approx(4 / 10)
@@ -81,7 +81,7 @@ def test_explained() -> None:
     actual = np.array([1.0, 2.0, 3.0])
     assert explained(actual, actual) == 1
     assert explained(np.full(3, 2.0), actual) == 0
-    assert explained(actual[::-1], actual) == -3  # 8 missed of 2
+    assert explained(actual[::-1], actual) == -3  # a squared error of 8 against a total of 2
     assert explained(actual + 1, actual) == -0.5  # a wrong offset counts
     assert np.isnan(explained(actual, np.ones(3)))
 

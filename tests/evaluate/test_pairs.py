@@ -1,4 +1,4 @@
-"""Labelled pairs: where phrases are, and which share of each patch shows them."""
+"""Labelled pairs: where phrases are, and what share of each patch shows them."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_tokens_of_a_mention() -> None:
     ("places", "message"),
     [
         ({}, "no phrase of 'a cat and a cat' is labelled"),
-        ({"dog": (0, 0, 1, 1)}, "'dog' is in the caption 'a cat and a cat' not at all"),
-        ({"cat": (0, 0, 1, 1)}, "'cat' is in the caption 'a cat and a cat' 2 times"),
-        ({"": (0, 0, 1, 1)}, "'' is in the caption"),
+        ({"dog": (0, 0, 1, 1)}, "'dog' does not occur in the caption 'a cat and a cat'"),
+        ({"cat": (0, 0, 1, 1)}, "'cat' occurs 2 times in the caption 'a cat and a cat'"),
+        ({"": (0, 0, 1, 1)}, "'' does not occur in the caption"),
         ({"and": (0, 0, 41, 1)}, "the box (0, 0, 41, 1) of 'and' is not in the image"),
         ({"and": (3, 0, 3, 1)}, "expected left < right up to 40"),
         ({"and": (0, 0, float("nan"), 1)}, "is not in the image"),
-        ({"and": (0, 0, 1)}, "(0, 0, 1) is no place of 'and'"),
-        ({"and": "left"}, "'left' is no place of 'and'"),
+        ({"and": (0, 0, 1)}, "(0, 0, 1) is not a place of 'and'"),
+        ({"and": "left"}, "'left' is not a place of 'and'"),
         ({"and": np.ones((3, 3), bool)}, "the mask of 'and' is bool (3, 3); expected bool (30, 40)"),
         ({"and": np.ones((30, 40))}, "the mask of 'and' is float64 (30, 40)"),
         ({"and": np.zeros((30, 40), bool)}, "the mask of 'and' is empty"),
@@ -88,7 +88,7 @@ def test_a_pair_of_a_data_set_is_labelled_by_its_boxes() -> None:
         Phrase("a", (0, 1), ((30, 30, 40, 40), (-5, -5, -1, -1))),
     )
     found = labelled(Pair("1", "1", image, "a boat at sea", phrases))
-    boat, sea = found.mentions  # what lies outside is left out
+    boat, sea = found.mentions  # boxes outside the image are left out
     expected = np.zeros((10, 20), bool)
     expected[:2, :2] = expected[1:4, 1:4] = True
     np.testing.assert_array_equal(boat.mask, expected)

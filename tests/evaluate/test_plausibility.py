@@ -31,7 +31,7 @@ def test_the_truth_chance_and_a_blob(explainer: Explainer) -> None:
 
 
 def test_explanations_lie_on_what_words_name() -> None:
-    """Far above what guessing would reach, and the better the earlier the image tower is cut."""
+    """Scores are far above chance, and better the earlier the image tower is cut."""
     pairs = held_out_pairs(8)
     last = plausibility(Explainer(book().model, tokenizer=book().tokenizer, method="exclip"), pairs)
     early = Explainer(book().model, tokenizer=book().tokenizer, text_layer=0, image_layer=2, method="exclip")
@@ -69,7 +69,7 @@ def test_what_is_scored_is_the_explanation_given(explainer: Explainer) -> None:
 
 
 def test_a_box_on_what_is_cropped_away(explainer: Explainer) -> None:
-    """The preprocessing of the picture book keeps the middle of a wide image."""
+    """The picture book's preprocessing keeps only the middle of a wide image."""
     image = held_out_pairs(1)[0].image.resize((300, 96))
     outside = labelled_pair(image, "a red boat", {"boat": (0, 0, 20, 96)})
     with pytest.raises(ParameterError, match=r"nothing that is labelled .* is in the model's view"):
@@ -83,7 +83,7 @@ def test_refused(explainer: Explainer) -> None:
     with pytest.raises(ParameterError, match="there are no pairs"):
         plausibility(explainer, [])
     part = labelled_pair(held_out_pairs(1)[0].image, "a red boat", {"oa": (0, 0, 9, 9)})
-    with pytest.raises(ParameterError, match="'oa' is no token of 'a red boat'"):
+    with pytest.raises(ParameterError, match="'oa' is not a token of 'a red boat'"):
         plausibility(explainer, [part])
 
 

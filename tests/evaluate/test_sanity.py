@@ -1,4 +1,4 @@
-"""Sanity: an explanation changes with the weights, and hardly with noise that the model hardly sees."""
+"""Sanity: an explanation changes with the weights, but hardly with noise that the model barely sees."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_randomised_weights_give_another_explanation() -> None:
 
 
 class Blind(Explainer):
-    """Explains whatever model it is given by what another one says."""
+    """An explainer that ignores its model and explains another one instead."""
 
     def explain(self, image, caption):  # type: ignore[no-untyped-def]
         return explain(book().model).explain(image, caption)

@@ -1,4 +1,4 @@
-"""A store that is filled by two actors of Ray Data, one of which is killed on the way."""
+"""A store filled by two actors of Ray Data, one of which is killed along the way."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def explainer(**options: Any) -> Explainer:
 
 
 def pairs_in(folder: Path, count: int = 20) -> list[Pair]:
-    """Return images in all forms that a pair may have them in, and two pairs that no model can take."""
+    """Return pairs with images in every accepted form, and two pairs that no model can take."""
     pairs = []
     for number, scene in enumerate(held_out_scenes(count)):
         image: Any = scene.draw(96)
@@ -55,7 +55,7 @@ def pairs_in(folder: Path, count: int = 20) -> list[Pair]:
 
 @pytest.fixture
 def set_of_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Pair]:
-    monkeypatch.chdir(tmp_path)  # relative paths are of the caller's folder
+    monkeypatch.chdir(tmp_path)  # relative paths refer to the caller's folder
     monkeypatch.setattr(exclip_widget.filling, "PAIRS_TOGETHER", 3)
     return pairs_in(tmp_path)
 
@@ -103,7 +103,7 @@ def test_no_worker_begins_if_nothing_is_left(tmp_path: Path, set_of_pairs: list[
 
 
 class SlowNode:
-    """What Ray makes of its processes, on a machine that is too busy for them."""
+    """A Ray node on a machine that is too busy to start its processes in time."""
 
     made: list[SlowNode]
 
@@ -141,7 +141,7 @@ def test_ray_that_does_not_start_in_time_is_started_again(
             workers.start_ray(num_cpus=2)
         assert len(given) == failures
     assert all(one["num_cpus"] == 2 for one in given)
-    # None is left behind.
+    # No process is left behind.
     assert [node.process.returncode for node in SlowNode.made] == [-signal.SIGKILL] * failures
 
 
@@ -164,13 +164,13 @@ def test_a_ray_elsewhere_that_is_not_there_is_not_asked_again(monkeypatch: pytes
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
-    """Start Ray with two cores and little memory, whose workers find the tests' modules."""
+    """Start Ray with two cores and little memory, and workers that can import the tests' modules."""
     ray = pytest.importorskip("ray", reason=REASON)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{TESTS.parent}:{TESTS}")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_prestart_worker_first_driver", "0")  # wait for no worker
-        patch.setenv("RAY_agent_register_timeout_ms", "120000")  # of a machine that is busy
+        patch.setenv("RAY_prestart_worker_first_driver", "0")  # don't wait for a worker
+        patch.setenv("RAY_agent_register_timeout_ms", "120000")  # for a busy machine
         started: list[subprocess.Popen[bytes]] = []
         try:
             workers.start_ray(num_cpus=2, num_gpus=0, object_store_memory=100 * 2**20)
@@ -179,14 +179,14 @@ def ray() -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
-            for process in started:  # Ray does not wait for those that it kills
+            for process in started:  # Ray does not wait for the processes that it kills
                 process.wait(60)
-            gc.collect()  # what Ray leaves open is warned of here, and in no other test
+            gc.collect()  # so that warnings about what Ray leaves open appear here, not in other tests
 
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # what Ray leaves open
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # for what Ray leaves open
 ]
 
 
@@ -194,14 +194,14 @@ pytestmark = [
 @pytest.mark.usefixtures("ray")
 def test_a_worker_that_is_killed_leaves_each_pair_once(tmp_path: Path, set_of_pairs: list[Pair]) -> None:
     folder, faults, alone = tmp_path / "store", list[Fault](), list[Fault]()
-    write_store(folder, explainer(), set_of_pairs[:4])  # a store that one process has begun
+    write_store(folder, explainer(), set_of_pairs[:4])  # one process begins the store
     begun = ids_in_files(folder)
     killing = KillOnce(tmp_path, after=4)
     store = write_store(
         folder, explainer(preprocess=killing), set_of_pairs, workers=2, on_error=faults.append
     )
     assert len(killing.killed) == 1
-    assert len(killing.ran) == 3  # two workers, and the one that came instead
+    assert len(killing.ran) == 3  # two workers and one replacement
     expected = write_store(tmp_path / "alone", explainer(), set_of_pairs, on_error=alone.append)
     assert faults == alone
     assert [fault.source for fault in faults] == ["s:2", "s:3"]
@@ -220,15 +220,15 @@ def factors_in(store: Store) -> Iterator[np.ndarray]:
 
 
 def test_workers_that_cannot_be_had(tmp_path: Path, set_of_pairs: list[Pair], ray: Any) -> None:
-    with pytest.raises(ParameterError, match="workers=3, and Ray has 2 cores"):
+    with pytest.raises(ParameterError, match="workers=3, but Ray has 2 cores"):
         write_store(tmp_path / "store", explainer(), set_of_pairs, workers=3)
     with pytest.raises(ParameterError, match="preprocess cannot be sent to another process"):
         write_store(tmp_path / "store", explainer(preprocess=lambda x: x), set_of_pairs, workers=2)
-    assert ray.is_initialized()  # who started Ray stops it
+    assert ray.is_initialized()  # only whoever started Ray stops it
 
 
 def test_a_worker_compares_its_recipe(ray: Any) -> None:
-    """As a worker is asked, in this process."""
+    """The worker's code runs in this process."""
     changed = demo.load()
     changed.model.visual.ln_post.weight.data[0] += 1e-3
     other = Explainer(changed.model, tokenizer=changed.tokenizer, method="exclip")

@@ -1,4 +1,4 @@
-"""Captions: whatever is typed gives parts that fit together, or a refusal in words."""
+"""Captions: any text gives parts that fit together, or a clear error."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_caption_as_ids_is_refused() -> None:
 @pytest.mark.parametrize("tokenizer", [None, clip_tokenizer(), open_clip.tokenize])
 @pytest.mark.parametrize("pieces", [CONTEXT - 1, 400])
 def test_caption_too_long(pieces: int, tokenizer: Any) -> None:
-    """open_clip's tokenizer cuts long captions in silence; an explanation of less is refused."""
+    """open_clip's tokenizer silently truncates long captions; here they are refused."""
     message = refusal_of(CaptionError, picture(), "boat " * pieces, tokenizer=tokenizer)
     assert str(CONTEXT) in message
     assert len(message) < 400
@@ -62,7 +62,7 @@ def test_caption_too_long_for_a_short_context() -> None:
 
 @pytest.mark.parametrize("caption", ["\u200b", "&nbsp;", "🦊", "\x00", "ﬁsh", "a <end_of_text> b"])
 def test_odd_caption(caption: str) -> None:
-    """What cleaning empties, what is cut into bytes, what looks like a special token."""
+    """Captions that cleaning empties, that are split into bytes, or that look like a special token."""
     try:
         found = explain(MODEL, picture(), caption, steps=2, **inputs_of(MODEL), method="exclip")
     except CaptionError:
@@ -77,7 +77,7 @@ def test_odd_caption(caption: str) -> None:
 
 
 def own_ids(text: str, name: str, padded: bool) -> list[int]:
-    """Return what a tower of a model's own library would be given."""
+    """Return the ids that the model's own library would pass to the tower."""
     given = tokenizer(name)
     if name not in HUGGING_FACE:
         (row,) = given(text).tolist()
@@ -92,7 +92,7 @@ def own_ids(text: str, name: str, padded: bool) -> list[int]:
 @MANY
 @given(text=TEXTS)
 def test_any_text(name: str, padded: bool, text: str) -> None:
-    """Whatever is typed: parts that fit together and the tokenizer's own ids, or a refusal."""
+    """Any text gives parts that fit together and the tokenizer's own ids, or is refused."""
     try:
         caption = read(text, name, padded=padded)
     except CaptionError:
@@ -120,7 +120,7 @@ def test_any_text(name: str, padded: bool, text: str) -> None:
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "clip"])
 def test_caption_of_ten_thousand_characters(name: str, padded: bool) -> None:
-    """Refused, with its number of tokens; none is ever cut in silence."""
+    """It is refused with its number of tokens, never silently truncated."""
     message = refusal(CaptionError, "a boat " * 1429, tokenizer(name), tower_of(name, padded=padded))
     context = tower_of(name).context_length
     assert f"the model's context is {context}" in message
@@ -147,7 +147,7 @@ def test_no_words_or_a_special_token(text: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", HUGGING_FACE)
 def test_half_a_character(name: str) -> None:
-    """A lone surrogate, as it comes from text cut by UTF-16 units, is no text to these."""
+    """These tokenizers refuse a lone surrogate, as left when text is split between UTF-16 units."""
     assert "surrogate" in refusal(CaptionError, "a \ud83e boat", tokenizer(name), tower_of(name))
 
 

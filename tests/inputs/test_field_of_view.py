@@ -1,4 +1,4 @@
-"""The crop frame stands where the model looks, whatever the image's shape and the preprocessing."""
+"""The crop frame shows where the model looks, whatever the image's shape and the preprocessing."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_the_whole_image_squeezed(size: tuple[int, int]) -> None:
 def test_the_whole_image_with_padding(size: tuple[int, int]) -> None:
     width, height = (max(size) / side for side in size)
     wanted = (1 - width) / 2, (1 - height) / 2, width, height
-    # What remains of a panorama are three pixels of 64.
+    # A panorama is reduced to three of the 64 pixels.
     assert_near(field_of_view(padded, size), wanted, 0.03 if max(width, height) < 10 else 0.12)
 
 
@@ -124,7 +124,7 @@ def test_other_ways_to_normalise(normalise: Callable[[Tensor], Tensor]) -> None:
 
 
 def test_stretched_contrast() -> None:
-    """If the ends of a ramp in view were taken for black and white, the crop would pass for the whole."""
+    """Autocontrast stretches the visible part of a ramp, which must not pass for the whole image."""
     preprocess = T.Compose([T.Resize(48), T.CenterCrop(48), ImageOps.autocontrast, TO_PIXELS])
     assert_near(field_of_view(preprocess, (960, 480)), central((960, 480)))
 

@@ -1,4 +1,4 @@
-"""Preprocessing: what it may give, and what is refused."""
+"""Preprocessing: which outputs are accepted, and which are refused."""
 
 from __future__ import annotations
 

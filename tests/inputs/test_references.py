@@ -20,7 +20,7 @@ from exclip_widget import Explainer, ImageError, ParameterError, explain
 @pytest.mark.parametrize("reference", ["zeros", "mean", "blur", "noise", Image.fromarray(scene(4))])
 @pytest.mark.parametrize("text_reference", [None, "a photo", "two dogs on a hill beside a barn today"])
 def test_references_start_the_path(reference: Any, text_reference: str | None) -> None:
-    """Whatever it is, the sum tends to the product of both changes, computed by the model's own calls."""
+    """With any reference, the sum tends to the product of both changes, as the model itself gives them."""
     model = build("plain")
     options = {"image_reference": reference, "text_reference": text_reference, "seed": 5}
     result = found(steps=60, **options)
@@ -54,7 +54,7 @@ def test_blur_and_noise_are_what_they_say() -> None:
     one, again, other = (found(image_reference="noise", seed=seed).values for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert relative_error(other, one) > 0.01
-    # A picture of one colour is its own blur: nothing changes along the path.
+    # An image of one colour is its own blur, so nothing changes along the path.
     plain = found(image_reference="blur", image=Image.new("RGB", (64, 64), (90, 120, 40)))
     assert np.abs(plain.values).max() < 1e-5
 
@@ -68,7 +68,7 @@ def test_a_reference_that_is_none(reference: Any) -> None:
 
 
 def test_a_reference_picture_of_another_shape() -> None:
-    """Where preprocessing keeps a picture's own shape, the reference must have it too."""
+    """If preprocessing keeps the image's shape, the reference must have the same shape."""
     this = FAMILIES["transformers SigLIP 2"]()
     upright = Image.fromarray(scene(3, (64, 32)))
     with pytest.raises(ImageError, match="expected the same height and width"):

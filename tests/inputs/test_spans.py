@@ -1,4 +1,4 @@
-"""Spans: the characters that each piece came from, through tokenizers of every kind."""
+"""Spans: the characters that each token came from, for tokenizers of every kind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from exclip_widget.inputs.spans import origins
 @pytest.mark.parametrize(
     ("text", "name", "expected"),
     [
-        # What tokenizers compose, decompose, lower and drop.
+        # Characters that tokenizers compose, decompose, lowercase and drop.
         ("cafe\u0301 red", "unigram", "café<cafe\u0301 red"),
         ("cafe\u0301 red", "clip of transformers", "café<cafe\u0301 red"),
         ("cafe\u0301 red", "open_clip", "café<cafe\u0301 red"),
@@ -35,15 +35,15 @@ from exclip_widget.inputs.spans import origins
         ("cafÃ© red", "open_clip", "café<cafÃ© red"),
         ("RED İİ a", "word piece", "red<RED i<İ+i<İ a"),
         ("γάΤΑΣ", "open_clip", "�<γ+�<γ+�<ά+�<ά+�<Τ+�<Τ+�<Α+�<Α+�<Σ+�<Σ"),
-        # Punctuation that a clean-up takes away still parts words.
+        # Punctuation that a clean-up removes still separates words.
         ("two_tone, red-a", "wrapped unigram", "two tone red a"),
         ("-- a --", "wrapped unigram", "a"),
-        # Scripts from right to left, scripts of syllables, joined emoji.
+        # Right-to-left scripts, syllabic scripts, joined emoji.
         ("שלום, قط!", "unigram", "_+ש+ל+ו+ם , _+ق+ط !"),
         ("नमस्ते", "unigram", "_+न+म+स+्+त+े"),
         ("a 👩\u200d🚀 boat", "word piece", "a [UNK]<👩\u200d🚀 boat"),
         ("a❤\ufe0f boat", "unigram", "a <unk><❤\ufe0f boat"),
-        # White space of every kind parts words and is none.
+        # White space of every kind separates words and belongs to none.
         ("a\u00a0red\n boat\u3000a", "byte level", "a _+_+red _+boat _+_+_+a"),
         ("boat  ", "byte level", "boat+_+_"),
         ("two   dogs", "byte fallback", "two _+dog+s"),
@@ -55,7 +55,7 @@ def test_places(text: str, name: str, expected: str) -> None:
 
 @pytest.mark.parametrize("name", ["slow unigram", "slow siglip"])
 def test_places_without_offsets(name: str) -> None:
-    """Told from what the tokenizer makes of the parts of the caption."""
+    """Spans are inferred by tokenizing the parts of the caption."""
     caption = read("Two CATS, two dogs: 漢x猫 İ 🦊", name)
     pieces = zip(caption.rows.texts, places(caption), caption.rows.words, strict=True)
     words: dict[int, str] = {}
@@ -77,13 +77,13 @@ def test_places_without_offsets(name: str) -> None:
         ("x cafÃ©s", lambda text: text.replace("Ã©", "é"), "x _ c a f Ã© s"),
         ("n\u0303n", lambda text: unicodedata.normalize("NFC", text), "n\u0303 n"),
         ("  one,  two ", lambda text: text.replace(",", "").strip(), "o n e _ _ t w o"),
-        # Two words become one, and the whole text another.
+        # Two words become one; a prefix makes it another text.
         ("ab cd ef", lambda text: text.replace("b c", "-"), "a ? d _ e f"),
         ("ab cd", lambda text: "a photo of " + text, "? _ ? ? ? ? ? _ ? ? _ ? ? _ ? ?"),
     ],
 )
 def test_origins(text: str, read: Callable[[str], str], expected: str) -> None:
-    """Where each character of a reading came from, `_` for its white space and `?` where that is lost."""
+    """Each character of a reading is traced to its source: `_` is white space, `?` an unknown source."""
     found = origins(text, read)
     assert len(found) == len(read(text))
     spelled = [
@@ -94,8 +94,8 @@ def test_origins(text: str, read: Callable[[str], str], expected: str) -> None:
 
 
 def bare(text: str, name: str) -> str:
-    """Return its letters and signs, whatever their case, accents and forms, without dropped punctuation."""
-    # Who types sentencepiece's mark of white space has typed white space.
+    """Return a text's letters and signs without their case, accents and forms, or dropped punctuation."""
+    # sentencepiece's mark for white space counts as white space if it is typed.
     plain = unicodedata.normalize(
         "NFKD", unicodedata.normalize("NFKC", text.replace("▁", " ")).lower()
     ).casefold()
@@ -108,7 +108,7 @@ def bare(text: str, name: str) -> str:
 @MANY
 @given(parts=st.lists(st.sampled_from(PARTS), min_size=1, max_size=12))
 def test_letters_are_those_of_the_caption(name: str, parts: list[str]) -> None:
-    """Every piece has the letters of its characters, every letter of the caption is in some piece."""
+    """Every token has the letters of its span, and every letter of the caption is in some token."""
     text = "".join(parts)
     try:
         caption = read(text, name)
@@ -124,7 +124,7 @@ def test_letters_are_those_of_the_caption(name: str, parts: list[str]) -> None:
         else:
             letters = bare(text[slice(*span)], name)
             assert bare(token, name) in letters
-            # Only the characters that become several letters, or bytes, are of several pieces.
+            # Only characters that become several letters or bytes belong to several tokens.
             shared = sum(
                 other is not None and other[0] < span[1] and span[0] < other[1] for _, other, _ in found
             )
@@ -133,7 +133,7 @@ def test_letters_are_those_of_the_caption(name: str, parts: list[str]) -> None:
     covered = {at for _, span, _ in found if span for at in range(*span)}
     missed = [char for at, char in enumerate(text) if char.isalnum() and at not in covered]
     assert not missed
-    # White space parts words, and is none.
+    # White space separates words and belongs to none.
     ends: dict[int, int] = {}
     for _, span, word in found:
         if span:
@@ -143,7 +143,7 @@ def test_letters_are_those_of_the_caption(name: str, parts: list[str]) -> None:
 
 
 def test_pieces_in_one_place_are_one_word() -> None:
-    """Of "dogs'" only the whole is known to be three ids: no id has a place of its own there."""
+    """Only "dogs'" as a whole is known to be three ids, so none of them has a place of its own."""
     given = tokenizer("unigram")
 
     def tokenize(text: str) -> torch.Tensor:
@@ -155,7 +155,7 @@ def test_pieces_in_one_place_are_one_word() -> None:
 
 
 def test_spans_point_into_the_caption_as_written() -> None:
-    """Tokens are lower case and cut into pieces; the caption is neither."""
+    """Tokens are lower-case pieces of words; spans refer to the caption as written."""
     caption = "  The Counterclockwise   DOG's nap!"
     model, image = build("plain"), Image.fromarray(scene(1))
     found = explain(model, image, caption, steps=1, **inputs_of(model), method="exclip")
@@ -173,7 +173,7 @@ ANY_TEXT_OPTIONS = inputs_of(ANY_TEXT_MODEL) | {"method": "exclip"}
 @settings(max_examples=40, deadline=None, database=None)
 @given(st.text(min_size=1, max_size=12))
 def test_spans_of_any_text(caption: str) -> None:
-    """Whatever is typed: an explanation whose parts fit together, or a refusal of the caption."""
+    """Any text gives an explanation whose parts fit together, or the caption is refused."""
     try:
         found = explain(ANY_TEXT_MODEL, ANY_TEXT_IMAGE, caption, rule="right", steps=1, **ANY_TEXT_OPTIONS)
     except ExclipError:

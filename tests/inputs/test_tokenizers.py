@@ -1,4 +1,4 @@
-"""Tokenizers of every kind: their own ids, pieces as people read them, special tokens and padding."""
+"""Tokenizers of every kind: their own ids, readable tokens, special tokens and padding."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ from exclip_widget.inputs.tokenizers import token_ids
     ],
 )
 def test_pieces(name: str, expected: str, padded: bool) -> None:
-    """Each piece without its tokenizer's marks, with its characters as written, words apart."""
+    """Each token is shown without its tokenizer's marks, with its characters as written, words apart."""
     assert shown(read("The cat's CAFÉ,  two-tone boats! İR 漢x🦊", name, padded=padded)) == expected
 
 
@@ -102,12 +102,12 @@ AROUND = {
     "wrapped byte level": ["<s>", "</s>"],
     "wrapped as CLIPS": ["[CLS]", "[SEP]", "[CLS]"],
 }
-"""Special tokens of each kind, as they are spelled."""
+"""The special tokens that each kind puts around a caption."""
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_special_tokens_and_padding(name: str) -> None:
-    """All padding is one last token, which owns the rest of the ids."""
+    """All padding forms one last token, which owns the remaining ids."""
     caption = read("a red boat", name, padded=True)
     assert specials(caption) == [*AROUND[name], "<pad>"]
     assert all(
@@ -136,9 +136,9 @@ def test_padding_on_the_left(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in KINDS if not name.startswith("slow")])
 def test_context_full_to_the_last_token(name: str) -> None:
-    """No padding is left; one piece more is refused with the number of tokens."""
+    """No padding is left; one more token is refused with the number of tokens."""
     context = tower_of(name).context_length
-    stripped = name == "wrapped word piece"  # of its end, which has had its place all the same
+    stripped = name == "wrapped word piece"  # of its end token, which takes up a place all the same
     words = ["a"] * (context - len(AROUND[name]) - stripped)
     caption = read(" ".join(words), name, padded=True)
     assert caption.ids.shape == (context,)
@@ -200,11 +200,11 @@ def test_a_wrapper_that_gives_other_ids() -> None:
 
     given.__class__ = Other
     given.tokenizer = honest
-    assert "other ids" in refusal(ParameterError, "a boat", given, Tower())
+    assert "differ from those" in refusal(ParameterError, "a boat", given, Tower())
 
 
 def test_only_ids_are_told() -> None:
-    """Places are told from what the tokenizer makes of the words one by one."""
+    """Spans are inferred by tokenizing the words one by one."""
     caption = read_caption("A red boat, a dog", SmallTokenizer(), Tower(SmallTokenizer.context_length))
     assert specials(caption) == ["<sot>", "<eot>"]
     assert places(caption)[1:-1] == ["A", "red", "boat", ",", "a", "dog"]
@@ -213,7 +213,7 @@ def test_only_ids_are_told() -> None:
 
 
 def test_only_the_ids_that_count() -> None:
-    """A tower that does not read the padding needs none; one that does takes no less than all."""
+    """A tower that does not read the padding needs none; one that does requires all of it."""
 
     def tokenize(text: str) -> torch.Tensor:
         row = SmallTokenizer()(text)
@@ -228,16 +228,14 @@ def test_only_the_ids_that_count() -> None:
 
 @pytest.mark.parametrize("caption", ["a red boat", "boats"])
 def test_no_end_for_a_model_that_pools_there(caption: str) -> None:
-    """CLIP's start token has the next highest id: it would pool there, and read no word."""
+    """CLIP's start token has the next highest id, so the model would pool there and read no word."""
 
     def tokenize(text: str) -> torch.Tensor:
         ids = open_clip.tokenizer.tokenize(text)
         return torch.where(ids == ids.max(), 0, ids)
 
     model = build("plain")
-    with pytest.raises(
-        CaptionError, match=r"pools caption '.*boats?' at token 1 of 77.*tokenizer gives none"
-    ):
+    with pytest.raises(CaptionError, match=r"pools caption '.*boats?' at token 1 of 77.*tokenizer adds none"):
         explain(model, picture(), caption, tokenizer=tokenize, preprocess=preprocess_for(model))
 
 
@@ -257,7 +255,7 @@ def test_ids_without_values() -> None:
     ],
 )
 def test_hidden_in_a_function(name: str, around: list[str]) -> None:
-    """What surrounds the empty caption is special, and one id over and over at the end is padding."""
+    """The ids of the empty caption are special, and an id repeated at the end is padding."""
     given = tokenizer(name)
 
     def tokenize(text: str) -> torch.Tensor:
@@ -280,7 +278,7 @@ def test_the_picture_books_tokenizer() -> None:
 
 
 def test_ids_of_the_empty_caption() -> None:
-    """A reference may be made of it, where it is no caption of its own."""
+    """An empty caption cannot be explained, but a reference may be made from its ids."""
     pytest.importorskip("transformers")
     assert token_ids("", tokenizer("clip of transformers"), Tower()).tolist() == [49406, 49407]
     assert token_ids("", tokenizer("clip of transformers"), Tower(padded=True)).shape == (64,)
@@ -311,7 +309,7 @@ def _ids(*values: int, length: int = CONTEXT) -> torch.Tensor:
     ids=["str", "None", "list", "empty", "long", "two", "beyond", "negative", "float", "no eot"],
 )
 def test_tokenizer_that_gives_nonsense(tokenizer: Callable[[str], Any]) -> None:
-    """A clear error, or, where the ids can be made out, an explanation."""
+    """It gives a clear error, or an explanation if the ids can be made out."""
     outcome = values_or_refusal(ExclipError, picture(), tokenizer=tokenizer)
     if isinstance(outcome, str):
         assert "token" in outcome.lower()
@@ -328,7 +326,7 @@ def test_tokenizer_that_gives_nonsense(tokenizer: Callable[[str], Any]) -> None:
     ],
 )
 def test_a_tokenizer_may_be_a_plain_function(name: str, tokenizer: object) -> None:
-    """The ids that open and close the caption then come from the caption's own ids."""
+    """The ids that open and close the caption are then taken from the caption's own ids."""
     model, image = build(name), Image.fromarray(scene(0))
     inputs = {"preprocess": preprocess_for(model), "tokenizer": tokenizer}
     found = explain(model, image, "a red boat", steps=3, rule="right", **inputs, method="exclip")
@@ -337,7 +335,7 @@ def test_a_tokenizer_may_be_a_plain_function(name: str, tokenizer: object) -> No
 
 
 class _Words(torch.nn.Module):
-    """Encoders of one's own: a caption is the mean of its words' embeddings."""
+    """A user's own encoders: a caption is the mean of its words' embeddings."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -357,7 +355,7 @@ class _Words(torch.nn.Module):
 @pytest.mark.parametrize("start", [(), (1,), (1, 3)])
 @pytest.mark.parametrize("end", [(), (2,)])
 def test_a_tokenizer_of_words_with_any_special_tokens(start: tuple[int, ...], end: tuple[int, ...]) -> None:
-    """What an empty caption gets too is special, at either end, and what it does not are the words."""
+    """At either end, tokens that an empty caption gets too are special; the others are words."""
 
     def tokenize(text: str) -> torch.Tensor:
         words = [5 + sum(map(ord, word)) % 90 for word in text.split()]

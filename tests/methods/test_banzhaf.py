@@ -1,4 +1,4 @@
-"""Banzhaf interactions: exact with all masks, and as far off as they say with some."""
+"""Banzhaf interactions: exact with all masks, and within their stated error with some."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ PLAYERS = 6
 
 @pytest.fixture(scope="module")
 def six_tokens_and_six_patches() -> Any:
-    """Return a caption of six tokens and an image of 2 x 3 patches, at two layers of either tower."""
+    """Return a family with images of 2 x 3 patches, and a caption of six tokens."""
     this = of_open_clip(31, size=(16, 24), grids=((2, 3),) * 3, context=77)
     return this, "a red boat below two fish"
 
 
 @pytest.fixture(scope="module", params=[0, 2])
 def played(request: Any, six_tokens_and_six_patches: Any) -> tuple[Callable[..., float], dict[str, Any], Any]:
-    """Play all 4096 coalitions at a layer; return players' effects, the options of ours, and the model."""
+    """Evaluate all 4096 coalitions at a layer; return players' effects, our options, model and caption."""
     this, caption = six_tokens_and_six_patches
     layer = request.param
     text, image = oracle.cut_both(
@@ -50,7 +50,7 @@ def played(request: Any, six_tokens_and_six_patches: Any) -> tuple[Callable[...,
 
 @pytest.mark.parametrize("p", [0.5, 0.3])
 def test_banzhaf_equals_exact_enumeration(played: Any, p: float) -> None:
-    """With no fewer masks than there are, interactions and main effects are exact, for any p."""
+    """With as many samples as there are masks, interactions and main effects are exact for any p."""
     effect, options, (model, caption) = played
     exact = np.array([[effect([t], [k], p) for k in range(PLAYERS)] for t in range(PLAYERS)])
     ours = explain(model, IMAGE, caption, samples=64, p=p, **options)
@@ -58,7 +58,7 @@ def test_banzhaf_equals_exact_enumeration(played: Any, p: float) -> None:
     assert_close(found, exact, 1e-4)
     assert not ours.values[[0, 7]].any()
     assert not ours.error.any()
-    # A player's main effect: its own term, and its interactions with the mean of the others.
+    # A player's main effect is its own term plus p times its interactions with the others.
     of_tokens = np.array([effect([t], [], p) for t in range(PLAYERS)])
     of_patches = np.array([effect([], [k], p) for k in range(PLAYERS)])
     assert_close(ours.token_terms[1:7] + p * found.sum(1), of_tokens, 1e-4)
@@ -89,14 +89,14 @@ def test_pairs_within_a_side_equal_exact_enumeration(played: Any, p: float) -> N
     third = [terms.token_pairs_by_patch[1 + one, 1 + other].ravel() for one, other in pairs]
     exact = [[effect([*pair], [k], p) for k in range(PLAYERS)] for pair in pairs]
     assert_close(np.array(third), np.array(exact), 1e-4)
-    # Special tokens are no players.
+    # Special tokens are not players.
     assert not terms.token_pairs[0].any()
 
 
 def test_pairs_need_masks() -> None:
     model = build("plain")
     explainer = Explainer(model, method="exclip", **inputs_of(model))
-    with pytest.raises(ParameterError, match="knows no masks"):
+    with pytest.raises(ParameterError, match="has no masks"):
         second_order_of(explainer.text_factors("a red boat"), explainer.image_factors(IMAGE))
 
 
@@ -109,7 +109,7 @@ def test_rarer_presence_is_drawn_as_told() -> None:
 
 
 def test_standard_error_is_the_spread_of_repetitions() -> None:
-    """Over forty seeds, the error that one of them states is about what the forty differ by."""
+    """The error that a single run states is about the spread over forty seeds."""
     model = build("plain")
     options = {"method": "banzhaf", "samples": 64, **inputs_of(model)}
     runs = [explain(model, IMAGE, "a red boat", seed=seed, **options) for seed in range(40)]
@@ -123,7 +123,7 @@ def test_standard_error_is_the_spread_of_repetitions() -> None:
 
 
 def masks_of(count: int) -> Tensor:
-    """Return all masks, in the order in which `oracle.banzhaf_effect` has its axes."""
+    """Return all masks, in the order of the axes of `oracle.banzhaf_effect`."""
     return torch.tensor([*itertools.product((False, True), repeat=count)])
 
 
@@ -132,7 +132,7 @@ def unit(rows: Tensor) -> Tensor:
 
 
 def test_hidden_words_and_patches_are_those_of_fixlip() -> None:
-    """As FIxLIP calls transformers' CLIP: zeros in the attention mask, and pixels times a mask."""
+    """FIxLIP puts zeros in the attention mask of transformers' CLIP, and multiplies pixels by a mask."""
     this = family("transformers CLIP")
     caption = "a red boat"
     ids, pixels = this.ids(caption), this.pixels(IMAGE)["pixel_values"]
@@ -163,7 +163,7 @@ MEAN_POOLED = {"open_clip, RoBERTa", "open_clip, XLM-RoBERTa"}
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_no_word_that_is_hidden_is_seen(name: str) -> None:
-    """The words' factors are those of an encoder that is given other words in their place."""
+    """The output does not depend on words that are hidden."""
     this = family(name)
     explainer = Explainer(
         this.explained(this.model), method=Banzhaf(samples=16, masks="hide"), **this.options
@@ -179,7 +179,7 @@ def test_no_word_that_is_hidden_is_seen(name: str) -> None:
     words = [row for row, word in enumerate(factors.rows.words) if word >= 0]
     other = explainer.text_factors("two blue fish")
     assert [row for row, word in enumerate(other.rows.words) if word >= 0] == words
-    # With all words hidden, captions of one length are the same.
+    # With all words hidden, captions of the same length give the same output.
     assert_close(samples.outputs[nobody], other.samples.outputs[nobody], 1e-5)
     (everybody,) = np.flatnonzero(samples.present.all(1))
     assert_close(samples.outputs[everybody], factors.embedding, 1e-5)

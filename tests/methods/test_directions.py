@@ -1,4 +1,4 @@
-"""A few directions of captions' factors, pulled back, in place of all of them."""
+"""Pulling back a few directions of the captions' factors instead of all of them."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_estimates_begin_with_the_whole_caption_and_end_with_the_result(model: A
     texts = [explainer.text_factors(CAPTION)]
     found = [one for (one,) in explainer.refine(texts, picture(), 5)]
     whole = explainer.explain(picture(), CAPTION)
-    assert [one.nodes for one in found] == [1, 3, 7, 8]  # the whole caption first, and then two at a time
+    assert [one.nodes for one in found] == [1, 3, 7, 8]  # the whole caption first, then two at a time
     for one in found:
         assert relative_error(one.values.sum(0), whole.values.sum(0)) < 1e-5
     errors = [off(one, whole) for one in found]
@@ -170,7 +170,7 @@ def test_the_basis_is_orthonormal_and_spans_the_factors(model: Any) -> None:
 
 
 def test_length_moves_from_interactions_to_own_terms(model: Any) -> None:
-    """What masking words is predicted to do stays, and so does the sum of everything."""
+    """The predicted effect of masking words does not change, and neither does the total."""
     with_it, without = (explained(model, FrozenGates(length=length)) for length in (True, False))
     assert off(without, with_it) > 0.01
     of_words = [one.values.sum((1, 2)) + one.cls + one.token_terms for one in (with_it, without)]
@@ -178,7 +178,7 @@ def test_length_moves_from_interactions_to_own_terms(model: Any) -> None:
 
 
 def test_patches_add_in_all_what_turns_the_embedding(model: Any) -> None:
-    """Over a path between embeddings that the held pass itself gives: from one direction to the other."""
+    """The path runs between two embeddings of the held pass, from one direction to the other."""
     held, other = (
         Explainer(model, method=FrozenGates(length=length), **LAYERS, **inputs_of(model))
         for length in (True, False)
@@ -267,7 +267,7 @@ def test_text_layers_in_any_order(model: Any) -> None:
 
 
 def test_factors_of_few_directions_say_what_they_lack(model: Any) -> None:
-    """And the result passes it on as an error that covers what is missing."""
+    """The result passes it on as an error that bounds what is missing."""
     found, whole = (
         explain_layers(model, picture(), CAPTION, method=FrozenGates(tolerance=t), **inputs_of(model))
         for t in (0.3, None)

@@ -1,4 +1,4 @@
-"""exCLIP's own option: a tolerance of the residual."""
+"""exCLIP's own option: a tolerance for the residual."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of a model from one explanation to the next never outlives its weights and settings."""
+"""Nothing that is cached for a model outlives its weights and settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from exclip_widget import (
 
 
 def test_nothing_kept_outlives_a_change_of_the_model() -> None:
-    """Whatever way weights or settings are changed by, the next explanation is of the changed model."""
+    """However weights or settings are changed, the next explanation is of the changed model."""
     inputs = inputs_of(build("plain"))
 
     def by_step(model: nn.Module) -> None:
@@ -75,7 +75,7 @@ def _one_element(parameter: nn.Parameter) -> None:
 
 @pytest.mark.parametrize("change", [_through_copy, _through_data, _by_assignment, _one_element])
 def test_changed_weights_are_seen(change: Callable[[nn.Parameter], None]) -> None:
-    """What is kept of a model from one explanation to the next must not outlive its weights."""
+    """Activations cached by one explanation must not outlive the model's weights."""
     model, image = build("plain"), Image.fromarray(scene(0))
     arguments = {"steps": 3, "rule": "right"}
     for path in (None, "positional_embedding", "visual.transformer.resblocks.0.mlp.c_fc.weight"):
@@ -113,7 +113,7 @@ def _other_mask(model: nn.Module) -> None:
     "change", [_hooked_below, _hooked_in_text, _other_activation, _other_epsilon, _other_mask]
 )
 def test_a_model_changed_otherwise_is_seen(change: Callable[[nn.Module], None]) -> None:
-    """A model is more than its weights."""
+    """A model is more than its weights: hooks, settings and buffers count, too."""
     model, image = build("plain"), Image.fromarray(scene(0))
     options = {"steps": 3, "rule": "right"}
     explain(model, image, "a red boat", method="exclip", **options, **inputs_of(model))
@@ -138,7 +138,7 @@ def test_a_model_changed_otherwise_is_seen(change: Callable[[nn.Module], None]) 
 def test_where_it_was_first_used_leaves_no_trace(
     context: Callable[[], AbstractContextManager[None]], layer: int
 ) -> None:
-    """What is kept of a model was not computed in another precision, nor is it unfit for autograd."""
+    """Cached activations have full precision and work with autograd, whatever mode they are first used in."""
     model, image = build("plain"), Image.fromarray(scene(0))
     options = {"text_layer": layer, "image_layer": layer, "steps": 2} | inputs_of(model)
     with context():
@@ -158,7 +158,7 @@ def test_changed_precision_is_seen() -> None:
 
 
 def test_one_model_after_another() -> None:
-    """Models that come and go may share an address; what is kept of one is not the other's."""
+    """A new model may have the address of a deleted one, but must not get its cached activations."""
     image = Image.fromarray(scene(0))
     for seed in range(6):
         model = small_model(seed)

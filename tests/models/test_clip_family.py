@@ -1,4 +1,4 @@
-"""Models of open_clip with towers of other libraries."""
+"""open_clip models with towers from other libraries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CAPTION = "a red boat"
 
 
 def with_mt5() -> tuple[Any, dict[str, Any]]:
-    """Make a model with mT5: without positions, so of no known length, and with GELU written by hand."""
+    """Make a model with mT5, which has no positions, so no known length, and a hand-written GELU."""
     spoken = bert_tokenizer("xlm-roberta")
     config = transformers.MT5Config(
         vocab_size=len(spoken),

@@ -1,4 +1,4 @@
-"""What is known of a model without being given: its preprocessing and its tokenizer."""
+"""What is known about a model without being given: its preprocessing and its tokenizer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_preprocessing_of_openai_models_is_known(size: tuple[int, int]) -> None:
     ],
 )
 def test_preprocessing_of_open_clip_models_is_read_from_them(change: dict[str, object]) -> None:
-    """The factory leaves its preprocessing on the model; every field of it counts."""
+    """The factory stores its preprocessing on the model, and every field of it counts."""
     model, image = build("plain"), Image.fromarray(scene(4, (50, 71)))
     config = PreprocessCfg(size=(32, 32), **change)
     open_clip.set_model_preprocess_cfg(model, dataclasses.asdict(config))

@@ -16,7 +16,7 @@ from exclip_widget import DualEncoder, explain
 
 
 class _Slots(nn.Module):
-    """A picture encoder whose five slots are no grid of the picture."""
+    """An image encoder whose five slots do not form a grid of the image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,9 @@ def test_tokens_that_are_no_grid_are_named() -> None:
         return DualEncoder(model, encode_text=model.text, encode_image=model.image, **layers, **more)
 
     inputs = {"tokenizer": SmallTokenizer(), "preprocess": preprocess_of(48, 64)}
-    with pytest.raises(TypeError, match=r"the 5 tokens at layer 'last' are no grid .* 48 x 64 pixels.*grid="):
+    with pytest.raises(
+        TypeError, match=r"the 5 tokens at layer 'last' do not form a grid .* 48 x 64 pixels.*grid="
+    ):
         explain(own(), IMAGE, "a boat", **inputs, method="exclip")
     result = explain(own(grid=(2, 2), extra_tokens=1), IMAGE, "a boat", **inputs, method="exclip")
     assert result.values.shape[1:] == (2, 2)

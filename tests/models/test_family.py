@@ -1,4 +1,4 @@
-"""Models in whatever state: of no known kind, in other precisions, on other devices, wrapped, quantised."""
+"""Models in any state: of unknown kinds, in other precisions, on other devices, wrapped, quantised."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from exclip_widget.methods import METHODS
 
 
 class _Lookalike(nn.Module):
-    """Has the methods of a CLIP model and none of its parts."""
+    """A model with the methods of a CLIP model but none of its parts."""
 
     def encode_text(self, text: torch.Tensor) -> torch.Tensor:
         return text.float()
@@ -54,7 +54,7 @@ def test_model_of_an_unknown_kind(model: object, name: str) -> None:
 
 
 def _mixed(dtype: torch.dtype) -> nn.Module:
-    """Make a model as open_clip's factory does of ``precision="fp16"`` or ``"bf16"``."""
+    """Make a model as open_clip's factory does with ``precision="fp16"`` or ``"bf16"``."""
     config = {"layers": 2, "width": 32}
     model = open_clip.CLIP(
         12,
@@ -87,7 +87,7 @@ HALF = {
 @pytest.mark.parametrize("options", [{}, {"rule": "right"}, {"text_layer": 0, "image_layer": 0}])
 @pytest.mark.parametrize("kind", HALF)
 def test_half_precision(kind: str, options: dict[str, Any]) -> None:
-    """As close to the same weights in float32 as half precision lets one hope."""
+    """The result is as close to that of float32 as half precision allows."""
     model = HALF[kind]()
     found, expected = (
         explain(m, picture(1), CAPTIONS[1], method="exclip", **options, **inputs_of(MODEL))
@@ -97,11 +97,11 @@ def test_half_precision(kind: str, options: dict[str, Any]) -> None:
     assert_close(found.values, expected.values, 2e-2)
     assert found.similarity == pytest.approx(expected.similarity, abs=1e-2)
     assert found.total == pytest.approx(expected.total, abs=2e-2 * abs(expected.total) + 1e-3)
-    assert len({p.dtype for p in model.parameters()} - {torch.float32}) == 1, "still in half"
+    assert len({p.dtype for p in model.parameters()} - {torch.float32}) == 1, "must stay in half precision"
 
 
 def test_model_without_data() -> None:
-    """The meta device holds shapes only."""
+    """Tensors on the meta device have a shape but no data."""
     assert "meta" in refusal_of(ModelError, picture(), model=build("plain").to("meta"))
 
 
@@ -124,7 +124,7 @@ def test_model_on_a_gpu(name: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("layer", [0, -1])
 def test_other_precisions(dtype: torch.dtype, method: str, layer: int) -> None:
-    """Half models are differentiated in float32; what is left is the rounding of their own activations."""
+    """Half models are differentiated in float32; only the rounding of their own activations remains."""
     options = {"method": method, "text_layer": layer, "image_layer": layer}
     model = build("plain").to(dtype)
     inputs = inputs_of(build("plain"))
@@ -133,7 +133,7 @@ def test_other_precisions(dtype: torch.dtype, method: str, layer: int) -> None:
     exact = found(**options)
     assert result.values.dtype == np.float32
     rounding = {torch.float16: 0.02, torch.bfloat16: 0.15, torch.float64: 1e-4}[dtype]
-    if method != "gradient" or layer == 0:  # at the last block that is all cancellation
+    if method != "gradient" or layer == 0:  # at the last block, everything cancels
         assert relative_error(result.values, exact.values) < rounding
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
 
@@ -155,7 +155,7 @@ def test_data_parallel_and_compiled_models_are_taken_out_of_their_wrapping() -> 
 
 def test_a_quantised_model_is_refused_by_name_where_gradients_are_needed() -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.ao is on its way out
+        warnings.simplefilter("ignore")  # torch.ao is deprecated
         model = torch.ao.quantization.quantize_dynamic(build("openai"), {nn.Linear}, dtype=torch.qint8)
     inputs = inputs_of(build("openai"))
     for layer in (-1, 0):

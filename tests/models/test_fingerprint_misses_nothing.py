@@ -1,4 +1,4 @@
-"""A fingerprint changes with whatever an explanation depends on, or there is none."""
+"""A fingerprint changes with everything that an explanation depends on, or is None."""
 
 from __future__ import annotations
 

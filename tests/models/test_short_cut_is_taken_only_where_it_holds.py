@@ -1,6 +1,6 @@
-"""The last block's short cut and short captions, on models of which some part is not as its library wrote it.
+"""The last block's short cut and short captions, on models with a part that differs from its library's.
 
-Values are those of the definition in float64 on a copy of the model, or of a copy without the oddity.
+Expected values come from the definition in float64, on a copy of the model with or without the oddity.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def test_a_patch_anywhere(patch: str, by_onednn: bool, monkeypatch: pytest.Monke
 
 
 def test_other_code_in_a_function_of_the_library() -> None:
-    """Its value does not change by a no-op, nor can a check of values see what is done to the gradient."""
+    """Only the gradient changes, so a check of values cannot see it."""
     model = build("plain")
     with replaced(Block, "attention", torch.no_grad()(Block.attention)):
         found = explain(model, IMAGE, CAPTION, **inputs_of(model), method="exclip")
@@ -271,7 +271,7 @@ def test_padding_that_is_read_has_a_row() -> None:
 
 
 def test_the_librarys_own_pass_runs_once_for_each_state() -> None:
-    """The check costs one pass of each tower, and none from then on."""
+    """The check costs one pass of each tower, then nothing until the model changes."""
     model = build("plain")
     explainer = Explainer(model, steps=3, **inputs_of(model), method="exclip")
     explainer.explain(IMAGE, CAPTION)

@@ -1,4 +1,4 @@
-"""The end of a last block, taken apart: its derivatives are those of autograd, whatever it is made of."""
+"""The derivatives of the end of a last block are those of autograd, whatever its parts."""
 
 from __future__ import annotations
 

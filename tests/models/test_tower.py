@@ -29,7 +29,7 @@ def test_the_last_layer_by_its_index() -> None:
 
 @pytest.mark.parametrize("which", [0, 1], ids=["open_clip", "openai"])
 def test_a_layer_of_a_residual_network_that_is_not_there(which: int) -> None:
-    """The error lists those that are."""
+    """The error lists the layers that exist."""
     model = residual_networks()[which]
     options = {"model": model, "preprocess": preprocess_for(model)}
     message = refusal_of(ParameterError, picture(), image_layer="visual.layer5", **options)

@@ -15,7 +15,7 @@ from exclip_widget.paths.cut import embedding_of
 
 
 def test_grid_is_that_of_the_picture() -> None:
-    """NaFlex: as many patches upright as wide, whose reference must not stand in for each other's."""
+    """NaFlex: upright and wide images have equally many patches, but must not share a reference."""
     this, caption = family("transformers SigLIP 2"), "a red boat"
     model = copy.deepcopy(this.model)
     text_layer, image_layer = this.text_layers[0], this.image_layers[1]
@@ -31,7 +31,7 @@ def test_grid_is_that_of_the_picture() -> None:
 @pytest.mark.parametrize("layer", [0, -1])
 @pytest.mark.parametrize("caption", ["a red boat", "a <boat> in the water"])
 def test_a_model_that_pools_at_an_added_token(caption: str, layer: int) -> None:
-    """Old configurations pool the highest id of a caption, and a token that was added has the highest."""
+    """Old configurations pool at a caption's highest id, and an added token has the highest of all."""
     this = FAMILIES["transformers CLIP"]()
     processor = copy.deepcopy(this.options["processor"])
     processor.tokenizer.add_tokens(["<boat>"])
@@ -51,7 +51,7 @@ def test_a_model_that_pools_at_an_added_token(caption: str, layer: int) -> None:
         image = embedding_of(model.get_image_features(inputs["pixel_values"]))
     assert found.similarity == pytest.approx(float(torch.cosine_similarity(text, image)), abs=1e-5)
     assert found.residual < 0.05
-    # What stands behind the token that is pooled is not read.
+    # Tokens after the pooled one are not read.
     unread = found.tokens.index("<boat>") + 1 if "<boat>" in caption else len(found.tokens)
     assert not found.values[unread:].any()
     assert found.values[:unread].any()

@@ -1,4 +1,4 @@
-"""Models in wrappers: unwrapped, or one error that says what to pass."""
+"""Wrapped models are unwrapped, or give one error that says what to pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGE = Image.fromarray(scene(0))
 
 
 class PassesOn(nn.Module):
-    """Has what its model has, as wrappers of PEFT and of FSDP do."""
+    """A wrapper with the attributes of its model, like those of PEFT and FSDP."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Gradients of several cotangents: together if torch can, and otherwise one after another."""
+"""Gradients of several cotangents: together if torch can, otherwise one after another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COTANGENTS = torch.linspace(1, -2, 24, dtype=torch.float64).reshape(2, 3, 4)
 
 
 class Doubled(torch.autograd.Function):
-    """Says nothing of how to take several cotangents at once, and counts how often it is asked."""
+    """A function that does not support several cotangents at once, and counts its backward calls."""
 
     asked = 0
 
@@ -26,7 +26,7 @@ class Doubled(torch.autograd.Function):
     @staticmethod
     def backward(_: Any, grad: Tensor) -> Tensor:
         Doubled.asked += 1
-        return 2 * torch.from_numpy(grad.numpy())  # there are no numbers for NumPy in several at once
+        return 2 * torch.from_numpy(grad.numpy())  # NumPy cannot read several at once
 
 
 def test_each_is_as_by_itself() -> None:

@@ -1,4 +1,4 @@
-"""Cutting a tower at a layer: what cannot be read or differentiated there is named."""
+"""Cutting a tower at a layer: errors name what cannot be read or differentiated there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever mode the model and torch are in, the explanation is of the model as it is used."""
+"""Whatever mode the model and torch are in, the model is explained as it is used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from exclip_widget import ModelError
 
 @pytest.mark.parametrize("layer", [-1, 0])
 def test_model_in_training_mode(layer: int) -> None:
-    """Patches are dropped in training; an explanation is of the model as it is used."""
+    """Patches are dropped in training, but not in an explanation."""
     model = open_clip_model(vision={"patch_dropout": 0.5}, seed=1)
     options = {"model": model, "image_layer": layer, "text_layer": layer}
     expected = values_of(picture(), **options)
@@ -74,7 +74,7 @@ def test_another_default_dtype() -> None:
 
 
 def test_under_autocast() -> None:
-    """Lower precision is allowed there; another result is not."""
+    """Autocast may lower the precision, but must not change the result."""
     model = mild(open_clip_model())
     expected = values_of(picture(), model=model)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -1,4 +1,4 @@
-"""Derivatives through code that can be differentiated once only, runs twice, or not at all."""
+"""Derivatives through code that runs twice, or can be differentiated only once or not at all."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_as_by_the_function_that_can_be_differentiated_twice(
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("by_onednn", [False, True])
 def test_a_branch_of_torchs_own_operators(by_onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On any processor: products go through oneDNN on some only, by a mode torch did not trace under."""
+    """On some processors, products go through oneDNN, in a mode that torch did not trace under."""
     monkeypatch.setattr(onednn, "_onednn_is_faster", lambda: by_onednn)
     found, expected = _explained(_with(_Branches), 0), _explained(_with(nn.Tanh), 0)
     assert relative_error(found.values, expected.values) < 1e-4
@@ -127,7 +127,7 @@ def _checkpointed(use_reentrant: bool) -> Any:
 @pytest.mark.parametrize("steps", [1, 4])
 @pytest.mark.parametrize("layer", [-1, 0])
 def test_blocks_that_run_again_backwards(layer: int, steps: int) -> None:
-    """The cut lies inside of what runs again; with one node even its shapes are those of the input."""
+    """The cut lies inside the part that runs again; with one node, even its shapes are the input's."""
     found = _explained(_checkpointed(False), layer, steps=steps)
     expected = _explained(build("plain"), layer, steps=steps)
     assert relative_error(found.values, expected.values) < 1e-4
@@ -135,7 +135,7 @@ def test_blocks_that_run_again_backwards(layer: int, steps: int) -> None:
 
 @pytest.mark.parametrize("layer", [-1, 0])
 def test_blocks_that_run_again_backwards_with_gates_held(layer: int) -> None:
-    """They attend as they did in the pass, whose attention is not fused: its weights are gates."""
+    """They attend as in the recorded pass, which does not fuse attention because its weights are gates."""
     frozen = {"method": "frozen", "steps": None}
     found, expected = (_explained(model, layer, **frozen) for model in (_checkpointed(False), build("plain")))
     assert relative_error(found.values, expected.values) < 1e-4

@@ -1,4 +1,4 @@
-"""Gates: what is held, in networks as anybody may write them, and what is refused by name."""
+"""Gates: what is held in networks of all kinds, and what is refused by name."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ NETWORKS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def held_jacobian(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return what each entry of the input changes, by the pass run again with its gates held."""
+    """Return the effect of each entry of the input when the pass runs again with its gates held."""
     held = Held()
 
     def run(given: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def held_jacobian(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def hold(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return what a network gives, with its gates held from then on."""
+    """Return a network's output, and hold its gates from then on."""
     with WatchedPass() as watched:
         out = network(x)
     hold_gates(out, x, watched)
@@ -150,7 +150,7 @@ def test_a_network_of_them_all() -> None:
 
 
 def test_group_norm_and_batch_norm() -> None:
-    """By their definitions: the held scale, and the statistics that a network has learnt."""
+    """Group norm holds its scale; batch norm already uses fixed statistics."""
     x = torch.randn(1, 6, 3, 2, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(6, dtype=torch.float64)
     out = F.group_norm(x, 2, weight)
@@ -170,7 +170,7 @@ def test_group_norm_and_batch_norm() -> None:
 
 
 def gelu_of_transformers(x: Tensor) -> Tensor:
-    """Compute GELU as T5 and GPT-2 have it."""
+    """Compute GELU as T5 and GPT-2 do."""
     return 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x.pow(3))))
 
 
@@ -195,7 +195,7 @@ def fast_gelu_of_transformers(x: Tensor) -> Tensor:
 def test_an_activation_by_hand_is_the_one_that_it_writes_out(
     by_hand: Callable[[Tensor], Tensor], known: Callable[[Tensor], Tensor], is_gated: bool
 ) -> None:
-    """Its input goes on; in a gated unit it is the gate of the other half."""
+    """The signal passes through it; in a gated unit, it is the gate of the other half."""
 
     def network(x: Tensor) -> Tensor:
         gate, value = (x @ GROW).chunk(2, -1)
@@ -208,7 +208,7 @@ def test_an_activation_by_hand_is_the_one_that_it_writes_out(
 
 
 def on_a_part(change: Callable[[Tensor, Tensor], object]) -> Callable[[Tensor], Tensor]:
-    """Return a network that changes a part of its tokens in place; autograd does not show how."""
+    """Return a network that changes some of its tokens in place; autograd does not show how."""
 
     def network(x: Tensor) -> Tensor:
         y = x @ MIX
@@ -275,11 +275,11 @@ def without_gradients(x: Tensor) -> Tensor:
         (lambda x: (x @ MIX) + (x @ MIX).data, "add"),
         (lambda x: torch.cat([x @ MIX, (x @ MIX).detach()], 1), "cat"),
         (lambda x: torch.addmm((x[0] @ MIX).detach(), x[0], MIX)[None], "addmm"),
-        (lambda x: x + ((x @ MIX).round() - x @ MIX).detach(), "add"),  # straight through
+        (lambda x: x + ((x @ MIX).round() - x @ MIX).detach(), "add"),  # a straight-through estimator
     ],
 )
 def test_what_is_detached_and_comes_back_is_refused(network: Callable[[Tensor], Tensor], named: str) -> None:
-    with pytest.raises(ModelError, match=f"part of the signal is detached, and comes back by {named}:"):
+    with pytest.raises(ModelError, match=f"part of the signal is detached and rejoins it through {named},"):
         hold(network, X.clone().requires_grad_())
 
 
@@ -314,7 +314,7 @@ def test_a_gate_may_be_detached(network: Callable[[Tensor], Tensor]) -> None:
 
 
 def test_nothing_is_left_on_another_graph() -> None:
-    """Hooks belong to the pass that was held."""
+    """Hooks affect only the pass whose gates are held."""
     x = X.clone().requires_grad_()
     plain = torch.autograd.grad(F.gelu(x).sum(), x)[0]
     hold_gates(F.gelu(x), x, WatchedPass())

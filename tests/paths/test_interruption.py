@@ -1,4 +1,4 @@
-"""A computation that is no longer wanted ends before its next pass, and leaves nothing half-changed."""
+"""A computation that is no longer wanted stops before its next pass and leaves nothing half-changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from exclip_widget.paths.interruption import NoLongerWantedError, end_if_unwante
 
 IMAGE = Image.fromarray(scene(0))
 METHODS = {"frozen": 5, "exclip": 10, "banzhaf": 2}
-"""At how many places it can be ended at least."""
+"""The minimum number of places at which each method can be stopped."""
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -40,7 +40,7 @@ def test_it_ends_wherever_it_is(method: str) -> None:
                 with interruptible(is_wanted):
                     found = explain(model, IMAGE, "a red boat", **options)
             except NoLongerWantedError:
-                assert left == -1  # nothing was begun after it
+                assert left == -1  # nothing was started after the stop
                 continue
         break
     assert most >= METHODS[method]

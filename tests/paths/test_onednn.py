@@ -1,4 +1,4 @@
-"""Products through oneDNN are torch's own, wherever they are taken and whatever is differentiated."""
+"""Products through oneDNN equal torch's own, wherever they occur and whatever is differentiated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason
 
 @pytest.fixture
 def through_onednn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Take oneDNN whatever the processor; what it was asked to multiply is kept."""
+    """Use oneDNN on any processor, and record the shapes of its products."""
     asked: list[tuple[int, ...]] = []
     linear = products._linear
 
@@ -53,7 +53,7 @@ def test_products_of_any_shape(rows: int, inner: int, columns: int, turned: bool
         torch.addmm(c, a, b, beta=0.5, alpha=2),
         (a.double() @ b.double()),
     ]
-    with products._Unfused(), products._ThroughOneDNN():  # whatever the processor
+    with products._Unfused(), products._ThroughOneDNN():  # on any processor
         found = [
             a @ b,
             torch.addmm(c, a, b),

@@ -44,7 +44,7 @@ def test_gauss_legendre_is_exact_to_degree_2n_minus_1(steps: int) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])
 def test_gauss_legendre_is_not_exact_beyond(steps: int) -> None:
     power = 2 * steps
-    # The error term of Gauss-Legendre on [0, 1] at the monomial of degree 2 n.
+    # The error term of Gauss-Legendre on [0, 1] for the monomial of degree 2 n.
     error = math.factorial(steps) ** 4 / ((2 * steps + 1) * math.factorial(2 * steps) ** 2)
     found = 1 / (power + 1) - integral_of_power("gauss-legendre", steps, power)
     assert found == pytest.approx(error, rel=1e-6)
@@ -72,7 +72,7 @@ def test_midpoints(steps: int) -> None:
 
 @pytest.mark.parametrize("steps", STEPS)
 def test_right_end_points_are_those_of_exclip(steps: int) -> None:
-    """exclip samples 1, 1 - 1/N, ..., 1/N, all alike."""
+    """exclip samples 1, 1 - 1/N, ..., 1/N with equal weights."""
     points = quadrature("right", steps)
     expected = np.arange(1, steps + 1) / steps
     np.testing.assert_allclose(np.sort(points.nodes), expected, atol=1e-15)
@@ -80,7 +80,7 @@ def test_right_end_points_are_those_of_exclip(steps: int) -> None:
 
 
 def test_probes() -> None:
-    """Both ends of the path, to the last bit: they are the reference and the input."""
+    """Probes include both ends of the path to the last bit, because they are the reference and the input."""
     for rule in RULES:
         where = probes(rule)
         assert (where[0], where[-1]) == (0, 1)
@@ -128,7 +128,7 @@ def test_arc_length_of_a_curve_that_tells_nothing(lengths: np.ndarray | None) ->
 
 @given(st.lists(st.floats(0, 1e6), min_size=12, max_size=12), st.integers(1, 60))
 def test_arc_length_of_any_curve(lengths: list[float], steps: int) -> None:
-    """However it jumps, its nodes stay on the path, in order, and count for something."""
+    """However the curve jumps, the nodes stay on the path, in order, with positive weights."""
     nodes, weights = quadrature("arc-length", steps, np.array(lengths))
     assert np.isfinite(weights).all()
     assert (weights > 0).all()
@@ -146,7 +146,7 @@ def test_steps_that_are_refused(steps: object) -> None:
 
 @pytest.mark.parametrize("rule", ["", "left", "Right", "gauss", None, 3])
 def test_rules_that_are_refused(rule: object) -> None:
-    """The refusal names what was given and what there is."""
+    """The error names the given rule and all known ones."""
     with pytest.raises(ParameterError) as refusal:
         quadrature(rule, 5)
     assert repr(rule) in str(refusal.value)
@@ -155,7 +155,7 @@ def test_rules_that_are_refused(rule: object) -> None:
 
 
 def test_a_rule_cannot_be_changed_for_the_next_caller() -> None:
-    """Should rules be kept, writing into one must not reach another."""
+    """If rules are cached, writing into one must not affect the next caller."""
     points = quadrature("gauss-legendre", 4)
     before = points.nodes.copy()
     try:

@@ -1,4 +1,4 @@
-"""Products that leave zeros out are the products."""
+"""Products that leave out zeros equal the full products."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from exclip_widget.paths.without_zeros import WithoutZeros, nothing_like
 
 @pytest.fixture
 def multiplied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Size, torch.Size]]:
-    """Return shapes of the factors of all products that are taken."""
+    """Return a list that records the shapes of the factors of every product."""
     shapes: list[tuple[torch.Size, torch.Size]] = []
     product = torch.mm
 
@@ -28,7 +28,7 @@ def multiplied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Size, torch.
 
 @pytest.mark.parametrize("held", [0, 1, 2, 3])
 def test_what_comes_back_to_a_packed_projection(held: int) -> None:
-    """All of it, with one third, two thirds and everything held."""
+    """The product is complete with nothing, one third, two thirds and everything held."""
     back, weight = torch.randn(5, 12), torch.randn(12, 4)
     back[:, : 4 * held] = 0
     expected = back @ weight
@@ -65,7 +65,7 @@ def test_nothing_stays_nothing() -> None:
         through = grad(nothing, x)
     assert (left.shape, right.shape, through.shape) == ((2, 3, 5), (2, 5, 4), (2, 3, 4))
     assert not any(found.any() for found in (left, right, through))
-    # And nothing else is taken for it.
+    # Nothing else is mistaken for zeros.
     ones = torch.ones(()).expand(2, 3, 4)
     with WithoutZeros():
         assert torch.equal(grad(ones, x), torch.autograd.functional.vjp(F.gelu, x, ones)[1])

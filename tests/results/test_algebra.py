@@ -101,7 +101,7 @@ def test_special_tokens_may_be_selected() -> None:
 
 
 def pictured(*rows: str, caption: str) -> Interactions:
-    """Return interactions that are spelled as digits, each a hundredth."""
+    """Return interactions written as digits, in units of a hundredth."""
     values = np.array(
         [
             [list(map(int, line.replace("-", " -").replace(".", " ").split())) for line in row.split("/")]
@@ -151,10 +151,10 @@ WHOLE = "3.8.0.0.0.0/8.8.0.0.0.0/3.0.0.0.0.0/0.0.0.0.0.0"
         ("big boat", (TENTH, WHOLE), ["boat"]),
         ("boat trip", (WHOLE, TENTH), ["boat trip"]),
         ("boat trip", (WHOLE, "0.1.0.0.0.0/1.0.0.0.0.0/0.0.0.0.0.0/0.0.0.0.0.0"), ["boat"]),
-        # Function words and punctuation marks join neither before nor after, and nothing joins across them.
+        # Function words and punctuation marks join no phrase, and nothing joins across them.
         ("on boat and red", (QUARTER, WHOLE, QUARTER, QUARTER), ["boat", "red"]),
         ("boat , boat", (WHOLE, QUARTER, WHOLE), ["boat", "boat"]),
-        # They stand for themselves, and for no other word, if they have half of the strongest pair.
+        # They form a pair by themselves if they reach half of the strongest pair.
         ("boat left", (HALF, WHOLE), ["left", "boat"]),
         ("boat left", (WHOLE, HALF), ["boat", "left"]),
         ("boat left", (WHOLE, QUARTER), ["boat"]),
@@ -188,7 +188,7 @@ def test_pairs_are_what_they_say(result: Interactions, count: int) -> None:
 def test_nothing_has_no_strongest_pair() -> None:
     nothing = result_of(values=np.zeros_like(RESULT.values))
     assert nothing.strongest() == ((), ())
-    with pytest.raises(ParameterError, match="k=0 is not a whole number from 1 on"):
+    with pytest.raises(ParameterError, match="k=0 is not a whole number of at least 1"):
         RESULT.strongest(0)
 
 
@@ -251,7 +251,7 @@ def test_a_caption_less_itself_is_nothing() -> None:
         ({"view": View((10, 10))}, r"image_size is \(80, 60\), and that of the foil \(10, 10\)"),
         ({"view": View((80, 60), (0, 0, 0.5, 1))}, "crop is"),
         ({"origin": Origin("Other")}, "origin is"),
-        ({"foil": "a dog"}, "the foil is a difference already"),
+        ({"foil": "a dog"}, "the foil is already a difference"),
     ],
 )
 def test_what_is_no_foil_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -268,7 +268,7 @@ def test_another_image_of_the_same_size_is_refused() -> None:
         _ = one - other
     same = one - result_of("a blue boat", view=View.of(images[0].copy()))
     assert same.foil == "a blue boat"
-    # Of results that were saved before there were hashes, nothing more is known than the size.
+    # For results that were saved before hashes existed, only the size is known.
     assert (one - RESULT).view == one.view
 
 
@@ -280,13 +280,13 @@ def test_explanations_of_two_images_have_no_difference() -> None:
     one = explainer.explain(image, "a red boat")
     with pytest.raises(ParameterError, match="another image of the same size"):
         _ = one - explainer.explain(other, "a red boat")
-    # The same pixels, given in another way.
+    # The same pixels, given as an array.
     again = one - explainer.explain(np.asarray(image), "a red boat")
     assert not again.values.any()
 
 
 def test_own_terms_and_errors_of_a_difference() -> None:
-    """Own terms are differences, too; errors are bounded by their sum."""
+    """Own terms are differences, too; the error is bounded by the sum of both errors."""
     book = demo.load()
     explainer = Explainer(book.model, tokenizer=book.tokenizer, method="exclip")
     image = book.pages[0].image

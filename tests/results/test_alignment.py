@@ -61,7 +61,7 @@ def test_case_makes_no_other_word() -> None:
     assert all(one is not None and other is not None for one, other in in_words("A Red boat", "a red Boat"))
 
 
-# Of the pieces that the long word has, as many as the picture book's context of 32 takes.
+# The long word is many tokens, so it occurs only as often as the picture book's context of 32 allows.
 words = st.lists(
     st.sampled_from(["a", "red", "boat", "fish", "two", "supercalifragilistic", "."]), min_size=1, max_size=9
 ).filter(lambda found: found.count("supercalifragilistic") <= 4)

@@ -1,4 +1,4 @@
-"""Classification: probabilities by a softmax or a sigmoid, and the order of captions."""
+"""Classification: probabilities from a softmax or a sigmoid, and the order of captions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Factors: kept and met again, they give what the pair gives."""
+"""Factors that are computed separately and then multiplied give what the pair gives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from exclip_widget.methods import METHODS
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("layer", [0, -1])
 def test_factors_meet_as_the_pair_does(method: str, layer: int) -> None:
-    """Token factors times patch factors, or one pair by cotangents: the same numbers."""
+    """Token factors times patch factors give the same numbers as cotangents do for the pair."""
     model = build("layer scale")
     explainer = Explainer(model, method=method, text_layer=layer, image_layer=layer, **inputs_of(model))
     captions, images = CAPTIONS[:3], [Image.fromarray(scene(seed)) for seed in (1, 2)]

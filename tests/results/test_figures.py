@@ -50,7 +50,7 @@ def texts_in(axes: Any) -> list[Any]:
 
 @pytest.mark.parametrize("example", COLORS, ids=lambda example: f"{example['palette']} {example['theme']}")
 def test_colours_are_those_of_the_widget(example: dict[str, Any]) -> None:
-    """`js/test/colormap.test.ts` holds the widget's to the same ones."""
+    """`js/test/colormap.test.ts` checks the widget's colours against the same examples."""
     at = np.array(example["at"])
     colors = colormap(example["palette"], example["theme"])
     np.testing.assert_array_equal(colors_at(at, colors), example["colors"])
@@ -160,7 +160,7 @@ LONG = " ".join(f"word{n}" for n in range(20))
 @pytest.mark.parametrize("size", [(80, 60), (60, 80), (200, 40), (40, 200)])
 @pytest.mark.parametrize("caption", ["a boat", LONG])
 def test_a_new_figure_is_as_high_as_what_is_in_it(size: tuple[int, int], caption: str) -> None:
-    """The caption stands right above the image, and there is no empty strip anywhere."""
+    """The caption is right above the image, and there is no empty strip anywhere."""
     result = result_of(caption, view=View(size))
     axes = result.plot(Image.new("RGB", size), kind="both")
     figure = axes.figure
@@ -173,7 +173,7 @@ def test_a_new_figure_is_as_high_as_what_is_in_it(size: tuple[int, int], caption
     assert 0 < min(text.y0 for text in texts) - inside.y1 < letters
     assert inside.height / inside.width == pytest.approx(size[1] / size[0], rel=0.02)
     assert all(text.x1 <= inside.x1 + 1 for text in texts)
-    # Of a caption alone, too.
+    # The same holds for a caption alone.
     alone = result.plot(kind="caption")
     alone.figure.draw_without_rendering()
     lowest = min(text.get_window_extent().y0 for text in texts_in(alone))
@@ -243,7 +243,7 @@ def test_heat_maps_keep_apart_and_fill_the_figure(count: int, size: tuple[int, i
             assert inside.x0 - 1 <= cell.x0 < cell.x1 <= inside.x1 + 1
             assert inside.y0 - 1 <= cell.y0 < title.y1 <= inside.y1 + 1
         for (one, title), (other, next_title) in pairwise(cells):
-            # Letters of a few pixels come out wider than they are.
+            # Letters that are only a few pixels high are rendered too wide.
             beside = other.x0 > one.x1 and next_title.x0 >= title.x1 - 0.1 * one.width
             assert beside or next_title.y1 <= one.y0 + 1
         if axes is new:
@@ -278,7 +278,7 @@ def test_a_foil_difference_is_drawn_alike() -> None:
 
 @pytest.mark.parametrize("kind", ["heat", "words", "both", "caption", "receipt"])
 def test_captions_are_text(kind: str) -> None:
-    """Neither a formula nor markup: in SVG every letter is there as it was written, escaped."""
+    """Captions are neither formulas nor markup: SVG contains every letter as written, escaped."""
     result = result_of(MARKUP)
     words = None if kind == "caption" else [slice(1, -1)]
     image = IMAGE if kind in ("heat", "words", "both") else None
@@ -293,7 +293,7 @@ def test_captions_are_text(kind: str) -> None:
 
 
 def test_fonts_are_those_that_journals_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """TrueType in PDF and PostScript, whoever saves the figure; a figure of one's own is left alone."""
+    """PDF and PostScript use TrueType, whoever saves the figure; the user's own figures are left alone."""
 
     def fonts(kind: str) -> set[bytes]:
         axes = RESULT.plot(kind="receipt")
@@ -341,11 +341,11 @@ PICTURES: dict[str, tuple[Interactions, dict[str, Any]]] = {
 
 
 def plain(result: Interactions, options: dict[str, Any]) -> Any:
-    """Draw a figure in matplotlib's own style and font, whatever a machine's settings are."""
+    """Draw a figure in matplotlib's own style and font, whatever the machine's settings."""
     with mpl.rc_context(dict(mpl.rcParamsDefault) | {"backend": "agg", "font.family": ["DejaVu Sans"]}):
         if options.get("kind") != "receipt":
             return result.plot(**options).figure
-        # At a fixed place: how wide labels are, and so where bars begin, depends on the renderer.
+        # The place is fixed, because the width of labels, and so where bars begin, depends on the renderer.
         axes = plt.figure(figsize=(5, 2.4)).add_axes((0.4, 0.2, 0.5, 0.75))
         return result.plot(**options, axes=axes).figure
 
@@ -356,7 +356,7 @@ def test_figures_look_as_they_did(name: str) -> None:
 
 
 def test_figures_that_show_something_else_are_told_apart() -> None:
-    """What the comparison lets pass is less than any mistake one would make."""
+    """The comparison's tolerance is smaller than the effect of any likely mistake."""
     kept = {name: draw(plain(*given)) for name, given in PICTURES.items()}
     for name, changes in (
         ("heat", {"words": "red"}),
@@ -386,7 +386,7 @@ def test_figures_that_show_something_else_are_told_apart() -> None:
         (RESULT, {"image": IMAGE.resize((40, 30))}, ImageError, "40 x 30 pixels; expected 80 x 60"),
         (RESULT, {"image": "boat.png"}, ImageError, r"image is a str of shape \(\)"),
         (RESULT, {"image": np.zeros((60, 80, 2))}, ImageError, r"of shape \(60, 80, 2\)"),
-        (result_of(view=None), {"image": IMAGE}, ImageError, "of preprocessed pixels"),
+        (result_of(view=None), {"image": IMAGE}, ImageError, "from preprocessed pixels"),
         (RESULT, {"scale": 0}, ParameterError, "scale=0 is not a positive number"),
         (RESULT, {"palette": "jet"}, ParameterError, "palette='jet'"),
         (RESULT, {"words": "cat"}, ParameterError, "'cat' is not in the caption"),

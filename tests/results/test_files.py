@@ -1,4 +1,4 @@
-"""Files of results: what is saved is what is loaded, and everything else is one clear error."""
+"""Files of results: loading returns what was saved, and anything else gives one clear error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RESULT = result_of()
 
 
 def kept(digest: str | None) -> Interactions:
-    """Return the result in the files that are kept, made from whole numbers."""
+    """Return the result that the kept files contain, made from whole numbers."""
 
     def numbers(*shape: int) -> np.ndarray:
         return (np.arange(np.prod(shape), dtype=np.float32).reshape(shape) - 7) / 64
@@ -61,7 +61,7 @@ def kept(digest: str | None) -> Interactions:
     [("interactions-1", None), ("interactions-1-digest", "99aa06d3014798d86001c324468d497f")],
 )
 def test_files_of_version_1_are_read(name: str, digest: str | None) -> None:
-    """Every later version of the package reads these files. They are never written anew."""
+    """Every later version of the package must read these files. Never regenerate them."""
     assert Interactions.load(KEPT / f"{name}.safetensors") == kept(digest)
 
 
@@ -202,7 +202,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("result.pkl", "expected '.safetensors'"),
         (b"no-such-file.safetensors", "is a bytes; expected the path of a file"),
         (5, "path=5 is a int"),
-        ("~no-such-user/x.safetensors", "leads nowhere"),
+        ("~no-such-user/x.safetensors", "cannot be resolved"),
     ],
 )
 def test_a_path_that_cannot_be_read(path: Any, message: str) -> None:
@@ -232,7 +232,7 @@ def refusal_of(data: bytes, tmp_path: Path) -> str:
 
 
 def with_metadata(changes: dict[str, Any], **metadata: str) -> bytes:
-    """Return the bytes of a result with some of its metadata replaced; None removes an entry."""
+    """Return the bytes of a result with some of its metadata replaced; `...` removes an entry."""
     size = int.from_bytes(WHOLE[:8], "little")
     header = json.loads(WHOLE[8 : 8 + size])
     result = json.loads(header["__metadata__"]["result"])
@@ -244,7 +244,7 @@ def with_metadata(changes: dict[str, Any], **metadata: str) -> bytes:
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 100, len(WHOLE) // 2, len(WHOLE) - 1])
 def test_truncated(size: int, tmp_path: Path) -> None:
-    assert "is no safetensors file, or a damaged one" in refusal_of(WHOLE[:size], tmp_path)
+    assert "is not a safetensors file, or a damaged one" in refusal_of(WHOLE[:size], tmp_path)
 
 
 def test_foreign(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_foreign(tmp_path: Path) -> None:
     other = save_tensors(array, {"format": "pt"})
     assert "names format 'pt'" in refusal_of(other, tmp_path)
     for data in (b"PK\x03\x04", b"\x89PNG\r\n\x1a\n", b"<html>", pickle.dumps(RESULT.caption), bytes(4096)):
-        assert "is no safetensors file" in refusal_of(data, tmp_path)
+        assert "is not a safetensors file" in refusal_of(data, tmp_path)
     assert "version '2' of the format; this version of the package reads 1" in refusal_of(
         with_metadata({}, version="2"), tmp_path
     )
@@ -266,29 +266,29 @@ def test_foreign(tmp_path: Path) -> None:
     [
         ({"similarity": ...}, "it lacks 'similarity'"),
         ({"rows": ...}, "it lacks 'rows'"),
-        ({"rows": []}, "rows is a list, no object"),
+        ({"rows": []}, "rows is a list, not an object"),
         ({"grid": {"rows": 3, "columns": 4}}, "it lacks 'first'"),
         ({"grid": {"rows": 4, "columns": 3, "first": 1}}, r"values is \(9, 3, 4\), not \(9, 4, 3\)"),
-        ({"grid": {"rows": 3.0, "columns": 4, "first": 1}}, "rows has 3.0, no whole number from 1"),
+        ({"grid": {"rows": 3.0, "columns": 4, "first": 1}}, "rows has 3.0, not a whole number from 1"),
         ({"grid": {"rows": True, "columns": 4, "first": 1}}, "rows has True"),
         ({"grid": {"rows": 10**30, "columns": 4, "first": 1}}, "rows has 1000000"),
-        ({"similarity": "much"}, "similarity has 'much', no finite number"),
+        ({"similarity": "much"}, "similarity has 'much', not a finite number"),
         ({"similarity": 10**400}, "is damaged"),
         ({"total": True}, "total has True"),
-        ({"method": 3}, "method is a int, no string"),
+        ({"method": 3}, "method is a int, not a string"),
         ({"foil": 3}, "foil is a int"),
         ({"steps": -1}, "steps has -1"),
         ({"view": {"size": [80], "crop": [0, 0, 1, 1]}}, "is damaged"),
         ({"view": {"size": [80, 0], "crop": [0, 0, 1, 1]}}, "size has 0"),
         ({"view": {"size": [80, 60], "crop": [0, 0, 0, 1]}}, "has no area"),
-        ({"view": {"size": [2**31 - 1] * 2, "crop": [0, 0, 1, 1]}}, "of more than 1073741824 pixels"),
+        ({"view": {"size": [2**31 - 1] * 2, "crop": [0, 0, 1, 1]}}, "has more than 1073741824 pixels"),
         ({"view": {"size": [80, 60], "crop": [0, 0, 1e308, 1]}}, "crop .* is out of range"),
         ({"view": {"size": [80, 60], "crop": [0, 0, 1e-300, 1]}}, "crop .* is out of range"),
         ({"origin": {"model": "m", "options": {"a": float("nan")}, "version": ""}}, "it has the number NaN"),
         ({"view": [1]}, "view is a list"),
-        ({"view": {"size": [80, 60], "crop": [0, 0, 1, 1], "digest": 3}}, "digest is a int, no string"),
+        ({"view": {"size": [80, 60], "crop": [0, 0, 1, 1], "digest": 3}}, "digest is a int, not a string"),
         ({"origin": {"model": "m", "options": {"a": []}, "version": ""}}, "option 'a' is a list"),
-        ({"extra": 1}, "it has 'extra', which a result has not"),
+        ({"extra": 1}, "it has 'extra', which a result does not have"),
         ({"rows": {"caption": "ab", "texts": ["ab"], "spans": [[0, 3]], "words": [0]}}, "span .* is not in"),
         ({"rows": {"caption": "ab", "texts": ["ab"], "spans": [[2, 1]], "words": [0]}}, "span .* is not in"),
         (
@@ -326,7 +326,7 @@ def test_arrays_that_are_no_result(tmp_path: Path) -> None:
 
 
 def intact_or_refused(data: bytes) -> None:
-    """Read whatever is in a file: a result that can be used, or one clear error."""
+    """Read a file with any content: it gives a usable result or one clear error."""
     try:
         found = from_bytes(data)
     except FileError as refusal:

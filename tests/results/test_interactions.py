@@ -29,7 +29,7 @@ def test_fields() -> None:
 
 
 def test_a_result_never_changes() -> None:
-    """Neither by its own arrays, nor by those that it was made of."""
+    """It cannot be changed through its own arrays, nor through those that it was made from."""
     given = result_of()
     values = given.values.copy()
     found = replace(given, values=values)

@@ -1,4 +1,4 @@
-"""Tinted captions in LaTeX: every character comes out as itself, by rule and by a real LaTeX."""
+"""Tinted captions in LaTeX: every character is printed as itself, by its rules and by a real LaTeX."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ BOX = re.compile(r"\\colorbox\[RGB\]\{(\d+),(\d+),(\d+)\}\{\\strut\\textcolor\{(
 
 
 def marked_up() -> Interactions:
-    """Return a result of one token a word, whatever is in it."""
+    """Return a result with one token for each word, whatever its characters."""
     spans = [match.span() for match in re.finditer(r"\S+", MARKUP)]
     texts = tuple(MARKUP[start:end] for start, end in spans)
     return result_of(tokens=Tokens(MARKUP, texts, tuple(spans), tuple(range(len(spans)))))
 
 
 def printed(text: str) -> str:
-    """Return what LaTeX prints for escaped text, read by its own rules; anything active is an error."""
+    """Return what LaTeX prints for escaped text by its own rules; fail on any active character."""
     found = ""
     at = 0
     while at < len(text):
@@ -65,7 +65,7 @@ def printed(text: str) -> str:
 
 
 def boxes_of(latex: str) -> list[tuple[list[int], str, str]]:
-    """Return each word's ground, ink and text."""
+    """Return each word's background colour, text colour and text."""
     assert latex.startswith(r"{\setlength{\fboxsep}{1pt}")
     assert latex.endswith("}}}")
     found = list(BOX.finditer(latex))
@@ -74,7 +74,7 @@ def boxes_of(latex: str) -> list[tuple[list[int], str, str]]:
         (
             [int(match[number]) for number in (1, 2, 3)],
             match[4],
-            # The braces around the text, the two after it, and a space or the end.
+            # Strip the braces around the text, the two after it, and a space or the end.
             printed(latex[match.end() + 1 : end - 1].removesuffix("}").removesuffix("}")),
         )
         for match, end in zip(found, ends, strict=True)
@@ -104,7 +104,7 @@ def test_a_caption() -> None:
 
 
 def test_a_caption_in_a_real_latex(tmp_path: Path) -> None:
-    """LaTeX says which characters it has put into each box."""
+    """LaTeX's log lists the characters that it has put into the box."""
     program = shutil.which("pdflatex")
     if program is None:
         pytest.skip("no pdflatex: apt-get install texlive-latex-recommended")
@@ -131,14 +131,14 @@ def test_a_caption_in_a_real_latex(tmp_path: Path) -> None:
     )
     log = (tmp_path / "caption.log").read_text("latin-1")
     assert (tmp_path / "caption.pdf").is_file(), log[-2000:] + done.stdout.decode("latin-1")[-500:]
-    # `! OK.` is what \showbox itself says.
+    # \showbox itself prints `! OK.`.
     assert [line for line in log.splitlines() if line.startswith("! ")] == ["! OK."]
     assert "(ligature" not in log
     shown = log.split("> \\box0=")[1].split("! OK.")[0]
     letters = re.findall(r"^\.+\\T1/\S+ (\^\^[0-9a-f]{2}|\S)$", shown, re.MULTILINE)
     read = "".join(bytes.fromhex(one[2:]).decode("latin-1") if len(one) > 1 else one for one in letters)
     assert read == MARKUP.replace(" ", "")
-    # A ground for each word, in one of its own.
+    # A background for each word, in a box of its own.
     assert shown.count("\\rule(") >= 2 * len(MARKUP.split())
 
 

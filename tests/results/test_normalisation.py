@@ -1,4 +1,4 @@
-"""The mean derivative of a direction, against quadrature of autograd's."""
+"""The mean derivative of a direction, against a quadrature of autograd's derivatives."""
 
 from __future__ import annotations
 

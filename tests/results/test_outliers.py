@@ -1,4 +1,4 @@
-"""Outlier patches: by which rule they are found, their line of the receipt, and results without them."""
+"""Outlier patches: the rule that finds them, their line in the receipt, and results without them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from exclip_widget.results.outliers import find_outliers
 
 
 def norms_of(rows: int, columns: int, seed: int = 0) -> np.ndarray:
-    """Return norms as those of a tower's patches: about 10, within 20 percent."""
+    """Return norms like those of a tower's patches: about 10, within 20 percent."""
     return 10 * (1 + 0.1 * np.random.default_rng(seed).standard_normal((rows, columns)).clip(-2, 2))
 
 
@@ -32,7 +32,7 @@ def test_finds_each_of_several(size: tuple[int, int], count: int) -> None:
 
 
 def test_several_that_are_equal_do_not_hide_each_other() -> None:
-    """Of 49 patches, three that are equal are less than four deviations from the mean of all."""
+    """Three equal outliers among 49 patches are less than four deviations from the mean of all."""
     norms = norms_of(7, 7)
     norms[2, 2:5] = 60
     assert (norms[2, 2] - norms.mean()) / norms.std() < 4
@@ -41,14 +41,14 @@ def test_several_that_are_equal_do_not_hide_each_other() -> None:
 
 def test_a_plain_background_raises_no_alarm() -> None:
     norms = np.ones((7, 7))
-    norms[3, 3] = 1.9  # beyond any number of deviations, which are 0
+    norms[3, 3] = 1.9  # beyond any number of deviations, because they are 0
     assert not find_outliers(norms).any()
     norms[3, 3] = 2.1
     assert find_outliers(norms).sum() == 1
 
 
 def test_what_is_long_where_many_are_is_none() -> None:
-    """Above twice the median, yet not beyond four deviations of what is not set aside for good."""
+    """Many are above twice the median, yet within four deviations of the patches that are not outliers."""
     norms = np.exp(np.random.default_rng(0).standard_normal((14, 14)))
     found = find_outliers(norms)
     others = norms[~found]
@@ -79,7 +79,7 @@ def test_the_unit_of_norms_does_not_matter(seed: int, unit: float) -> None:
 
 
 def with_outliers(result: Interactions, seed: int = 0) -> Interactions:
-    """Return the same with own terms and errors, and with up to half of its patches as outliers."""
+    """Return the same result with own terms and errors, and with up to half of its patches as outliers."""
     rng = np.random.default_rng(seed)
     _, rows, columns = result.values.shape
     outliers = np.zeros((rows, columns), bool)
@@ -140,7 +140,7 @@ def test_the_receipt_adds_up_with_its_line(drawn: Interactions, seed: int) -> No
     assert list(receipt.parts)[:4] == ["selection", "rest", "outlier", "special"]
     assert receipt.parts["outlier"] == pytest.approx(result.values[words][:, result.outliers].sum(), abs=1e-6)
     assert receipt.parts["rest"] == pytest.approx(0, abs=1e-6)
-    # What is selected is no longer part of it.
+    # Selected patches no longer count in the line of outliers.
     everything = result.receipt(region=np.ones_like(result.outliers))
     assert everything.parts["outlier"] == pytest.approx(0, abs=1e-9)
     assert everything.parts["selection"] == pytest.approx(result.between(), abs=1e-6)

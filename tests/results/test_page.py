@@ -1,4 +1,4 @@
-"""Pages: one file that holds what it needs, in which all that is given stays text, or one clear error."""
+"""Pages: one self-contained file in which all given text stays text, or one clear error."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_several_results_have_a_figure_each(tmp_path: Path) -> None:
 def test_an_image_of_several_results_is_in_the_page_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is encoded once, however it is given; an image of another shape with the same bytes is another."""
+    """It is encoded once, however it is given; the same bytes in another shape are a different image."""
     encoded: list[tuple[int, int]] = []
 
     def encode(image: Image.Image) -> tuple[bytes, str]:
@@ -109,7 +109,7 @@ def test_an_unknown_origin_is_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_stays_text(text: str, tmp_path: Path) -> None:
-    """Wherever it comes from: caption, tokens, foil, title, names of models and layers."""
+    """It may come from anywhere: caption, tokens, foil, title, names of models and layers."""
     caption = f"a {text} boat"
     result = result_of(
         tokens=tokens_of(caption),
@@ -173,7 +173,7 @@ def test_nothing_but_its_own_script_and_styles_may_run(tmp_path: Path) -> None:
 
 
 def test_it_is_small(tmp_path: Path) -> None:
-    """Beside the image's own bytes, at the size of a ViT-B-16's results."""
+    """With results of a ViT-B-16's size, a page adds little to the image's own bytes."""
     noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
     caption = "a red boat and a blue boat beside two dogs on a beach"
     results = [result_of(caption, rows=14, columns=14, view=View((400, 300)), seed=seed) for seed in (0, 1)]
@@ -213,11 +213,11 @@ TOO_LARGE = RESULT.values.astype(np.float64) * 1e300
         ((RESULT, IMAGE.resize((60, 80))), ImageError, "image is 60 x 80 pixels; expected 80 x 60, those of"),
         ((RESULT, "no-such-photo.png"), ImageError, "there is no image 'no-such-photo.png'"),
         ((RESULT, None), ImageError, "image is a NoneType; expected a PIL image"),
-        ((result_of(view=None), IMAGE), ImageError, "of preprocessed pixels.*expected the result of expl"),
+        ((result_of(view=None), IMAGE), ImageError, "from preprocessed pixels.*expected the result of exp"),
         ((result_of(values=NOT_FINITE), IMAGE), ParameterError, r"\d+ of 117 interactions of 'a red boat on"),
         ((result_of(values=TOO_LARGE), IMAGE), ParameterError, "are not finite; expected an explanation"),
-        ((RESULT - FOIL, IMAGE), ParameterError, "result is a difference to the foil 'a blue boat on a red"),
-        ((RESULT, IMAGE, RESULT - FOIL), ParameterError, "foil is a difference to the foil"),
+        ((RESULT - FOIL, IMAGE), ParameterError, "result is a difference from the foil 'a blue boat on a r"),
+        ((RESULT, IMAGE, RESULT - FOIL), ParameterError, "foil is a difference from the foil"),
         ((RESULT, IMAGE, result_of(method="frozen")), ParameterError, "method is 'exclip', and that of the"),
         ((RESULT, IMAGE, result_of(rows=5)), ParameterError, "grid is "),
         ((RESULT, IMAGE, "a blue boat"), ParameterError, "foil is a str; expected Interactions, as explain"),

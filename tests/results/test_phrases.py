@@ -22,9 +22,9 @@ def alone_in(caption: str) -> list[str]:
         ("two dogs", []),
         # Words that only begin or end like function words.
         ("Ana into Toby orchid inn theory", ["into"]),
-        # Apostrophes and signs that are no punctuation stand within phrases.
+        # Apostrophes and signs that are not punctuation may be part of phrases.
         ("it 's ’ 🐕 + é", ["it"]),
-        # Of other languages only punctuation is known.
+        # In other languages, only punctuation is recognised.
         ("ein rotes Boot links von zwei Fischen", []),
         ("红 船 ， 两 条 鱼 。", ["，", "。"]),
         ("لعبة ، سمكة", ["،"]),

@@ -1,4 +1,4 @@
-"""The images that were explained last are kept, and no more than fit."""
+"""The most recently explained images are kept, as far as they fit."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from exclip_widget.results import Interactions, View
 
 
 def lit(*patches: tuple[int, int, float], view: View | None = View((80, 60))) -> Interactions:  # noqa: B008
-    """Return a result of 3 x 4 patches whose word "boat" has these values and nothing else."""
+    """Return a result of 3 x 4 patches whose only values are these, for the word "boat"."""
     values = np.zeros((4, 3, 4), np.float32)
     for row, column, value in patches:
         values[2, row, column] = value
@@ -66,7 +66,7 @@ def test_nothing_positive_is_no_place() -> None:
 
 
 def test_padding_is_no_place() -> None:
-    """A padded view reaches beyond the image: the strongest patch may lie there."""
+    """A padded view extends beyond the image, and the strongest patch may lie in the padding."""
     padded = lit((0, 0, 9.0), (1, 1, 1.0), view=View((80, 20), (0, -1, 1, 3)))
     np.testing.assert_array_equal(padded.boxes("boat").boxes, [[20, 0, 40, 20]])
     assert padded.mask("boat").mask.sum() == 400
@@ -125,7 +125,7 @@ def test_they_agree(result: Interactions, threshold: float) -> None:
 
 
 def test_the_boat_of_the_book_is_in_its_box() -> None:
-    """With frozen gates at an early layer: the strongest box meets the boat that was drawn."""
+    """At an early layer, the strongest box lies on the boat that was drawn."""
     book = demo.load()
     page = book.pages[0]
     explainer = Explainer(book.model, tokenizer=book.tokenizer, image_layer=1, method="exclip")

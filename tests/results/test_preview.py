@@ -1,4 +1,4 @@
-"""What a notebook shows of a result: its caption tinted, its heat map, and nothing that could run."""
+"""What a notebook shows for a result: its tinted caption, its heat map, and nothing that could run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_heat_map_has_a_pixel_for_each_patch(view: View | None, size: tuple[
     colors = colors_at(heat / np.abs(heat).max(), colormap())
     with Image.open(io.BytesIO(data)) as picture:
         np.testing.assert_array_equal(picture, colors)
-    # And a picture of that size for whatever shows no HTML.
+    # Frontends that show no HTML get a picture of the same size.
     bundle, _ = DisplayFormatter().format(result, include=["image/png"])
     with Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))) as picture:
         assert picture.size == size
@@ -95,7 +95,7 @@ def test_it_is_small() -> None:
 
 
 def with_picture(size: tuple[int, int] = (80, 60), crop: Crop = (0, 0, 1, 1)) -> Interactions:
-    """Return a result that still has its image: red at the left, blue at the right."""
+    """Return a result that still has its image: red on the left, blue on the right."""
     image = Image.new("RGB", size, "red")
     image.paste("blue", (size[0] // 2, 0, *size))
     return result_of(view=View.of(image, crop), values=np.zeros((9, 3, 4), np.float32))
@@ -112,7 +112,7 @@ def test_the_image_lies_under_the_heat_map_while_it_is_at_hand() -> None:
     seen = picture_of(result)
     assert seen[72, 40].tolist() == [255, 0, 0]
     assert seen[72, 150].tolist() == [0, 0, 255]
-    # And whatever has become of the result meanwhile.
+    # The same holds for a copy, and for a result with other values.
     assert picture_of(pickle.loads(pickle.dumps(result)))[72, 40].tolist() == [255, 0, 0]
     hot = replace(result, values=np.ones((9, 3, 4), np.float32))
     assert picture_of(hot)[72, 40].tolist() != [255, 0, 0]
@@ -134,7 +134,7 @@ def test_a_kernel_that_has_the_image_shows_the_widget(monkeypatch: pytest.Monkey
     monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
     shown = with_picture()._repr_mimebundle_()
     assert shown["application/vnd.jupyter.widget-view+json"]["model_id"]
-    assert {"text/plain", "text/html", "image/png"} <= set(shown)  # for where there is no kernel
+    assert {"text/plain", "text/html", "image/png"} <= set(shown)  # for viewers without a kernel
     assert "application/vnd.jupyter.widget-view+json" not in result_of()._repr_mimebundle_()
     difference = with_picture() - with_picture()
     assert "application/vnd.jupyter.widget-view+json" not in difference._repr_mimebundle_()

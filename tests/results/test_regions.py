@@ -35,12 +35,12 @@ def pixels(left: int, top: int, right: int, bottom: int, size: tuple[int, int] =
         ((0, 0, 20, 20), [0]),  # right and bottom are excluded
         ((0, 0, 20.01, 20), [0, 1]),
         ([19, 19, 21, 21], [0, 1, 4, 5]),
-        (np.array([70, 50, 80.5, 60.9]), [11]),  # a little over the edge, as detectors have it
+        (np.array([70, 50, 80.5, 60.9]), [11]),  # slightly over the edge, as detectors return it
         ((-0.5, -0.5, 1, 1), [0]),
         ([(0, 0), (40, 0), (40, 20), (0, 20)], [0, 1]),
         (np.array([[0, 0], [80, 0], [0, 60]]), [0, 1, 2, 4, 5, 8]),
         ([(0, 0), (80, 0), (80, 20), (20, 20), (20, 60), (0, 60)], [0, 1, 2, 3, 4, 8]),  # around a bend
-        (pixels(0, 0, 10, 20), [0]),  # just half of it
+        (pixels(0, 0, 10, 20), [0]),  # exactly half of it
         (pixels(0, 0, 40, 30), [0, 1, 4, 5]),
         (np.eye(3, 4, dtype=bool), [0, 5, 10]),
         (None, list(range(12))),
@@ -48,7 +48,7 @@ def pixels(left: int, top: int, right: int, bottom: int, size: tuple[int, int] =
 )
 def test_patches(region: Any, patches: list[int]) -> None:
     assert patches_of(region) == patches
-    assert patches_of(RESULT.patches(region)) == patches  # a mask of patches chooses itself
+    assert patches_of(RESULT.patches(region)) == patches  # a mask of patches selects itself
 
 
 @pytest.mark.parametrize(
@@ -60,18 +60,18 @@ def test_patches(region: Any, patches: list[int]) -> None:
         ((20, 0, 20, 20), "is empty; expected left < right"),
         ((20, 20, 40, 0), "is empty"),
         ((0, 0, float("nan"), 20), "not finite"),
-        ((0, 0, 20), "of no known kind; expected a box"),
-        ([(0, 0), (10, 10)], "of no known kind"),
-        ([(0, 0), (10, 10, 3)], "of no known kind"),
-        ("boat", "'boat' is of no known kind"),
-        (5, "of no known kind"),
-        (np.ones((3, 4), int), r"region=int64 \(3, 4\) is of no known kind"),
+        ((0, 0, 20), "not a known kind of region; expected a box"),
+        ([(0, 0), (10, 10)], "not a known kind of region"),
+        ([(0, 0), (10, 10, 3)], "not a known kind of region"),
+        ("boat", "'boat' is not a known kind of region"),
+        (5, "not a known kind of region"),
+        (np.ones((3, 4), int), r"region=int64 \(3, 4\) is not a known kind of region"),
         (np.ones((4, 3), bool), r"is a mask of \(4, 3\); expected \(3, 4\), .* or \(60, 80\)"),
         (np.zeros((3, 4), bool), "empty mask of patches"),
         (np.zeros((60, 80), bool), "empty mask of pixels"),
         (pixels(0, 0, 5, 5), "covers less than half of every patch"),
         ([(1, 1), (2, 1), (2, 2)], "encloses the centre of no patch"),
-        ((True, False, True, True), "of no known kind"),
+        ((True, False, True, True), "not a known kind of region"),
     ],
 )
 def test_what_cannot_be_used_is_refused(region: Any, message: str) -> None:
@@ -129,7 +129,7 @@ def test_a_patch_is_chosen_by_its_own_box(result: Interactions) -> None:
 
 @given(results(), st.data())
 def test_a_polygon_is_what_a_ray_crosses_oddly(result: Interactions, data: st.DataObject) -> None:
-    """Against a winding test of every centre, written down by itself."""
+    """Compare with a separately written ray test of every centre."""
     width, height = result.image_size or (0, 0)
     corner = st.tuples(st.floats(0, width), st.floats(0, height))
     path = data.draw(st.lists(corner, min_size=3, max_size=8))
@@ -163,7 +163,7 @@ def test_growing_follows_sides_and_never_the_edge() -> None:
 
 
 def test_the_view_is_that_of_the_preprocessing() -> None:
-    """An image that preprocessing crops: what is drawn in a patch's box lights up that patch."""
+    """If preprocessing crops the image, what is drawn in a patch's box lights up that patch."""
     book = load()
     explainer = Explainer(book.model, tokenizer=book.tokenizer, method="exclip")
     image = book.pages[0].image.resize((640, 480))

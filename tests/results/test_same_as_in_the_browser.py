@@ -1,6 +1,6 @@
-"""The examples in tests/algebra, which vitest reads too: the algebra here and the one in the browser agree.
+"""The algebra here and in the browser agree on the examples in tests/algebra, which vitest reads, too.
 
-Inputs were drawn at random. `js/test/algebra.test.ts` is the other half.
+The inputs were drawn at random. `js/test/algebra.test.ts` is the other half.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def result_in(example: dict[str, Any], name: str) -> Interactions:
 
 
 def own_terms(sums: list[float] | None, tokens: int, grid: tuple[int, int]) -> dict[str, Any]:
-    """Return own terms with these sums over all tokens, and over all of the image's tokens; none without."""
+    """Return own terms with these sums over the caption's and the image's tokens, or none without `sums`."""
     if sums is None:
         return {}
     of_tokens, of_patches = sums
@@ -99,7 +99,7 @@ def test_alignment_and_difference(number: int) -> None:
 @pytest.mark.parametrize("example", EXAMPLES["regions"])
 def test_regions(example: dict[str, Any]) -> None:
     rows, columns = size = example["rows"], example["columns"]
-    # One pixel for each patch, with room around it for what reaches beyond the grid.
+    # One pixel for each patch, and room around the grid for regions that extend beyond it.
     room = 8
     view = View(
         (columns + 2 * room, rows + 2 * room),

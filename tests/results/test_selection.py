@@ -1,4 +1,4 @@
-"""Words chosen by phrase, place and expression."""
+"""Words selected by phrase, position and expression."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ RESULT = result_of("a black dog chases a dog-fish")
         ("Black  DOG", (2, 3)),
         ("chases", (4,)),
         ("dog-fish", (6, 7)),
-        ("fish", (7,)),  # a piece, as no whole word reads so
-        ("dog", (3,)),  # the whole word, not the piece
+        ("fish", (7,)),  # a token, because no whole word matches
+        ("dog", (3,)),  # the whole word, not the token
         ("<eot>", (8,)),
         (2, (2,)),
         (-1, (8,)),
@@ -46,7 +46,7 @@ def test_rows(words: Any, rows: tuple[int, ...]) -> None:
     found = RESULT[words]
     assert found == rows
     assert all(type(row) is int for row in found)
-    assert RESULT[found] == rows  # rows choose themselves
+    assert RESULT[found] == rows  # rows select themselves
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_rows(words: Any, rows: tuple[int, ...]) -> None:
         (9, "words=9 is not a token of .*; expected 0 to 8, or -1 to -9 from the end"),
         (-10, "words=-10 is not a token"),
         (slice(4, 4), "chooses no token"),
-        (slice("a", "b"), "is no slice of tokens"),
+        (slice("a", "b"), "is not a slice of tokens"),
         ([], r"words=\[\] chooses no token"),
         (re.compile("cat"), "matches no token"),
         (re.compile("x*"), "matches no token"),
@@ -86,7 +86,7 @@ def test_a_phrase_that_occurs_twice_names_its_places_and_how_to_choose() -> None
         _ = RESULT["a"]
     assert str(refusal.value) == (
         "words='a' is in the caption 2 times: rows [1] ([a] black dog c); rows [5] ( dog chases [a] "
-        "dog-fish); choose one by a longer phrase or by its rows, as in [1], or all of them by [1, 5]"
+        "dog-fish); choose one with a longer phrase or with its rows, as in [1], or all of them with [1, 5]"
     )
     assert RESULT[[1, 5]] == (1, 5)
 

@@ -85,7 +85,7 @@ def test_values_of_shapiq_sum_to_the_similarity(result: Interactions) -> None:
 
 
 def test_sums_of_subsets_are_predictions() -> None:
-    """What masking tests predict is the sum over all sets of the players that are left."""
+    """A masking test's prediction is the sum over all sets of the players that are left."""
     result = demo.example()
     values = result.to_shapiq()
     rng = np.random.default_rng(1)
@@ -106,7 +106,7 @@ def test_shapiq_plots_it() -> None:
     import matplotlib.pyplot as plt
 
     values = result_of("a boat", rows=1, columns=2, view=View((20, 10))).to_shapiq()
-    names = ["u", "v", "w", "x", "y", "z"]  # it shortens longer ones
+    names = ["u", "v", "w", "x", "y", "z"]  # shapiq shortens longer names
     axes = values.plot_waterfall(feature_names=names, show=False)
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert any("v" in label and "y" in label for label in labels), labels  # the pair of both

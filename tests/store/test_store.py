@@ -1,4 +1,4 @@
-"""A store of a data set: what it holds, what it answers, and what becomes of it when a writer is killed."""
+"""A store of a data set: its contents, the questions it answers, and what happens if a writer is killed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def explainer(**options: Any) -> Explainer:
 
 
 def pairs_of(count: int = 12) -> list[Pair]:
-    """Return scenes with their caption, a second one, a foil if colours can be swapped, and boxes."""
+    """Return scenes with two captions each, a foil if colours can be swapped, and boxes."""
     pairs = []
     for number, scene in enumerate(held_out_scenes(count)):
         caption, said = describe(scene, random.Random(number), full=True)
@@ -99,9 +99,9 @@ def test_it_holds_each_input_once(folder: Path) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_interactions_are_those_of_the_factors(tmp_path: Path, method: str) -> None:
-    """In either precision, at a late block: factors of images from further up take seconds."""
+    """At either precision, at a late block: image factors at earlier ones take seconds."""
     options: dict[str, Any] = {"method": Banzhaf(samples=32) if method == "banzhaf" else method}
-    # A gradient at the last block is zero but for pooled tokens; a path to any other takes a minute.
+    # At the last block, gradients are zero except for pooled tokens; at any other, "exclip" takes a minute.
     layer = -1 if method == "exclip" else -2
     options |= {"text_layer": layer, "image_layer": layer}
     some, own = PAIRS[:4], explainer(**options)
@@ -118,7 +118,7 @@ def test_interactions_are_those_of_the_factors(tmp_path: Path, method: str) -> N
 
 
 def _assert_kept(found: Interactions, expected: Interactions, dtype: str) -> None:
-    """Compare a store's interactions with those expected, as exactly as its precision lets them be."""
+    """Compare a store's interactions with the expected ones, as exactly as its precision allows."""
     if dtype == "float32":
         names = "rows grid similarity total method text_layer image_layer steps nodes rule view origin"
         for name in names.split():
@@ -150,7 +150,7 @@ def test_a_store_is_asked_without_torch(folder: Path) -> None:
 
 
 def heats(store: Store, caption: str, words: Any = None) -> dict[str, np.ndarray]:
-    """Return the heat of words on every image, one by one."""
+    """Return the heat map of words on every image, computed one by one."""
     return {image: store.interactions(caption, image).heat(words) for image in store.images}
 
 
@@ -176,7 +176,7 @@ def test_regions_that_speak_to_a_phrase(folder: Path, by: str) -> None:
             assert match.box == (*boxes[:, :2].min(0), *boxes[:, 2:].max(0))
         everything = store.find("3a", chosen, top=1000, by=by)
         assert [match.image_id for match in everything] == order
-    # The factors of any other caption do, too.
+    # The factors of a caption from elsewhere work, too.
     own = explainer().text_factors(PAIRS[6].caption)
     assert [m.image_id for m in store.find(own, by=by)] == [m.image_id for m in store.find("3a", by=by)]
 
@@ -191,7 +191,7 @@ def test_heat_maps_of_a_phrase_on_all_images(folder: Path) -> None:
     best = store.find("0a", [2, 3], top=1)[0]
     assert best.value == pytest.approx(max(heat.max() for _, heat in heats))
     with pytest.raises(ParameterError, match="no caption 'none'"):
-        store.heats("none")  # at once, and not when the first is asked for
+        store.heats("none")  # raised at once, not only when the first one is requested
 
 
 def test_what_a_store_knows_besides_factors(folder: Path) -> None:
@@ -206,7 +206,7 @@ def test_what_a_store_knows_besides_factors(folder: Path) -> None:
 
 
 def test_products_of_half_precision_are_exact() -> None:
-    """Every finite number of float16 is widened to what it is, subnormal ones too."""
+    """Every finite float16 number is widened exactly, including subnormal ones."""
     every = np.arange(2**16).astype(np.uint16).view(np.float16)
     every = every[np.isfinite(every)]
     found = products(every[:, None], np.array([0.01], np.float32))
@@ -282,7 +282,7 @@ def test_what_outlier_patches_carry(tmp_path: Path) -> None:
     assert {one.caption_id: one.value for one in found} == pytest.approx(expected, abs=1e-4)
     assert [one.value for one in found] == pytest.approx(sorted(expected.values(), reverse=True), abs=1e-4)
     assert all(expected.values())
-    # A store of an earlier version has no such column: all else is read.
+    # A store written by an earlier version lacks this column, but everything else can be read.
     for part in (tmp_path / "store" / "images").glob("part-*"):
         table = pq.read_table(part)
         pq.write_table(table.drop_columns(["outliers"]), part)
@@ -295,7 +295,7 @@ def test_what_outlier_patches_carry(tmp_path: Path) -> None:
 
 
 def test_words_whose_heat_is_off_their_boxes(folder: Path) -> None:
-    """As `evaluate` scores it."""
+    """The values agree with the scores of `evaluate`."""
     store, own = Store(folder), explainer()
     expected = []
     for pair in PAIRS:
@@ -361,7 +361,7 @@ def test_a_writer_that_is_killed_leaves_each_input_once(tmp_path: Path, parts: i
     assert process.returncode == -signal.SIGKILL
     there = ids_in_files(folder, "images")
     assert parts <= len(there) < len({pair.image_id for pair in PAIRS})
-    Store(folder)  # what is there can be asked
+    Store(folder)  # an incomplete store can be opened
 
     class Counting(Explainer):
         explained = 0
@@ -372,7 +372,7 @@ def test_a_writer_that_is_killed_leaves_each_input_once(tmp_path: Path, parts: i
 
     own = Counting(BOOK.model, tokenizer=BOOK.tokenizer, method="exclip")
     store = write_store(folder, own, PAIRS)
-    assert Counting.explained == len({pair.image_id for pair in PAIRS}) - len(there)  # and no more
+    assert Counting.explained == len({pair.image_id for pair in PAIRS}) - len(there)  # only the missing ones
     assert store.pairs == tuple((pair.id, pair.image_id) for pair in PAIRS)
     for kind, expected in (("images", store.images), ("captions", store.captions)):
         counts = ids_in_files(folder, kind)
@@ -390,7 +390,7 @@ def test_an_error_keeps_what_was_done(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="gone"):
         write_store(tmp_path / "store", explainer(), breaking())
-    few = [pair for _ in range(3) for pair in PAIRS]  # over and over: once each
+    few = [pair for _ in range(3) for pair in PAIRS]  # each input repeats, but is stored once
     store = write_store(tmp_path / "store", explainer(), few)
     assert store.pairs == tuple((pair.id, pair.image_id) for pair in PAIRS)
     assert set(ids_in_files(tmp_path / "store", "captions").values()) == {1}
@@ -465,7 +465,7 @@ def test_inputs_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
 
 def test_an_id_of_two_captions_is_refused(tmp_path: Path, copied: Path) -> None:
     two = [PAIRS[0], replace(PAIRS[2], id=PAIRS[0].id)]
-    with pytest.raises(ParameterError, match=r"id '0a' is that of .* expected one caption for an id"):
+    with pytest.raises(ParameterError, match=r"id '0a' is that of .* expected one caption per id"):
         write_store(tmp_path / "store", explainer(), two)
     with pytest.raises(ParameterError, match="id '0a' has another caption in store"):
         write_store(copied, explainer(), two[1:], dtype="float32")
@@ -477,22 +477,22 @@ def test_folders_that_are_no_stores(tmp_path: Path, copied: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "notes.txt").write_text("hello")
-    with pytest.raises(FileError, match="is no store, and not empty"):
+    with pytest.raises(FileError, match="is neither a store nor empty"):
         write_store(other, explainer(), [])
     with pytest.raises(FileError, match="cannot be a store"):
         write_store(other / "notes.txt", explainer(), [])
     head = copied / "store.json"
     good = json.loads(head.read_text())
     for text, reason in (
-        ("", "no head of a store"),
-        ("[]", "no head of a store"),
-        ("[" * 100_000, "no head of a store"),
+        ("", "not the head of a store"),
+        ("[]", "not the head of a store"),
+        ("[" * 100_000, "not the head of a store"),
         (json.dumps(good | {"format": "other"}), "it names format 'other'"),
         (json.dumps(good | {"version": 2}), "has version 2"),
         (json.dumps(good | {"dtype": "int8"}), "dtype='int8'"),
         (json.dumps(good | {"recipe": {}}), "the recipe has no 'model'"),
         (json.dumps(good | {"recipe": good["recipe"] | {"seed": [1]}}), "'seed' of the recipe is a list"),
-        (json.dumps(good | {"recipe": good["recipe"] | {"method": "other"}}), "no part of this store"),
+        (json.dumps(good | {"recipe": good["recipe"] | {"method": "other"}}), "not a part of this store"),
     ):
         head.write_text(text)
         with pytest.raises(FileError, match=reason):
@@ -549,7 +549,7 @@ def test_numbers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_rows_whose_factors_are_damaged(copied: Path) -> None:
-    """The table is whole, and what it says is not."""
+    """The table itself is intact, but its contents are not."""
     part = sorted((copied / "images").glob("part-*"))[0]
     table = pq.read_table(part)
     key = table["id"][0].as_py()

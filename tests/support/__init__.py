@@ -1,1 +1,1 @@
-"""What the tests stand on: the zoo of models, the oracle, snapshots, widgets, and servers and browsers."""
+"""Support for the tests: the zoo of models, the oracle, snapshots, widgets, servers and browsers."""

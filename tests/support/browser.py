@@ -1,7 +1,7 @@
 """A real Chromium, driven from Python.
 
-``Notebook`` is one notebook open in one page of a Jupyter server (`support.servers`), ``Wire`` what connects
-such a page with its kernel. None of them knows pytest.
+``Notebook`` is a notebook open in a page of a Jupyter server (`support.servers`), and ``Wire`` is the
+connection between such a page and its kernel. Neither depends on pytest.
 """
 
 import json
@@ -14,11 +14,11 @@ from typing import Any
 
 from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, Playwright, WebSocketRoute
 
-# Upper bounds, for a machine that has other work; none of them is ever waited out on a free one.
+# Upper bounds, for a busy machine; an idle one never reaches them.
 READY_MS = 180_000
 REACT_S = 60
 
-# No sandbox because CI runs as root; the rest keeps Chromium from calling home.
+# No sandbox, because CI runs as root; the other flags keep Chromium from calling home.
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -31,15 +31,15 @@ CHROMIUM_ARGUMENTS = [
 
 # Console errors that the hosts themselves log, each with its reason. Keep it short.
 ALLOWED_CONSOLE_ERRORS = (
-    # Lab asks every ten seconds which kernels run. One that is just being started has no last activity yet,
-    # for which the server answers 500 (jupyter-server/enterprise_gateway #1395). Lab asks again.
+    # Lab polls the running kernels every ten seconds. A kernel that is still starting has no last activity
+    # yet, so the server answers 500 (jupyter-server/enterprise_gateway #1395). Lab then asks again.
     re.compile(r"status of 500 .*/api/(kernels|sessions)\?\d+:"),
-    # anywidget says so two seconds after it has begun a model, if that was closed before the page had loaded
-    # it. One that is open and fails to load shows no result, for which tests wait, and says why as well.
+    # anywidget logs this two seconds after starting a model that was closed before the page had loaded it.
+    # If an open widget fails to load, tests still notice: no result appears, and another error is logged.
     re.compile(r"\[anywidget\] Failed to initialize model\.\n\s+at AbortSignal\."),
 )
 
-# Finds the notebook in front; every snippet below starts from it.
+# Finds the notebook in front; the snippets below start with it.
 CURRENT = "const panel = window.jupyterapp.shell.currentWidget;"
 
 
@@ -60,12 +60,12 @@ def launch_chromium(playwright: Playwright) -> Browser:
 
 
 class Notebook:
-    """A notebook open in a page, its kernel idle.
+    """A notebook open in a page, with an idle kernel.
 
     Parameters
     ----------
     page
-        A new page; its console is listened to from here on.
+        A new page, whose console is monitored from here on.
     url
         From `LabServer.url`.
     """
@@ -101,11 +101,11 @@ class Notebook:
         self._wait_until_splash_is_gone()
 
     def _wait_until_splash_is_gone(self) -> None:
-        # It lies over the page while it fades, and a second one within that time makes Lab throw.
+        # It covers the page while it fades, and a second one within that time makes Lab throw.
         self.page.wait_for_selector("#jupyterlab-splash", state="detached")
 
     def run_only(self, code: str) -> None:
-        """Replace all cells by one with this code, and start it in the kernel as it is."""
+        """Replace all cells with one that contains this code, and run it in the current kernel."""
         self.page.evaluate(
             f"""code => {{
                 {CURRENT}
@@ -120,8 +120,8 @@ class Notebook:
         self.run_all()
 
     def run_all(self) -> None:
-        """Start all cells and return at once; wait for what they show, or for the last of them."""
-        # Not awaited in the page either, where a cell that never ends would hang the evaluation.
+        """Start all cells and return at once. Then wait for their output, or with `wait_until_run`."""
+        # Not awaited in the page either: a cell that never ends would block the evaluation.
         self.page.evaluate(
             """() => {
                 window.allCellsRan = false;
@@ -131,12 +131,12 @@ class Notebook:
         )
 
     def wait_until_run(self, timeout_ms: float = READY_MS) -> None:
-        """Wait until the last cell that `run_all` started has ended."""
+        """Wait until the last cell that `run_all` started has finished."""
         self.page.wait_for_function("() => window.allCellsRan", timeout=timeout_ms)
         self.check_cells()
 
     def wait_for(self, selector: str, timeout_ms: float = READY_MS) -> Locator:
-        """Wait until `selector` is visible, and fail at once if a cell fails instead."""
+        """Wait until `selector` is visible, but fail at once if a cell fails."""
         found = self.page.locator(selector).first
         end = time.monotonic() + timeout_ms / 1000
         while True:
@@ -164,13 +164,13 @@ class Notebook:
             raise AssertionError("a cell failed:\n" + "\n".join(failures))
 
     def check_console(self) -> None:
-        """Raise if the page has logged an error or thrown one since this was last called."""
+        """Raise if the page has logged or thrown an error since the last call."""
         errors, self.errors = self.errors, []
         if errors:
             raise AssertionError("errors in the browser's console:\n" + "\n".join(errors))
 
     def execute(self, code: str) -> str:
-        """Run code in the notebook's kernel, beside its cells; return what it printed."""
+        """Run code in the notebook's kernel, outside its cells, and return what it printed."""
         result = self.page.evaluate(
             f"""async code => {{
                 {CURRENT}
@@ -191,7 +191,7 @@ class Notebook:
         return str(result["printed"])
 
     def value(self, expression: str) -> Any:
-        """Return the value of a Python expression in the notebook's kernel, through JSON."""
+        """Return the value of a Python expression in the notebook's kernel, passed through JSON."""
         return json.loads(self.execute(f"import json as _json; print(_json.dumps({expression}))"))
 
     def wait_for_value(self, expression: str, expected: Any, timeout_s: float = REACT_S) -> None:
@@ -203,7 +203,7 @@ class Notebook:
             self.page.wait_for_timeout(50)
 
     def set_theme(self, theme: str) -> None:
-        """Switch the Lab to its "light" or "dark" theme."""
+        """Switch Lab to its "light" or "dark" theme."""
         name = f"JupyterLab {theme.title()}"
         self.page.evaluate(
             """theme => {
@@ -219,7 +219,7 @@ class Notebook:
         self.page.set_viewport_size({"width": width, "height": height})
 
     def close_side_bar(self) -> None:
-        """Fold the file browser away, for the notebook's full width."""
+        """Collapse the file browser, so that the notebook gets the full width."""
         self.page.evaluate("() => { window.jupyterapp.shell.collapseLeft(); }")
 
     def drag(self, target: Locator, start: tuple[float, float], end: tuple[float, float]) -> None:
@@ -236,7 +236,7 @@ class Notebook:
         self.page.mouse.up()
 
     def screenshot(self, path: Path) -> None:
-        """Take a picture of the page as it is."""
+        """Save a screenshot of the page in its current state."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path)
 
@@ -253,9 +253,9 @@ class Notebook:
     def save_and_reopen(self) -> None:
         """Save the notebook with the state of its widgets, end its kernel, and open it in a new page.
 
-        It has a kernel again, but one that has run nothing. Without any, Lab's widget manager fails before it
-        reads the state (jupyter-widgets/ipywidgets#3773). On a busy machine it may also draw an output before
-        it has read the state, and says so; then the page is loaded again, as a person would.
+        The reopened notebook has a new kernel that has run nothing. Without a kernel, Lab's widget manager
+        fails before it reads the state (jupyter-widgets/ipywidgets#3773). On a busy machine it may also
+        draw an output too early and log an error; if so, reload the page, as a user would.
         """
         self.save()
         self.shut_down()
@@ -273,20 +273,20 @@ class Notebook:
                 self.errors = others
 
     def shut_down(self) -> None:
-        """End the kernel, whose model would stay in memory otherwise."""
+        """Shut down the kernel, whose model would otherwise stay in memory."""
         self.page.evaluate(f"async () => {{ {CURRENT} await panel.context.sessionContext.shutdown(); }}")
 
 
 class Wire:
-    """The connections between a page and its kernel, to be cut.
+    """The connections between a page and its kernel, which tests can cut.
 
     Parameters
     ----------
     page
-        A new page; what it has connected before cannot be cut.
+        A new page. Connections that it has made before cannot be cut.
     """
 
-    # Lab comes back by itself, but not after 1000 and 1001, which say that the other end wanted it so.
+    # Lab reconnects by itself, but not after 1000 and 1001, which mean that the other end closed on purpose.
     LOST = 4000
 
     def __init__(self, page: Page) -> None:
@@ -300,7 +300,7 @@ class Wire:
             browser.close(code=self.LOST)
             return
         server = browser.connect_to_server()
-        # Told by `_lose` alone: a server that does not see that the browser has gone is a case of its own.
+        # While cut, only `_lose` closes the server's end, so that a test can keep the loss from the server.
         browser.on_close(lambda *_: server.close() if self._whole else None)
         self._ends.append((browser, server))
 
@@ -312,17 +312,17 @@ class Wire:
             browser.close(code=self.LOST)
 
     def drop(self) -> None:
-        """End the connections as a restarted proxy does: both sides see it, and new ones can be made."""
+        """Close the connections like a restarted proxy: both sides notice, and can connect again."""
         self._lose(seen=True)
 
     def cut(self) -> None:
-        """End them as a lost network does: the server sees nothing and goes on sending, to nobody."""
+        """Close them like a lost network: the server does not notice and goes on sending, to nobody."""
         self._whole = False
         self._lose(seen=False)
         self.wait_for("connecting")
 
     def mend(self) -> None:
-        """Make connections possible again, and one at once, as Lab's menu does: Lab itself may wait long."""
+        """Allow connections again, and reconnect at once as Lab's menu does: Lab itself may wait long."""
         self._whole = True
         self._page.evaluate(
             """() => { void window.jupyterapp.commands.execute("notebook:reconnect-to-kernel"); }"""
@@ -330,7 +330,7 @@ class Wire:
         self.wait_for("connected")
 
     def wait_for(self, status: str) -> None:
-        """Wait until Lab says this of its connection."""
+        """Wait until Lab reports this connection status."""
         self._page.wait_for_function(
             f"""status => {{
                 {CURRENT}
@@ -342,5 +342,5 @@ class Wire:
 
 
 def wait_for_frame(page: Page) -> None:
-    """Wait until what is drawn in the next frame is drawn, however long a machine takes for one."""
+    """Wait until the page has drawn the next frame, however long the machine takes."""
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")

@@ -1,4 +1,4 @@
-"""Tokenizers of every kind, as people have them, and captions that are read through them."""
+"""Tokenizers of every kind in use, and captions read with them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from support.zoo.openai import clip
 
 WORDS = "a red boat café cat counter clockwise dog fish the tone two".split()
 LETTERS = sorted(set("abcdefghijklmnopqrstuvwxyzABCDEIR019,.!'é кот שלום قط γάταςΣ 漢猫 नमस्ते") - {" "})
-"""What the tokenizers of this module know. The rest is bytes, or unknown."""
+"""Vocabulary of this module's tokenizers. Any other character becomes bytes or an unknown token."""
 
 
 @dataclass(frozen=True)
 class Tower:
-    """What a text tower says of the ids it takes; the last id that is no zero ends a caption."""
+    """What a text tower reports about the ids it takes. The last nonzero id ends a caption."""
 
     context_length: int = 64
     padded: bool = False
@@ -39,7 +39,7 @@ class Tower:
 
 
 def hugging_face(model: Any, single: str, parts: dict[str, Any], **special: str) -> Any:
-    """Return a tokenizer of `transformers` that puts special tokens around a text, "$A", as in `single`."""
+    """Make a `transformers` tokenizer that adds special tokens around a text, "$A", as in `single`."""
     import tokenizers
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
@@ -53,7 +53,7 @@ def hugging_face(model: Any, single: str, parts: dict[str, Any], **special: str)
 
 
 def unigram(pad: str = "<pad>") -> Any:
-    """Make a tokenizer that cuts as T5 and SigLIP do: unigrams after NFKC, a space marked before a word."""
+    """Make a tokenizer that splits as T5 and SigLIP do: unigrams after NFKC, a marker before each word."""
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
     scores = {"<pad>": 0, "</s>": 0, "<unk>": 0, "▁": -3}
@@ -68,13 +68,13 @@ def unigram(pad: str = "<pad>") -> Any:
 
 
 def byte_pairs(words: Iterable[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return pieces and merges that make each of `words` from its letters, one letter after the other."""
+    """Return the pieces and merges that build each of `words` from its letters, one at a time."""
     merges = {(word[:end], word[end]): None for word in words for end in range(1, len(word))}
     return list(map("".join, merges)), list(merges)
 
 
 def byte_fallback() -> Any:
-    """Make one that cuts as Gemma and SigLIP 2 do: byte pairs, and bytes for unknown characters."""
+    """Make a tokenizer that splits as Gemma and SigLIP 2 do: byte pairs, and bytes for unknown characters."""
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
     pieces, merges = byte_pairs(["▁▁", *(f"▁{word}" for word in WORDS), *WORDS])
@@ -92,7 +92,7 @@ def byte_fallback() -> Any:
 
 
 def word_piece() -> Any:
-    """Make one that cuts as BERT does: lower case, no accents, and what continues a word is marked."""
+    """Make a tokenizer that splits as BERT does: lower case, no accents, continuations of a word marked."""
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
     letters = [letter for letter in LETTERS if letter.isalpha()]
@@ -104,13 +104,13 @@ def word_piece() -> Any:
         "decoder": decoders.WordPiece(),
     }
     special = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "unk_token": "[UNK]"}
-    # What CLIPS begins and ends texts with; to BERT itself they mean nothing.
+    # CLIPS begins and ends texts with these; BERT itself does not use them.
     special |= {"bos_token": "[CLS]", "eos_token": "[SEP]"}
     return hugging_face(models.WordPiece(vocabulary, unk_token="[UNK]"), "[CLS] $A [SEP]", parts, **special)
 
 
 def byte_level() -> Any:
-    """Make one that cuts as RoBERTa does: byte pairs of bytes, white space among them."""
+    """Make a tokenizer that splits as RoBERTa does: byte pairs over bytes, including white space."""
     from tokenizers import decoders, models, pre_tokenizers
 
     def spelled(word: str) -> str:
@@ -128,7 +128,7 @@ def byte_level() -> Any:
 
 
 def clip_of_transformers() -> Any:
-    """Return CLIP's own tokenizer in the version of `transformers`: the same vocabulary in other files."""
+    """Return the `transformers` version of CLIP's tokenizer: the same vocabulary, read from other files."""
     from transformers import CLIPTokenizerFast
 
     own = open_clip.SimpleTokenizer()
@@ -142,7 +142,7 @@ def clip_of_transformers() -> Any:
 
 
 def of_sentencepiece(make: Callable[[str], Any]) -> Any:
-    """Return a tokenizer in Python, made of a model file that sentencepiece itself trained."""
+    """Make a tokenizer with `make` from a model file trained by sentencepiece."""
     sentencepiece = pytest.importorskip("sentencepiece")
     lines = [" ".join(WORDS), "two cats, two dogs! the cat's", "кот שלום قط γάτας 漢猫 नमस्ते"] * 20
     options = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1, "minloglevel": 3}
@@ -160,7 +160,7 @@ def of_sentencepiece(make: Callable[[str], Any]) -> Any:
 
 
 def slow_unigram() -> Any:
-    """Return one that tells no offsets and adds nothing to a text."""
+    """Return a tokenizer that reports no offsets and adds no special tokens."""
     from transformers import BertGenerationTokenizer
 
     special = dict.fromkeys(["bos_token", "eos_token", "sep_token"], "</s>")
@@ -168,7 +168,7 @@ def slow_unigram() -> Any:
 
 
 def slow_siglip() -> Any:
-    """Return SigLIP's own: lower case, no punctuation, padded by its end of text."""
+    """Return SigLIP's own tokenizer: lower case, no punctuation, padded with its end-of-text token."""
     pytest.importorskip("google.protobuf")
     from transformers import SiglipTokenizer
 
@@ -176,21 +176,21 @@ def slow_siglip() -> Any:
 
 
 def slow_bytes() -> Any:
-    """Return one whose every byte is a piece; decoded on its own, part of a character is nothing at all."""
+    """Return a tokenizer whose tokens are bytes; part of a character decodes to an empty string."""
     from transformers import ByT5Tokenizer
 
     return ByT5Tokenizer()
 
 
 def wrapped(name: str, **options: Any) -> Any:
-    """Return open_clip's tokenizer around one of `transformers`."""
+    """Return one of the `transformers` tokenizers, wrapped by open_clip."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer(name).save_pretrained(folder)
         return open_clip.tokenizer.HFTokenizer(folder, context_length=64, **options)
 
 
 def wrapped_for_siglip() -> Any:
-    """Return open_clip's tokenizer that cleans a text, and whose files would come from the net."""
+    """Return open_clip's SigLIP tokenizer, which cleans texts, without downloading its files."""
     wrapper = object.__new__(open_clip.tokenizer.SigLipTokenizer)
     wrapper.tokenizer, wrapper.context_length = tokenizer("padded by its end"), 64
     return wrapper
@@ -222,19 +222,19 @@ HUGGING_FACE = tuple(name for name in KINDS if name not in OWN + WRAPPED)
 
 @functools.cache
 def tokenizer(name: str) -> Any:
-    """Return a tokenizer of a kind, made once."""
+    """Return the tokenizer of a kind, made only once."""
     if name not in OWN:
         pytest.importorskip("transformers")
     return KINDS[name]()
 
 
 def tower_of(name: str, **options: Any) -> Tower:
-    """Return a tower whose context is that of the tokenizer."""
+    """Return a tower whose context length matches the tokenizer's."""
     return Tower(**({"context_length": 77 if name in OWN else 64} | options))
 
 
 def read(text: str, name: str, **options: Any) -> Caption:
-    """Read a caption through the tokenizer of a kind."""
+    """Read a caption with the tokenizer of a kind."""
     return read_caption(text, tokenizer(name), tower_of(name, **options))
 
 
@@ -244,7 +244,7 @@ def places(caption: Caption) -> list[str | None]:
 
 
 def shown(caption: Caption) -> str:
-    """Return its pieces, spelled `piece` or `piece<characters` if those differ, its words apart."""
+    """Spell out a caption's words, each token as `piece`, or as `piece<characters` if they differ."""
     words: dict[int, list[str]] = {}
     for token, place, word in zip(caption.rows.texts, places(caption), caption.rows.words, strict=True):
         piece = token.replace(" ", "_")
@@ -257,7 +257,7 @@ def specials(caption: Caption) -> list[str]:
 
 
 def refusal(kind: type[Exception], text: str, given: Any, tower: Tower) -> str:
-    """Return the message of the refusal; short, and of the class that is documented."""
+    """Return the error's message, after checking that it is short and of exactly the documented class."""
     with pytest.raises((CaptionError, ParameterError)) as found:
         read_caption(text, given, tower)
     assert type(found.value) is kind

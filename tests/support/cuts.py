@@ -1,4 +1,4 @@
-"""Every family cut at its layers: what the oracle says of it, in the form in which an explanation says it."""
+"""The oracle's values for every family, cut at its layers, arranged like those of an explanation."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from support.zoo.families import FAMILIES, Family, family
 from support.zoo.inputs import scene
 
 STEPS = 5
-TOLERANCE = 1e-4  # of the largest entry: what float32 leaves of a network
+TOLERANCE = 1e-4  # of the largest entry: the accuracy of a network in float32
 Record = Callable[[str, object], None]
-"""Pytest's `record_property`: tells tests/support/support_table.py what has been seen."""
+"""Pytest's `record_property`: reports to tests/support/support_table.py what was tested."""
 
 EVERY = tuple(FAMILIES)
 KINKED = ("OpenAI ResNet", "open_clip ResNet", "open_clip MobileCLIP")
-"""Towers of ReLUs: the embedding has kinks along the path, and quadrature converges slowly."""
-KINK = 0.1  # of the largest entry: what one node of five on the other side of a kink may change
+"""Towers with ReLUs: the embedding has kinks along the path, so quadrature converges slowly."""
+KINK = 0.1  # of the largest entry: how much one node of five on the other side of a kink may change
 
 CUTS = (
     (0, -1, "a red boat"),
@@ -41,7 +41,7 @@ def picture(height: int = 48, width: int = 64) -> Image.Image:
 
 
 def layers(this: Family, text: int, image: int | str) -> tuple[str, str]:
-    """Return the module paths of a cut. A tower may have one layer only."""
+    """Return the module paths of a cut. A tower may have only one layer."""
     place = len(this.image_layers) // 2 if image == "middle" else int(image)
     return this.text_layers[min(text, len(this.text_layers) - 1)], this.image_layers[place]
 
@@ -59,7 +59,7 @@ def truth(name: str, text: int, image: int | str, caption: str) -> oracle.CutTru
 
 
 def rows_of(this: Family, caption: str) -> list[list[int]]:
-    """Return which text sites make up each token of an explanation: padding, if it is read, is the last."""
+    """Return the text sites of each token of an explanation; padding, if the tower reads it, comes last."""
     ids = this.ids(caption)
     positions = (ids if isinstance(ids, Tensor) else ids["input_ids"]).shape[1]
     length = this.length(ids)
@@ -71,9 +71,9 @@ def rows_of(this: Family, caption: str) -> list[list[int]]:
 def as_shown(
     this: Family, values: np.ndarray, caption: str, grid: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return interactions of all sites as an explanation has them: of patches, and of class tokens.
+    """Arrange interactions of all sites like an explanation's: those of patches, and those of class tokens.
 
-    Padding that is masked is no site at all.
+    Masked padding is dropped.
     """
     tokens = np.stack([values[row].sum(0) for row in rows_of(this, caption)])
     others, patches, _ = np.split(tokens, [this.extra_before, tokens.shape[1] - this.extra_after], axis=1)

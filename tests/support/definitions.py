@@ -1,4 +1,4 @@
-"""What the oracle says of the zoo's CLIP models, and whether an explanation agrees."""
+"""The oracle's values for the zoo's CLIP models, and checks that an explanation agrees with them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def definition(
 
 
 def assert_agree(found: Interactions, truth: Truth, tolerance: float) -> None:
-    """Compare every number that an explanation carries, patches and class token alike."""
+    """Compare every number of an explanation, for patches and the class token."""
     assert found.values.dtype == np.float32
     assert found.cls.dtype == np.float32
-    # The truth ends with the caption; a tower that reads on has more rows: see tests/test_families.py.
+    # The oracle's rows end with the caption. A tower that reads padding has more: see tests/test_families.py.
     rows = len(truth.values)
     assert set(found.tokens[rows:]) <= {"<cls>", "<pad>"}
     assert_close(found.values[:rows], truth.values, tolerance)

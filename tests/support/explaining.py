@@ -1,4 +1,4 @@
-"""Explanations of one small model, and refusals of what it is given."""
+"""Explain one small model, or catch the error for inputs it refuses."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def values_of(image: Any, caption: Any = "a red boat", **options: Any) -> np.nda
 
 
 def refusal_of(kind: type[Exception], *arguments: Any, **options: Any) -> str:
-    """Return the message of the refusal. Its class is the documented one, not a subclass of chance."""
+    """Return the error's message, after checking that its class is exactly the documented one."""
     with pytest.raises(ExclipError) as refusal:
         values_of(*arguments, **options)
     assert type(refusal.value) is kind, f"{type(refusal.value)}: {refusal.value}"
     message = str(refusal.value)
     assert message.strip()
-    assert "\n" not in message.strip(), "one clear error, not a page"
+    assert "\n" not in message.strip(), "the message has more than one line"
     return message
 
 
 def values_or_refusal(kind: type[Exception], *arguments: Any, **options: Any) -> np.ndarray | str:
-    """Return the message if the input may be refused and is, or the values."""
+    """Return the values, or the error's message if the input is refused with an error of this kind."""
     try:
         return values_of(*arguments, **options)
     except kind as refusal:

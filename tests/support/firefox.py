@@ -1,6 +1,7 @@
-"""The Firefox that is installed, driven by WebDriver BiDi, which it speaks by itself.
+"""The installed Firefox, driven over WebDriver BiDi, which it supports natively.
 
-Playwright drives only builds of its own. This is the little of the protocol that a visit of a page takes.
+Playwright drives only its own builds of Firefox. This module implements just enough of the protocol to visit
+a page.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from typing import Any, Self
 
 import websocket
 
-# Upper bound, for a machine that has other work.
+# Upper bound, for a busy machine.
 ANSWER_S = 90
 
-# Nothing of what Firefox does by itself on a first start, and no network: a proxy that is not there.
+# Skip everything that Firefox does on a first start, and block the network with a proxy that doesn't exist.
 PREFERENCES: dict[str, bool | int | str] = {
     "app.normandy.enabled": False,
     "app.update.disabledForTesting": True,
@@ -45,7 +46,7 @@ PREFERENCES: dict[str, bool | int | str] = {
 
 
 def find_firefox() -> str | None:
-    """Return the path of Firefox: $EXCLIP_FIREFOX, or the first that is installed; None without one."""
+    """Return the path of Firefox: $EXCLIP_FIREFOX, or the first one installed. None if there is none."""
     chosen = os.environ.get("EXCLIP_FIREFOX")
     if chosen and not Path(chosen).is_file():
         raise FileNotFoundError(f"no Firefox at EXCLIP_FIREFOX={chosen}")
@@ -58,18 +59,18 @@ class Firefox:
     Parameters
     ----------
     path
-        From `find_firefox`.
+        Path of the program, from `find_firefox`.
     folder
-        An empty folder for its profile.
+        An empty folder for the profile.
     size
         Width and height of the page.
 
     Attributes
     ----------
     errors
-        What its page has logged, or has thrown and not caught.
+        Errors that the page has logged, or thrown without catching them.
     asked
-        Addresses that its page has asked for.
+        Addresses that the page has requested.
     """
 
     def __init__(self, path: str, folder: Path, size: tuple[int, int] = (1180, 900)) -> None:
@@ -92,7 +93,7 @@ class Firefox:
         )
         try:
             self._socket.settimeout(ANSWER_S)
-            # Without an origin, which would make it look like a page.
+            # No Origin header, because that would make this look like a page.
             self._socket.connect(f"{self._address()}/session", suppress_origin=True)
             self.version = self._ask("session.new", capabilities={})["capabilities"]["browserVersion"]
             self._ask("session.subscribe", events=["log.entryAdded", "network.beforeRequestSent"])
@@ -109,12 +110,12 @@ class Firefox:
             raise
 
     def _address(self) -> str:
-        """Return where it listens: a line of its own says so."""
+        """Return the address that Firefox listens on, which it prints."""
         lines: queue.Queue[str] = queue.Queue()
         stream = self._process.stderr
         assert stream is not None
 
-        def read() -> None:  # to the end, or a full pipe would stop Firefox
+        def read() -> None:  # to the end, because a full pipe would block Firefox
             for line in stream:
                 lines.put(line)
             lines.put("")
@@ -143,7 +144,7 @@ class Firefox:
         self.close()
 
     def close(self) -> None:
-        """End Firefox."""
+        """Stop Firefox."""
         self._socket.close()
         self._process.terminate()
         try:
@@ -151,7 +152,7 @@ class Firefox:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        # What it has started may write for a moment longer.
+        # Its child processes may go on writing for a moment.
         self._reader.join(20)
         if self._process.stderr is not None and not self._reader.is_alive():
             self._process.stderr.close()
@@ -176,11 +177,11 @@ class Firefox:
             self.asked.append(told["request"]["url"])
 
     def open(self, address: str) -> None:
-        """Open an address, and wait until it is loaded."""
+        """Open an address and wait until it has loaded."""
         self._ask("browsingContext.navigate", context=self._page, url=address, wait="complete")
 
     def evaluate(self, expression: str) -> Any:
-        """Return the value of an expression of JavaScript in the page; what it promises is awaited."""
+        """Return the value of a JavaScript expression in the page; a promise is awaited."""
         answer = self._ask(
             "script.evaluate",
             expression=f"(async () => JSON.stringify(await ({expression})))()",
@@ -192,7 +193,7 @@ class Firefox:
         return json.loads(answer["result"].get("value", "null"))
 
     def wait_for(self, expression: str) -> Any:
-        """Return the first value of an expression that counts as true."""
+        """Wait until an expression is truthy, and return its value."""
         end = time.monotonic() + ANSWER_S
         while not (value := self.evaluate(expression)):
             if time.monotonic() > end:
@@ -201,7 +202,7 @@ class Firefox:
         return value
 
     def drag(self, *points: tuple[float, float]) -> None:
-        """Press a mouse at the first of several places in the window, and let go at the last."""
+        """Press the mouse at the first of several points in the window, and release it at the last."""
         first, *others = [
             {"type": "pointerMove", "x": round(x), "y": round(y), "duration": 30} for x, y in points
         ]
@@ -209,7 +210,7 @@ class Firefox:
         self._act("pointer", [first, press, *others, release], parameters={"pointerType": "mouse"})
 
     def press(self, key: str) -> None:
-        """Press a key, as WebDriver names it."""
+        """Press a key, given by its WebDriver name."""
         self._act("key", [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}])
 
     def _act(self, kind: str, actions: Sequence[dict[str, Any]], **more: Any) -> None:

@@ -1,4 +1,4 @@
-"""Galleries under test: a small store of the picture book, on a comm that keeps what is sent."""
+"""Galleries under test: small data sets from the picture book, on a comm that records messages."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SIDE = 120
 
 
 def explainer(**options: Any) -> Explainer:
-    """Return an explainer by the method whose factors of images cost a pass each."""
+    """Return an explainer with "similarity", whose image factors cost one pass per image."""
     return Explainer(book().model, tokenizer=book().tokenizer, **({"method": "similarity"} | options))
 
 
 def scenes(count: int = 10) -> list[Pair]:
-    """Return scenes with a caption, a foil if colours can be swapped, and boxes."""
+    """Return scenes with a caption, boxes, and a foil if colours can be swapped."""
     pairs = []
     for number, scene in enumerate(held_out_scenes(count)):
         caption, said = describe(scene, random.Random(number), full=True)
@@ -44,19 +44,19 @@ def scenes(count: int = 10) -> list[Pair]:
 
 
 def make_gallery(*given: Any, **options: Any) -> ExplainGallery:
-    """Return a gallery on a `Line`."""
+    """Return a gallery connected to a `Line`."""
     with mock.patch.object(ipywidgets_widget.comm, "create_comm", Line):
         return ExplainGallery(*given, **options)
 
 
 def window(gallery: ExplainGallery, *tiles: int, view: int = 7) -> None:
-    """Return what a browser says that lacks these tiles."""
+    """Send the message of a browser that needs these tiles."""
     request = line(gallery).state()["_request"]["shown"]
     line(gallery).says({"kind": "window", "view": view, "request": request, "tiles": list(tiles)})
 
 
 def tiles_of(gallery: ExplainGallery, *wanted: int) -> dict[int, tuple[dict[str, Any], bytes, bytes]]:
-    """Ask for tiles, and return each with its picture and its heat map when all have come."""
+    """Request tiles, wait for all of them, and return each with its picture and heat map."""
     gallery.wait(60)
     request = line(gallery).state()["_request"]["shown"]
     before = len(line(gallery).messages())
@@ -75,6 +75,6 @@ def tiles_of(gallery: ExplainGallery, *wanted: int) -> dict[int, tuple[dict[str,
 
 
 def heat_in(tile: dict[str, Any], data: bytes) -> np.ndarray:
-    """Return the heat map that a browser shows."""
+    """Decode a tile's heat map as a browser does."""
     levels = np.frombuffer(data, np.int8).astype(np.float64)
     return levels.reshape(tile["rows"], tile["columns"]) * tile["end"] / 127

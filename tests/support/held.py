@@ -1,9 +1,9 @@
-"""The pass of an encoder with its gates held, by running it again: the definition of method "frozen".
+"""The definition of method "frozen", implemented by running an encoder again with its gates held.
 
-One pass writes down what every gate is, below autograd, operation by operation. Later passes of other inputs
-read from that list instead of computing gates anew. Such a pass is affine, so a token's part is what is lost
-when it alone is replaced by the reference's. No derivative is taken, and nothing is shared with the engine,
-which sorts autograd's graph.
+One pass records every gate, operation by operation, below autograd. Later passes, on other inputs, read from
+that list instead of computing the gates again. Such a pass is affine, so a token's part is what is lost
+when that token alone is replaced by the reference's. No derivative is taken, and nothing is shared with the
+engine, which classifies the nodes of autograd's graph.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ GATES = {
     aten.sqrt,
     aten.linalg_vector_norm,
 }
-"""Held as they are, whatever goes in."""
+"""Operations whose output is held, whatever the input."""
 ACTIVATIONS = {aten.gelu, aten.silu, aten.tanh, aten.hardswish, aten.mish, aten.elu, aten.relu}
-"""y = x g, with g = y / x held."""
+"""Activation functions y = x g, of which g = y / x is held."""
 
 
 class Held(TorchDispatchMode):
-    """Writes down gates in the first pass, and reads them in all others.
+    """Mode that records the gates in the first pass, and reads them in all later ones.
 
-    `gated_units` says that an activation is multiplied by another signal, and is the gate of that.
+    With `gated_units`, SiLU is multiplied by another signal and is held as the gate of that signal.
     """
 
     def __init__(self, *, gated_units: bool = False) -> None:
@@ -110,28 +110,28 @@ class HeldCut:
     def __init__(self, cut: Cut, *, gated_units: bool = False) -> None:
         self.cut = cut
         self._held = Held(gated_units=gated_units)
-        # The gates of the input, once for each of the tokens that go through together.
+        # Record the gates of the input as often as hidden states go through together.
         self.embedding = self.run_each([cut.x] * cut.together)[0]
 
     def run(self, hidden: Tensor) -> Tensor:
-        """Return the embedding of other tokens, by the gates of the input."""
+        """Return the embedding of other tokens, with the gates of the input."""
         return self.run_each([hidden])[0]
 
     def run_each(self, hidden: Sequence[Tensor]) -> Tensor:
-        """Return that of every one of ``hidden``, (number, embedding)."""
+        """Return the embedding for each of ``hidden``, (number, embedding)."""
         together = self.cut.together
         found = []
         for start in range(0, len(hidden), together):
             part = list(hidden[start : start + together])
             filled = [*part, *[self.cut.x] * (together - len(part))]
             with self._held.running():
-                # Without a gradient, modules would take a fused road of their own.
+                # Without a gradient, modules would take their fused fast path.
                 embeddings = self.cut.run_each([one.detach().clone().requires_grad_() for one in filled])
             found.append(embeddings.detach()[: len(part)])
         return torch.cat(found)
 
     def parts(self) -> Tensor:
-        """Return what is lost when a site alone is replaced by the reference's, (sites, embedding)."""
+        """Return what is lost when each site alone is replaced by the reference's, (sites, embedding)."""
         sites = len(self.cut.by_site(self.cut.x))
         alone = ~torch.eye(sites, dtype=torch.bool)
         return self.embedding - self.run_each([self.cut.masked(present) for present in alone])
@@ -139,7 +139,7 @@ class HeldCut:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldTruth(CutTruth):
-    """With what each side adds by itself: products with the other side's reference, its gates held."""
+    """Definition with own terms: products of one side's parts with the other side's held reference."""
 
     text_terms: np.ndarray
     """(text sites,)"""
@@ -149,19 +149,19 @@ class HeldTruth(CutTruth):
 
 
 def frozen(text: Cut, image: Cut, *, gated_units: bool = False, length: bool = False) -> HeldTruth:
-    """Return interactions of both sides' parts; their sums and one constant each are the embeddings.
+    """Return the interactions of both sides' parts. A side's parts and one constant sum to its embedding.
 
-    Without `length`, parts of the image are those of its embedding's direction: what the derivative of the
-    direction gives, averaged over the path from the embedding of the reference by the encoder itself. For
-    interactions the derivative at the end counts for three fifths. An own term is what interactions leave of
-    what a part adds in all.
+    Without `length`, the image's parts act on the direction of its embedding, through the derivative of the
+    direction, averaged over the path from the reference's embedding, which is computed without held gates. In
+    interactions, the derivative at the end of the path has a weight of three fifths. An own term is a part's
+    whole contribution minus its interactions.
     """
     sides = [HeldCut(side, gated_units=gated_units) for side in (text, image)]
     parts = [side.parts() for side in sides]
     f, g = (side.embedding for side in sides)
     norms = f.norm() * g.norm()
     for side, part in zip(sides, parts, strict=True):
-        # Affine: what all sites lose one by one is what they lose together.
+        # The pass is affine, so the losses of single sites add up to the loss of all sites together.
         together = side.embedding - side.run(side.cut.r)
         np.testing.assert_allclose(part.sum(0), together, atol=1e-9 * float(side.embedding.norm()))
     values = (parts[0] @ parts[1].T / norms).numpy()
@@ -188,14 +188,14 @@ def frozen(text: Cut, image: Cut, *, gated_units: bool = False, length: bool = F
 
 
 def _gradient(text: Tensor, images: Tensor) -> Tensor:
-    """Return the gradients of ``text . g / |g|`` at each of some embeddings g, by autograd."""
+    """Return the gradient of ``text . g / |g|`` at each of several embeddings g, with autograd."""
     at = images.clone().requires_grad_()
     (gradients,) = torch.autograd.grad((at @ text / at.norm(dim=1)).sum(), at)
     return gradients
 
 
 def _mean_gradient(text: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Return their mean over the straight path from one embedding to another one."""
+    """Return the mean of these gradients over the straight path from one embedding to another."""
     places, weights = gauss_legendre(400)
     path = start + torch.from_numpy((1 + places) / 2)[:, None] * (end - start)
     return torch.from_numpy(weights / 2) @ _gradient(text, path)

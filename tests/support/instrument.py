@@ -1,4 +1,4 @@
-"""One view of a widget on a page, and what it shows held against the arrays that Python has."""
+"""Views of a widget on a page, and checks of what they show against Python's arrays."""
 
 import re
 from decimal import Decimal
@@ -9,11 +9,11 @@ from playwright.sync_api import Locator, expect
 
 from support.browser import Notebook, wait_for_frame
 
-# Importing torch and loading the model in a new kernel, beside whatever else the machine does.
+# Includes importing torch and loading the model in a new kernel, on a busy machine.
 DONE_MS = 300_000
 DONE = '[data-testid=exclip][data-phase="done"]'
 
-# What a cell begins with that shows a widget.
+# Code that a cell with a widget begins with.
 MAKE = """
 import numpy as np
 from exclip_widget import ExplainWidget, demo, explain
@@ -24,12 +24,12 @@ options = {"tokenizer": book.tokenizer}
 widget = ExplainWidget(book.model, page.image, page.caption, **options)
 """
 CAPTION = "a red boat left of two yellow fish"
-# Would run if any of it were taken for HTML.
+# A script that would run if any of this were treated as HTML.
 MARKUP = "<img src=x onerror=window.ran=1>"
 
 
 class Instrument:
-    """One view of a widget that is called `name` in Python."""
+    """One view of the widget that is called `name` in Python."""
 
     def __init__(self, notebook: Notebook, root: Locator, name: str = "widget") -> None:
         self.notebook, self.root, self.name = notebook, root, name
@@ -39,7 +39,7 @@ class Instrument:
         self.field = root.get_by_test_id("exclip-field-caption")
 
     def python(self, expression: str) -> Any:
-        """Return the value of an expression, in which `w` is the widget."""
+        """Return the value of a Python expression in which `w` is the widget."""
         return self.notebook.value(re.sub(r"\bw\b", self.name, expression))
 
     def wait_for(self, expression: str, expected: Any) -> None:
@@ -52,20 +52,20 @@ class Instrument:
         return self.root.get_by_role("button", name=name, exact=True)
 
     def leave(self) -> None:
-        """Take the pointer away: hovering shows something too."""
+        """Move the pointer away, because hovering changes what is shown."""
         self.notebook.page.mouse.move(0, 0)
 
     def text(self) -> str:
-        """Return the words that are shown."""
+        """Return the displayed words, separated by spaces."""
         return " ".join(self.words.all_text_contents())
 
     def pixels(self) -> str:
-        """Return what is painted over the image, when it is."""
-        wait_for_frame(self.notebook.page)  # the canvas follows there
+        """Return what is painted over the image, as a data URL, after the next frame."""
+        wait_for_frame(self.notebook.page)  # the canvas is painted then
         return str(self.heat.evaluate("canvas => canvas.toDataURL()"))
 
     def pixel(self, patch: int) -> list[int]:
-        """Return what is painted in the middle of a patch: RGBA."""
+        """Return the colour painted in the middle of a patch, as RGBA."""
         wait_for_frame(self.notebook.page)
         grid = self.python("w._grid")
         x, y = self.place(grid, patch % grid["columns"] + 0.5, patch // grid["columns"] + 0.5)
@@ -78,14 +78,14 @@ class Instrument:
 
     @staticmethod
     def place(grid: dict[str, float], column: float, row: float) -> tuple[float, float]:
-        """Return fractions of the image's width and height at a place on the patch grid."""
+        """Return a position on the patch grid as fractions of the image's width and height."""
         return (
             grid["left"] + grid["width"] * column / grid["columns"],
             grid["top"] + grid["height"] * row / grid["rows"],
         )
 
     def draw(self, *points: tuple[float, float], keys: tuple[str, ...] = ()) -> None:
-        """Drag over the image, through points as (column, row) of the patch grid."""
+        """Drag over the image, through points given as (column, row) of the patch grid."""
         grid = self.python("w._grid")
         self.heat.scroll_into_view_if_needed()
         box = self.heat.bounding_box()
@@ -111,7 +111,7 @@ class Instrument:
             page.keyboard.up(key)
 
     def receipt(self) -> dict[str, tuple[Decimal, float, str]]:
-        """Return printed number, exact number and label of each part that is shown."""
+        """Return the printed number, exact number and label of each part of the receipt that is shown."""
         parts: list[list[str]] = self.root.get_by_test_id("exclip-readout").evaluate(
             """node => [...node.querySelectorAll("[data-figure]:not([hidden])")].map((part) => [
                 part.dataset.figure, part.querySelector(".exclip-number").textContent,
@@ -123,13 +123,13 @@ class Instrument:
         }
 
     def wait_until_done(self) -> None:
-        """Wait until Python and the page have both come to rest."""
+        """Wait until Python and the page are both done."""
         self.notebook.execute(f"{self.name}.wait({DONE_MS / 1000})")
         expect(self.root).to_have_attribute("data-phase", "done")
         expect(self.root).not_to_have_class(re.compile("exclip-stale"))
 
     def check(self) -> None:
-        """Compare every word and the receipt with what Python's arrays say, for Python's selection."""
+        """Compare every word and the receipt with Python's arrays, for the selection in Python."""
         self.wait_until_done()
         python = self.python(
             """{
@@ -171,7 +171,7 @@ class Instrument:
             assert receipt["residual"][1] == pytest.approx(python["total"] - python["all"], abs=2e-6)
 
     def edit(self, text: str, part: str = "caption") -> None:
-        """Ask for a text, in the field that is open."""
+        """Enter a text in the open field, and request it."""
         field = self.root.get_by_test_id(f"exclip-field-{part}")
         field.fill(text)
         field.press("Enter")
@@ -182,7 +182,7 @@ def box(top: int, left: int, bottom: int, right: int, columns: int = 12) -> list
 
 
 class Shown:
-    """A widget on a page that asks much of it: no result, a kernel that is busy or gone, a new view."""
+    """A widget on a page under hard conditions: no result, a busy or lost kernel, or a new view."""
 
     def __init__(self, notebook: Notebook) -> None:
         self.notebook = notebook
@@ -196,13 +196,13 @@ class Shown:
         expect(self.root).to_have_attribute("data-phase", phase, timeout=DONE_MS)
 
     def look(self) -> tuple[str, list[str | None]]:
-        """Return what is painted, and the scores that the words are tinted by."""
-        wait_for_frame(self.notebook.page)  # the heat follows there
+        """Return what is painted, and the values that determine the words' tints."""
+        wait_for_frame(self.notebook.page)  # the heat map is painted then
         values = [word.get_attribute("data-value") for word in self.words.all()]
         return str(self.heat.evaluate("canvas => canvas.toDataURL()")), values
 
     def brush(self) -> None:
-        """Check that a word changes the heat and a patch the words' tints; nothing is selected afterwards."""
+        """Check that a word changes the heat map and a patch the words' tints. Leave nothing selected."""
         page = self.notebook.page
         page.mouse.move(0, 0)
         plain = self.look()
@@ -211,34 +211,34 @@ class Shown:
         expect(self.words.nth(1)).to_have_attribute("aria-pressed", "true")
         page.mouse.move(0, 0)
         by_word = self.look()
-        assert by_word[0] != plain[0], "the heat did not follow the word"
+        assert by_word[0] != plain[0], "the heat map did not change with the word"
         self.words.nth(1).click()
         self.heat.scroll_into_view_if_needed()
         self.heat.click()
         page.mouse.move(0, 0)
         by_patch = self.look()
-        assert by_patch[1] != plain[1], "the words did not follow the patch"
+        assert by_patch[1] != plain[1], "the words' tints did not change with the patch"
         self.words.nth(1).focus()
         page.keyboard.press("Escape")
         page.mouse.move(0, 0)
         assert self.look()[1] == plain[1]
 
     def ask_for_the_first_layer(self) -> None:
-        """Ask for something that takes minutes."""
+        """Request the first image layer, which takes minutes."""
         self.layer.focus()
         self.notebook.page.keyboard.press("Home")
         self.wait_for_phase("computing")
 
     def wait_for_estimate(self) -> None:
-        """Wait until something of what is computed is there."""
-        # Not the 100 of the computation before, which is there until this one has begun.
+        """Wait until an estimate is shown."""
+        # Don't match the previous computation's 100, which remains until this one has begun.
         expect(self.root.get_by_test_id("exclip-progress")).to_have_attribute(
             "aria-valuenow", re.compile(r"^\d\d?$"), timeout=DONE_MS
         )
         expect(self.root).not_to_have_class(re.compile("exclip-stale"))
 
     def ask_for_caption(self, caption: str) -> None:
-        """Write one, and leave the field to be closed by the answer."""
+        """Request a caption; the answer will close the field."""
         field = self.root.get_by_test_id("exclip-field-caption")
         if not field.is_visible():
             self.words.first.focus()
@@ -247,15 +247,15 @@ class Shown:
         field.press("Enter")
 
     def expect_result(self, caption: str) -> None:
-        """Check that the screen shows this caption's finished result, and that nothing else is said."""
-        # First of all on the page: what is asked of the kernel here helps a widget that it does not reach.
+        """Check that the screen shows this caption's finished result, and no notice."""
+        # Check the page first: asking the kernel would help a widget that it cannot reach otherwise.
         expect(self.words).to_have_text(caption.split(), timeout=DONE_MS)
         self.wait_for_phase("done")
         expect(self.root.get_by_test_id("exclip-field-caption")).to_be_hidden()
         expect(self.root).not_to_have_class(re.compile("exclip-stale"))
         expect(self.notice).to_be_hidden()
         self.notebook.page.mouse.move(0, 0)
-        # What was selected without a connection is sent by and by, and Lab shows it again as it arrives.
+        # Selections made while offline are sent one after another, and Lab shows each again as it arrives.
         self.notebook.wait_for_value("[[*widget.tokens], [*widget.region]]", [[], []])
         told = self.notebook.value("[widget.caption, widget.interactions.caption, widget._request['phase']]")
         assert told == [caption, caption, "done"]
@@ -265,7 +265,7 @@ class Shown:
         assert numbers(self.look()[1]) == pytest.approx(expected, abs=2e-6)
 
     def expect_asking(self, able: bool) -> None:
-        """Check whether everything that asks the kernel can be used."""
+        """Check that every control that needs the kernel is enabled, or that every one is disabled."""
         controls = [
             self.layer,
             self.root.get_by_test_id("exclip-text_layer"),

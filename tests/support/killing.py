@@ -1,4 +1,4 @@
-"""Preprocessing that kills its own process, as a machine does that runs out of memory."""
+"""Preprocessing that kills its own process, as a machine that runs out of memory would."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def preprocess() -> Preprocess:
 
 @dataclass
 class KillOnce:
-    """The picture book's preprocessing. The first process that has read `after` images is killed by SIGKILL.
+    """The picture book's preprocessing, which kills one process with SIGKILL.
 
-    Who was there is noted in `folder`: `ran` and `killed` are ids of processes.
+    The first process to start on an image after reading `after` of them is killed. Process ids are recorded
+    in `folder`: `ran` contains those that preprocessed anything, `killed` the one that was killed.
     """
 
     folder: Path

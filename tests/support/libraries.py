@@ -1,4 +1,4 @@
-"""Libraries that are not installed, as far as a test can see."""
+"""Make a test behave as if a library were not installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 class _Missing:
-    """Finds no module of a library, as if there were none."""
+    """A finder that fails to find any module of a library."""
 
     def __init__(self, library: str) -> None:
         self.library = library
@@ -19,7 +19,7 @@ class _Missing:
 
 
 def hide_library(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a library be missing until the test ends."""
+    """Make importing a library fail until the test ends."""
     for name in [name for name in sys.modules if name.partition(".")[0] == library]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [_Missing(library), *sys.meta_path])

@@ -1,10 +1,10 @@
-"""The definitions, computed the slow way in float64, for any family; nothing is shared with the engine.
+"""Independent float64 oracle: every definition computed the slow way, for any family.
 
-An encoder is cut at the input of a module by a hook and run in full, on the full context; many inputs go
-through it some at a time if that makes the same of each as alone. Jacobians are taken one embedding component
-and one node at a time, and every interaction is the paper's sum over both inner widths. Here every site of
-the input counts: patches, class tokens and padding. What the engine gains by algebra (factors, one row
-instead of all, the cut at EOT) is absent, so an error in that algebra cannot hide.
+It shares no code with the engine. A hook cuts an encoder at the input of a module, and the encoder runs in
+full, on the full context. Inputs are batched only if each gives the same result as it does alone. Jacobians
+are taken one embedding component and one node at a time, and every interaction is the paper's sum over both
+inner widths. Every site of the input counts: patches, class tokens and padding. None of the engine's
+algebraic shortcuts (factors, one row instead of all, the cut at EOT) is used, so an error in them can't hide.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ if TYPE_CHECKING:
 Encode = Callable[["Inputs"], Tensor]
 
 TOGETHER = 32
-"""How many hidden states go through an encoder at a time."""
+"""How many hidden states may go through an encoder at a time."""
 
 
 @dataclass(frozen=True)
 class CutTruth:
-    """What a method's definition gives for one caption and one image."""
+    """The values that a method's definition gives for one caption and one image."""
 
     values: np.ndarray
-    """One number for every text site and image site, (text sites, image sites)."""
+    """One number for each pair of a text site and an image site, (text sites, image sites)."""
     similarity: float
     """Cosine of the two embeddings."""
     total: float = float("nan")
     """What all interactions sum to when the integrals are exact."""
     cancelled: float = 0.0
-    """How large an entry could have been had nothing cancelled within it."""
+    """How large an entry could have been if nothing had cancelled within it."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The same of a CLIP model, with the patches of its image in their grid."""
+    """The same for a CLIP model, with the image's patches arranged in their grid."""
 
     values: np.ndarray
-    """Interactions of tokens and patches, (tokens, rows, columns)."""
+    """Interactions of tokens with patches, (tokens, rows, columns)."""
     cls: np.ndarray
-    """Interactions of tokens and the class token, (tokens,)."""
+    """Interactions of tokens with the class token, (tokens,)."""
     total: float
     """What all interactions sum to when the integrals are exact."""
     similarity: float
@@ -60,7 +60,7 @@ class Truth:
 
 @functools.cache
 def gauss_legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return nodes and weights on -1 to 1, computed once: hundreds of them take a second."""
+    """Return nodes and weights on [-1, 1], computed only once: hundreds of them take a second."""
     nodes, weights = np.polynomial.legendre.leggauss(count)
     for one in (nodes, weights):
         one.setflags(write=False)
@@ -70,7 +70,7 @@ def gauss_legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
 def nodes_and_weights(
     rule: str, steps: int, embedding_at: Callable[[float], Tensor]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the nodes of a quadrature rule. The rules are written here a second time on purpose."""
+    """Return the nodes and weights of a quadrature rule, deliberately implemented a second time."""
     if rule == "right":
         return np.arange(1, steps + 1) / steps, np.full(steps, 1 / steps)
     if rule == "midpoint":
@@ -86,7 +86,7 @@ def nodes_and_weights(
 def _along_the_curve(
     nodes: np.ndarray, weights: np.ndarray, embedding_at: Callable[[float], Tensor]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Move Gauss-Legendre to the length of the curve, whose speed is a polynomial's exponential."""
+    """Map Gauss-Legendre to the length of the curve, whose speed is fitted by a polynomial's exponential."""
     with torch.no_grad():
         curve = [embedding_at(part / 12) for part in range(13)]
     moved = np.array([float((b - a).norm()) for a, b in itertools.pairwise(curve)])
@@ -97,7 +97,7 @@ def _along_the_curve(
     def speed(at: np.ndarray) -> np.ndarray:
         return np.asarray(np.exp(np.vander(at - 0.5, 6) @ coefficients))
 
-    # What they leave out is of the order of 1e-8 on steep curves, below every tolerance.
+    # Their error is of the order of 1e-8 on steep curves, below every tolerance.
     edges = np.linspace(0, 1, 50_001)
     lengths = np.append(0, np.cumsum(speed(edges[:-1] + 1 / 100_000)) / 50_000)
     where = np.interp(nodes * lengths[-1], lengths, edges)
@@ -105,10 +105,10 @@ def _along_the_curve(
 
 
 def in_float64(model: nn.Module) -> nn.Module:
-    """Copy a model into float64 and out of training.
+    """Return a float64 copy of a model, in evaluation mode.
 
-    Both packages' own LayerNorm may compute in float32 whatever it is given; torch's does not.
-    Checkpoints would run the blocks again in the backward pass, when nothing is replaced any more.
+    Both packages' own LayerNorm may compute in float32 whatever its input's dtype; torch's does not.
+    Gradient checkpointing would run the blocks again in the backward pass, when the hook is gone.
     """
     double = copy.deepcopy(model).double().eval()
     for module in double.modules():
@@ -124,8 +124,8 @@ def in_float64(model: nn.Module) -> nn.Module:
 class Cut:
     """An encoder cut at the input of one module, in float64.
 
-    ``x`` and ``r`` are the hidden states there of the input and of its reference, as the module is
-    given them.
+    ``x`` and ``r`` are the hidden states of the input and of its reference there, in the form in which the
+    module receives them.
     """
 
     module: nn.Module
@@ -133,10 +133,10 @@ class Cut:
     x: Tensor
     r: Tensor
     sites_last: bool
-    """Whether sites are rows and columns behind a width, (1, width, rows, columns)."""
+    """Whether the sites are rows and columns that follow the width, (1, width, rows, columns)."""
 
     def run(self, hidden: Tensor) -> Tensor:
-        """Return the embedding when the module is given ``hidden`` in place of what it would be given."""
+        """Return the embedding when the module receives ``hidden`` instead of its usual input."""
         (embedding,) = self._run(hidden)
         return embedding
 
@@ -147,7 +147,7 @@ class Cut:
 
     @functools.cached_property
     def together(self) -> int:
-        """How many hidden states it takes at a time: one, if the rest of the inputs has to be as many."""
+        """How many hidden states can go through at a time: one, if the other inputs fix the batch size."""
         try:
             with torch.no_grad():
                 several = self._run(torch.cat([self.x, self.r], self.batch_axis))
@@ -158,7 +158,7 @@ class Cut:
         return TOGETHER if same else 1
 
     def run_each(self, hidden: Sequence[Tensor]) -> Tensor:
-        """Return that of every one of ``hidden``, (number, embedding)."""
+        """Return the embedding for each of ``hidden``, (number, embedding)."""
         return torch.cat([self._run(part) for part in self._parts(hidden)])
 
     def _parts(self, hidden: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -186,7 +186,7 @@ class Cut:
         return self.run(self.r + node * (self.x - self.r))
 
     def by_site(self, hidden: Tensor) -> Tensor:
-        """Return something that has the shape of the module's input by sites, (sites, width)."""
+        """Reshape a tensor shaped like the module's input to (sites, width)."""
         if self.sites_last:
             return hidden[0].flatten(1).T
         if hidden.ndim == 4:
@@ -194,14 +194,14 @@ class Cut:
         return hidden.squeeze(self.batch_axis)
 
     def everywhere(self, site: int) -> Tensor:
-        """Return the input with one site's vector at every site."""
+        """Return the input with one site's vector copied to every site."""
         vector = self.by_site(self.x)[site]
         if self.sites_last:
             return vector[None, :, None, None].expand(self.x.shape).clone()
         return vector.expand(self.x.shape).clone()
 
     def masked(self, present: Tensor) -> Tensor:
-        """Return the input at sites that are present, (sites,), bool, and the reference at all others."""
+        """Return the input at the ``present`` sites, (sites,), bool, and the reference at the others."""
         if self.sites_last:
             kept = present.reshape(self.x.shape[2:])[None, None]
         elif self.x.ndim == 4:
@@ -216,7 +216,7 @@ class Cut:
         return found
 
     def jacobians(self, hidden: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Return that of each of several points, which do not see each other."""
+        """Yield the Jacobian at each of several points, which do not affect each other."""
         for part in self._parts(hidden):
             given = part.detach().clone().requires_grad_()
             components = self._run(given).sum(0)
@@ -232,7 +232,7 @@ def _double(inputs: Inputs) -> Inputs:
 
 
 def _black(pixels: Inputs) -> Inputs:
-    """Return the reference image: zeros after preprocessing, of the same shape and masked alike."""
+    """Return the reference image: zeros after preprocessing, with the same shape and mask."""
     if isinstance(pixels, dict):
         return pixels | {"pixel_values": torch.zeros_like(pixels["pixel_values"])}
     return torch.zeros_like(pixels)
@@ -287,7 +287,7 @@ def _embeddings(text: Cut, image: Cut) -> tuple[Tensor, Tensor]:
 
 
 def exclip(text: Cut, image: Cut, *, rule: str, steps: int, text_sites: int | None = None) -> CutTruth:
-    """Compute Eq. 9 and 10 of Möller et al. (TMLR 2025), of all text sites or of the first ones."""
+    """Compute Eq. 9 and 10 of Möller et al. (TMLR 2025), for all text sites or only the first ones."""
     jacobians, differences, gains = [], [], []
     for side in (text, image):
         integrated: Any = 0
@@ -310,10 +310,10 @@ def exclip(text: Cut, image: Cut, *, rule: str, steps: int, text_sites: int | No
 
 
 def gradient(text: Cut, image: Cut) -> CutTruth:
-    """Join gradient times activation of either side in the embedding.
+    """Multiply both sides' gradient times activation, summed over the embedding.
 
-    Where a site is normalised before anything else reads it, its length does not matter, and its
-    gradient is at right angles to it: zero in exact numbers, and noise in others.
+    If a site is normalised before anything else reads it, its length does not matter, so its gradient is
+    orthogonal to it: the product is zero in exact arithmetic, and noise in floating point.
     """
     factors, largest = [], 1.0
     for side in (text, image):
@@ -327,7 +327,7 @@ def gradient(text: Cut, image: Cut) -> CutTruth:
 
 
 def similarity(text: Cut, image: Cut) -> CutTruth:
-    """Return the cosine of two sites' embeddings, as if each stood everywhere in its own input."""
+    """Return the cosine of two sites' embeddings, each computed with the site's vector at every site."""
     alone = []
     with torch.no_grad():
         for side in (text, image):
@@ -339,10 +339,10 @@ def similarity(text: Cut, image: Cut) -> CutTruth:
 
 
 def banzhaf_game(text: Cut, image: Cut, text_players: Sequence[int], image_players: Sequence[int]) -> Tensor:
-    """Return the cosine of every coalition: one axis of length two for each player, absent first.
+    """Return the cosine for every coalition: one axis of length two for each player, absent first.
 
-    An absent player holds its reference, and sites that do not play are always present. Axes are those of
-    the text's players, in their order, and then those of the image's.
+    An absent player is replaced by its reference, and sites that are not players are always present. The axes
+    of the text's players come first, in their order, followed by those of the image's.
     """
     embeddings = []
     with torch.no_grad():
@@ -360,7 +360,7 @@ def banzhaf_game(text: Cut, image: Cut, text_players: Sequence[int], image_playe
 
 
 def banzhaf_effect(game: Tensor, players: Sequence[int], p: float) -> float:
-    """Return the mean difference by `players` over coalitions that others join with probability p."""
+    """Return the mean effect of `players` over coalitions that each other player joins with probability p."""
     for axis in players:
         game = game.diff(dim=axis)
     weights = torch.tensor([1 - p, p], dtype=game.dtype)
@@ -377,7 +377,7 @@ def banzhaf_exact(
 ) -> CutTruth:
     """Compute Banzhaf interactions of single tokens and patches from the value of every coalition.
 
-    Sites that do not play have NaN.
+    Sites that are not players are NaN.
     """
     game = banzhaf_game(text, image, text_players, image_players)
     values = np.full([len(side.by_site(side.x)) for side in (text, image)], np.nan)
@@ -394,7 +394,7 @@ def blocks_of(model: nn.Module) -> tuple[nn.ModuleList, nn.ModuleList]:
 
 
 def reference_ids(ids: Tensor) -> Tensor:
-    """Return ``<sot> <pad> <eot>`` and padding, with the ids that open and close the caption itself."""
+    """Return ``<sot> <pad> <eot>`` and padding, with the ids that open and close this caption."""
     reference = torch.zeros_like(ids)
     reference[0, 0] = ids[0, 0]
     reference[0, 2] = ids.max()
@@ -413,7 +413,7 @@ def explain_slowly(
     """Compute Eq. 10 for a preprocessed image (3, height, width) and the ids of a caption (1, context).
 
     ``layers`` are the blocks of the caption's and the image's tower whose inputs are explained.
-    The start of the caption's path is the hidden state of the reference caption, pooled where the
+    The caption's path starts at the hidden state of the reference caption, pooled at the position where the
     caption itself is pooled: only the block's input moves along the path, not the ids.
     """
     double: Any = in_float64(model)
@@ -434,7 +434,7 @@ def explain_slowly(
 
 
 def _first(output: Any) -> Tensor:
-    """Return the embedding. Some towers return their tokens, too, after it."""
+    """Return the embedding. Some towers also return their tokens after it."""
     return output[0] if isinstance(output, tuple) else output
 
 
@@ -445,6 +445,6 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def assert_close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
-    """Fail with one number instead of two arrays."""
+    """Check the relative error, so that a failure reports one number instead of two arrays."""
     error = relative_error(found, expected)
     assert error <= tolerance, f"relative error {error:.2g} is above {tolerance:.0e}"

@@ -1,4 +1,4 @@
-"""A tower with outlier patches, made by hand."""
+"""A tower with artificial outlier patches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from exclip_widget import demo
 
 
 def with_long_patches(patches: tuple[int, ...], block: int = 0) -> nn.Module:
-    """Return the model that ships, in which some patches leave a block twenty times as long."""
+    """Return a copy of the demo model in which these patches leave a block twenty times as long."""
     model = copy.deepcopy(demo.load().model)
 
     def lengthen(*given: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pages that were written: what is in them, read by a parser of HTML and not by what wrote them."""
+"""Read back the pages that were written, with an HTML parser that shares nothing with the writer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Document(HTMLParser):
-    """What a browser finds in a page.
+    """The elements and texts that a browser would find in a page.
 
     Attributes
     ----------
@@ -47,11 +47,11 @@ class Document(HTMLParser):
         self.comments.append(data)
 
     def all(self, tag: str) -> list[str]:
-        """Return the texts of all elements of a kind."""
+        """Return the texts of all elements with this tag."""
         return [text for (name, _), text in zip(self.elements, self.texts, strict=True) if name == tag]
 
     def scripts(self, kind: str) -> list[str]:
-        """Return the texts of scripts of a type."""
+        """Return the texts of all scripts of a type."""
         return [
             text
             for (name, attributes), text in zip(self.elements, self.texts, strict=True)
@@ -60,7 +60,7 @@ class Document(HTMLParser):
 
 
 def states_of(text: str) -> list[dict[str, Any]]:
-    """Return the state of each figure of a page, with its bytes; also of an image that an earlier one has."""
+    """Return the decoded state of each figure on a page, with images shared between figures filled in."""
 
     def read(value: dict[str, Any]) -> Any:
         return base64.b64decode(value["base64"]) if value.keys() == {"base64"} else value

@@ -1,4 +1,4 @@
-"""Figures held to pictures that are kept, by what the eye would notice and no renderer's rounding."""
+"""Compare figures with stored pictures: a visible difference fails, a renderer's rounding does not."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 KEPT = Path(__file__).parents[1] / "results" / "pictures"
-"""`EXCLIP_WRITE_PICTURES=1` writes them anew; look at each before it is committed."""
+"""The stored pictures. `EXCLIP_WRITE_PICTURES=1` rewrites them; look at each one before committing it."""
 
 DRAWN = Path(__file__).parents[2] / "test-results"
-"""Where what was drawn is put if it differs."""
+"""Folder for a figure that differs from its stored picture."""
 
 DOTS_PER_INCH = 50
 
 BLUR = 2
-"""Radius in pixels of the blur before pictures are compared, which takes the grain of letters away."""
+"""Radius in pixels of the blur before pictures are compared, which smooths out the shapes of letters."""
 
 SHIFT = 2
-"""Pixels by which anything may have moved: renderers round places and the sizes of letters."""
+"""Pixels by which anything may have moved: renderers round positions and the sizes of letters."""
 
 MOST_DIFFERENT = 60.0
-"""Levels of 255 by which a pixel may differ from all those around its place."""
+"""Largest difference allowed between a pixel and its closest match nearby, in levels of 255."""
 
 MEAN_DIFFERENT = 2.0
-"""The same on average."""
+"""Largest difference allowed on average, in levels of 255."""
 
 
 def draw(figure: Any) -> Image.Image:
-    """Return a matplotlib figure in few pixels."""
+    """Render a matplotlib figure at a low resolution."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=DOTS_PER_INCH)
     return Image.open(file).convert("RGB")
 
 
 def difference(one: Image.Image, other: Image.Image) -> tuple[float, float]:
-    """Return the largest and the mean difference of pixels, blurred and a little moved, in levels of 255.
+    """Return the largest and the mean pixel difference in levels of 255, after a blur allowing small shifts.
 
-    Pictures whose sizes differ by more than a few pixels are as different as black and white.
+    Pictures whose sizes differ by more than a few pixels count as different as black and white.
     """
     if any(abs(a - b) > max(3, 0.03 * b) for a, b in zip(one.size, other.size, strict=True)):
         return 255.0, 255.0
@@ -49,13 +49,13 @@ def difference(one: Image.Image, other: Image.Image) -> tuple[float, float]:
         np.asarray(picture.resize(other.size).filter(ImageFilter.BoxBlur(BLUR)), float)
         for picture in (one, other)
     )
-    # To and fro, so that what is only in one of them counts, whichever that is.
+    # In both directions, so that something present in only one of them counts, whichever it is.
     apart = np.maximum(_distance(first, second), _distance(second, first))
     return float(apart.max()), float(apart.mean())
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return how far each pixel of `one` is from the nearest colour around its place in `other`."""
+    """Return how far each pixel of `one` is from the closest colour near its position in `other`."""
     height, width, _ = one.shape
     around = np.pad(other, ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
     found = np.full((height, width), np.inf)
@@ -66,13 +66,13 @@ def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def is_alike(one: Image.Image, other: Image.Image) -> bool:
-    """Return whether two pictures show the same."""
+    """Return whether two pictures look the same."""
     most, mean = difference(one, other)
     return most <= MOST_DIFFERENT and mean <= MEAN_DIFFERENT
 
 
 def assert_is_kept(figure: Any, name: str) -> None:
-    """Hold a figure to the picture of this name."""
+    """Check that a figure looks like the stored picture of this name."""
     drawn, path = draw(figure), KEPT / f"{name}.png"
     if os.environ.get("EXCLIP_WRITE_PICTURES"):
         path.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Results made by hand, without a model: fixed ones, and ones drawn at random."""
+"""Results built without a model: fixed ones, and ones drawn at random."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from exclip_widget.results import Grid, Interactions, Origin, Tokens, View
 
 
 def tokens_of(caption: str, *, special: bool = True) -> Tokens:
-    """Return a caption of one token a word, within `<sot>` and `<eot>`; a hyphen cuts a word into pieces."""
+    """Return one token per word, between `<sot>` and `<eot>`; a hyphen splits a word into pieces."""
     texts, spans, words = [], [], []
     at = 0
     for number, word in enumerate(caption.split()):
@@ -37,7 +37,7 @@ def result_of(
     tokens: Tokens | None = None,
     **changes: Any,
 ) -> Interactions:
-    """Return random interactions with all there is in them, which add up to a similarity."""
+    """Return random interactions with every field set, which add up to the similarity."""
     tokens = tokens or tokens_of(caption)
     count = len(tokens)
     rng = np.random.default_rng(seed)
@@ -65,7 +65,7 @@ def result_of(
 
 @st.composite
 def results(draw: st.DrawFn) -> Interactions:
-    """Draw results of captions of a few words, with grids and views of all shapes."""
+    """Draw results for captions of a few words, with grids and views of all shapes."""
     words = draw(
         st.lists(st.sampled_from(["a", "red", "boat", "dog-fish", "é", "two"]), min_size=1, max_size=6)
     )

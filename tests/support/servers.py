@@ -1,9 +1,9 @@
 """Real notebook servers, driven from Python.
 
-``LabServer`` runs JupyterLab on the loopback address with all its folders below one temporary
-folder, so that nothing of the user's is read or written; the kernel is the running Python. ``ClassicServer``
-does the same with Jupyter Notebook 7, and ``MarimoServer`` runs one marimo app. None of them knows pytest: a
-script that takes screenshots uses them as the tests do.
+``LabServer`` runs JupyterLab on the loopback address with all its folders inside one temporary folder, so
+that none of the user's files are read or written. Its kernels run the current Python. ``ClassicServer`` does
+the same with Jupyter Notebook 7, and ``MarimoServer`` runs one marimo app. None of them depends on pytest, so
+scripts that take screenshots can use them too.
 """
 
 import json
@@ -17,7 +17,7 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 
-# An upper bound, for a machine that has other work; it is never waited out on a free one.
+# An upper bound, for a busy machine; an idle one never reaches it.
 STARTUP_S = 180
 
 SETTINGS = {
@@ -26,7 +26,7 @@ SETTINGS = {
         "checkForUpdates": False,
         "doNotDisturbMode": True,
     },
-    # A test that ends must not be asked whether to save.
+    # Otherwise a test could end in a dialog that asks whether to save.
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
 }
 
@@ -37,7 +37,7 @@ class LabServer:
     Parameters
     ----------
     folder
-        An empty folder that everything of this server lies in; its notebooks in ``notebooks``.
+        An empty folder for all files of this server; its notebooks are in ``notebooks``.
     """
 
     MODULE, APP, SETTINGS = "jupyterlab", "LabApp", SETTINGS
@@ -64,7 +64,7 @@ class LabServer:
             "IPYTHONDIR": str(self._folder / "ipython"),
             "JUPYTER_CONFIG_DIR": str(self._folder / "config"),
             "JUPYTER_DATA_DIR": str(self._folder / "data"),
-            "JUPYTER_PATH": str(self._folder / "data"),  # searched first: the kernel above wins
+            "JUPYTER_PATH": str(self._folder / "data"),  # searched first, so the kernel above wins
             "JUPYTER_PREFER_ENV_PATH": "1",
             "JUPYTER_RUNTIME_DIR": str(self._folder / "runtime"),
         }
@@ -109,22 +109,22 @@ class LabServer:
         traceback: TracebackType | None,
     ) -> None:
         if self._process is not None:
-            end_process(self._process)  # the server ends its kernels itself
+            end_process(self._process)  # the server shuts down its own kernels
 
     def _wait_until_up(self) -> None:
         assert self._process is not None
         wait_until_up(self._process, f"{self._address}/api/status?token={self._token}", self.log)
 
     def url(self, notebook: str) -> str:
-        """Return the address of a notebook in the server's folder, each in a workspace of its own."""
+        """Return the address of a notebook in the server's folder, in a workspace of its own."""
         workspace = secrets.token_hex(4)
         return f"{self._address}/lab/workspaces/{workspace}/tree/{notebook}?token={self._token}"
 
 
 class ClassicServer(LabServer):
-    """Jupyter Notebook 7, which shows one document to a page."""
+    """Jupyter Notebook 7, which shows one document per page."""
 
-    # Settings of extensions that it does not have make it throw.
+    # It throws on settings for extensions that it does not have.
     MODULE, APP, SETTINGS = "notebook", "JupyterNotebookApp", {}
 
     def url(self, notebook: str) -> str:
@@ -133,14 +133,14 @@ class ClassicServer(LabServer):
 
 
 class MarimoServer:
-    """One marimo app on a free loopback port, as a context manager; `url` is where it is.
+    """One marimo app on a free loopback port, as a context manager; `url` is its address.
 
     Parameters
     ----------
     folder
-        An empty folder for what marimo writes.
+        An empty folder for the files that marimo writes.
     app
-        The app: a Python file as marimo keeps notebooks.
+        The app: a Python file in marimo's notebook format.
     """
 
     def __init__(self, folder: Path, app: Path) -> None:
@@ -183,15 +183,15 @@ class MarimoServer:
 
 
 def free_address() -> str:
-    """Return an address on this machine that nothing listens at."""
+    """Return a local address that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def wait_until_up(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    """Wait until a server that was just started answers at `url`."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never by a proxy
+    """Wait until a server that has just been started answers at `url`."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
     end = time.monotonic() + STARTUP_S
     while time.monotonic() < end and process.poll() is None:
         try:
@@ -203,7 +203,7 @@ def wait_until_up(process: subprocess.Popen[bytes], url: str, log: Path) -> None
 
 
 def end_process(process: subprocess.Popen[bytes]) -> None:
-    """End a server, in its own time at first."""
+    """Stop a server: ask it to terminate first, then kill it."""
     process.terminate()
     try:
         process.wait(timeout=20)
@@ -213,8 +213,8 @@ def end_process(process: subprocess.Popen[bytes]) -> None:
 
 
 def write_notebook(path: Path, *cells: str) -> Path:
-    """Write a notebook of these code cells."""
-    import nbformat  # takes seconds to load, and only the end-to-end tests need it
+    """Write a notebook with these code cells."""
+    import nbformat  # takes seconds to import, and only the end-to-end tests need it
 
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(cell) for cell in cells],

@@ -1,4 +1,4 @@
-"""A model's whole state, and torch's: taken before, compared after."""
+"""Snapshots of a model's whole state, and of torch's, to compare before and after."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def _tensor_state(tensor: Tensor) -> tuple[Any, ...]:
 
 
 def _module_state(module: nn.Module) -> dict[str, Any]:
-    """Return all but the tensors: training, hooks, every attribute, whatever was added or replaced."""
+    """Return everything except parameters and buffers: training mode, hooks and all attributes."""
     state: dict[str, Any] = {"class": type(module), "training": module.training}
     for name, value in vars(module).items():
         if "hooks" in name:
             state[name] = [(key, id(hook)) for key, hook in value.items()]
         elif isinstance(value, (bool, int, float, str, tuple, type(None))):
             state[name] = value
-        elif isinstance(value, Tensor):  # pruning and normed weights make such a one in every pass
+        elif isinstance(value, Tensor):  # pruning and weight norm make one in every pass
             state[name] = value.detach().reshape(-1).view(torch.uint8).numpy().tobytes()
         elif isinstance(value, dict):
             state[name] = [(key, id(item)) for key, item in value.items()]
@@ -50,7 +50,7 @@ def _module_state(module: nn.Module) -> dict[str, Any]:
 
 
 def model_state(model: nn.Module) -> dict[str, Any]:
-    """Return everything of a model that a caller could notice."""
+    """Return everything about a model that a caller could notice."""
     state: dict[str, Any] = {n: _module_state(m) for n, m in model.named_modules()}
     state |= {f"parameter {n}": _tensor_state(p) for n, p in model.named_parameters()}
     state |= {f"buffer {n}": _tensor_state(b) for n, b in model.named_buffers()}
@@ -58,7 +58,7 @@ def model_state(model: nn.Module) -> dict[str, Any]:
 
 
 def global_state() -> dict[str, Any]:
-    """Return everything of torch, numpy and Pillow that an explanation could have switched."""
+    """Return every global setting of torch, NumPy and Pillow that an explanation could change."""
     module = torch.nn.modules.module
     state = {
         "mha fast path": torch.backends.mha.get_fastpath_enabled(),
@@ -88,9 +88,9 @@ def global_state() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def unchanged(model: nn.Module) -> Iterator[None]:
-    """Compare before and after, attribute by attribute, whatever happens in between."""
+    """Check that the body changes nothing about the model or the global settings."""
     before, globals_before = model_state(model), global_state()
-    with unchecked_arrays():  # which beartype draws at random
+    with unchecked_arrays():  # because beartype draws entries at random
         yield
     after, globals_after = model_state(model), global_state()
     changed = [name for name, state in globals_before.items() if globals_after.get(name) != state]

@@ -1,11 +1,11 @@
-"""Soak: one widget in a real JupyterLab is asked again and again while the world around it fails.
+"""Soak: one widget in a real JupyterLab gets request after request while everything around it fails.
 
     scripts/soak                                        # 1000 captions, 300 images, 200 layers: hours
     scripts/soak --captions 60 --images 20 --layers 15  # minutes
 
-Each step asks for one thing on the page. Some of them meet a fault: the kernel is killed, the connection is
-cut, or the page is reloaded. Once a step has settled, page and kernel must both show what was asked for last,
-once, and the similarity must be the model's own. The memory of both is noted. A seed says what happens when.
+Each step makes one request on the page. Some steps meet a fault: the kernel is killed, the connection is
+cut, or the page is reloaded. Once a step has settled, page and kernel must both show the last request exactly
+once, and the similarity must be the model's own. The memory of both is recorded. A seed determines the run.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def facts_of_now():
     return found
 """
 
-# What is on the page. The image's bytes are read last, when the rest has come to rest.
+# What the page shows. The image's bytes are read only once everything else has settled.
 SEEN = """async () => {
     const roots = [...document.querySelectorAll("[data-testid=exclip]")];
     const [root] = roots;
@@ -101,19 +101,19 @@ SEEN = """async () => {
 }"""
 
 SETTLED_S = 120
-"""Upper bound of the time to settle; it includes the wait after which a silent kernel is asked again."""
+"""Upper bound for a step to settle, including the timeout after which a silent kernel is asked again."""
 
 MOST_GROWTH = 1.1
-"""Of the memory of a kernel or page, from the middle to the end of its longest life."""
+"""Largest ratio of a kernel's or page's memory at the end of its longest life to that in the middle."""
 
 MOST_WRONG = 5
-"""Steps that may go wrong before a run gives up."""
+"""Number of failed steps after which a run gives up."""
 
 MEMORY_STEPS = 50
-"""Steps between the two from which on that counts: allocators and caches take some to come to rest."""
+"""Steps between the two needed for the ratio to count: allocators and caches take a while to settle."""
 
 MEMORY_EVERY = 5
-"""Steps from one look at the memory to the next: the page's garbage is collected for it."""
+"""Steps between memory measurements, each of which collects the page's garbage."""
 
 COLOURS = "red orange yellow green blue purple pink white black".split()
 THINGS = "boat fish house sun snail mushroom umbrella tree car bird cup star".split()
@@ -121,7 +121,7 @@ PLACES = ["left of", "right of", "above", "below", "and"]
 IMAGES = 12
 LAYERS = 6
 
-# What the browser says of connections that were ended here, and Lab of a kernel that was killed.
+# Messages that the browser logs for cut connections, and Lab for a killed kernel.
 OF_FAULTS = re.compile(
     r"WebSocket|Failed to load resource|NetworkError|Failed to fetch|[Kk]ernel|Canceled future"
 )
@@ -129,7 +129,7 @@ OF_FAULTS = re.compile(
 
 @dataclass(frozen=True)
 class Plan:
-    """How many steps of each kind, and the share of them that meets each kind of fault."""
+    """Number of steps of each kind, and the share of them that meets each kind of fault."""
 
     captions: int = 1000
     images: int = 300
@@ -139,7 +139,7 @@ class Plan:
     kills: float = 0.01
 
     def steps(self, chance: random.Random) -> list[tuple[str, str | None]]:
-        """Return what is asked at each step, and the fault that it meets."""
+        """Return the request of each step and the fault that it meets, if any."""
         asked = ["caption"] * self.captions + ["image"] * self.images + ["layer"] * self.layers
         shares = {"cut": self.cuts, "reload": self.reloads, "kill": self.kills}
         faults: list[str | None] = [
@@ -153,7 +153,7 @@ class Plan:
 
 @dataclass
 class Memory:
-    """Bytes of one process or page after steps, in lives that a kill or a reload ends."""
+    """Memory of a process or page after each step, in bytes. A kill or a reload ends one life of it."""
 
     lives: list[list[tuple[int, float]]] = field(default_factory=lambda: [[]])
 
@@ -164,9 +164,9 @@ class Memory:
         self.lives.append([])
 
     def growth(self) -> dict[str, float] | None:
-        """Return MB at the middle and at the end of the longest life, and the steps between.
+        """Return MB in the middle and at the end of the longest life, and the steps between them.
 
-        Caches fill at first, so the first third does not count.
+        The first third does not count, because caches are still filling.
         """
         life = max(self.lives, key=len)
         third = len(life) // 3
@@ -181,18 +181,18 @@ class Memory:
 
 
 class Soak:
-    """A run on one notebook, whose only cell is `SETUP`.
+    """A soak run on one notebook, whose only cell is `SETUP`.
 
     Parameters
     ----------
     notebook
-        Open, with nothing run yet.
+        An open notebook that has not run anything yet.
     wire
-        What connects its page with its kernel.
+        The connections between its page and its kernel.
     folder
-        Where images to upload are put.
+        Folder for the images to upload.
     seed
-        Decides what is asked, and when the world fails.
+        Determines the requests, and which steps meet a fault.
     """
 
     def __init__(self, notebook: Notebook, wire: Wire, folder: Path, seed: int) -> None:
@@ -210,12 +210,12 @@ class Soak:
         self._run_cells()
 
     def run(self, plan: Plan, log: Callable[[str], None] = lambda _: None) -> None:
-        """Go through all steps of a plan. A step that goes wrong hides none of those after it.
+        """Run all steps of a plan, continuing after one that fails.
 
         Raises
         ------
         AssertionError
-            At the end, or after `MOST_WRONG` steps, if any went wrong, or if memory has grown.
+            If any step failed or memory has grown: raised at the end, or after `MOST_WRONG` failed steps.
         """
         ask = {"caption": self._ask_for_caption, "image": self._ask_for_image, "layer": self._scrub_layer}
         meet = {"cut": self._cut, "reload": self._reload, "kill": self._kill}
@@ -255,7 +255,7 @@ class Soak:
             raise AssertionError("\n".join(wrong))
 
     def report(self) -> dict[str, Any]:
-        """Return what was done, and what it took."""
+        """Return the number of steps done and the memory they took."""
         return {
             "done": dict(self.done),
             "median s": round(statistics.median(self.settle_s), 2) if self.settle_s else None,
@@ -266,14 +266,14 @@ class Soak:
     # ------------------------------------------------------------------------------------------- asking
 
     def _ask_for_caption(self) -> None:
-        """Edit the caption one to three times at once; sometimes into one that was there before."""
+        """Edit the caption one to three times in a row, sometimes to one that was used before."""
         captions = [self._caption() for _ in range(self.chance.choice((1, 1, 1, 2, 3)))]
-        # The last is one that nothing shows yet: nothing would tell its result from that one's.
+        # The last caption must be new; otherwise its result would look the same as one already shown.
         while captions[-1] in (self._expected["caption"], *captions[:-1]):
             captions[-1] = self._caption()
         self._root.get_by_test_id("exclip-word").first.focus()
         self._page.keyboard.press("F2")
-        # In one go: an answer may close the field between two steps of a driver.
+        # In one call: between two calls, an answer may close the field.
         self._root.get_by_test_id("exclip-field-caption").evaluate(
             """(field, captions) => {
                 for (const caption of captions) {
@@ -295,7 +295,7 @@ class Soak:
         return f"a {one} {self.chance.choice(PLACES)} {self.chance.randint(2, 9)} {two}"
 
     def _ask_for_image(self) -> None:
-        # Not the one that is there: nothing would tell its result from the one before.
+        # Not the current image: its result would look the same as the previous one.
         others = [path for path, pixels in self._images.items() if pixels != self._expected["image"]]
         path = self.chance.choice(others)
         self._root.get_by_test_id("exclip-file").set_input_files(path)
@@ -303,11 +303,11 @@ class Soak:
         self._asked += 1
 
     def _scrub_layer(self) -> None:
-        """Press arrow keys on the slider, of which each is a request."""
+        """Press arrow keys on the slider, each of which is a request."""
         slider = self._root.get_by_test_id("exclip-image_layer")
         slider.focus()
         before, presses = self._expected["image_layer"], self.chance.randint(1, 4)
-        # Not back to the layer that is shown: nothing would tell its result from the one before.
+        # Don't end on the current layer: its result would look the same as the previous one.
         while presses > 0 or self._expected["image_layer"] == before:
             at = self._expected["image_layer"]
             step = self.chance.choice([by for by in (-1, 1) if 0 <= at + by < LAYERS])
@@ -319,7 +319,7 @@ class Soak:
     # ------------------------------------------------------------------------------------------- faults
 
     def _cut(self, ask: Callable[[], None]) -> None:
-        """Cut the connection before or after something is asked, and mend it."""
+        """Cut the connection before or after a request, and mend it."""
         if self.chance.random() < 0.5:
             self._wire.cut()
             ask()
@@ -329,7 +329,7 @@ class Soak:
         self._wire.mend()
 
     def _reload(self, ask: Callable[[], None]) -> None:
-        """Reload the page while something is computed."""
+        """Reload the page while a request is being computed."""
         ask()
         self._wait_until_accepted()
         self._notebook.save()
@@ -339,7 +339,7 @@ class Soak:
         self.page_memory.begin_life()
 
     def _kill(self, ask: Callable[[], None]) -> None:
-        """Kill the kernel while it computes: the page keeps what it has, and the cell is run again."""
+        """Kill the kernel while it computes. The page must keep what it shows; then the cell is run again."""
         ask()
         self._page.evaluate(
             f"""() => {{
@@ -355,23 +355,23 @@ class Soak:
         )
         self._page.get_by_role("dialog").get_by_role("button", name="Ok").click()
         self._notebook.wait_until_idle()
-        # What was asked last: its field is open until it is answered.
+        # The field of the last caption stays open until the request is answered.
         seen = self._page.evaluate(SEEN)
-        assert seen["words"] or seen["editing"], "the caption is gone with the kernel"
+        assert seen["words"] or seen["editing"], "the page lost the caption when the kernel died"
         if not abs(seen["similarity"]) <= 1:
-            # The last result may only have made room for what was asked since, which has no values yet.
+            # Only a newer request, which has no values yet, may have replaced the last result.
             asked = {
                 caption.replace(" ", "") for caption in (self._expected["caption"], *self._captions[-3:])
             }
             words = "".join(text for text, _, _ in seen["words"])
-            assert seen["phase"] == "computing", f"the result is gone with the kernel: {seen}"
-            # The field of a caption that was asked after it hides them.
-            assert seen["editing"] or words in asked, f"the result is gone with the kernel, for {words!r}"
+            assert seen["phase"] == "computing", f"the page lost the result when the kernel died: {seen}"
+            # The open field of a later caption hides the words.
+            assert seen["editing"] or words in asked, f"the page lost the result, and shows {words!r}"
         self._run_cells()
 
     @contextmanager
     def _errors_of_faults_expected(self) -> Iterator[None]:
-        """Forget what the console says of the fault itself; all else stays an error."""
+        """Ignore what the console logs about the fault itself; anything else remains an error."""
         self._notebook.check_console()
         yield
         self._notebook.errors = [said for said in self._notebook.errors if not OF_FAULTS.search(said)]
@@ -391,7 +391,7 @@ class Soak:
         self.kernel_memory.begin_life()
 
     def _begin_again(self) -> None:
-        """Run the cell anew, whatever went wrong."""
+        """Run the cell again, whatever went wrong."""
         self._notebook.wait_until_idle()
         self._notebook.errors.clear()
         self._run_cells()
@@ -410,7 +410,7 @@ class Soak:
         return {name: value for name, value in self._expected.items() if facts[name] != value}
 
     def _check(self) -> None:
-        """Wait until page and kernel agree on what was asked last, and see that it stays so."""
+        """Wait until page and kernel agree on the last request, and check that they still do afterwards."""
         self._page.mouse.move(0, 0)
         end = time.monotonic() + SETTLED_S
         while True:
@@ -420,23 +420,23 @@ class Soak:
                 faults = self._faults(seen, facts)
                 if not faults:
                     break
-            else:  # the kernel computes; to ask it as well would hold it up
+            else:  # the kernel is computing, and a question would hold it up
                 faults = [f"the page shows {seen}"]
             assert time.monotonic() < end, f"after {SETTLED_S} s: {'; '.join(faults)}"
             self._page.wait_for_timeout(30)
         accepted = facts["id"] - self._id
-        assert accepted <= self._asked, f"{self._asked} were asked, and {accepted} computed"
+        assert accepted <= self._asked, f"{self._asked} requests were made, but {accepted} were computed"
         if self.chance.random() < 0.2:
             self._page.wait_for_timeout(300)
             again = self._facts()
             late = self._faults(self._page.evaluate(SEEN), again)
-            assert not late, f"right at first, and then: {'; '.join(late)}"
-            assert again["id"] == facts["id"], "one more was computed than asked"
+            assert not late, f"correct at first, but then: {'; '.join(late)}"
+            assert again["id"] == facts["id"], "more was computed than requested"
         self._id, self._asked = facts["id"], 0
         self._notebook.check_console()
 
     def _faults(self, seen: dict[str, Any], facts: dict[str, Any]) -> list[str]:
-        """Return what differs between what was asked, what the kernel has, and what the page shows."""
+        """Return the differences between the last request, the kernel's state and what the page shows."""
         faults = [
             f"{name} in the kernel is {facts[name]!r}, asked was {value!r}"
             for name, value in self._not_as_expected(facts).items()
@@ -483,12 +483,12 @@ class Soak:
 
 
 def _rests(seen: dict[str, Any]) -> bool:
-    """Return whether a page shows one widget whose result is finished."""
+    """Return whether a page has settled: it shows one widget, with a finished result."""
     return seen["views"] == 1 and seen["phase"] == "done" and not seen["stale"] and not seen["editing"]
 
 
 def _draw_images(folder: Path, chance: random.Random) -> Iterator[tuple[Path, str]]:
-    """Draw images of several shapes, in two formats; yield their files, and the hashes of their pixels."""
+    """Draw images of several shapes, in two formats. Yield their paths and the hashes of their pixels."""
     for number in range(IMAGES):
         size = (chance.randint(120, 480), chance.randint(120, 480))
         image = Image.new("RGB", size, chance.choice(COLOURS))

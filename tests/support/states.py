@@ -1,7 +1,7 @@
-"""States that people's models are in: hooks, patches, adapters, dtypes, modes and edits, drawn at random.
+"""States users' models may be in: hooks, patches, adapters, dtypes, modes and edits, drawn at random.
 
-Each state is a function that does something to a model and returns what it did, in words. Values are
-held against the model's own two encoders, whatever it does, so no state needs an oracle of its own.
+Each state is a function that changes a model and returns a description of the change. Values are compared
+with the changed model's own two encoders, so no state needs an oracle of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _modules(model: nn.Module, *kinds: type[nn.Module]) -> dict[str, nn.Module]:
 
 
 class NotHereError(Exception):
-    """The model has nothing of the kind that a state needs."""
+    """The model has no module or tensor of the kind that a state needs."""
 
 
 def _some(found: dict[str, Any], draw: random.Random) -> tuple[str, Any]:
@@ -35,7 +35,7 @@ def _some(found: dict[str, Any], draw: random.Random) -> tuple[str, Any]:
 
 
 def _scaled(output: Any, factor: float) -> Any:
-    """Scale the first tensor of floats in what a module returns."""
+    """Scale a module's output: the tensor itself, or the first element of a tuple."""
     if isinstance(output, Tensor) and output.is_floating_point():
         return output * factor
     if isinstance(output, tuple) and output:
@@ -115,7 +115,7 @@ def own_method(model: nn.Module, draw: random.Random) -> str:
 
 
 class Adapter(nn.Module):
-    """A bottleneck beside a module, as adapters and LoRA add one."""
+    """A bottleneck in parallel with a module, like those that adapters and LoRA add."""
 
     def __init__(self, inner: nn.Module, width: int, seed: int) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ def adapter(model: nn.Module, draw: random.Random) -> str:
 
 
 class Doubled(nn.Linear):
-    """A user's own kind of linear layer."""
+    """A user-defined kind of linear layer."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 2 * super().forward(x)
@@ -289,7 +289,7 @@ STATES: tuple[State, ...] = (
 
 
 class Holder(nn.Module):
-    """A wrapper that passes everything on, as distributed training and PEFT have."""
+    """A wrapper that forwards every call, like those of distributed training and PEFT."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

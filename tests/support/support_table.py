@@ -1,7 +1,7 @@
-"""The table of models, methods and layers in docs/models.md, made of the tests that passed.
+"""The table of models, methods and layers in docs/models.md, generated from the tests that passed.
 
-A test says by pytest's `record_property` what it has held to its definition (`VERIFIED`) or seen run:
-a family, a method and the two layers. A run of all of them holds the table in the docs to what has passed.
+With pytest's `record_property`, a test reports what it has compared with the definition (`VERIFIED`) or only
+run (`RUN`): a family, a method and the two layers. A run of all these tests checks the table in the docs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Claim = tuple[str, str, str, str]
 def family_row(
     place: int, of: int, name: str, image_layers: tuple[str, ...], text_layers: tuple[str, ...]
 ) -> str:
-    """Return what a test says of a family itself (`FAMILY`): its place among all of them, and its layers."""
+    """Return what a test reports about a family itself (`FAMILY`): its position among all, and its layers."""
     return "|".join((str(place), str(of), name, _spelled(image_layers), _spelled(text_layers)))
 
 
 class SupportTable:
-    """Collects what passed, and compares or writes the table once everything has run.
+    """Pytest plugin that collects what passed, then checks or writes the table.
 
-    With workers it is the controller that sees every report; each worker tells it if tests were left out.
+    With workers, only the controller sees every report; each worker tells it whether tests were deselected.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -108,7 +108,7 @@ class SupportTable:
 
 
 def _spelled(layers: tuple[str, ...]) -> str:
-    """Spell names of layers with what differs in braces: `visual.layer{1,2,3,4}`."""
+    """Abbreviate layer names by putting their differences in braces: `visual.layer{1,2,3,4}`."""
     if len(layers) == 1:
         return f"`{layers[0]}`"
     start = len(_shared(layers))

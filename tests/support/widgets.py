@@ -1,4 +1,4 @@
-"""Widgets under test: on a comm that keeps what is sent, with models that stop when a test wants them to."""
+"""Widgets under test: on a comm that records messages, with models that a test can pause."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def book() -> demo.PictureBook:
 
 
 class Line(BaseComm):
-    """A comm to a browser: what was sent, in order, and what the browser says."""
+    """A fake comm that records what is sent to the browser, in order, and sends messages from it."""
 
     def __init__(self, **options: Any) -> None:
         self.sent: list[tuple[dict[str, Any], list[bytes]]] = []
@@ -44,7 +44,7 @@ class Line(BaseComm):
         self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **_: Any
     ) -> None:
         del metadata
-        json.dumps(data, allow_nan=False).encode()  # what cannot be encoded would fail in a kernel
+        json.dumps(data, allow_nan=False).encode()  # data that cannot be encoded would fail in a kernel
         if msg_type == "comm_open":
             data = {"method": "update", **data}
         if msg_type != "comm_close":
@@ -52,7 +52,7 @@ class Line(BaseComm):
                 self.sent.append((data, [bytes(buffer) for buffer in buffers or []]))
 
     def messages(self) -> list[tuple[dict[str, Any], list[bytes]]]:
-        """Return the widget's own messages."""
+        """Return the custom messages that the widget has sent."""
         with self.lock:
             return [(data["content"], buffers) for data, buffers in self.sent if data["method"] == "custom"]
 
@@ -67,14 +67,14 @@ class Line(BaseComm):
         self._hears({"method": "custom", "content": content}, list(buffers))
 
     def sets(self, **state: Any) -> None:
-        """Send state from the browser, as a click or a jslink sets it."""
+        """Send a change of state from the browser, as a click or a jslink does."""
         self._hears({"method": "update", "state": state, "buffer_paths": []}, [])
 
     def _hears(self, data: Any, buffers: list[Any]) -> None:
         self.handle_msg({"content": {"data": data}, "buffers": buffers})
 
     def updates(self) -> list[dict[str, Any]]:
-        """Return state as it was sent, together what came together; first all of it."""
+        """Return the state updates that were sent, one per message; the first is the whole state."""
         with self.lock:
             return [
                 data["state"]
@@ -84,12 +84,12 @@ class Line(BaseComm):
             ]
 
     def requests(self, phase: str = "computing") -> list[int]:
-        """Return ids of the requests that came to a phase, in order; each once."""
+        """Return the ids of the requests that reached a phase, in order and without repeats."""
         told = [update["_request"] for update in self.updates() if "_request" in update]
         return list(dict.fromkeys(request["id"] for request in told if request["phase"] == phase))
 
     def state(self) -> dict[str, Any]:
-        """Return what the browser's model holds."""
+        """Return the state of the browser's model."""
         held: dict[str, Any] = {}
         for update in self.updates():
             held |= update
@@ -99,7 +99,7 @@ class Line(BaseComm):
 def make(
     page: int = 0, *, model: Any = None, image: Any = None, caption: Any = None, **options: Any
 ) -> ExplainWidget:
-    """Return a widget on a page of the picture book, on a `Line`."""
+    """Return a widget for a page of the picture book, connected to a `Line`."""
     chosen = book().pages[page]
     with mock.patch.object(ipywidgets_widget.comm, "create_comm", Line):
         return ExplainWidget(
@@ -117,7 +117,7 @@ def line(widget: ExplainWidget) -> Line:
 
 
 class Gate:
-    """The picture book's model, in a user's hands: its image tower stops for as long as the gate is shut."""
+    """A copy of the picture book's model, whose image tower waits while the gate is shut."""
 
     def __init__(self) -> None:
         self.model = copy.deepcopy(book().model)
@@ -143,10 +143,10 @@ class Gate:
 
 
 def until(condition: Callable[[], Any], seconds: float = 60) -> None:
-    """Wait for what other threads do."""
+    """Wait until other threads have made `condition` true."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it never came"
+        assert time.monotonic() < end, f"still not true after {seconds} s"
         time.sleep(0.002)
 
 
@@ -155,7 +155,7 @@ def working() -> list[threading.Thread]:
 
 
 def decoded(widget: ExplainWidget) -> tuple[np.ndarray, np.ndarray]:
-    """Decode values and cls from the state that a saved notebook keeps."""
+    """Decode values and cls from the state that a notebook saves."""
     return numbers(widget._result, [len(widget._tokens), widget._grid["rows"], widget._grid["columns"]])
 
 
@@ -206,7 +206,7 @@ def upload(
 
 
 def answer(widget: ExplainWidget, number: int) -> dict[str, Any]:
-    """Return the one answer to a question."""
+    """Wait for the answer to a question, and return it; there must be only one."""
     found: list[dict[str, Any]] = []
 
     def came() -> bool:
@@ -223,7 +223,7 @@ def answer(widget: ExplainWidget, number: int) -> dict[str, Any]:
 
 
 def stopped_after_first_frame(**options: Any) -> tuple[Gate, ExplainWidget]:
-    """Yield a widget that has sent its first estimate, and stops on the way to the next one."""
+    """Return a widget that has sent its first estimate and is waiting before the next, with its gate."""
     gate = Gate()
     made: list[ExplainWidget] = []
     gate.shut_when = lambda: bool(made) and made[0].interactions is not None
@@ -234,6 +234,6 @@ def stopped_after_first_frame(**options: Any) -> tuple[Gate, ExplainWidget]:
 
 
 def run_in_a_loop(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run `work` in an event loop of a new thread: tests of the browser may have left one in this one."""
+    """Run `work` in an event loop in a new thread: browser tests may have left a loop in this one."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()

@@ -1,4 +1,4 @@
-"""Several captions in a widget: ranked, one or two of them explained, and edited from either side."""
+"""Several captions in a widget: ranked, one or two explained, and edited from Python or the browser."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def expected(captions: Any = CAPTIONS, page: int = 0) -> Any:
 
 
 def assert_ranked(widget: ExplainWidget, captions: Any, page: int = 0) -> None:
-    """Compare the list and its numbers, in Python and in the browser."""
+    """Check the list and its numbers, in Python and in the browser."""
     found, ours = widget.classification, expected(captions, page)
     assert found is not None
     assert widget.captions == found.captions == tuple(captions)
@@ -217,7 +217,7 @@ def test_a_browser_does_not_set_the_list() -> None:
 
 
 def test_a_newer_request_does_not_wait_for_the_list() -> None:
-    """What has been embedded until then is kept."""
+    """Embeddings computed before the new request are kept."""
     model = copy.deepcopy(book().model)
     names = [f"a {colour} {thing}" for colour in ("red", "blue", "green") for thing in ("boat", "car") * 40]
     captions = [f"{name} of {number}" for number, name in enumerate(names)]

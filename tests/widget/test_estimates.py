@@ -1,4 +1,4 @@
-"""The stream of estimates: in order, each part in its place; the last one is the result."""
+"""The stream of estimates: they arrive in order, each chunk at its offset, and the last one is the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from exclip_widget.widget.session import ESTIMATES
 
 
 def test_stream_of_messages() -> None:
-    """Estimates come in order, each chunk in its place, then the result, which is the last of them."""
+    """Estimates arrive in order, each chunk at its offset; the last one is the result."""
     widget = make()
     result = widget.wait(60)
     kinds = line(widget).kinds()
@@ -44,7 +44,7 @@ def test_frames_of_a_foil_follow_those_of_the_caption() -> None:
 
 def test_cancel_keeps_the_last_estimate() -> None:
     gate, widget = stopped_after_first_frame()
-    line(widget).says({"kind": "cancel", "id": 7})  # another request's
+    line(widget).says({"kind": "cancel", "id": 7})  # the id of another request
     assert widget._request["phase"] == "computing"
     line(widget).says({"kind": "cancel", "id": 1})
     estimate = widget.wait(0)

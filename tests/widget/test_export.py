@@ -1,4 +1,4 @@
-"""Export to a page by `ipywidgets.embed`: everything that the page needs without a kernel is in it."""
+"""Export to a page with `ipywidgets.embed`: it contains everything that it needs without a kernel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from exclip_widget.widget.widget import STATIC
 
 
 def exported(*, views: list[ipywidgets.Widget], **options: Any) -> dict[str, Any]:
-    """Return the widget's state in the page, as the browser puts it together."""
+    """Return the widget's state in the page, assembled as a browser would."""
     page = io.StringIO()
     embed_minimal_html(page, views=views, **options)
     (text,) = re.findall(r'widget-state\+json">(.*?)</script>', page.getvalue(), re.DOTALL)
@@ -39,7 +39,7 @@ def exported(*, views: list[ipywidgets.Widget], **options: Any) -> dict[str, Any
 @pytest.mark.parametrize("drop_defaults", [False, True])
 @pytest.mark.parametrize("in_a_box", [False, True])
 def test_everything_is_in_the_page(in_a_box: bool, drop_defaults: bool) -> None:
-    """Nothing is left out as a default: what is in the browser knows none."""
+    """No value is omitted for being a default, because the browser has no defaults."""
     widget = make(caption=["a red boat", "a blue boat"])
     widget.wait(60)
     view = ipywidgets.VBox([widget]) if in_a_box else widget
@@ -60,7 +60,7 @@ def test_everything_is_in_the_page(in_a_box: bool, drop_defaults: bool) -> None:
 
 
 def test_export_of_all_widgets() -> None:
-    """With its defaults, ipywidgets exports all that it knows, and this one completely."""
+    """By default, ipywidgets exports every widget, and this one is complete."""
     widget = make()
     widget.wait(60)
     state = ipywidgets.Widget.get_manager_state(drop_defaults=True)["state"][widget.model_id]["state"]
@@ -68,7 +68,7 @@ def test_export_of_all_widgets() -> None:
 
 
 def test_state_is_read_between_transactions() -> None:
-    """A page that is written while a result comes in holds the old state or the new one."""
+    """A page written while a result arrives has either the old state or the new one."""
     widget = make()
     widget.wait(60)
     read: list[dict[str, Any]] = []

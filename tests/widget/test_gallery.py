@@ -1,4 +1,4 @@
-"""The gallery's kernel side: what is asked, the order, the windows, and what cannot be shown."""
+"""The gallery's kernel side: questions, the order of tiles, windows, and inputs that cannot be shown."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_without_an_explainer_captions_and_their_words_are_asked(store: Store) -
     assert words in gallery.phrase.split()
     assert len(gallery.words) == 1
     assert line(gallery).state()["_tokens"][gallery.words[0]]["text"].strip() == words
-    with pytest.raises(ParameterError, match=r"zebra.*no caption of the store.*explainer=Explainer"):
+    with pytest.raises(ParameterError, match=r"zebra.*not a caption of the store.*explainer=Explainer"):
         gallery.phrase = "zebra"
     assert words in gallery.phrase.split()
 
@@ -158,7 +158,7 @@ def test_results_are_shown_with_their_images(store: Store) -> None:
     assert [one.image_id for one in ranked] == [one.caption_id for one in expected]
     np.testing.assert_allclose([one.value for one in ranked], [one.value for one in expected], rtol=1e-4)
     assert gallery.open_pair(0).interactions == results[int(ranked[0].image_id)]
-    with pytest.raises(ParameterError, match="phrase='a boat' cannot be asked of results"):
+    with pytest.raises(ParameterError, match="phrase='a boat' cannot be used with results"):
         gallery.phrase = "a boat"
     with pytest.raises(ParameterError, match="expected 'set' or 'special'"):
         gallery.order = "foils"
@@ -235,7 +235,7 @@ def test_what_is_no_message_changes_nothing(store: Store) -> None:
     count = len(line(gallery).messages())
     for content in (None, {"kind": "ask"}, {"kind": "window", "view": 1, "request": 1, "tiles": "all"}):
         line(gallery).says(content)
-    window(gallery, 10, 99, 2**40)  # there are ten tiles
+    window(gallery, 10, 99, 2**40)  # there are only ten tiles
     line(gallery).sets(_count=5, _request={}, phrase=7)
     assert {name: value for name, value in line(gallery).state().items() if name != "_revision"} == {
         name: value for name, value in before.items() if name != "_revision"
@@ -244,7 +244,7 @@ def test_what_is_no_message_changes_nothing(store: Store) -> None:
 
 
 def test_the_newest_question_wins(store: Store) -> None:
-    """While one is ranked others come; only the last of them is ranked, and all are answered."""
+    """Of the questions that arrive while another is ranked, only the last is ranked; all are answered."""
     gallery = gallery_of(store)
     gallery.wait(60)
     reached, go = threading.Event(), threading.Event()
@@ -288,7 +288,7 @@ def test_tiles_that_were_scrolled_past_are_not_made(store: Store, monkeypatch: p
     assert reached.wait(60)
     window(gallery, 4, 5)
     window(gallery, 8, 9)
-    window(gallery, 7, view=8)  # another browser's
+    window(gallery, 7, view=8)  # from another view
     go.set()
     until(lambda: len(line(gallery).of_kind("tiles")) == 4)
     time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Messages of a gallery: the examples of `tests/protocol`, which the front end's tests read as well."""
+"""Messages of a gallery: the examples in `tests/protocol`, which are also used by the front end's tests."""
 
 from __future__ import annotations
 

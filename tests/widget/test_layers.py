@@ -1,4 +1,4 @@
-"""Results at other layers: made once a request is done, sent to be held, and moved to without computing."""
+"""Results at other layers: computed once a request is done, sent in advance, and shown without computing."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TEXT_LAYERS, IMAGE_LAYERS = (
 
 @pytest.fixture(autouse=True)
 def on_any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a text layer count as quick, however busy the machine is."""
+    """Make every text layer count as quick, however busy the machine is."""
     monkeypatch.setattr(other_layers, "QUICK_S", 60.0)
 
 
 def open_view(**options: Any) -> ExplainWidget:
-    """Return a widget whose request is done, and that somebody looks at."""
+    """Return a widget with an open view, whose request is done."""
     widget = make(**({"method": "frozen"} | options))
     line(widget).says({"kind": "join"})
     widget.wait(60)
@@ -34,7 +34,7 @@ def open_view(**options: Any) -> ExplainWidget:
 
 
 def held(widget: ExplainWidget) -> dict[tuple[Any, Any], tuple[dict[str, Any], list[bytes]]]:
-    """Return what the browser holds of the newest request, by layers."""
+    """Return the results that the browser has for the newest request, by layers."""
     return {
         (content["text_layer"], content["image_layer"]): (content, buffers)
         for content, buffers in line(widget).messages()
@@ -59,7 +59,7 @@ def test_the_whole_grid_arrives_and_is_what_explain_gives() -> None:
         assert np.allclose(cls, there.cls, atol=1e-6)
         assert content["_summary"]["similarity"] == pytest.approx(there.similarity, abs=1e-6)
     told = [(content["text_layer"], content["image_layer"]) for content in line(widget).of_kind("layer")]
-    assert told[:3] == [(0, 1), (0, 0), (0, 2)]  # its own, and then the nearest
+    assert told[:3] == [(0, 1), (0, 0), (0, 2)]  # the selected layer first, then the nearest
     assert widget.session.phase == "done"  # type: ignore[union-attr]
     assert line(widget).requests("done") == [1]
 
@@ -143,7 +143,7 @@ def test_other_text_layers_are_made_only_if_one_is_quick(monkeypatch: pytest.Mon
     assert {text for text, _ in row} == {0}
     ask(widget, 1, text_layer=1)
     until(lambda: widget.text_layer == 1 and widget.session.is_settled)
-    all_held(widget, 2 * (IMAGE_LAYERS + 1))  # and those that are kept
+    all_held(widget, 2 * (IMAGE_LAYERS + 1))  # including the cached ones
 
 
 def test_another_method_sends_what_is_kept() -> None:

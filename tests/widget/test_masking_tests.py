@@ -1,4 +1,4 @@
-"""Masking tests that a browser asks for: rows, and refusals."""
+"""Masking tests requested by a browser: their rows, and refusals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_test_is_a_row() -> None:
         assert (row["tokens"], row["region"]) == (tokens, region)
     assert [row["label"] for row in widget._tests] == ["red boat × 2 patches", "1 patch"]
     assert [row["id"] for row in widget._tests] == [1, 2]
-    # The rows are there by the time that the browser hears of it.
+    # The rows reach the browser before the answer does.
     at = [data.get("content", {}).get("kind") for data, _ in line(widget).sent].index("accepted")
     assert "_tests" in line(widget).sent[at - 1][0]["state"]
     line(widget).says({"kind": "clear_tests"})
@@ -38,7 +38,7 @@ def test_rows_of_tests_go_with_their_inputs() -> None:
     widget.wait(60)
     line(widget).says({"kind": "test", "question": 1, "tokens": [2], "region": []})
     answer(widget, 1)
-    widget.caption = PAGES[0].caption  # the same
+    widget.caption = PAGES[0].caption  # the same caption
     assert len(widget._tests) == 1
     widget.foil = "a fish"
     assert widget._tests == []
@@ -69,7 +69,7 @@ def test_tests_that_make_no_sense_are_refused() -> None:
         widget.caption = "a blue boat"
         line(widget).says({"kind": "test", "question": 4, "tokens": [1], "region": []})
         widget.cancel()
-    assert "not shown any more" in answer(widget, 3)["message"]
+    assert "no longer shown" in answer(widget, 3)["message"]
     assert "no result to test" in answer(widget, 4)["message"]
     assert widget._tests == []
 
@@ -83,11 +83,11 @@ def test_a_test_of_what_is_gone_meanwhile_is_refused() -> None:
         assert gate.reached.wait(60)
         line(widget).says({"kind": "test", "question": 2, "tokens": [2], "region": []})  # waits for the first
         widget.caption = "a blue boat"
-        # At once, not when the model has run.
+        # Refused at once, without waiting for the model.
         assert len(line(widget).of_kind("refused")) == 2
     for number in (1, 2):
-        assert "not shown any more" in answer(widget, number)["message"]
+        assert "no longer shown" in answer(widget, number)["message"]
     until(lambda: not working())
-    assert len(line(widget).of_kind("refused", "accepted")) == 2  # and only once
+    assert len(line(widget).of_kind("refused", "accepted")) == 2  # and each only once
     assert widget.wait(60).caption == "a blue boat"
     assert widget._tests == []

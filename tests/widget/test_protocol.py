@@ -1,4 +1,4 @@
-"""Messages: the examples of `tests/protocol`, which the front end's tests read as well."""
+"""Messages: the examples in `tests/protocol`, which are also used by the front end's tests."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_invalid_messages_are_ignored(example: dict[str, Any]) -> None:
 def test_messages_are_built_as_the_front_end_reads_them(example: dict[str, Any]) -> None:
     given = dict(example["content"])
     build = getattr(protocol, given.pop("kind"))
-    if given.keys() == {"since"}:  # a field that the front end ignores, which the kernel never sends
+    if given.keys() == {"since"}:  # a field that the kernel never sends and the front end ignores
         given = {}
     if "bytes" in given:
         given["size"] = given.pop("bytes")

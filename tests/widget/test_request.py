@@ -1,4 +1,4 @@
-"""Requests: inputs set from Python or asked for by the browser: read, refused, the newest computed."""
+"""Requests: inputs from Python or the browser are read or refused, and the newest request is computed."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_refusal_in_mid_stream_lets_the_stream_go_on() -> None:
 
 
 def test_traits_come_before_the_word_that_they_were_accepted() -> None:
-    # Else a slider would fall back to the old layer in between, and the next key step from there.
+    # Otherwise a slider would briefly fall back to the old layer, and the next key would step from there.
     widget = make()
     widget.wait(60)
     start = len(line(widget).sent)
@@ -247,13 +247,13 @@ def test_ten_quick_edits_leave_exactly_the_last_ones_result() -> None:
     np.testing.assert_allclose(result.values, expected.values, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(decoded(widget)[0], result.values)
     assert line(widget).state()["caption"] == last
-    assert line(widget).requests("done") == [11]  # nothing else was computed to its end
+    assert line(widget).requests("done") == [11]  # nothing else was computed to the end
     begun = line(widget).requests()
     assert begun == list(range(1, 12))
     newest = 0
     for content, _ in line(widget).messages():
         newest = max(newest, content.get("id", 0))
-        assert content.get("id", newest) == newest  # nothing of an older one after a newer has begun
+        assert content.get("id", newest) == newest  # nothing older after a newer request has begun
 
 
 def test_edits_of_different_inputs_add_up() -> None:
@@ -282,7 +282,7 @@ def test_what_python_sets_later_wins() -> None:
 
 
 def test_cancel_of_a_request_that_still_waits() -> None:
-    """The worker is in a long pass of an older request; the newer one has not even been started."""
+    """The worker is still in a long pass of an older request, so the newer one has not even started."""
     gate = Gate()
     with gate.shut():
         widget = make(model=gate.model)
@@ -296,7 +296,7 @@ def test_cancel_of_a_request_that_still_waits() -> None:
 
 
 def test_slow_preprocessing_holds_nothing_up() -> None:
-    """A picture that takes long to read: the comm handler returns, the old result stays, cancel acts."""
+    """An image takes long to read: the comm handler returns, the old result stays, and cancelling works."""
     go_on, slow = threading.Event(), threading.Event()
 
     def preprocess(image: Image.Image) -> torch.Tensor:
@@ -310,7 +310,7 @@ def test_slow_preprocessing_holds_nothing_up() -> None:
     upload(widget, 1, file_of(Image.new("RGB", (333, 200), "teal")))  # returns while the gate is shut
     assert slow.wait(60)
     assert widget.wait(0) is result
-    widget.caption = "a blue boat"  # accepted while the picture is being read
+    widget.caption = "a blue boat"  # accepted while the image is being read
     widget.cancel()
     assert widget._request["phase"] == "cancelled"
     go_on.set()
@@ -325,7 +325,7 @@ def test_a_jslink_asks_as_well() -> None:
     line(widget).sets(caption="a blue boat")
     until(lambda: widget.caption == "a blue boat")
     assert widget.wait(60).caption == "a blue boat"
-    line(widget).sets(caption="")  # refused: the browser gets back what is true
+    line(widget).sets(caption="")  # refused: the browser gets the current value back
     until(
         lambda: len([1 for data, _ in line(widget).sent if data.get("state") == {"caption": "a blue boat"}])
     )

@@ -1,4 +1,4 @@
-"""What was computed a moment ago is not computed again."""
+"""Recent results and factors are cached and not computed again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGES = book().pages
 
 
 def test_caption_and_foil_share_one_pass_of_the_picture() -> None:
-    """They cost one pass more than nothing: the picture's tower is run as often as for one caption."""
+    """The image tower runs as often for a caption with a foil as for the caption alone."""
     counts = []
     for caption in (["a red boat"], ["a red boat", "a blue boat"]):
         model, runs = copy.deepcopy(book().model), []
@@ -37,7 +37,7 @@ def test_setting_what_is_set_computes_nothing() -> None:
 
 
 def test_a_change_of_one_side_leaves_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither is the picture preprocessed again for a new caption, nor the caption run for a new picture."""
+    """A new caption doesn't preprocess the image again, and a new image doesn't run the caption again."""
     preprocessed: list[Image.Image] = []
     captions: list[str] = []
 

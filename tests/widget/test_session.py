@@ -1,4 +1,4 @@
-"""The life of a request, without traits, a comm or a browser: a session and a host that writes down."""
+"""The life of a request, without traits, a comm or a browser: a session with a host that records calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGE = book().pages[0]
 
 
 class Notes:
-    """A host that writes down what it is told, in order: ("traits", {...}) and ("message", {...})."""
+    """A host that records what it receives, in order, as ("traits", {...}) or ("message", {...})."""
 
     def __init__(self, request: Request) -> None:
         self.lock = threading.RLock()
@@ -111,7 +111,7 @@ def test_how_far_off_words_stay_is_told_of_words_alone() -> None:
 
 
 def test_each_fact_is_told_once() -> None:
-    """Phases and results are traits alone: no message repeats them."""
+    """Phases and results are sent only as traits; no message repeats them."""
     session, host = begun(["a red boat", "a blue boat"])
     session.wait(60)
     session.change({"caption": "a fish"}, 7)
@@ -184,7 +184,7 @@ def test_cancel_keeps_the_estimate_and_ends_at_once() -> None:
         session, host = begun(model=gate.model)
         made.append(session)
         assert gate.reached.wait(60)
-        session.cancel(99)  # no such request
+        session.cancel(99)  # there is no such request
         assert session.phase == "computing"
         session.cancel(1)
         assert session.phase == "cancelled"
@@ -197,7 +197,7 @@ def test_cancel_keeps_the_estimate_and_ends_at_once() -> None:
 
 @pytest.mark.parametrize("caption", ["a blue fish", ""])
 def test_a_question_does_not_wait_for_an_estimate(caption: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass in the middle of one is the last before it is read; if it is refused, all begins again."""
+    """The question is read after the current pass; if it is refused, the computation starts over."""
     begins, made = threading.Event(), list[Session]()
     passes: list[int] = []
     own = autograd.gradients
@@ -253,7 +253,7 @@ def test_a_refusal_changes_nothing_and_is_in_words() -> None:
         session.change_now({"caption": " "})
     assert host.traits == before
     assert session.result == (result,)
-    session.change({"method": "lime"})  # of a host that sets traits: put back
+    session.change({"method": "lime"})  # a host that sets traits directly gets the old value back
     until(lambda: host.log[-1] == ("traits", {"method": "exclip"}))
 
 
@@ -282,7 +282,7 @@ def test_closed_is_closed() -> None:
 
 
 class CountedTokenizer(type(book().tokenizer)):  # type: ignore[misc]
-    """The picture book's tokenizer, which notes what it is called with."""
+    """The picture book's tokenizer, which records its arguments."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What changes together reaches the browser together, from whichever thread, and again if it was missed."""
+"""Changes made together reach the browser together, from any thread, and are repeated if missed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_new_inputs_reach_the_browser_as_one() -> None:
 
 
 def test_joining_repeats_what_was_missed() -> None:
-    """A view that opens in the middle gets the newest estimate; one that opens late has the state."""
+    """A view that opens midway gets the newest estimate; one that opens afterwards already has the state."""
     gate, widget = stopped_after_first_frame(caption=["a red boat", "a blue boat"])
     before = len(line(widget).kinds())
     line(widget).says({"kind": "join"})
@@ -49,7 +49,7 @@ def test_joining_repeats_what_was_missed() -> None:
 
 
 def test_every_state_is_known_from_older_ones() -> None:
-    """By its number, and the newest is told again to whoever was told an older one last."""
+    """States are numbered, and a browser with an older one is sent the newest again."""
     widget = make()
     widget.wait(60)
     widget.caption = "a blue boat"

@@ -1,4 +1,4 @@
-"""Pictures by the ids of images, wherever they are; what is missing or wrong is said in words."""
+"""Pictures are found by image id, wherever they are; a missing or wrong one gets a clear message."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def test_what_is_missing_broken_or_of_another_size_is_said(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [("/no/such/folder", "is no folder"), (5, "images is a int"), (RED, "images is a")]
+    ("given", "message"),
+    [("/no/such/folder", "is not a folder"), (5, "images is a int"), (RED, "images is a")],
 )
 def test_anything_else_is_refused(given: Any, message: str) -> None:
     with pytest.raises(ParameterError, match=message):

@@ -1,4 +1,4 @@
-"""Selections: from Python and from the browser, in range or refused."""
+"""Selections from Python and from the browser: accepted if in range, refused otherwise."""
 
 from __future__ import annotations
 

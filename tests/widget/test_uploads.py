@@ -1,4 +1,4 @@
-"""Uploads: images that arrive from a browser in parts, and are not to be trusted."""
+"""Uploads: images that arrive from a browser in chunks, and cannot be trusted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_uploaded_picture_is_upright_and_opaque() -> None:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """Return a PNG that says to be that large."""
+    """Return a PNG whose header declares this size."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = (
         struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
@@ -65,11 +65,11 @@ SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><script>a
     [
         (SVG, "SVG"),
         (b"\xef\xbb\xbf <svg/>", "SVG"),
-        (b"%PDF-1.4 hello", "not an image of a format"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not an image of a format"),
-        (b"<html><script>alert(1)</script>", "not an image of a format"),
+        (b"%PDF-1.4 hello", "in a supported format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "in a supported format"),
+        (b"<html><script>alert(1)</script>", "in a supported format"),
         (b"", "empty"),
-        (b"x", "not an image of a format"),
+        (b"x", "in a supported format"),
         (WHOLE[: len(WHOLE) // 2], "cannot be read"),
         (WHOLE[:100] + bytes(100) + WHOLE[200:], "cannot be read"),
         (png_header(20_000, 10_000), "too large|at most"),
@@ -99,18 +99,18 @@ def test_fifty_megabytes_are_refused_at_the_first_chunk() -> None:
     uploads = Uploads()
     with pytest.raises(ImageError, match="50 MiB; expected at most 32"):
         uploads.add(chunk(size=50 * 2**20))
-    assert uploads.add(chunk(size=50 * 2**20, offset=5)) is None  # and once is enough
+    assert uploads.add(chunk(size=50 * 2**20, offset=5)) is None  # refused only once
     assert uploads.add(chunk(size=MOST_BYTES, data=bytes(2**20))) is None
 
 
 def test_chunks_in_order_make_a_file() -> None:
     uploads = Uploads()
     assert uploads.add(chunk()) is None
-    assert uploads.add(chunk(offset=2, data=b"345")) is None  # has come before
+    assert uploads.add(chunk(offset=2, data=b"345")) is None  # has arrived before
     file = uploads.add(chunk(offset=5, data=b"67890"))
     assert file is not None
     assert file.data == b"1234567890"
-    assert uploads.add(chunk(offset=5)) is None  # comes late
+    assert uploads.add(chunk(offset=5)) is None  # arrives late
 
 
 def test_chunks_that_are_missing_are_missed_once() -> None:
@@ -132,7 +132,7 @@ def test_a_new_upload_takes_the_place_of_another() -> None:
     assert uploads.add(chunk(number=2, size=5)) is not None
     with pytest.raises(ImageError, match="did not arrive complete"):
         uploads.add(chunk(offset=5))
-    assert uploads.add(chunk(size=5)) is not None  # the page was opened anew and counts from one
+    assert uploads.add(chunk(size=5)) is not None  # the page was reloaded and counts from one again
 
 
 def test_animation_shows_its_first_frame() -> None:

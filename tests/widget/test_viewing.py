@@ -1,4 +1,4 @@
-"""A widget without a model: it selects, and refuses in words whatever needs one."""
+"""A widget without a model: selecting works, and anything that needs the model is refused with a message."""
 
 from __future__ import annotations
 
@@ -105,14 +105,14 @@ def test_a_view_that_opens_is_answered() -> None:
 
 
 def test_another_image_of_the_same_size_is_told(tmp_path: Path) -> None:
-    """A copy that was compressed is another one, too: it is shown, and not in silence."""
-    with pytest.warns(UserWarning, match="other pixels than the one in which 'a red boat left of two"):
+    """Even a compressed copy counts as another image: it is shown, but with a warning."""
+    with pytest.warns(UserWarning, match="different pixels from the one in which 'a red boat left of two"):
         widget = ExplainWidget.from_result(demo.example(), Image.new("RGB", IMAGE.size))
     assert widget.interactions == demo.example()
     widget.close()
-    with pytest.warns(UserWarning, match="other pixels"):
+    with pytest.warns(UserWarning, match="different pixels"):
         demo.example().to_html(tmp_path / "boat.html", Image.new("RGB", IMAGE.size))
-    # What was saved before pixels were hashed does not say.
+    # Results saved before pixels were hashed give no warning.
     view = View(IMAGE.size)
     ExplainWidget.from_result(replace(demo.example(), view=view), Image.new("RGB", IMAGE.size)).close()
 

@@ -1,4 +1,4 @@
-"""The widget as Python sees it: its results, waiting for them, its faults and its life."""
+"""The widget as seen from Python: results, waiting for them, failures and lifetime."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_ready_gives_up_and_can_be_asked_again() -> None:
         widget = make(model=gate.model)
         with pytest.raises(asyncio.TimeoutError):
             run_in_a_loop(asyncio.wait_for(widget.ready(), 0.01))
-    assert run_in_a_loop(widget.ready()) is widget.wait(60)  # the first event loop is gone, and no matter
+    assert run_in_a_loop(widget.ready()) is widget.wait(60)  # although the first event loop is gone
 
 
 def test_wait_and_ready_are_of_the_newest_request() -> None:
@@ -219,7 +219,7 @@ def test_wait_times_out() -> None:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Let an interrupt raise, as in a kernel. A shell starts its background jobs with the signal ignored."""
+    """Make interrupts raise, as in a kernel. A shell's background jobs start with the signal ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -239,7 +239,7 @@ def test_interrupting_a_cell_does_not_break_the_worker() -> None:
 
 
 def failing(state: dict[str, bool]) -> DualEncoder:
-    """Return the picture book's model, whose image tower fails at will."""
+    """Return the picture book's model, with an image tower that fails on demand."""
     model = copy.deepcopy(book().model)
 
     def encode_image(pixels: torch.Tensor) -> torch.Tensor:
@@ -290,7 +290,7 @@ def test_failure_keeps_the_last_good_result_and_its_inputs() -> None:
     state["fails"] = False
     widget.caption = "a fish"
     assert widget.wait(60).caption == "a fish"
-    widget.caption = "a red boat"  # an error is not kept
+    widget.caption = "a red boat"  # errors are not cached
     assert widget.wait(60).caption == "a red boat"
 
 
@@ -319,21 +319,21 @@ def test_model_that_breaks_is_named() -> None:
 
 
 def test_cancel_acts_at_once() -> None:
-    """However long a pass takes that is under way: nothing of it shows up later."""
+    """Nothing of the pass that is running shows up later, however long it takes."""
     gate = Gate()
     widget = make(model=gate.model)
     widget.wait(60)
     with gate.shut():
         widget.caption = "a blue boat"
         assert gate.reached.wait(60)
-        line(widget).says({"kind": "cancel", "id": 2})  # returns while the pass stands still
+        line(widget).says({"kind": "cancel", "id": 2})  # returns although the pass is blocked
         assert widget._request["phase"] == "cancelled"
         assert line(widget).updates()[-1]["_request"]["phase"] == "cancelled"
     until(lambda: not working())
     assert line(widget).updates()[-1]["_request"]["phase"] == "cancelled"
     assert widget.caption == "a blue boat"
     assert widget.interactions is None
-    widget.caption = "a blue boat"  # once more
+    widget.caption = "a blue boat"  # request it again
     assert widget.wait(60).caption == "a blue boat"
 
 

@@ -1,4 +1,4 @@
-"""What the browser's state says of inputs."""
+"""How inputs are described in the browser's state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_words_and_picture_reach_the_browser() -> None:
     widget = make(image=image, caption="A Red boat, <b>x</b>")
     assert widget._image_type in ("image/png", "image/jpeg")
     assert widget._grid["rows"] == widget._grid["columns"] == 12
-    # The model sees the middle square of a picture twice as wide as it is high.
+    # The model sees the middle square of an image that is twice as wide as it is high.
     left, top, width, height = (widget._grid[name] for name in ("left", "top", "width", "height"))
     np.testing.assert_allclose([left, top, width, height], [0.25, 0, 0.5, 1], atol=0.01)
     spelled = [widget.caption[t["start"] : t["end"]] for t in widget._tokens if not t["special"]]
@@ -29,7 +29,7 @@ def test_words_and_picture_reach_the_browser() -> None:
 
 
 def test_text_is_text() -> None:
-    """Markup in captions goes through as it is, and never anywhere but into strings."""
+    """Markup in captions passes through unchanged, and only ever as strings."""
     caption = (
         '<img src=x onerror="alert(1)"> & \u202eright to left\u202c \U0001f6a3\u200d\u2640\ufe0f e\u0301'
     )

@@ -47,7 +47,7 @@ def test_thread_is_there_only_while_there_is_work() -> None:
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="only glibc keeps it"
 )
 def test_memory_that_a_job_frees_goes_back_to_the_system() -> None:
-    # In a process of its own: what other tests have left decides what is kept.
+    # In a separate process, because leftovers of other tests influence how much memory is kept.
     run = subprocess.run([sys.executable, "-c", WORK], capture_output=True, text=True, check=True)
     before, peak, after = map(float, run.stdout.split())
     assert peak > before + 80

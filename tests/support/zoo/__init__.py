@@ -1,1 +1,1 @@
-"""Tiny random models of the real classes, and what they are explained on; one zoo for all tests."""
+"""Tiny random models of the real classes, and inputs for them, shared by all tests."""

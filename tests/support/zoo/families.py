@@ -1,7 +1,7 @@
-"""One tiny random model of every family that can be explained, each of its library's own class.
+"""One tiny random model of every supported family, each an instance of its library's own class.
 
-A large architecture with a name (timm's) is made small by handing its own constructor smaller numbers, so
-that each family runs the very code that its pretrained weights would run in.
+A large named architecture (from timm) is made small by passing smaller numbers to its own constructor, so
+that each family runs exactly the code that runs with its pretrained weights.
 """
 
 from __future__ import annotations
@@ -46,37 +46,37 @@ class Family:
 
     model: nn.Module
     options: dict[str, Any]
-    """What ``explain`` needs beside the model: ``preprocess`` and ``tokenizer``, or ``processor``."""
+    """What ``explain`` needs besides the model: ``preprocess`` and ``tokenizer``, or ``processor``."""
     pixels: Callable[[Image.Image], Inputs]
-    """What the image encoder takes, for one picture."""
+    """Maps an image to the image encoder's input."""
     ids: Callable[[str], Inputs]
-    """What the text encoder takes, for one caption."""
+    """Maps a caption to the text encoder's input."""
     encode_image: Callable[[nn.Module, Any], Tensor]
     encode_text: Callable[[nn.Module, Any], Tensor]
-    """Embeddings, (1, embedding), by the library's own public call."""
+    """Embeddings, (1, embedding), computed with the library's own public call."""
     text_layers: tuple[str, ...]
     image_layers: tuple[str, ...]
-    """Paths of the modules at whose input a tower is cut, in the order in which they run."""
+    """Paths of the modules at whose inputs a tower is cut, in the order in which they run."""
     grids: tuple[tuple[int, int], ...]
     """Rows and columns of the sites at each image layer."""
     text_pads: bool
     """Whether the embedding of a caption depends on what follows its last token."""
     reference: Callable[[Any], Inputs]
-    """From what the text encoder takes for a caption to what it takes for the reference."""
+    """Maps the text encoder's input for a caption to its input for the reference."""
     length: Callable[[Any], int]
-    """How many positions a caption takes, its special tokens included and padding excluded."""
+    """Number of positions a caption takes, including special tokens but not padding."""
     extra_before: int = 0
-    """Image sites that are no patch (class tokens) and stand before the patches."""
+    """Number of image sites before the patches that are not patches (class tokens)."""
     extra_after: int = 0
-    """Image sites that are no patch (padding) and stand behind them."""
+    """Number of image sites after the patches that are not patches (padding)."""
     text_extra_after: int = 0
-    """Text sites that are no position of the caption and stand behind its padding (CoCa's class token)."""
+    """Number of text sites after the padding that are not positions of the caption (CoCa's class token)."""
     explained: Callable[[nn.Module], Any] = field(default=lambda model: model)
-    """From the model to what ``explain`` is given: itself, or its ``DualEncoder``."""
+    """Maps the model to what ``explain`` takes: the model itself, or its ``DualEncoder``."""
 
 
 def clip_reference(ids: Tensor) -> Tensor:
-    """Return ``<sot> <pad> <eot>``, then padding, where padding is 0 and end-of-text the largest id."""
+    """Return ``<sot> <pad> <eot>``, then padding, if padding is 0 and end-of-text the largest id."""
     reference = torch.zeros_like(ids)
     reference[0, 0], reference[0, 2] = ids[0, 0], ids.max()
     return reference
@@ -87,7 +87,7 @@ def clip_length(ids: Tensor) -> int:
 
 
 def first_end(end: int) -> Callable[[Any], int]:
-    """Return the length of a caption that ends at its first token `end`."""
+    """Return a function that measures a caption up to and including its first `end` token."""
 
     def length(ids: Any) -> int:
         ids = ids if isinstance(ids, Tensor) else ids["input_ids"]
@@ -127,7 +127,7 @@ def openai(*, size: int, seed: int, image_layers: tuple[str, ...], grids: Any, *
 
 
 RESNET_LAYERS = tuple(f"visual.layer{n}" for n in (1, 2, 3, 4))
-RESNET_GRIDS = ((16, 16), (16, 16), (8, 8), (4, 4))  # of a picture of 64 pixels
+RESNET_GRIDS = ((16, 16), (16, 16), (8, 8), (4, 4))  # for an image of 64 pixels
 
 
 def of_open_clip(
@@ -153,7 +153,7 @@ def of_open_clip(
     text_extra_after: int = 0,
     **options: Any,
 ) -> Family:
-    """Make a family of open_clip; ``named`` are arguments that make timm's named architecture small."""
+    """Make a family of open_clip; ``named`` are the arguments that make timm's named architecture small."""
     vision_cfg: dict[str, Any] = {"image_size": size}
     if "timm_model_name" not in (vision or {}):
         vision_cfg |= {"layers": 3, "width": 32, "head_width": 8, "patch_size": 8}
@@ -194,14 +194,14 @@ def of_open_clip(
 
 @contextmanager
 def _smaller(**smaller: Any) -> Iterator[None]:
-    """Let timm make its named architectures with other numbers while it is entered."""
+    """Make timm build its named architectures with these arguments inside the context."""
     create = timm.create_model
     with mock.patch.object(timm, "create_model", lambda *args, **given: create(*args, **(given | smaller))):
         yield
 
 
 def of_siglip(version: int) -> Family:
-    """Make the towers of ViT-B-16-SigLIP and ViT-B-16-SigLIP2, smaller."""
+    """Make small versions of the towers of ViT-B-16-SigLIP or ViT-B-16-SigLIP2."""
     spoken = siglip_tokenizer() if version == 1 else siglip2_tokenizer()
     tokenizer = saved_tokenizer(spoken, clean="canonicalize")
     name = "vit_base_patch16_siglip_224" if version == 1 else "vit_base_patch16_siglip_256"
@@ -436,7 +436,7 @@ def of_transformers_clip() -> Family:
 
 
 def of_transformers_siglip() -> Family:
-    """Make one whose configuration keeps CLIP's ids of special tokens, none of its own, as checkpoints do."""
+    """Make a family whose configuration has CLIP's ids for special tokens, not its own, as in checkpoints."""
     tokenizer = siglip_tokenizer()
     text = tower_config(vocab_size=len(tokenizer), max_position_embeddings=SMALL_CONTEXT, projection_size=24)
     vision = tower_config(image_size=24, patch_size=8)
@@ -447,7 +447,7 @@ def of_transformers_siglip() -> Family:
 
 
 def of_transformers_siglip2() -> Family:
-    """Make a Naflex tower: patches of an image of any shape, padded to a number of patches."""
+    """Make a Naflex tower: patches of an image of any shape, padded to a fixed number of patches."""
     tokenizer = siglip2_tokenizer()
     text = tower_config(vocab_size=len(tokenizer), max_position_embeddings=SMALL_CONTEXT, projection_size=24)
     vision = tower_config(num_patches=16, patch_size=8)
@@ -455,7 +455,7 @@ def of_transformers_siglip2() -> Family:
     patches = {"patch_size": 8, "max_num_patches": 14}
     images = transformers.Siglip2ImageProcessor(**patches)
     processor = transformers.Siglip2Processor(image_processor=images, tokenizer=tokenizer)
-    # Its class says what a call does unless told: 256 patches of 16 pixels, whatever `images` says.
+    # Its class has defaults for a call that override `images`: 256 patches of 16 pixels.
     processor.images_kwargs = patches
     processor.text_kwargs = processor.text_kwargs | {"max_length": SMALL_CONTEXT}
     # 48 x 64 pixels make 3 x 4 patches.
@@ -463,7 +463,7 @@ def of_transformers_siglip2() -> Family:
 
 
 class OwnModel(nn.Module):
-    """A small convolutional network beside a recurrent one, as anybody may write it."""
+    """A small convolutional network next to a recurrent one, like one that a user might write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -581,5 +581,5 @@ FAMILIES: dict[str, Callable[[], Family]] = {
 
 @functools.cache
 def family(name: str) -> Family:
-    """Return a family that no test may change."""
+    """Return a family, shared between tests: no test may change it."""
     return FAMILIES[name]()

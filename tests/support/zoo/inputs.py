@@ -18,7 +18,7 @@ Preprocess = Callable[[Image.Image], Tensor]
 
 
 def scene(seed: int = 0, size: tuple[int, int] = (48, 64)) -> np.ndarray:
-    """Draw a gradient with coloured blocks and noise, (height, width, 3), uint8. No symmetry at all."""
+    """Draw a gradient with coloured blocks and noise, (height, width, 3), uint8, without any symmetry."""
     random = np.random.default_rng(seed)
     height, width = size
     y, x = np.mgrid[0:height, 0:width]
@@ -45,7 +45,7 @@ CAPTIONS = (
     "Two Dogs, one café: the cat's nap!",
     "a a a house house under the counterclockwise antidisestablishmentarianism of 1984",
 )
-"""From one word to many pieces: repeats, capitals, an accent, punctuation, words of many pieces."""
+"""From one word to many pieces: repeats, capitals, an accent, punctuation, and words of many pieces."""
 
 SMALL_CAPTIONS = ("boat", "a red boat", "two yellow fish, a house")
 
@@ -55,7 +55,7 @@ def picture(seed: int = 0) -> Image.Image:
 
 
 def preprocess_to(height: int, width: int) -> Preprocess:
-    """Return preprocessing like that of the real models, to one size."""
+    """Return preprocessing like that of the real models, for a fixed size."""
     return partial(_preprocess, height, width)
 
 

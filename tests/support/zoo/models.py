@@ -48,7 +48,7 @@ def open_clip_model(
 
 
 def openai_model(*, seed: int = 0, **override: Any) -> nn.Module:
-    """Make a random OpenAI ``clip`` ViT. Its vision width is 64 a head, which bounds it from below."""
+    """Make a random OpenAI ``clip`` ViT. Each vision head takes a width of 64, so it cannot be smaller."""
     config = {
         "embed_dim": 12,
         "image_resolution": 32,
@@ -119,7 +119,7 @@ UNUSUAL: dict[str, Callable[[], nn.Module]] = {
     "another mask, openai": lambda: _with_mask(openai_model()),
     "another epsilon, openai": lambda: _with_epsilon(openai_model(), 0.1),
 }
-"""Towers that differ from CLIP's in one part. An engine may refuse them; it may not be wrong."""
+"""Towers that differ from CLIP's in one part. An engine may refuse them, but it must not be wrong."""
 
 
 def _with_checkpoints(model: Any) -> nn.Module:
@@ -128,7 +128,7 @@ def _with_checkpoints(model: Any) -> nn.Module:
 
 
 def _with_mask(model: nn.Module) -> nn.Module:
-    """Let nothing look at the second token, but that token itself."""
+    """Mask the second token from all tokens except itself."""
     for module in model.modules():
         mask = getattr(module, "attn_mask", None)
         if mask is not None:
@@ -155,7 +155,7 @@ def residual_networks() -> tuple[nn.Module, nn.Module]:
 def small_model(
     seed: int = 0, text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None
 ) -> nn.Module:
-    """Make an open_clip model of few vocabulary rows and a short context, as a shipped one may be."""
+    """Make an open_clip model with few vocabulary rows and a short context, like the demo model."""
     small = {"vocab_size": SMALL_VOCABULARY, "context_length": SMALL_CONTEXT}
     return open_clip_model(custom_text=True, text=small | (text or {}), vision=vision, seed=seed)
 
@@ -166,18 +166,18 @@ def _built(name: str) -> nn.Module:
 
 
 def build(name: str) -> nn.Module:
-    """Return a fresh copy of a named model: a test may do to it what it likes."""
+    """Return a fresh copy of a named model, which a test is free to change."""
     return copy.deepcopy(_built(name))
 
 
 def tokenizer_for(model: nn.Module) -> Tokenize:
-    """Return the tokenizer that a model of this module was made for."""
+    """Return the tokenizer that suits a model of this module."""
     table = next(module for module in model.modules() if isinstance(module, nn.Embedding))
     return clip_tokenizer() if table.num_embeddings == CLIP_VOCABULARY else SmallTokenizer()
 
 
 def picture_size(model: nn.Module) -> tuple[int, int]:
-    """Return height and width of the images that a model takes."""
+    """Return the height and width of the images that a model takes."""
     visual: Any = model.visual
     size = visual.image_size if hasattr(visual, "image_size") else visual.input_resolution
     height, width = (size, size) if isinstance(size, int) else size
@@ -185,7 +185,7 @@ def picture_size(model: nn.Module) -> tuple[int, int]:
 
 
 def preprocess_for(model: nn.Module) -> Preprocess:
-    """Return preprocessing like that of the real models, to whatever size the model takes."""
+    """Return preprocessing like that of the real models, for the size that the model takes."""
     return preprocess_to(*picture_size(model))
 
 

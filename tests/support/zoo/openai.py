@@ -1,4 +1,4 @@
-"""OpenAI's ``clip``, imported without its warning."""
+"""Import OpenAI's ``clip`` without its warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokenizers of the tiny models, made of the words of a few sentences: nothing is downloaded."""
+"""Tokenizers for the tiny models, built from the words of a few sentences so that nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ CONTEXT = 77
 Tokenize = Callable[[str], Tensor]
 SMALL_VOCABULARY = 64
 SMALL_CONTEXT = 12
-"""Positions of the text towers whose context is free to choose."""
+"""Context length of the text towers that leave it open."""
 
 
 @functools.cache
 def clip_tokenizer() -> Tokenize:
-    """Return the byte-pair tokenizer of CLIP."""
+    """Return CLIP's byte-pair tokenizer."""
     return open_clip.SimpleTokenizer()
 
 
@@ -62,7 +62,7 @@ LETTERS = tuple("abcdefghijklmnopqrstuvwxyz,.!?'")
 
 
 def merges_of(words: Iterable[tuple[str, ...]]) -> list[tuple[str, str]]:
-    """Return byte-pair merges that put words together from the left. A trainer would break ties at random."""
+    """Return byte-pair merges that build words from the left. A trainer would break ties at random."""
     merges = {}
     for first, *rest in words:
         for symbol in rest:
@@ -77,14 +77,14 @@ def vocabulary_of(pieces: Iterable[str]) -> dict[str, int]:
 
 @functools.cache
 def hugging_face_clip_tokenizer() -> transformers.CLIPTokenizer:
-    """Make one like CLIP's: every byte, a few merges, and the tokens around a caption as last ids."""
+    """Make a tokenizer like CLIP's: every byte, a few merges, and the tokens around a caption as last ids."""
     merges = merges_of((*word[:-1], word[-1] + "</w>") for word in WORDS)
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = [*letters, *(letter + "</w>" for letter in letters), *("".join(merge) for merge in merges)]
     vocabulary = vocabulary_of([*pieces, "<|startoftext|>", "<|endoftext|>"])
     if int(transformers.__version__.split(".")[0]) >= 5:
         return transformers.CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=SMALL_CONTEXT)
-    # Before, it was made of files.
+    # Older versions are built from files.
     folder = Path(tempfile.mkdtemp())
     files = folder / "vocab.json", folder / "merges.txt"
     files[0].write_text(json.dumps(vocabulary))
@@ -94,12 +94,12 @@ def hugging_face_clip_tokenizer() -> transformers.CLIPTokenizer:
 
 @functools.cache
 def siglip_tokenizer() -> transformers.PreTrainedTokenizerFast:
-    """Make one by SigLIP's rules: lower case, a unigram model, closed and padded with the same token.
+    """Make a tokenizer that follows SigLIP's rules: lower case, unigrams, one token to end and pad a caption.
 
-    `SiglipTokenizer` itself needs sentencepiece and protobuf; to a processor both are alike.
+    `SiglipTokenizer` itself needs sentencepiece and protobuf; a processor works the same with either.
     """
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -20.0)]
-    pieces += [(f"▁{word}", -4.0) for word in WORDS if len(word) != 3]  # words of three in two pieces
+    pieces += [(f"▁{word}", -4.0) for word in WORDS if len(word) != 3]  # three-letter words take two pieces
     pieces += [(f"▁{word[:2]}", -4.5) for word in WORDS if len(word) == 3]
     pieces += [(letter, -8.0) for letter in ("▁", *LETTERS)]
     scores = dict(pieces)
@@ -120,7 +120,7 @@ def siglip_tokenizer() -> transformers.PreTrainedTokenizerFast:
 
 @functools.cache
 def siglip2_tokenizer() -> transformers.Siglip2Tokenizer:
-    """Make one like SigLIP 2's, of Gemma: closed with one token and padded with another, on the right."""
+    """Make a tokenizer like SigLIP 2's (Gemma's): one token ends a caption, another pads it on the right."""
     if not hasattr(transformers, "Siglip2Tokenizer"):
         pytest.skip("transformers before 5 has no Siglip2Tokenizer")
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *(f"<0x{byte:02X}>" for byte in range(256))]
@@ -140,7 +140,7 @@ def siglip2_tokenizer() -> transformers.Siglip2Tokenizer:
 
 @functools.cache
 def bert_tokenizer(kind: str) -> transformers.PreTrainedTokenizerFast:
-    """Make one with BERT's or RoBERTa's special tokens around the pieces of one small vocabulary."""
+    """Make a tokenizer of a small vocabulary with BERT's or RoBERTa's special tokens around a caption."""
     if kind == "bert":
         special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
     else:
@@ -161,7 +161,7 @@ def bert_tokenizer(kind: str) -> transformers.PreTrainedTokenizerFast:
 
 
 def saved_tokenizer(tokenizer: Any, **options: Any) -> open_clip.tokenizer.HFTokenizer:
-    """Return the tokenizer as open_clip reads it, from a folder."""
+    """Save a tokenizer to a folder and load it as open_clip does."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         return open_clip.tokenizer.HFTokenizer(folder, context_length=SMALL_CONTEXT, **options)

@@ -1,7 +1,7 @@
-"""Weights of tiny random models: every parameter drawn again, none of them negligible.
+"""Weights for tiny random models: every parameter is redrawn, and none is negligible.
 
-The constructors of open_clip and of OpenAI's ``clip`` give weights so small that attention is uniform and
-every block is nearly the identity; a wrong formula would pass on such a model. So every parameter is drawn
+The constructors of open_clip and of OpenAI's ``clip`` draw weights so small that attention is uniform and
+every block is nearly the identity. A wrong formula would pass on such a model, so every parameter is drawn
 again, large enough for attention to be peaked and for normalisation, biases and layer scales to matter.
 """
 
@@ -53,18 +53,18 @@ def draw(model: nn.Module, seed: int) -> nn.Module:
             elif last in ("query", "probe", "latent"):
                 parameter.copy_(2 * noise)
             elif last == "gamma" and parameter.ndim > 1:
-                # Layer scales of FastViT. Nearer one, its many branches make the path very steep.
+                # Layer scales of FastViT. Closer to one, its many branches would make the path very steep.
                 parameter.copy_(0.3 + 0.1 * noise.tanh())
             elif parameter.ndim > 1 and "patch_embed" in name:
-                # `sharpen` takes it for a table of embeddings, whose entries stand alone.
+                # `sharpen` mistakes it for a table of embeddings, whose rows are used one at a time.
                 parameter.copy_(2 * noise * parameter[0].numel() ** -0.5)
     return model.eval()
 
 
 def normalise_batches(model: nn.Module, seed: int, size: tuple[int, int]) -> None:
-    """Let batch normalisation remember roughly what it will meet, as in a trained model.
+    """Set the statistics of batch normalisation to roughly fit its inputs, as in a trained model.
 
-    Statistics that have nothing to do with the activations let those grow from layer to layer.
+    With statistics unrelated to the activations, the activations would grow from layer to layer.
     """
     random = torch.Generator().manual_seed(seed + 2000)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -85,7 +85,7 @@ def normalise_batches(model: nn.Module, seed: int, size: tuple[int, int]) -> Non
 
 
 def spread_normalisation(model: nn.Module) -> None:
-    """Set running statistics as after training: those of a new model normalise nothing."""
+    """Draw running statistics like a trained model's: with a new model's, normalisation does nothing."""
     random = torch.Generator().manual_seed(7)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -94,5 +94,5 @@ def spread_normalisation(model: nn.Module) -> None:
 
 
 def mild(model: nn.Module) -> nn.Module:
-    """Set weights whose rounding to half precision the model does not blow up."""
+    """Draw weights small enough that the model does not amplify rounding to half precision."""
     return sharpen(model, seed=3, gain=0.7)
