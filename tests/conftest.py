@@ -18,6 +18,9 @@ hypothesis.settings.register_profile("development", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "development")
 
+LONGEST_ID = 200
+"""Characters of a parameter that a test's name may contain."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-support", action="store_true", help="write the table in docs/models.md anew")
@@ -30,6 +33,13 @@ def pytest_configure(config: pytest.Config) -> None:
     # Shapes and dtypes in signatures are checked at every call that a test makes.
     install_checks("exclip_widget")
     config.pluginmanager.register(SupportTable(config), "support table")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long values by their length: each report of a test carries its name, which xdist sends around."""
+    if isinstance(val, (str, bytes)) and len(val) > LONGEST_ID:
+        return f"{argname} of {len(val)}"
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

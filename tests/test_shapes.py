@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jaxtyping import TypeCheckError
+from beartype.roar import BeartypeCallHintParamViolation
 from support.shapes import unchecked_arrays
 
 from exclip_widget.evaluate.metrics import energy
@@ -19,7 +19,7 @@ HEAT = np.ones((2, 3))
 
 def test_arrays_of_shapes_that_differ_are_refused() -> None:
     assert energy(HEAT, HEAT) == 1
-    with pytest.raises(TypeCheckError, match="rows columns"):
+    with pytest.raises(BeartypeCallHintParamViolation, match="rows columns"):
         energy(HEAT, HEAT[:, :1])
     with unchecked_arrays():
         assert energy(HEAT, HEAT[:, :1]) == 1
