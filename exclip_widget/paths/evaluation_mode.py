@@ -49,12 +49,13 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     Only one thread at a time may do so: modes belong to the model, which several widgets' threads may share.
     """
     with _lock, ExitStack() as stack:
-        stack.enter_context(_forced(model))
+        modules = list(model.modules())
+        stack.enter_context(_forced(modules))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
-        for device in {parameter.device.type for parameter in model.parameters()}:
+        for device in _device_types(modules):
             stack.enter_context(torch.autocast(device, enabled=False))
-        if _compiled(model) and hasattr(torch.compiler, "set_stance"):
+        if _compiled(modules) and hasattr(torch.compiler, "set_stance"):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
 
@@ -68,15 +69,15 @@ FORCED = {"training": False, "grad_checkpointing": False, "_compiled_call_impl":
 
 
 @contextmanager
-def _forced(model: nn.Module) -> Iterator[None]:
-    """Run a block with the attributes of every module of `model` set as in `FORCED`, then restore them."""
+def _forced(modules: list[nn.Module]) -> Iterator[None]:
+    """Run a block with the attributes of every module set as in `FORCED`, then restore them."""
     changed: list[tuple[nn.Module, str, Any]] = []
-    for module in model.modules():
-        changed += [
-            (module, name, vars(module)[name])
-            for name, value in FORCED.items()
-            if vars(module).get(name, value) is not value
-        ]
+    for module in modules:
+        attributes = vars(module)
+        for name, value in FORCED.items():
+            before = attributes.get(name, value)
+            if before is not value:
+                changed.append((module, name, before))
     for module, name, _ in changed:
         vars(module)[name] = FORCED[name]
     try:
@@ -86,7 +87,15 @@ def _forced(model: nn.Module) -> Iterator[None]:
             vars(module)[name] = value
 
 
-def _compiled(model: nn.Module) -> bool:
-    return any(
-        hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in model.modules()
-    )
+def _device_types(modules: list[nn.Module]) -> set[str]:
+    """Return the types of the devices that hold weights."""
+    return {
+        weight.device.type
+        for module in modules
+        for weight in module._parameters.values()
+        if weight is not None
+    }
+
+
+def _compiled(modules: list[nn.Module]) -> bool:
+    return any("_orig_mod" in module._modules or module._compiled_call_impl is not None for module in modules)
