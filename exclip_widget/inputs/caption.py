@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import CaptionError
 from ..results.rows import Tokens
@@ -14,6 +15,9 @@ from .tokenizers import PADDING, TextInput, Tokenizer, is_hugging_face, no_words
 
 CLASS_TOKEN = "<cls>"
 """Row of a class token that the tower itself appends."""
+
+PROMPT = "<prompt>"
+"""Row of tokens that the tower itself puts before or between those of the caption."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,22 +39,56 @@ class Caption:
     ids: Int[Tensor, " ids"]
     row_index: Int[Tensor, " tokens"]
 
+    def word_ids(self) -> Int[Tensor, " words"]:
+        """Return the different ids that the caption's words consist of."""
+        is_word = torch.tensor([word >= 0 for word in self.rows.words], device="cpu")
+        ids: Tensor = self.ids[is_word[self.row_index[: len(self.ids)]]].unique()  # type: ignore[no-untyped-call]
+        return ids
+
     def with_appended(self, count: int) -> Caption:
         """Return this caption with one more row for `count` tokens that the tower appends to it."""
-        if count == 0:
-            return self
+        return self._with_row(CLASS_TOKEN, F.pad(self.row_index, (0, count), value=-1)) if count else self
+
+    def placed(self, sources: Int[Tensor, " tokens"]) -> Caption:
+        """Return this caption for a tower whose tokens come from ids in another way than one after another.
+
+        Parameters
+        ----------
+        sources : Tensor
+            Index of the id that each of the tower's tokens comes from; -1 for those that come from none.
+
+        Raises
+        ------
+        CaptionError
+            If the tower drops the caption's last word.
+        """
+        index = self.row_index[sources].where(sources >= 0, -1)
+        last = int(index.max())
+        if any(span is not None for span in self.rows.spans[last + 1 :]):
+            raise CaptionError(
+                f"the model drops {self.rows.texts[last + 1]!r} and what follows from caption "
+                f"{self.rows.caption!r:.80}; shorten it"
+            )
+        read = replace(self, rows=self.rows.first(last + 1), row_index=index)
+        added = (index < 0).nonzero()
+        if not len(added):
+            return read
+        ends = bool((added > (index >= 0).nonzero().max()).all())
+        return read._with_row(CLASS_TOKEN if ends else PROMPT, index)
+
+    def _with_row(self, text: str, index: Int[Tensor, " tokens"]) -> Caption:
+        """Return this caption with a row `text` before its padding, for all tokens whose `index` is -1."""
         rows = self.rows
         at = len(rows) - (rows.texts[-1] == PADDING.text)
-        index = self.row_index + (self.row_index >= at)
         return replace(
             self,
             rows=Tokens(
                 caption=rows.caption,
-                texts=(*rows.texts[:at], CLASS_TOKEN, *rows.texts[at:]),
+                texts=(*rows.texts[:at], text, *rows.texts[at:]),
                 spans=(*rows.spans[:at], None, *rows.spans[at:]),
                 words=(*rows.words[:at], -1, *rows.words[at:]),
             ),
-            row_index=torch.cat([index, index.new_full((count,), at)]),
+            row_index=(index + (index >= at)).where(index >= 0, at),
         )
 
 

@@ -10,11 +10,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import ModelError
 from ..inputs.caption import Caption
 from ..models.activation_cache import cached_activations, cached_embedding
 from ..models.as_written import are_as_written
 from ..models.fingerprint import Fingerprint
 from ..models.shortcuts import agrees
+from ..models.token_sources import NONE
 from ..models.tower import TextTower, Tower
 from ..models.towers import Towers
 from ..paths.autograd import CutPath, Path
@@ -103,18 +105,15 @@ def text_sides(
     # Cloned, because autograd may refuse tensors made in a mode of the caller's, such as inference mode.
     batch = [caption.ids.clone() for caption in captions]
     tower = towers.text
+    sources = tower.sources(batch[0], captions[0].word_ids())
     sides: list[list[Side]] = [[] for _ in captions]
     for at in read_activations(layers, tower.encode, torch.stack([*batch, reference])):
         *each, start = at.tokens
         for caption, ids, tokens, of_caption in zip(captions, batch, each, sides, strict=True):
-            if tower.trimmed and len(tokens) == tower.context_length:
-                kept, read = len(ids), caption
-                inputs = F.pad(ids, (0, tower.context_length - len(ids)))
-            else:
-                # A custom model may append tokens that its DualEncoder does not declare.
-                inputs, kept = ids, len(tokens)
-                read = caption.with_appended(len(tokens) - len(caption.row_index))
-            rows, row_index = read.rows, read.row_index.clone()
+            trimmed = tower.trimmed and len(tokens) == tower.context_length
+            inputs = F.pad(ids, (0, tower.context_length - len(ids))) if trimmed else ids
+            read = _placed(caption, sources, at.layer, len(tokens), trimmed)
+            kept, rows, row_index = len(read.row_index), read.rows, read.row_index.clone()
             of_caption.append(
                 _side(
                     towers,
@@ -130,6 +129,34 @@ def text_sides(
                 )
             )
     return sides
+
+
+def _placed(
+    caption: Caption, sources: Int[Tensor, " first"] | None, layer: Layer, count: int, trimmed: bool
+) -> Caption:
+    """Return a caption for the `count` tokens at a layer; without those after it if they are `trimmed`.
+
+    Raises
+    ------
+    ModelError
+        If there are fewer tokens than the caption has, and it is unclear which of them are left.
+    CaptionError
+        If the tower drops the caption's last word.
+    """
+    if sources is not None and trimmed:
+        return caption.placed(sources[: int((sources >= 0).nonzero().max()) + 1])
+    if trimmed:
+        return caption
+    if sources is not None and count >= len(sources):
+        return caption.placed(F.pad(sources, (0, count - len(sources)), value=NONE))
+    # A custom model may append tokens that its DualEncoder does not declare.
+    appended = count - len(caption.row_index)
+    if appended < 0:
+        raise ModelError(
+            f"layer {layer.name!r} holds {count} tokens for a caption of {len(caption.row_index)}; choose a "
+            "layer before tokens are dropped or merged"
+        )
+    return caption.with_appended(appended)
 
 
 def image_sides(

@@ -204,6 +204,7 @@ def _text_tower(model: Any) -> TextTower:
         vocabulary=vocabulary,
         padded=pad is None,
         appended=int(getattr(text, "cls_emb", None) is not None),
+        in_order=is_as_written(model, "encode_text") and are_as_written(_text_modules(model, text)),
         end_of=end_of,
     )
 

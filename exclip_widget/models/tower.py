@@ -16,6 +16,7 @@ from ..errors import ModelError, ParameterError
 from ..paths.cut import Layer, Order, TokenLayout, infer_grid, read_activations
 from ..paths.last_block import LastBlock
 from .fingerprint import Fingerprint
+from .token_sources import token_sources
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,8 @@ class TextTower(Tower):
         caption, and those after the caption's have no effect.
     appended : int
         Number of tokens that the tower itself appends to a caption, such as a class token.
+    in_order : bool
+        Whether the tower is known to make one token of each id, in order, before those that it appends.
     end_of : callable
         From ids, (ids,), to the index of the last one that counts. For towers that are not padded.
     settle : callable or None
@@ -228,8 +231,18 @@ class TextTower(Tower):
     padded: bool
     trimmed: bool = False
     appended: int = 0
+    in_order: bool = False
     end_of: Callable[[Int[Tensor, " ids"]], int]
     settle: Callable[[], TextTower] | None = None
+
+    def sources(
+        self, ids: Int[Tensor, " ids"], words: Int[Tensor, " words"]
+    ) -> Int[Tensor, " tokens"] | None:
+        """Return which id each token at the first layer comes from; see `token_sources`.
+
+        None if tokens are known to be in order, or do not come from single ids.
+        """
+        return None if self.in_order else token_sources(self.encode, self.layers[0], ids, words)
 
     def settled(self) -> TextTower:
         """Return the tower as it runs captions: padded in full, or at their own length if that is the same.

@@ -104,6 +104,7 @@ def _text_tower(model: Any) -> TextTower:
         context_length=config.max_position_embeddings,
         vocabulary=config.vocab_size,
         padded=not is_clip,  # SigLIP pools its last position, whatever token is there
+        in_order=is_as_written(model, "get_text_features") and are_as_written(text.modules()),
         end_of=end_of,
     )
 

@@ -19,8 +19,9 @@ class Tokens:
         The caption as it was given.
     texts : tuple of str
         The tokenizer's own pieces in readable form. Those of CLIP are between `<sot>` and `<eot>`. `<cls>`
-        follows if the tower adds a class token of its own, and `<pad>`, which stands for all padding, if
-        the tower reads its padding.
+        follows if the tower adds a class token of its own, `<prompt>` if it adds other tokens before or
+        between those of the caption, and `<pad>`, which stands for all padding, if the tower reads its
+        padding.
     spans : tuple of (int, int) or None
         Which characters ``caption[start:end]`` each token came from. None for special tokens, for pieces
         of white space alone, and if the tokenizer changed the text beyond recognition.
@@ -36,6 +37,10 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def first(self, count: int) -> Tokens:
+        """Return the first `count` of the tokens."""
+        return Tokens(self.caption, self.texts[:count], self.spans[:count], self.words[:count])
 
 
 @dataclass(frozen=True)

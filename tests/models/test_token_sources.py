@@ -1,0 +1,131 @@
+"""Each token at a text tower's first layer is shown as the word that it comes from, wherever it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from support.zoo.inputs import picture, preprocess_to
+from support.zoo.models import build, inputs_of
+from torch import Tensor, nn
+
+from exclip_widget import DualEncoder, ExclipError, Interactions, explain
+from exclip_widget.models.token_sources import token_sources
+from exclip_widget.paths.cut import Layer
+
+IDS = torch.tensor([9, 4, 4, 7, 2])
+WORDS = torch.tensor([4, 7])
+
+
+class Arranged(nn.Module):
+    """A text tower that arranges its embedded tokens before the layer `rest`."""
+
+    def __init__(self, arrange: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.embed, self.rest = nn.Embedding(49408, 6), nn.Linear(6, 6)
+        self.arrange = arrange
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.rest(self.arrange(self.embed(ids))).mean(1)
+
+
+PROMPTS = torch.ones(1, 3, 6)
+
+
+@pytest.mark.parametrize(
+    ("arrange", "sources"),
+    [
+        pytest.param(lambda tokens: tokens, [0, 1, 2, 3, 4], id="in order"),
+        pytest.param(
+            lambda tokens: torch.cat([PROMPTS, tokens], 1), [-1, -1, -1, 0, 1, 2, 3, 4], id="before"
+        ),
+        pytest.param(
+            lambda tokens: torch.cat([tokens, PROMPTS], 1), [0, 1, 2, 3, 4, -1, -1, -1], id="behind"
+        ),
+        pytest.param(lambda tokens: tokens[:, 1:], [1, 2, 3, 4], id="without the start"),
+        pytest.param(lambda tokens: tokens.flip(1), [4, 3, 2, 1, 0], id="backwards"),
+        pytest.param(lambda tokens: tokens[:, :4] + tokens[:, 1:], None, id="in pairs"),
+        pytest.param(lambda tokens: tokens + tokens.mean(1, keepdim=True), None, id="with their mean"),
+    ],
+)
+def test_sources(arrange: Callable[[Tensor], Tensor], sources: list[int] | None) -> None:
+    tower = Arranged(arrange)
+    found = token_sources(tower, Layer("rest", tower.rest), IDS, WORDS)
+    assert (None if found is None else found.tolist()) == sources
+
+
+def with_prompts(at: int) -> Any:
+    """Return a model in which four learned vectors take the places from `at` on, as in CoOp."""
+    model = build("plain")
+    prompts = torch.randn(4, model.token_embedding.embedding_dim, generator=torch.Generator().manual_seed(5))
+
+    def encode_text(self: Any, ids: Tensor, normalize: bool = False) -> Tensor:
+        del normalize
+        tokens = self.token_embedding(ids)
+        given = tokens[:, :at], prompts.expand(len(ids), -1, -1), tokens[:, at:-4]
+        tokens = torch.cat(given, 1) + self.positional_embedding
+        tokens = self.ln_final(self.transformer(tokens, attn_mask=self.attn_mask))
+        return tokens[torch.arange(len(ids)), ids.argmax(-1) + 4] @ self.text_projection
+
+    model.encode_text = MethodType(encode_text, model)
+    return model
+
+
+def changed_words(result: Interactions) -> list[str]:
+    """Return the words whose rows are not zero."""
+    return [text for text, row in zip(result.tokens, abs(result.values).sum((1, 2)), strict=True) if row > 0]
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("at", [1, 3])
+def test_only_a_word_that_differs_from_the_reference_contributes(at: int, own: bool) -> None:
+    model = with_prompts(at)
+    options = {**inputs_of(model), "method": "exclip", "text_layer": 0, "text_reference": "a blue boat"}
+    explained = model
+    if own:
+        explained = DualEncoder(
+            model,
+            encode_text=model.encode_text,
+            encode_image=model.encode_image,
+            text_layers=["transformer.resblocks.0"],
+            image_layers=["visual.transformer.resblocks.0"],
+            padded=True,
+            context_length=77,
+        )
+    result = explain(explained, picture(), "a red boat", **options)
+    assert changed_words(result) == ["red"]
+    assert "<prompt>" in result.tokens
+    assert abs(result.residual) < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("arrange", "message"),
+    [
+        pytest.param(lambda tokens: tokens[:, :3], "drops 'boat' and what follows", id="drops a word"),
+        pytest.param(
+            lambda tokens: tokens[:, 1:] + tokens[:, :-1], "holds 4 tokens for a caption of 5", id="in pairs"
+        ),
+    ],
+)
+def test_fewer_tokens_than_words_are_refused(arrange: Callable[[Tensor], Tensor], message: str) -> None:
+    text = Arranged(arrange)
+    image = nn.Sequential(nn.Conv2d(3, 6, 8, 8), nn.Conv2d(6, 6, 1))
+    model = DualEncoder(
+        nn.ModuleDict({"text": text, "image": image}),
+        encode_text=text,
+        encode_image=lambda pixels: image(pixels).mean((2, 3)),
+        text_layers=["text.rest"],
+        image_layers=["image.1"],
+    )
+    with pytest.raises(ExclipError, match=message):
+        explain(model, picture(), "a red boat", tokenizer=short_ids, preprocess=preprocess_to(16, 16))
+
+
+def short_ids(caption: str) -> Tensor:
+    """Return the ids of a caption without padding."""
+    ids = open_clip.tokenize([caption])
+    return ids[:, : int(ids.argmax()) + 1]
