@@ -62,6 +62,10 @@ class Caption:
         CaptionError
             If the tower drops the caption's last word.
         """
+        appended = len(self.row_index) - len(self.ids)
+        if appended and bool((sources[-appended:] < 0).all()):
+            known = torch.arange(len(self.ids), len(self.row_index), device="cpu")
+            sources = torch.cat([sources[:-appended], known])
         index = self.row_index[sources].where(sources >= 0, -1)
         last = int(index.max())
         if any(span is not None for span in self.rows.spans[last + 1 :]):
