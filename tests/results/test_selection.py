@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.results import result_of, results, tokens_of
@@ -17,6 +18,17 @@ from exclip_widget.results.selection import rows_of_words, select_rows, text_of
 
 RESULT = result_of("a black dog chases a dog-fish")
 #  0 <sot>, 1 a, 2 black, 3 dog, 4 chases, 5 a, 6 dog, 7 fish, 8 <eot>; "dog-fish" is one word
+
+
+class Foreign:
+    """An array of another library, which NumPy can read but which has no `tolist`."""
+
+    def __init__(self, numbers: list[int]) -> None:
+        self._numbers = numbers
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        del dtype, copy
+        return np.array(self._numbers)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +50,17 @@ RESULT = result_of("a black dog chases a dog-fish")
         (re.compile(r"\ba\b"), (1, 5)),
         (re.compile("bl"), (2,)),
         (["chases", 2, slice(0, 1), re.compile("fish"), ["black dog"]], (0, 2, 3, 4, 7)),
+        (range(1, 4), (1, 2, 3)),
+        ((2, "chases"), (2, 4)),
         (np.array([3, 2, 3]), (2, 3)),
+        (np.array([[3], [-1]], np.int8), (3, 8)),
+        (np.array(2), (2,)),
+        (np.array("black dog"), (2, 3)),
+        (np.array(["black", "dog-fish"]), (2, 6, 7)),
+        (torch.tensor([3, 2, 3]), (2, 3)),
+        (torch.tensor(-1), (8,)),
+        ([torch.tensor(2), np.array(3), "chases"], (2, 3, 4)),
+        (Foreign([1, 2]), (1, 2)),
         (None, (1, 2, 3, 4, 5, 6, 7)),
     ],
 )
@@ -70,7 +92,16 @@ def test_rows(words: Any, rows: tuple[int, ...]) -> None:
         (re.compile(b"dog"), "is an expression of bytes"),
         (True, "words=True is a bool; expected a phrase"),
         (np.array([True, False]), "is a bool"),
+        (np.array(True), "words=True is a bool"),
+        (torch.tensor([True, False]), "words=True is a bool"),
         (1.0, "words=1.0 is a float"),
+        (np.array([1.0]), "words=1.0 is a float"),
+        (torch.tensor(1.0), "words=1.0 is a float"),
+        (torch.tensor(9), "words=9 is not a token"),
+        (torch.tensor(1, device="meta"), "is a Tensor whose values cannot be read"),
+        (np.array([], int), "chooses no token"),
+        (torch.tensor([]), "chooses no token"),
+        (np.array(None), "None in a list"),
         (b"dog", "is a bytes"),
         ({"dog": 1}, "is a dict"),
         ([None], "None in a list"),
