@@ -132,8 +132,8 @@ def stream_images(parts: list[Part]) -> Iterator[Images]:
         start = 0
         for batch in part.groups(COLUMNS):
             values, starts = part.values(batch)
-            rest = batch.drop_columns(["values"]).to_pydict()
             with part.errors():
+                rest = batch.drop_columns(["values"]).to_pydict()
                 grids = [Grid(*one) for one in zip(rest["rows"], rest["columns"], rest["first"], strict=True)]
                 for grid, count in zip(grids, np.diff(starts), strict=True):
                     if grid.first < 0 or len(grid) < 1 or grid.first + len(grid) > count:

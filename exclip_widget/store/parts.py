@@ -102,13 +102,32 @@ def schema_of(kind: str, head: Head) -> pyarrow.Schema:
     return pa.schema(common + own[kind], metadata={HEAD: head.text().encode()})
 
 
+def require_text(name: str, text: object) -> None:
+    """Refuse what a part cannot store as text.
+
+    Raises
+    ------
+    ParameterError
+        If it is not a string, or is not Unicode, as names of files in another encoding are not.
+    """
+    if not isinstance(text, str):
+        raise ParameterError(f"{name} {text!r:.80} is a {type(text).__name__}; expected a string")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ParameterError(
+            f"{name} {text!r:.80} cannot be stored, because UTF-8 cannot encode its character "
+            f"{text[error.start]!r}; replace such characters, as text.encode(errors='replace').decode() does"
+        ) from None
+
+
 def row_of(key: str, factors: Factors, head: Head, more: Mapping[str, object]) -> dict[str, object]:
     """Return the row of a caption's or an image's factors.
 
     Raises
     ------
     ParameterError
-        If a number is not finite, or too large for the dtype.
+        If a number is not finite, or too large for the dtype, or a text is not Unicode.
     """
     values = factors.values.astype(f"<{_CODES[head.dtype]}")
     if not np.isfinite(values).all():
@@ -143,7 +162,11 @@ def row_of(key: str, factors: Factors, head: Head, more: Mapping[str, object]) -
             "digest": None if view is None else view.digest,
             "outliers": None if factors.outliers is None else factors.outliers.tobytes(),
         }
-    return row | dict(more)
+    row |= more
+    for name in ("id", "caption", "image_id", "foil_of"):
+        if row.get(name) is not None:
+            require_text(name, row[name])
+    return row
 
 
 def view_of(size: Sequence[int] | None, crop: Sequence[float] | None, digest: str | None) -> View | None:
@@ -306,10 +329,15 @@ class Part:
                 (batch,) = file.read_row_group(group, there).combine_chunks().to_batches()
                 yield batch
 
-    def group(self, number: int) -> pyarrow.RecordBatch:
+    def group(self, number: int) -> list[dict[str, Any]]:
         """Return one group of rows, with all columns."""
+        with self.errors():
+            rows: list[dict[str, Any]] = self._batch(number).to_pylist()
+        return rows
+
+    def _batch(self, number: int) -> pyarrow.RecordBatch:
         pa = require_pyarrow()
-        with self.errors(), pa.parquet.ParquetFile(self.path) as file:
+        with pa.parquet.ParquetFile(self.path) as file:
             (batch,) = file.read_row_group(number).combine_chunks().to_batches()
         return batch
 
@@ -321,7 +349,7 @@ class Part:
     def row(self, number: int) -> dict[str, Any]:
         """Return one row."""
         with self.errors():
-            batch = self.group(number // self.rows_a_group)
+            batch = self._batch(number // self.rows_a_group)
             (row,) = batch.slice(number % self.rows_a_group, 1).to_pylist()
         found: dict[str, Any] = row
         return found

@@ -223,7 +223,7 @@ class Store:
         part = self._caption_parts[place.part]
         group, row = divmod(place.row, part.rows_a_group)
         if (place.part, group) not in self._groups:
-            self._groups[place.part, group] = part.group(group).to_pylist()
+            self._groups[place.part, group] = part.group(group)
             while len(self._groups) > GROUPS_KEPT:
                 self._groups.popitem(last=False)
         self._groups.move_to_end((place.part, group))

@@ -12,7 +12,7 @@ from ..errors import FileError, ParameterError
 from ..results.factors import Factors
 from ..results.rows import Tokens
 from .head import NAME, Head, read_head, write_head
-from .parts import Part, parts_of, require_pyarrow, row_of, write_part
+from .parts import Part, parts_of, require_pyarrow, require_text, row_of, write_part
 
 PART_BYTES = 2**26
 """Bytes of factors in a part: at most this much is computed again if the writer is stopped."""
@@ -91,8 +91,11 @@ class StoreWriter:
         Raises
         ------
         ParameterError
-            If another caption has its id.
+            If another caption has its id, or one of the two cannot be stored as text.
         """
+        require_text("id", key)
+        if isinstance(caption, str):  # the explainer refuses anything else
+            require_text(f"caption of id {key!r:.80}", caption)
         if key not in self._captions:
             return False
         if self._captions[key] != hash(caption):
@@ -103,7 +106,14 @@ class StoreWriter:
         return True
 
     def has_image(self, key: str) -> bool:
-        """Return whether an image is in the store, or waiting to be written."""
+        """Return whether an image is in the store, or waiting to be written.
+
+        Raises
+        ------
+        ParameterError
+            If the id cannot be stored as text.
+        """
+        require_text("image_id", key)
         return key in self._images
 
     def add_caption(
@@ -155,7 +165,7 @@ class StoreWriter:
                 }
                 for one in phrases
             ],
-            "source": source,
+            "source": source.encode(errors="backslashreplace").decode(),  # it may be any file's name
         }
         self._add("captions", key, factors, more)
         self._captions[key] = hash(factors.rows.caption)

@@ -471,6 +471,43 @@ def test_an_id_of_two_captions_is_refused(tmp_path: Path, copied: Path) -> None:
         write_store(copied, explainer(), two[1:], dtype="float32")
 
 
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"id": "\udcff.png"}, r"id '\\udcff.png'"),
+        ({"image_id": "\udcff.png"}, r"image_id '\\udcff.png'"),
+        ({"caption": "a \udcff boat"}, r"caption of id '0a' 'a \\udcff boat'"),
+        ({"foil": "a \udcff boat"}, r"caption of id '0a~foil' 'a \\udcff boat'"),
+    ],
+)
+def test_text_that_is_not_unicode_is_refused_before_anything_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str], name: str
+) -> None:
+    monkeypatch.delattr(Explainer, "text_factors")
+    monkeypatch.delattr(Explainer, "image_factors")
+    with pytest.raises(ParameterError, match=rf"^{name} cannot be stored, .*'\\udcff'; replace such"):
+        write_store(tmp_path / "store", explainer(), [replace(PAIRS[0], **change)])  # type: ignore[arg-type]
+    assert not [*(tmp_path / "store").rglob("part-*")]
+
+
+def test_ids_that_are_not_text_are_refused(tmp_path: Path) -> None:
+    for change in ({"id": 7}, {"image_id": 7}):
+        with pytest.raises(ParameterError, match="id 7 is a int; expected a string"):
+            write_store(tmp_path / "store", explainer(), [replace(PAIRS[0], **change)])  # type: ignore[arg-type]
+    with StoreWriter(tmp_path / "store", Head(explainer().recipe())) as writer:
+        factors = explainer().text_factors("a boat")
+        for name in ("image_id", "foil_of"):
+            with pytest.raises(ParameterError, match=rf"^{name} '\\udcff' cannot be stored"):
+                writer.add_caption("0", factors, **{name: "\udcff"})  # type: ignore[arg-type]
+
+
+def test_a_source_may_be_any_file_name(tmp_path: Path) -> None:
+    pair = replace(PAIRS[0], source="caf\udce9.csv:7")
+    assert write_store(tmp_path / "store", explainer(), [pair]).captions[0] == "0a"
+    (part,) = (tmp_path / "store" / "captions").iterdir()
+    assert pq.read_table(part)["source"][0].as_py() == r"caf\udce9.csv:7"
+
+
 def test_folders_that_are_no_stores(tmp_path: Path, copied: Path) -> None:
     with pytest.raises(FileError, match=r"there is no store in .*store\.json"):
         Store(tmp_path / "nothing")
@@ -566,6 +603,47 @@ def test_rows_whose_factors_are_damaged(copied: Path) -> None:
             store.image_factors(key)
         with pytest.raises(FileError, match=part.name):
             store.find("0a")
+
+
+def not_unicode(path: Path, name: str) -> None:
+    """Spoil the first row of a column of text."""
+    table = pq.read_table(path)
+    index, field = table.schema.get_field_index(name), table.schema.field(name)
+    column = pa.array([b"\xff", *table[name].to_pylist()[1:]], pa.binary())
+    _, ends, data = column.buffers()
+    spoilt = pa.Array.from_buffers(pa.string(), len(column), [None, ends, data])
+    pq.write_table(table.set_column(index, field, spoilt), path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("images", "id"),
+        ("images", "digest"),
+        ("captions", "id"),
+        ("captions", "caption"),
+        ("captions", "source"),
+    ],
+)
+def test_a_part_whose_text_is_damaged(copied: Path, kind: str, name: str) -> None:
+    part = sorted((copied / kind).glob("part-*"))[0]
+    first = pq.read_table(part, columns=["id"])["id"][0].as_py()
+    not_unicode(part, name)
+    damage = rf"{part.name}.*cannot be read: 'utf-?8' codec.*; delete it"
+    if name == "id":
+        with pytest.raises(FileError, match=damage):
+            Store(copied)
+        return
+    store = Store(copied)
+    asked: list[Any] = [store.foil_margins, store.special_shares, store.outlier_shares, store.off_boxes]
+    if kind == "images":
+        asked += [store.views, lambda: store.find("0a"), lambda: store.image_factors(first)]
+        asked += [lambda: [*store.heats("0a")]]
+    else:
+        asked += [lambda: store.text_factors(first), lambda: store.interactions(first, "0")]
+    for ask in asked:
+        with pytest.raises(FileError, match=damage):
+            ask()
 
 
 def test_an_empty_store(tmp_path: Path) -> None:
