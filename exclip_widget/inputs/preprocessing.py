@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -11,7 +12,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ..errors import ImageError
+from ..errors import ExclipError, ImageError, ParameterError
+from .randomness import RandomState, random_state_kept, require_repeatable, require_repeatable_on_noise
 from .view import find_view
 
 Preprocess: TypeAlias = Callable[[Image.Image], Tensor]
@@ -26,9 +28,27 @@ def preprocess_image(
     Raises
     ------
     ImageError
-        If `preprocess` returns anything else, or values that are not finite.
+        If `preprocess` raises, or returns anything else or values that are not finite.
+    ParameterError
+        If `preprocess` is random.
     """
-    return check_pixels(preprocess(image), size, "preprocess gave")
+    before = RandomState()
+    pixels = check_pixels(_run(preprocess, image), size, "preprocess gave")
+    if RandomState() != before:
+        require_repeatable(preprocess, pixels, partial(_run, preprocess, image))
+    return pixels
+
+
+def _run(preprocess: Preprocess, image: Image.Image) -> object:
+    try:
+        return preprocess(image)
+    except ExclipError:
+        raise
+    except Exception as error:
+        raise ImageError(
+            f"preprocess raised {type(error).__name__} ({error!s:.200}) on an image of {image.width} x "
+            f"{image.height}; expected a function from a PIL image to the pixels that the model takes"
+        ) from error
 
 
 def check_pixels(
@@ -54,12 +74,25 @@ def check_pixels(
     expected = f"expected preprocessed pixels, a tensor of floats (3, {height}, {width})"
     if not isinstance(pixels, Tensor):
         raise ImageError(f"{source} a {type(pixels).__name__}; {expected}")
+    if pixels.is_meta or pixels.is_nested or pixels.layout != torch.strided:
+        raise ImageError(
+            f"{source} {'a nested' if pixels.is_nested else 'a'} tensor on {pixels.device} with layout "
+            f"{pixels.layout}; {expected}, dense (see Tensor.to_dense) and on a device that stores its values"
+        )
     pixels = pixels[0] if pixels.ndim == 4 and len(pixels) == 1 else pixels
     if pixels.ndim != 3 or len(pixels) != 3 or (size and pixels.shape[1:] != size):
         raise ImageError(f"{source} of shape {tuple(pixels.shape)}; {expected}")
     if not pixels.is_floating_point():
         raise ImageError(f"{source} of {pixels.dtype}; {expected}")
-    if not torch.isfinite(pixels).all():
+    try:
+        # torch stores numbers of 8 bits, but barely computes with them.
+        pixels = pixels.float() if pixels.dtype.itemsize == 1 else pixels
+        is_finite = bool(torch.isfinite(pixels).all())
+    except RuntimeError as error:
+        raise ImageError(
+            f"{source} of {pixels.dtype}, which torch cannot read ({error}); {expected}"
+        ) from None
+    if not is_finite:
         raise ImageError(f"{source} NaN or infinite in places; {expected}")
     return pixels[None]
 
@@ -67,17 +100,26 @@ def check_pixels(
 def field_of_view(preprocess: Preprocess, size: tuple[int, int]) -> tuple[float, float, float, float]:
     """Return which part of an image of `size` (width, height) the model sees through `preprocess`.
 
-    This assumes that `preprocess` shows an upright part of the image, or all of it surrounded by padding,
-    and that brighter areas stay brighter. It may normalise each image by its own brightness.
+    This assumes that `preprocess` shows a part of the image, or all of it surrounded by padding, and that
+    brighter areas stay brighter. It may normalise each image by its own brightness.
 
     Returns
     -------
     left, top, width, height : float
         As fractions of the image. The whole image if they cannot be determined.
+
+    Raises
+    ------
+    ParameterError
+        If `preprocess` is random, or mirrors or turns the image.
     """
     try:
-        with np.errstate(all="ignore"):  # such as a division by the brightness of a black image
+        # Ignored are errors such as a division by the brightness of a black image.
+        with random_state_kept(), np.errstate(all="ignore"):
+            require_repeatable_on_noise(preprocess)
             return find_view(preprocess, size)
+    except ParameterError:
+        raise
     except Exception:
         # It may reject the test images although it accepts the user's.
         return 0.0, 0.0, 1.0, 1.0

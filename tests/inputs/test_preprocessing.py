@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.explaining import MODEL, values_of, values_or_refusal
 from support.oracle import assert_close
 from support.zoo.inputs import picture
 from support.zoo.models import preprocess_for
 
-from exclip_widget import ExclipError
+from exclip_widget import ExclipError, ImageError
+from exclip_widget.inputs.preprocessing import check_pixels, preprocess_image
 
 
 @pytest.mark.parametrize(
@@ -48,3 +51,43 @@ def test_preprocessing_that_gives_a_batch_of_one() -> None:
         assert "(1, 3, 32, 32)" in outcome.replace("[", "(").replace("]", ")")
         return
     np.testing.assert_array_equal(outcome, values_of(picture()))
+
+
+@pytest.mark.filterwarnings("ignore:.*(beta|prototype)")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda pixels: pixels.to("meta"), "a tensor on meta"),
+        (torch.Tensor.to_sparse, r"layout torch\.sparse_coo"),
+        (torch.Tensor.to_sparse_csr, r"layout torch\.sparse_csr"),
+        (torch.Tensor.to_mkldnn, r"layout torch\._mkldnn"),
+        (lambda pixels: torch.nested.nested_tensor([pixels]), "a nested tensor"),
+        (lambda pixels: pixels + 0j, r"of torch\.complex64"),
+        (lambda pixels: pixels.byte().view(torch.float4_e2m1fn_x2), "which torch cannot read"),
+    ],
+)
+def test_tensors_without_readable_values(
+    change: Callable[[torch.Tensor], torch.Tensor], message: str
+) -> None:
+    pixels = change(torch.zeros(3, 32, 32))
+    with pytest.raises(ImageError, match=rf"image is .*{message}.*; expected preprocessed pixels"):
+        values_of(pixels)
+    with pytest.raises(ImageError, match=rf"preprocess gave .*{message}"):
+        preprocess_image(picture(), lambda _: pixels)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_pixels_of_eight_bits_are_widened(dtype: torch.dtype) -> None:
+    given = preprocess_for(MODEL)(picture()).to(dtype)
+    torch.testing.assert_close(check_pixels(given, (32, 32)), given.float()[None], rtol=0, atol=0)
+
+
+def test_preprocessing_that_raises() -> None:
+    cause = TypeError("got a picture")
+
+    def preprocess(_: Image.Image) -> torch.Tensor:
+        raise cause
+
+    with pytest.raises(ImageError, match=r"preprocess raised TypeError \(got a picture\)") as refusal:
+        values_of(picture(), preprocess=preprocess)
+    assert refusal.value.__cause__ is cause

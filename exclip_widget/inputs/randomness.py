@@ -1,0 +1,140 @@
+"""Randomness: preprocessing that gives other pixels each time, as augmentation for training does."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..errors import ParameterError
+
+MOST_REPEATS = 32
+"""How often to repeat preprocessing that draws random numbers, if that changes nothing."""
+
+SAME = 1e-4
+"""Largest difference between two runs that count as the same, as a fraction of the largest pixel."""
+
+NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+"""A test image on which hardly any augmentation goes unnoticed."""
+
+
+class RandomState:
+    """The state of the global generators of torch, NumPy and Python at the time when this was made."""
+
+    def __init__(self) -> None:
+        self._torch = torch.get_rng_state()
+        self._numpy = np.random.get_state(legacy=False)  # noqa: NPY002  # what users draw from
+        self._python = random.getstate()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RandomState) and self._bytes() == other._bytes()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _bytes(self) -> bytes:
+        return pickle.dumps((self._torch.numpy(), self._numpy, self._python))
+
+    def restore(self) -> None:
+        """Return the generators to this state."""
+        torch.set_rng_state(self._torch)
+        np.random.set_state(self._numpy)  # noqa: NPY002
+        random.setstate(self._python)
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Leave the global generators as they were before the block, those of GPUs included."""
+    before = RandomState()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            before.restore()
+
+
+class _Found:
+    """Preprocessing functions that were found to be repeatable, so that each is tried only once."""
+
+    def __init__(self) -> None:
+        self._functions: WeakSet[Any] = WeakSet()
+
+    def has(self, function: object) -> bool:
+        with suppress(TypeError):  # it may have no hash, or take no weak references
+            return function in self._functions
+        return False
+
+    def add(self, function: object) -> None:
+        with suppress(TypeError):
+            self._functions.add(function)
+
+
+_BY_DRAWING, _BY_NOISE = _Found(), _Found()
+
+
+def require_repeatable(preprocess: object, pixels: Tensor, again: Callable[[], object]) -> None:
+    """Refuse preprocessing whose results on one image differ.
+
+    Call this if it drew random numbers. That alone is no proof, because a flip of every image, or of none,
+    draws them too.
+
+    Parameters
+    ----------
+    preprocess : callable
+        The function in question.
+    pixels : Tensor
+        What it gave for an image.
+    again : callable
+        Runs it again on that image.
+
+    Raises
+    ------
+    ParameterError
+        If another run gives other pixels.
+    """
+    if _BY_DRAWING.has(preprocess):
+        return
+    with random_state_kept():
+        for _ in range(MOST_REPEATS):
+            other = again()
+            if not (isinstance(other, Tensor) and _are_same(pixels, other)):
+                raise _is_random()
+    _BY_DRAWING.add(preprocess)
+
+
+def require_repeatable_on_noise(preprocess: Callable[[Image.Image], Tensor]) -> None:
+    """Refuse preprocessing whose results on a test image differ, whatever generator it draws from.
+
+    Exceptions from `preprocess` are passed on.
+
+    Raises
+    ------
+    ParameterError
+        If they differ.
+    """
+    if _BY_NOISE.has(preprocess):
+        return
+    if not _are_same(*(preprocess(Image.fromarray(NOISE)) for _ in range(2))):
+        raise _is_random()
+    _BY_NOISE.add(preprocess)
+
+
+def _are_same(one: Tensor, other: Tensor) -> bool:
+    one, other = (pixels.detach().cpu().double().flatten(0, -3).nan_to_num() for pixels in (one, other))
+    return one.shape == other.shape and bool(((one - other).abs() <= SAME * one.abs().max()).all())
+
+
+def _is_random() -> ParameterError:
+    return ParameterError(
+        "preprocess is random: run again on the same image, it gave other pixels; pass the preprocessing for "
+        "evaluation, without augmentation, such as the last value that "
+        "open_clip.create_model_and_transforms returns"
+    )

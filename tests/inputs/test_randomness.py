@@ -1,0 +1,120 @@
+"""Random preprocessing is refused, and the caller's random state is left alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from open_clip.transform import image_transform
+from PIL import Image
+from support.explaining import MODEL
+from support.zoo.inputs import picture
+from torch import Tensor
+from torchvision import transforms as T
+
+from exclip_widget import ParameterError, explain
+from exclip_widget.inputs.preprocessing import field_of_view, preprocess_image
+
+Preprocess = Callable[[Image.Image], Tensor]
+
+
+def resized(*steps: Any) -> Preprocess:
+    return T.Compose([T.Resize((32, 32)), *steps])
+
+
+def by_numpy(image: Image.Image) -> Tensor:
+    return resized(T.ToTensor())(image) * np.random.uniform(0.5, 1)  # noqa: NPY002
+
+
+def by_python(image: Image.Image) -> Tensor:
+    return resized(T.ToTensor())(image) * random.uniform(0.5, 1)
+
+
+RANDOM = {
+    "crop": T.Compose([T.RandomResizedCrop(32), T.ToTensor()]),
+    "size": T.Compose(
+        [T.Resize((32, 32)), T.RandomChoice([T.Resize((32, 33)), T.Resize((33, 32))]), T.ToTensor()]
+    ),
+    "flip": resized(T.RandomHorizontalFlip(), T.ToTensor()),
+    "augment": resized(T.RandAugment(), T.ToTensor()),
+    "erase": resized(T.ToTensor(), T.RandomErasing(0.2)),
+    "open_clip": image_transform(32, is_train=True),
+    "numpy": by_numpy,
+    "python": by_python,
+}
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_random_preprocessing_is_refused(name: str) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(
+        ParameterError, match=r"preprocess is random: .* pass the preprocessing for evaluation"
+    ):
+        preprocess_image(picture(), RANDOM[name])
+
+
+def test_an_explanation_refuses_it() -> None:
+    with pytest.raises(ParameterError, match="preprocess is random"):
+        explain(MODEL, picture(), "a boat", preprocess=RANDOM["crop"])
+
+
+def test_a_generator_of_its_own_is_found_with_the_view() -> None:
+    own = np.random.default_rng(0)
+    with pytest.raises(ParameterError, match="preprocess is random"):
+        field_of_view(lambda image: resized(T.ToTensor())(image) * own.uniform(0.5, 1), (64, 48))
+
+
+def test_drawing_without_effect_is_accepted_and_tried_once() -> None:
+    runs: list[int] = []
+
+    def preprocess(image: Image.Image) -> Tensor:
+        runs.append(1)
+        return resized(T.RandomHorizontalFlip(0), T.ToTensor())(image)
+
+    first = preprocess_image(picture(), preprocess)
+    runs.clear()
+    torch.testing.assert_close(preprocess_image(picture(), preprocess), first, rtol=0, atol=0)
+    assert len(runs) == 1
+
+
+def test_preprocessing_that_draws_nothing_runs_once() -> None:
+    runs: list[int] = []
+
+    def preprocess(image: Image.Image) -> Tensor:
+        runs.append(1)
+        return resized(T.ToTensor())(image)
+
+    preprocess_image(picture(), preprocess)
+    assert len(runs) == 1
+
+
+def draws() -> tuple[float, float, float]:
+    return torch.rand(1).item(), np.random.uniform(), random.random()  # noqa: NPY002
+
+
+def seeded() -> None:
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    random.seed(1)
+
+
+def test_trying_leaves_the_random_state_alone() -> None:
+    def preprocess(image: Image.Image) -> Tensor:
+        draws()
+        return resized(T.ToTensor())(image)
+
+    seeded()
+    preprocess(picture())
+    expected = draws()
+    seeded()
+    preprocess_image(picture(), preprocess)
+    assert draws() == expected  # as after one run
+    seeded()
+    expected = draws()
+    seeded()
+    field_of_view(preprocess, (64, 48))
+    assert draws() == expected
