@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
+
+from ..errors import ParameterError
 
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, width and height of a view, as fractions of the image."""
@@ -42,11 +44,19 @@ MOST_STEPS = 24
 FAR_ENOUGH = 0.2
 """Distance between two edges, as a fraction of the view, that is enough to locate both its ends well."""
 
+TILTED = 0.05
+"""Smallest difference between the upper and lower lines of an upright edge, in brightness, that is a turn."""
+
 
 def find_view(preprocess: Callable[[Image.Image], Tensor], size: tuple[int, int]) -> Box:
     """Return which part of an image of `size` (width, height) `preprocess` shows.
 
     Exceptions from `preprocess` are passed on.
+
+    Raises
+    ------
+    ParameterError
+        If it mirrors or turns the image.
     """
     if size[0] * size[1] <= MOST_TRUE_PIXELS and min(size) >= LEAST_TRUE_SIDE:
         return View(preprocess, size).box
@@ -144,8 +154,11 @@ class View:
             edges[edge] = self._place(axis, edge)
         seen = sorted((edge, place) for edge, place in edges.items() if math.isfinite(place))
         if len(seen) < 2:
+            self._require_unturned(axis, list(edges)[:2])
             return self._part_by_padding(axis)
         (first, start), (last, end) = seen[0], seen[-1]
+        if end < start - SAME:
+            raise _not_upright()
         if end <= start:
             return 0.0, 1.0
         extent = (last - first) / (end - start) / side
@@ -183,41 +196,58 @@ class View:
                 return
             yield middle
 
+    def _require_unturned(self, axis: int, edges: list[int]) -> None:
+        """Refuse a view in which edges across an axis move along the other one."""
+        if self._calibrated:  # `_require_upright` has compared its lines
+            return
+        places = []
+        for edge in edges:
+            lines, _, start, count = self._lines(1 - axis, self._seen_edge(axis, edge))
+            places.append((start + (1 - np.median(lines, axis=0)).sum()) / count)
+        if len(places) == 2 and np.ptp(places) > SAME:
+            raise _not_upright()
+
     def _place(self, axis: int, edge: int) -> float:
         """Return where the view shows an edge, as a fraction of the view.
 
         Infinity if only white is seen, minus infinity if only black, and NaN for anything else.
         """
-        levels = np.where(np.arange(self._size[axis]) < edge, 0, 255)
-        profile, start, count = self._profile(
-            axis, self._seen(levels.reshape((1, -1) if axis == 0 else (-1, 1)))
-        )
+        lines, shown, start, count = self._lines(axis, self._seen_edge(axis, edge))
+        profile = np.median(lines, axis=0)
         if not (np.isfinite(profile).all() and len(profile)):
             # The edge is outside the view, but nothing shows on which side.
             return -math.inf if edge > self._size[axis] / 2 else math.inf
+        _require_upright(lines, shown)
         if profile.min() > 0.5 or profile.max() < 0.5:
             return math.inf if profile[0] > 0.5 else -math.inf
-        if profile[0] > 0.5 or profile[-1] < 0.5:  # mirrored, or no edge at all
+        if profile[0] > 0.5 or profile[-1] < 0.5:  # no edge at all
             return math.nan
         # Blurring an edge does not change the amount of black.
         return (start + float((1 - profile).sum())) / count
 
-    def _profile(
+    def _lines(
         self, axis: int, seen: Float[np.ndarray, "rows columns"]
-    ) -> tuple[Float[np.ndarray, " pixels"], int, int]:
-        """Return the brightness along an axis (0 to 1), where it starts, and the length of the view."""
+    ) -> tuple[Float[np.ndarray, "lines pixels"], Bool[np.ndarray, "lines pixels"], int, int]:
+        """Return lines along an axis: their brightness (0 to 1), and which of their pixels are not padding.
+
+        Where they start follows, and the length of the view.
+        """
         count = seen.shape[1 - axis]
         if self._calibrated:
             rows, columns = (np.flatnonzero(self._shown.any(across)) for across in (1, 0))
-            level = ((seen - self._black) / np.where(self._shown, self._gain, 1))[np.ix_(rows, columns)]
+            inside = np.ix_(rows, columns)
+            shown = self._shown[inside]
+            level = ((seen - self._black) / np.where(self._shown, self._gain, 1))[inside]
             profile = np.median(level, axis=axis)
             if profile.min() > -0.6 and profile.max() < 1.6:
-                return profile, int((columns, rows)[axis][0]), count
+                level, shown = (level, shown) if axis == 0 else (level.T, shown.T)
+                return level, shown, int((columns, rows)[axis][0]), count
             self._calibrated = False  # the gain was only rounding error
         lines = seen if axis == 0 else seen.T
-        profile = np.median(lines[np.ptp(lines, axis=1) >= np.ptp(lines, axis=1).max() / 2], axis=0)
-        first, last = profile[0], profile[-1]
-        return (profile - first) / (last - first if abs(last - first) > 1e-3 else np.nan), 0, count
+        lines = lines[np.ptp(lines, axis=1) >= np.ptp(lines, axis=1).max() / 2]
+        first, last = np.median(lines, axis=0)[[0, -1]]
+        lines = (lines - first) / (last - first if abs(last - first) > 1e-3 else np.nan)
+        return lines, np.ones_like(lines, bool), 0, count
 
     def _part_by_padding(self, axis: int) -> Part:
         """Return the start and extent of a view that shows padding on both sides of the image."""
@@ -228,6 +258,11 @@ class View:
         pixels = int(shown[-1] - shown[0]) + 1
         return -int(shown[0]) / pixels, count / pixels
 
+    def _seen_edge(self, axis: int, edge: int) -> Float[np.ndarray, "rows columns"]:
+        """Return one channel of the output for an image that is black before an edge and white after it."""
+        levels = np.where(np.arange(self._size[axis]) < edge, 0, 255)
+        return self._seen(levels.reshape((1, -1) if axis == 0 else (-1, 1)))
+
     def _seen(self, levels: np.ndarray) -> Float[np.ndarray, "rows columns"]:
         """Return one channel of the output for an image of grey `levels`."""
         width, height = self._size
@@ -235,3 +270,25 @@ class View:
         pixels = self._preprocess(Image.fromarray(grey).convert("RGB"))
         seen: np.ndarray = pixels.detach().cpu().double().flatten(0, -3)[0].numpy()
         return seen
+
+
+def _require_upright(
+    lines: Float[np.ndarray, "lines pixels"], shown: Bool[np.ndarray, "lines pixels"]
+) -> None:
+    """Refuse lines across an edge if they show white before black, or the edge in different places."""
+    white = np.median(lines, axis=0) > 0.5
+    mirrored = white[0] and not white[-1] and np.count_nonzero(np.diff(white)) == 1
+    third = math.ceil(len(lines) / 3)
+    ends = slice(None, third), slice(-third, None)
+    both = np.logical_and(*(shown[end].mean(0) > 0.5 for end in ends))
+    masked = np.ma.array(lines, mask=~shown)
+    upper, lower = (np.ma.median(masked[end], axis=0)[both] for end in ends)  # type: ignore[no-untyped-call]
+    if mirrored or (both.any() and np.abs(upper - lower).mean() > TILTED):
+        raise _not_upright()
+
+
+def _not_upright() -> ParameterError:
+    return ParameterError(
+        "preprocess mirrors or turns the image, so it is unknown where in the image a patch is; pass "
+        "preprocessing that keeps the image upright, and mirror or turn the image itself before"
+    )

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision import transforms as T
 
+from exclip_widget import ParameterError
 from exclip_widget.inputs.preprocessing import field_of_view
 
 Box = tuple[float, float, float, float]
@@ -136,7 +137,6 @@ def test_stretched_contrast() -> None:
         lambda _: torch.full((3, 8, 8), torch.nan),
         lambda _: 1 / 0,
         lambda _: None,
-        T.Compose([T.RandomCrop(1, pad_if_needed=True), TO_PIXELS]),
     ],
 )
 def test_the_whole_image_if_nothing_can_be_found_out(preprocess: Callable[[Image.Image], Tensor]) -> None:
@@ -152,4 +152,48 @@ def test_the_images_stay_small() -> None:
 
     field_of_view(preprocess, (12000, 9000))
     assert sum(pixels) < 2**20
-    assert len(pixels) <= 12
+    assert len(pixels) <= 14  # two of them show whether it is random
+
+
+def turned(
+    turn: Callable[[Image.Image], Image.Image], *steps: Callable[..., object]
+) -> Callable[..., Tensor]:
+    return T.Compose([T.Resize((48, 48)), turn, TO_PIXELS, *steps])
+
+
+TURNS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "mirrored": ImageOps.mirror,
+    "flipped": ImageOps.flip,
+    "by 90": lambda image: image.rotate(90),
+    "by 180": lambda image: image.rotate(180),
+    "by 270": lambda image: image.rotate(270),
+    "by 10": lambda image: image.rotate(10),
+    "by 45": lambda image: image.rotate(45),
+    "transposed": lambda image: image.transpose(Image.Transpose.TRANSPOSE),
+    "transversed": lambda image: image.transpose(Image.Transpose.TRANSVERSE),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("each_by_itself", [False, True])
+def test_an_image_that_is_not_upright_is_refused(turn: str, each_by_itself: bool) -> None:
+    steps = turned(TURNS[turn])
+    preprocess = standardised(steps) if each_by_itself else steps
+    for size in ((64, 64), (640, 480), (1000, 1500)):
+        with pytest.raises(ParameterError, match="preprocess mirrors or turns the image"):
+            field_of_view(preprocess, size)
+
+
+@pytest.mark.parametrize("each_by_itself", [False, True])
+def test_a_mirrored_crop_with_padding_is_refused(each_by_itself: bool) -> None:
+    steps = T.Compose([T.CenterCrop(224), ImageOps.mirror, T.Resize(64), TO_PIXELS])
+    preprocess = standardised(steps) if each_by_itself else steps
+    for size in ((640, 480), (640, 160)):
+        with pytest.raises(ParameterError, match="preprocess mirrors or turns the image"):
+            field_of_view(preprocess, size)
+
+
+def test_an_inverted_image_is_upright() -> None:
+    """Inverted brightness looks like a mirrored edge."""
+    preprocess = standardised(turned(ImageOps.invert))
+    assert_near(field_of_view(preprocess, (640, 480)), (0, 0, 1, 1))
