@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeAlias
 
 Node: TypeAlias = Any
@@ -68,7 +69,10 @@ LINEAR_IN_PLACE = frozenset(
 
 
 def kind_of(node: Node) -> str:
-    """Return the operation of a node: `Gelu` for `GeluBackward0`."""
+    """Return the operation of one of torch's own nodes: `Gelu` for `GeluBackward0`.
+
+    Any other node, such as that of a `torch.autograd.Function` called `Gelu`, keeps a name that is not in the
+    sets above: torch numbers its own nodes, and nobody else's.
+    """
     name: str = node.name()
-    head, found, _ = name.partition("Backward")
-    return head.rpartition("::")[2] if found else name.rpartition("::")[2]
+    return re.sub(r"Backward\d+$", "", name.removeprefix("torch::autograd::"))

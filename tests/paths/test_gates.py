@@ -260,6 +260,14 @@ def test_what_is_not_known_is_refused_by_name(network: Callable[[Tensor], Tensor
         hold(network, X.clone().requires_grad_())
 
 
+@pytest.mark.parametrize("name", ["Gelu", "Tanh", "Div", "NativeBatchNorm", "Sigmoid", "Add", "GeluBackward0"])
+def test_a_function_that_bears_the_name_of_torchs_own_is_not_known(name: str) -> None:
+    """Only torch's own nodes have the gates of their names."""
+    function = type(name, (Twice,), {})
+    with pytest.raises(ModelError, match=f"the gate of {name}Backward is not known"):
+        hold(lambda x: x + function.apply(x @ MIX), X.clone().requires_grad_())
+
+
 def without_gradients(x: Tensor) -> Tensor:
     with torch.no_grad():
         branch = F.gelu(x @ MIX)
