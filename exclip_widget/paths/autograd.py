@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..errors import ModelError
+from ..errors import ExclipError, ModelError
 from .cut import FAULTS, is_out_of_memory
 from .interruption import end_if_unwanted
 from .onednn import fast_products
@@ -230,7 +230,7 @@ def differentiating() -> Iterator[None]:
     try:
         yield
     except FAULTS as error:
-        if is_out_of_memory(error):
+        if isinstance(error, ExclipError) or is_out_of_memory(error):
             raise
         raise ModelError(_not_differentiable(error)) from error
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import ModelError
+from .autograd import differentiating
 from .kinds import (
     CONSTANT,
     LINEAR,
@@ -145,9 +146,11 @@ def hold_gates(embedded: Tensor, start: Tensor, watched: WatchedPass) -> None:
     Raises
     ------
     ModelError
-        If the gate of some operation is not known. The message names the operation.
+        If the gate of some operation is not known, and the message names the operation; or if what autograd
+        has saved for it can no longer be read.
     """
-    _Graph(start, watched).hold(embedded.grad_fn)
+    with differentiating():
+        _Graph(start, watched).hold(embedded.grad_fn)
 
 
 @dataclass

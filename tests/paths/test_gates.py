@@ -268,6 +268,18 @@ def test_a_function_that_bears_the_name_of_torchs_own_is_not_known(name: str) ->
         hold(lambda x: x + function.apply(x @ MIX), X.clone().requires_grad_())
 
 
+def written_over(x: Tensor) -> Tensor:
+    y = x @ MIX
+    y[..., ::2].copy_(F.gelu(y[..., ::2]))
+    return y
+
+
+def test_an_input_that_is_written_over_later_is_refused() -> None:
+    """The gate of GELU needs its input, which autograd no longer has."""
+    with pytest.raises(ModelError, match="cannot be differentiated: .* modified by an inplace operation"):
+        hold(written_over, X.clone().requires_grad_())
+
+
 def without_gradients(x: Tensor) -> Tensor:
     with torch.no_grad():
         branch = F.gelu(x @ MIX)
