@@ -130,6 +130,9 @@ NORMS: dict[str, Gate] = {
 }
 """Normalisations: what they divide by is held."""
 
+BATCH_NORMS = frozenset("NativeBatchNorm CudnnBatchNorm MkldnnBatchNorm BatchNormWithUpdate".split())
+"""Normalisations that are affine if they use their stored statistics."""
+
 
 def hold_gates(embedded: Tensor, start: Tensor, watched: WatchedPass) -> None:
     """Hold the gates of a recorded pass: later derivatives of `embedded` are those of the affine map.
@@ -195,13 +198,14 @@ class _Graph:
         gate = ACTIVATIONS.get(name) or NORMS.get(name)
         if name == "Tanh":
             gate = self._gate_of_tanh
-        if name in ("NativeBatchNorm", "CudnnBatchNorm", "MkldnnBatchNorm", "BatchNormWithUpdate"):
-            if not node._saved_training:
-                return following  # uses its stored statistics: affine
-        elif gate is not None:
+        is_affine = name in BATCH_NORMS and not node._saved_training  # uses its stored statistics
+        if gate is None and not is_affine:
+            raise ModelError(_UNKNOWN.format(node.name()))
+        if [place for place, _ in factors] != [0]:
+            raise ModelError(_UNKNOWN.format(f"{node.name()}, whose weight or bias depends on the tokens,"))
+        if gate is not None:
             _replace(node, 0, gate(node))
-            return following[:1]
-        raise ModelError(_UNKNOWN.format(node.name()))
+        return following
 
     def _gate_of_tanh(self, node: Node) -> Held:
         try:

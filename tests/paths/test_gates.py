@@ -169,6 +169,25 @@ def test_group_norm_and_batch_norm() -> None:
     torch.testing.assert_close(torch.autograd.grad(out, x, cotangent)[0], plain)
 
 
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda x, of_x: F.layer_norm(x, (WIDTH,), None, of_x),
+        lambda x, of_x: F.layer_norm(x, (WIDTH,), of_x),
+        lambda x, of_x: F.layer_norm(MIX, (WIDTH,), of_x),
+        lambda x, of_x: F.rms_norm(x, (WIDTH,), of_x),
+        lambda x, of_x: F.group_norm(x.mT, 2, None, of_x),
+        lambda x, of_x: F.batch_norm(x.mT, MIX[0], MIX[1].abs(), of_x),
+        lambda x, of_x: F.batch_norm(x.mT, MIX[0], MIX[1].abs(), None, of_x),
+    ],
+)
+def test_a_norm_whose_weight_or_bias_depends_on_the_tokens_is_refused(
+    norm: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    with pytest.raises(ModelError, match="the gate of .* is not known"):
+        hold(lambda x: norm(x, x.mean((0, 1))), X.clone().requires_grad_())
+
+
 def gelu_of_transformers(x: Tensor) -> Tensor:
     """Compute GELU as T5 and GPT-2 do."""
     return 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x.pow(3))))
