@@ -15,7 +15,7 @@ effect: the own terms.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from ..checks import positive_number, whole_number
 from ..errors import ModelError, ParameterError
+from ..paths.hidden_tokens import are_of_tokens, only_attending_to
 from ..results.factors import Factors, Samples
 from ..results.interactions import Estimate, product
 from ..results.rows import Tokens
@@ -128,23 +129,37 @@ def _players(side: Side) -> Bool[Tensor, " rows"]:
 
 
 def _require_hidden(side: Side, players: Bool[Tensor, " rows"]) -> None:
-    """Require that a caption's hidden tokens have no effect on its embedding.
+    """Require that a caption's tokens can be hidden, and that nothing else is hidden with them.
 
     Raises
     ------
     ModelError
-        If the embedding changes with them: the tower reads them other than by a softmax over tokens.
+        If the embedding changes with hidden tokens: the tower reads them other than by a softmax over tokens.
+        Or if the tower has a softmax over something else that cannot be told from attention by its shape.
     """
-    kept = ~players[side.row_index]
-    others = replace(
-        side, tokens=torch.where(kept.to(side.tokens.device)[:, None], side.tokens, side.reference)
-    )
-    one, other = (given.embed_hidden(kept[None])[0] for given in (side, others))
+    hidden = players[side.row_index]
+    if not hidden.any():
+        return
+    # Rolled along the width, so that each differs whatever the reference is.
+    others = side.tokens.where(~hidden.to(side.tokens.device)[:, None], side.tokens.roll(1, -1))
+    scores: tuple[list[Tensor], list[Tensor]] = ([], [])
+    embeddings = []
+    for tokens, of_pass in zip((side.tokens, others), scores, strict=True):
+        with only_attending_to(~hidden[None], of_pass):
+            embeddings.append(F.normalize(side.run(tokens[None])[0], dim=-1))
+    one, other = embeddings
     if not (one - other).norm() <= HIDDEN:
         raise ModelError(
             "masks='hide': the embedding of the caption changes with words that no token attends to, so the "
             "text tower reads them in another way; use masks='replace'"
         )
+    for before, after in zip(*scores, strict=False):
+        if not are_of_tokens(before, after, hidden):
+            raise ModelError(
+                f"masks='hide': the text tower has a softmax of shape {tuple(before.shape)} that is not over "
+                "tokens but has the shape of attention, so words cannot be hidden from attention alone; "
+                "use masks='replace'"
+            )
 
 
 def _masks(

@@ -14,7 +14,7 @@ from support.explaining import IMAGE
 from support.oracle import assert_close
 from support.zoo.families import FAMILIES, family, of_open_clip
 from support.zoo.models import build, inputs_of
-from torch import Tensor
+from torch import Tensor, nn
 
 from exclip_widget import Explainer, ModelError, ParameterError, explain
 from exclip_widget.methods import Banzhaf
@@ -184,6 +184,53 @@ def test_no_word_that_is_hidden_is_seen(name: str) -> None:
     (everybody,) = np.flatnonzero(samples.present.all(1))
     assert_close(samples.outputs[everybody], factors.embedding, 1e-5)
     assert np.abs(samples.outputs[nobody] - factors.embedding).max() > 1e-2
+
+
+class Experts(nn.Module):
+    """A soft mixture of experts: a softmax for each token, but not over tokens."""
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.c_fc = nn.Linear(width, count)  # open_clip looks up its dtype
+        nn.init.normal_(self.c_fc.weight, std=2 / width**0.5, generator=generator)
+        self.experts = nn.Parameter(torch.randn(count, width, width, generator=generator) / width**0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("...e,...w,ewv->...v", self.c_fc(x).softmax(-1), x, self.experts)
+
+
+def with_experts(count: int) -> Any:
+    model: Any = build("plain")
+    for block in model.transformer.resblocks:
+        block.mlp = Experts(model.ln_final.normalized_shape[0], count)
+    return model
+
+
+def test_experts_are_not_hidden_with_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word is hidden by its column of the tower's own attention mask."""
+    model, caption = with_experts(8), "a red boat"
+    inputs = inputs_of(model)
+    ids, own, outputs = inputs["tokenizer"](caption), model.attn_mask, []
+    for words in masks_of(3):
+        mask = own.clone()
+        mask[:, 1:4] = mask[:, 1:4].masked_fill(~words, -torch.inf)
+        mask.fill_diagonal_(0)
+        monkeypatch.setattr(model, "attn_mask", mask)
+        with torch.no_grad():
+            outputs.append(unit(model.encode_text(ids))[0])
+    monkeypatch.setattr(model, "attn_mask", own)
+    game = torch.stack(outputs).reshape(2, 2, 2, -1)
+    exact = [(game.select(word, 1) - game.select(word, 0)).mean((0, 1)) for word in range(3)]
+    factors = Explainer(model, method=Banzhaf(samples=8, masks="hide"), **inputs).text_factors(caption)
+    assert_close(factors.values[1:4], torch.stack(exact).numpy(), 1e-4)
+
+
+def test_as_many_experts_as_tokens_are_refused() -> None:
+    model = with_experts(build("plain").context_length)
+    explainer = Explainer(model, method=Banzhaf(samples=8, masks="hide"), **inputs_of(model))
+    with pytest.raises(ModelError, match=r"softmax of shape .* that is not over tokens .*masks='replace'"):
+        explainer.text_factors("a red boat")
 
 
 @pytest.mark.parametrize("name", ["open_clip ViT", "OpenAI ResNet", "open_clip SigLIP"])
