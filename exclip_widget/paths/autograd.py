@@ -160,12 +160,16 @@ class CutPath:
 
     def _record(self, nodes: Nodes) -> tuple[Tensor, Tensor]:
         """Return the tokens and embeddings at `nodes`, with the graph between them."""
+        x = self._at(nodes).requires_grad_()
+        return x, self._embed(x)
+
+    def _embed(self, x: Float[Tensor, "nodes tokens width"]) -> Float[Tensor, "nodes embed"]:
+        """Return the embeddings of tokens, with the graph between them."""
         with torch.enable_grad():
-            x = self._at(nodes).requires_grad_()
             embedded = self.run(x)
         require_gradient(embedded)
         self._width = embedded.shape[1]
-        return x, embedded
+        return embedded
 
     def _at(self, nodes: Nodes) -> Float[Tensor, "nodes tokens width"]:
         return self.reference + nodes[:, None, None] * self.d

@@ -285,6 +285,11 @@ class Cut:
         self._runs = 0
         self._is_held = False
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the tower is known to run only its library's own code."""
+        return self._is_own
+
     def __call__(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch embed"]:
         """Return the embeddings of `tokens`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .autograd import CutPath, Nodes, differentiating, gradients, require_gradient
 from .cut import Cut
-from .gates import hold_gates
+from .gates import STEP, hold_gates
 from .onednn import fast_products
 from .watched import WatchedPass
 from .without_zeros import WithoutZeros
@@ -38,16 +38,29 @@ class FrozenPath(CutPath):
         """Return the embeddings at `nodes`: those of the recorded pass, if there was one."""
         return super().embeddings(nodes) if self._recorded is None else self._recorded
 
-    def _record(self, nodes: Nodes) -> tuple[Tensor, Tensor]:
+    def _embed(self, x: Float[Tensor, "nodes tokens width"]) -> Float[Tensor, "nodes embed"]:
         # Fused attention hides its weights, which are gates.
         with sdpa_kernel(SDPBackend.MATH):
-            with WatchedPass() as watched:
-                x, embedded = super()._record(nodes)
+            is_own = not isinstance(self.run, Cut) or self.run.is_own
+            moved = None if is_own else watch_moved(self.run, x)
+            with WatchedPass(x, is_own=is_own) as watched:
+                embedded = super()._embed(x)
             if isinstance(self.run, Cut):
                 self.run.require_same(x, embedded)
-            hold_gates(embedded, x, watched)
+            hold_gates(embedded, watched, moved)
         self._recorded = embedded.detach()
-        return x, embedded
+        return embedded
+
+
+def watch_moved(run: Callable[[Tensor], object], x: Float[Tensor, "nodes tokens width"]) -> WatchedPass:
+    """Run a pass with tokens that are moved by `STEP`, to see what changes with them."""
+    generator = torch.Generator().manual_seed(0)
+    step = torch.randn(x.shape, generator=generator, device="cpu").to(x)
+    moved = (x.detach() + STEP * x.detach().norm() / step.norm() * step).requires_grad_()
+    watched = WatchedPass(moved, is_own=False)
+    with watched, torch.enable_grad():
+        run(moved)
+    return watched
 
 
 class HeldPass:
@@ -79,14 +92,15 @@ class HeldPass:
         first, *later = cuts
         self._start = tokens[0][None].clone().requires_grad_()
         with self._held():
-            with WatchedPass() as watched, torch.enable_grad():
+            moved = None if first.is_own else watch_moved(first, self._start)
+            with WatchedPass(self._start, is_own=first.is_own) as watched, torch.enable_grad():
                 self._embedded, passed = first.embed_through(self._start, later)
             require_gradient(self._embedded)
             first.require_same(self._start, self._embedded)
             self._passed = [native for native in passed if native is not None and native.requires_grad]
             if len(self._passed) < len(later):
                 raise NotOnTheWayError
-            hold_gates(self._embedded, self._start, watched)
+            hold_gates(self._embedded, watched, moved)
         self.embedding = self._embedded[0].detach()
         self._pushed: tuple[Tensor, list[Tensor]] | None = None
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TypeAlias
 
 import torch
@@ -39,7 +40,7 @@ from .kinds import (
     Node,
     kind_of,
 )
-from .watched import WatchedPass
+from .watched import WatchedPass, has_changed
 from .without_zeros import nothing_like
 
 Held: TypeAlias = Callable[[Tensor], Tensor]
@@ -130,21 +131,25 @@ NORMS: dict[str, Gate] = {
 }
 """Normalisations: what they divide by is held."""
 
+STEP = 0.01
+"""How far tokens are moved, as a fraction of their own length, to see what changes with them: far more than
+rounding, and little enough for experts and masks to stay the same."""
+
 BATCH_NORMS = frozenset("NativeBatchNorm CudnnBatchNorm MkldnnBatchNorm BatchNormWithUpdate".split())
 """Normalisations that are affine if they use their stored statistics."""
 
 
-def hold_gates(embedded: Tensor, start: Tensor, watched: WatchedPass) -> None:
+def hold_gates(embedded: Tensor, watched: WatchedPass, moved: WatchedPass | None = None) -> None:
     """Hold the gates of a recorded pass: later derivatives of `embedded` are those of the affine map.
 
     Parameters
     ----------
     embedded : Tensor
         The output of the pass, with its graph.
-    start : Tensor
-        The tokens that the pass was given, where the graph starts.
     watched : WatchedPass
         The mode that was active during the pass.
+    moved : WatchedPass, optional
+        That of a pass with tokens moved by `STEP`: whatever joins the signal must be the same there.
 
     Raises
     ------
@@ -153,21 +158,21 @@ def hold_gates(embedded: Tensor, start: Tensor, watched: WatchedPass) -> None:
         has saved for it can no longer be read.
     """
     with differentiating():
-        _Graph(start, watched).hold(embedded.grad_fn)
+        _Graph(watched, moved).hold(embedded.grad_fn)
 
 
 @dataclass
 class _Graph:
     """The part of a graph that lies between the tokens and the embedding."""
 
-    start: Tensor
     watched: WatchedPass
-    _depends: dict[Node, bool] = field(default_factory=dict)
+    moved: WatchedPass | None = None
+    _of_gates: set[Node] = field(default_factory=set)
+    """Products in which all that depends on the tokens are gates, so that another factor passes through."""
     _is_gate: dict[Node, bool] = field(default_factory=dict)
 
     def hold(self, end: Node) -> None:
         """Visit every node that the signal passes through, from the embedding to the tokens."""
-        self._find_dependent(end)
         seen, left = {end}, [end]
         while left:
             node = left.pop()
@@ -175,9 +180,19 @@ class _Graph:
                 if following not in seen:
                     seen.add(following)
                     left.append(following)
-        for one in self.watched.rejoined:
-            if one.result.grad_fn in seen and any(map(self._is_dependent, one.origins)):
+        self._require_complete(seen)
+
+    def _require_complete(self, seen: set[Node]) -> None:
+        """Raise `ModelError` if part of the signal passes where autograd does not see it."""
+        again = [] if self.moved is None else self.moved.joined
+        for one, other in zip_longest(self.watched.joined, again[: len(self.watched.joined)]):
+            node = one.result.grad_fn
+            if node not in seen or (one.is_factor and node not in self._of_gates):
+                continue  # it ends in a gate, or is one
+            if one.is_detached:
                 raise ModelError(_DETACHED.format(one.name))
+            if other is not None and other.name == one.name and has_changed(one, other, 1e-3 * STEP):
+                raise ModelError(_UNSEEN.format(one.name))
 
     def _hold(self, node: Node) -> list[Node]:
         """Hold the gate of a node, if it has one, and return the nodes that the signal came from."""
@@ -234,10 +249,12 @@ class _Graph:
                 raise ModelError(_UNKNOWN.format(f"{node.name()} of two signals"))
             of_product = plain
         going_on = added + of_product
-        if not going_on and not self._kinds_of_gates(node) <= SWITCHES:
-            raise ModelError(_UNKNOWN.format(f"{node.name()} of a constant"))
+        if not of_product and len(factors) > len(added):
+            if not self._kinds_of_gates(node) <= SWITCHES:
+                raise ModelError(_UNKNOWN.format(f"{node.name()} of a constant"))
+            self._of_gates.add(node)
         stopped = [place for place, _ in factors if place not in {kept for kept, _ in going_on}]
-        if stopped and name == "Bmm":
+        if stopped and going_on and name == "Bmm":
             ((kept, _),) = going_on
             _replace(node, kept, _weighted(node, kept))
         elif stopped:
@@ -245,7 +262,7 @@ class _Graph:
         return [one for _, one in going_on]
 
     def _has_signal(self, node: Node) -> bool:
-        return node is not None and self._depends.get(node, False)
+        return node in self.watched.signal
 
     def _holds_fixed(self, node: Node) -> bool:
         """Return whether a node's output depends on the tokens only through gates."""
@@ -259,7 +276,7 @@ class _Graph:
             below = [one for one, _ in top.next_functions if self._has_signal(one)]
             if name in CONSTANT:
                 self._is_gate[top] = True
-            elif self._is_start(top) or (name not in LINEAR and name not in PRODUCTS):
+            elif self.watched.signal.starts_at(top) or (name not in LINEAR and name not in PRODUCTS):
                 self._is_gate[top] = False
             elif name == "Div" and len(below) == 1 and below[0] is top.next_functions[1][0]:
                 self._is_gate[top] = True  # a constant divided by something
@@ -306,30 +323,6 @@ class _Graph:
             (node,) = below
         return node
 
-    def _is_start(self, node: Node) -> bool:
-        return getattr(node, "variable", None) is self.start
-
-    def _is_dependent(self, source: Node | Tensor) -> bool:
-        if isinstance(source, Tensor):
-            return source is self.start
-        if source not in self._depends:
-            self._find_dependent(source)
-        return self._depends[source]
-
-    def _find_dependent(self, end: Node) -> None:
-        """Find out which nodes depend on the tokens, without recursion, as graphs are deep."""
-        stack = [end]
-        while stack:
-            node = stack[-1]
-            below = [one for one, _ in node.next_functions if one is not None]
-            waiting = [one for one in below if one not in self._depends]
-            if waiting and node not in self._depends:
-                self._depends[node] = False  # until all below are known
-                stack += waiting
-                continue
-            stack.pop()
-            self._depends[node] = self._is_start(node) or any(self._depends.get(one) for one in below)
-
 
 def _replace(node: Node, place: int, held: Held) -> None:
     """Replace autograd's derivatives at a node: one input gets that of `held`, the others get none.
@@ -372,6 +365,10 @@ def _stopped_at(places: Sequence[int]) -> Callable[..., tuple[Tensor | None, ...
 _DETACHED = (
     "part of the signal is detached and rejoins it through {}, so no derivative shows its share; "
     "let gradients through it, or use method 'similarity' or 'banzhaf'"
+)
+_UNSEEN = (
+    "part of the signal leaves torch, such as through NumPy or a number, and rejoins it through {}, so no "
+    "derivative shows its share; compute it with torch, or use method 'similarity' or 'banzhaf'"
 )
 _UNKNOWN = (
     "the gate of {} is not known, so it cannot be held; method 'exclip' does without, "

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from exclip_widget import ModelError
+from exclip_widget.paths.frozen import watch_moved
 from exclip_widget.paths.gates import hold_gates
 from exclip_widget.paths.watched import WatchedPass
 
@@ -119,9 +120,10 @@ def held_jacobian(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def hold(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Return a network's output, and hold its gates from then on."""
-    with WatchedPass() as watched:
+    moved = watch_moved(network, x)
+    with WatchedPass(x, is_own=False) as watched:
         out = network(x)
-    hold_gates(out, x, watched)
+    hold_gates(out, watched, moved)
     return out
 
 
@@ -154,7 +156,7 @@ def test_group_norm_and_batch_norm() -> None:
     x = torch.randn(1, 6, 3, 2, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(6, dtype=torch.float64)
     out = F.group_norm(x, 2, weight)
-    hold_gates(out, x, WatchedPass())
+    hold_gates(out, WatchedPass(x))
     cotangent = torch.randn_like(out)
     found = torch.autograd.grad(out, x, cotangent)[0]
     groups = x.detach().reshape(2, -1)
@@ -165,7 +167,7 @@ def test_group_norm_and_batch_norm() -> None:
     norm.running_var += 3
     out = norm(x)
     plain = torch.autograd.grad(out, x, cotangent, retain_graph=True)[0]
-    hold_gates(out, x, WatchedPass())
+    hold_gates(out, WatchedPass(x))
     torch.testing.assert_close(torch.autograd.grad(out, x, cotangent)[0], plain)
 
 
@@ -315,11 +317,39 @@ def without_gradients(x: Tensor) -> Tensor:
         (lambda x: torch.cat([x @ MIX, (x @ MIX).detach()], 1), "cat"),
         (lambda x: torch.addmm((x[0] @ MIX).detach(), x[0], MIX)[None], "addmm"),
         (lambda x: x + ((x @ MIX).round() - x @ MIX).detach(), "add"),  # a straight-through estimator
+        (lambda x: x + x.detach() @ MIX.clone().requires_grad_(), "add"),
+        (lambda x: x + F.linear(x.detach(), MIX.clone().requires_grad_(), MIX[0]), "add"),
+        (lambda x: x + torch.addmm(x[0], x[0].detach(), MIX)[None], "addmm"),
+        (lambda x: x + x.exp().detach(), "add"),
+        (lambda x: x + (x @ MIX @ x.mT).softmax(-1) @ (x @ MIX).detach(), "bmm"),
     ],
 )
 def test_what_is_detached_and_comes_back_is_refused(network: Callable[[Tensor], Tensor], named: str) -> None:
     with pytest.raises(ModelError, match=f"part of the signal is detached and rejoins it through {named},"):
         hold(network, X.clone().requires_grad_())
+
+
+@pytest.mark.parametrize(
+    "unseen",
+    [
+        lambda x: torch.from_numpy(x.detach().numpy()),
+        lambda x: torch.tensor(x.tolist(), dtype=torch.float64),
+        lambda x: x.mean().item(),
+        lambda x: MIX[0] * torch.from_numpy(x.detach().numpy()),
+    ],
+    ids=["NumPy", "tolist", "item", "scaled"],
+)
+def test_what_comes_back_from_outside_torch_is_refused(unseen: Callable[[Tensor], Any]) -> None:
+    """As a gate it is allowed, like anything detached."""
+    x = X.clone().requires_grad_()
+    with pytest.raises(ModelError, match=r"part of the signal leaves torch, .* and rejoins it through add,"):
+        hold(lambda x: F.gelu(x @ MIX + unseen(x)), x)
+    with pytest.raises(ModelError, match="and rejoins it through"):
+        hold(lambda x: x + (x @ MIX @ x.mT).softmax(-1) @ (0 * X + unseen(x)), x)
+    out = hold(lambda x: x @ MIX * unseen(x), x)
+    (found,) = torch.autograd.grad(out.sum(), x)
+    factor = unseen(X) if isinstance(unseen(X), Tensor) else torch.full_like(X, unseen(X))
+    torch.testing.assert_close(found, factor @ MIX.T)
 
 
 def softmax_by_hand(x: Tensor) -> Tensor:
@@ -356,5 +386,5 @@ def test_nothing_is_left_on_another_graph() -> None:
     """Hooks affect only the pass whose gates are held."""
     x = X.clone().requires_grad_()
     plain = torch.autograd.grad(F.gelu(x).sum(), x)[0]
-    hold_gates(F.gelu(x), x, WatchedPass())
+    hold_gates(F.gelu(x), WatchedPass(x))
     torch.testing.assert_close(torch.autograd.grad(F.gelu(x).sum(), x)[0], plain)
