@@ -175,7 +175,6 @@ class Explainer:
         self.preprocess = callable_or_none("preprocess", preprocess) or self._towers.preprocess()
         self._tokenizer = callable_or_none("tokenizer", tokenizer) or self._towers.tokenizer()
         self._text_reference = text_reference
-        self._reference_ids: Int[Tensor, " ids"] | None = None  # tokenised once, with the first caption
         self._image_reference = image_reference
         self._memory = whole_number("memory", memory)
         self._set_method(method, text_layer, image_layer, method_options)
@@ -918,11 +917,12 @@ class Explainer:
 
     def _text_sides(self, captions: Sequence[Caption], layers: Sequence[Layer]) -> list[list[Side]]:
         """Return the side of each caption at each of `layers`; all captions must have one length."""
-        tower = self._towers.text
-        if self._reference_ids is None:
-            self._reference_ids = reference_ids(self._text_reference, self._tokenizer, tower)
-        reference = fit_reference(self._reference_ids, tower, len(captions[0].ids))
+        reference = fit_reference(self._reference_ids(), self._towers.text, len(captions[0].ids))
         return text_sides(self._towers, layers, captions, reference)
+
+    def _reference_ids(self) -> Int[Tensor, " ids"]:
+        """Return the ids of the reference caption, tokenised anew: the tokenizer may have been changed."""
+        return reference_ids(self._text_reference, self._tokenizer, self._towers.text)
 
     def _image_sides(
         self, batch: Sequence[Float[Tensor, "1 3 height width"]], layers: Sequence[Layer]

@@ -6,6 +6,7 @@ import functools
 import gc
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from PIL import Image
@@ -153,6 +154,29 @@ def test_explaining_again_by_another_method_looks_nothing_up(monkeypatch: pytest
     np.testing.assert_array_equal(
         again.explain(IMAGE, CAPTION).values, explainer.explain(IMAGE, CAPTION).values
     )
+
+
+class Rewording:
+    """A tokenizer that starts to read one word as another."""
+
+    def __init__(self, word: str, other: str) -> None:
+        self.rewords = False
+        self._words = word, other
+
+    def __call__(self, text: str) -> torch.Tensor:
+        return open_clip.tokenize([text.replace(*self._words) if self.rewords else text])
+
+
+@pytest.mark.parametrize("method", ["frozen", "exclip"])
+def test_the_reference_is_tokenised_with_the_tokenizer_of_now(method: str) -> None:
+    model, tokenizer = build("plain"), Rewording("photo", "boat")
+    options = inputs_of(model) | {"method": method, "tokenizer": tokenizer}
+    explainer = Explainer(model, text_reference="a photo", **options)
+    before = explainer.explain(IMAGE, CAPTION)
+    tokenizer.rewords = True
+    expected = explain(model, IMAGE, CAPTION, text_reference="a boat", **options)
+    assert relative_error(before.values, expected.values) > 0.01
+    assert_close(explainer.explain(IMAGE, CAPTION).values, expected.values, 1e-5)
 
 
 def test_reprs_are_one_informative_line() -> None:

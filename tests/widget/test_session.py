@@ -308,4 +308,5 @@ def test_one_caption_edit_tokenises_once_and_never_looks_the_towers_up(
     monkeypatch.setattr(explainer, "find_towers", look_up)
     session.change_now({"caption": "three purple butterflies"})
     assert session.wait(60).caption == "three purple butterflies"
-    assert tokenizer.calls == ["three purple butterflies"]
+    # The reference is tokenised too, because the tokenizer may have been changed.
+    assert [text for text in tokenizer.calls if text] == ["three purple butterflies"]
