@@ -25,7 +25,7 @@ from .image import ImageLike, open_image
 from .inputs.caption import Caption, read_caption
 from .inputs.preprocessing import Preprocess, check_pixels, field_of_view, preprocess_image
 from .inputs.references import KINDS, fit_reference, reference_ids, reference_pixels
-from .inputs.tokenizers import Tokenizer
+from .inputs.tokenizers import Tokenizer, is_hugging_face, token_ids
 from .masking import (
     MaskingTest,
     actual_change,
@@ -293,6 +293,29 @@ class Explainer:
         if not read:
             raise CaptionError("captions is empty; expected at least one string")
         return read
+
+    def read_captions_again(self, captions: Iterable[Caption]) -> list[Caption]:
+        """Return captions as the tokenizer reads them now: the same objects unless their ids have changed.
+
+        Raises
+        ------
+        CaptionError
+            If one of them cannot be read any more.
+        """
+        self._look_again()
+        self._towers = self._towers.settled()
+        return [
+            caption if self._has_same_ids(caption) else self._read_caption(caption.rows.caption)
+            for caption in captions
+        ]
+
+    def _has_same_ids(self, caption: Caption) -> bool:
+        """Return whether the tokenizer still gives the ids of a caption, which takes less than reading it."""
+        tower = self._towers.text
+        ids = token_ids(caption.rows.caption, self._tokenizer, tower)
+        if len(ids) and not tower.padded and not is_hugging_face(self._tokenizer):
+            ids = ids[: tower.end_of(ids) + 1]
+        return torch.equal(ids, caption.ids)
 
     def _read_all(self, captions: Iterable[object]) -> list[Caption]:
         read = []
@@ -860,9 +883,25 @@ class Explainer:
         }
 
     def fingerprint(self) -> object | None:
-        """Return a fingerprint of the model's weights and settings; None if changes cannot be detected."""
+        """Return a fingerprint of the model's weights and settings, and of the references.
+
+        None if changes of the model cannot be detected.
+
+        Raises
+        ------
+        CaptionError, ImageError
+            If a reference cannot be read.
+        """
         with evaluation_mode(self._towers.model):
-            return fingerprint(self._towers.model.modules())
+            found = fingerprint(self._towers.model.modules())
+        return None if found is None else (found, self._reference_ids().tolist(), self._reference_digest())
+
+    def _reference_digest(self) -> bytes | None:
+        """Return a hash of the user's own reference image, as the model sees it; None if it is of a kind."""
+        given = self._image_reference
+        if isinstance(given, str) and given in KINDS:
+            return None
+        return digest(preprocess_image(open_image(given), self.preprocess))
 
     def __repr__(self) -> str:
         return (

@@ -114,7 +114,10 @@ class Request:
         )
 
     def changed(self, changes: Mapping[str, Any]) -> Request:
-        """Return this request with some inputs replaced, named as in `CHANGEABLE`; only those are read.
+        """Return this request with some inputs replaced, named as in `CHANGEABLE`.
+
+        The image and the captions that stay are preprocessed and tokenised again, in case these functions
+        have been changed, and are the same objects unless that makes a difference.
 
         Raises
         ------
@@ -131,7 +134,10 @@ class Request:
             method = changes.get("method", self.method)
             given = methods.get(method, method) if isinstance(method, str) else method
             explainer = explainer.with_method(given, text_layer, image_layer)
-        image = _read_image(explainer, changes["image"]) if "image" in changes else self.image
+        if "image" in changes:
+            image = _read_image(explainer, changes["image"])
+        else:
+            image = _read_image_again(explainer, self.image)
         captions, listed = self._read_captions(changes)
         same_grid = image is self.image and explainer.layers[1] == self.explainer.layers[1]
         return Request(
@@ -167,7 +173,20 @@ class Request:
             new = _read_caption(self.explainer, changes["foil"], "foil", listed)
             listed = _put(new, listed, None if caption is foil else foil)
             foil = new
-        return (caption,) if foil is None else (caption, foil), listed
+        explained = (caption,) if foil is None else (caption, foil)
+        return self._read_captions_again(explained, listed)
+
+    def _read_captions_again(
+        self, explained: tuple[Caption, ...], listed: tuple[Caption, ...]
+    ) -> tuple[tuple[Caption, ...], tuple[Caption, ...]]:
+        """Return captions with the explained ones tokenised again, unless they were only just read.
+
+        The others are tokenised again when they are ranked.
+        """
+        known = {*self.captions, *self.listed}
+        kept = [caption for caption in explained if caption in known]
+        now = dict(zip(kept, self.explainer.read_captions_again(kept), strict=True))
+        return tuple(now.get(one, one) for one in explained), tuple(now.get(one, one) for one in listed)
 
     @property
     def caption(self) -> Caption:
@@ -197,13 +216,12 @@ class Request:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Cache key: equal for requests with equal results, provided the model has not changed."""
+        """Cache key: equal for requests with equal results, provided the explainer has not changed."""
         return self.key_at(self.explainer.layers)
 
     def key_at(self, layers: Layers) -> tuple[object, ...]:
         """Return the `key` of this request at other layers."""
-        texts = tuple(caption.rows.caption for caption in self.captions)
-        return self.image.digest, texts, self.explainer.method, layers
+        return self.image.digest, tuple(map(key_of, self.captions)), self.explainer.method, layers
 
     @property
     def layers_by_distance(self) -> tuple[list[LayerName], list[LayerName]]:
@@ -229,6 +247,11 @@ class Request:
     def same_list_as(self, other: Request) -> bool:
         """Return whether both requests rank the same captions for the same image."""
         return self.image is other.image and self.texts == other.texts
+
+
+def key_of(caption: Caption) -> tuple[object, ...]:
+    """Return a cache key of a caption: the ids that the model runs on, and what is shown of them."""
+    return caption.rows, tuple(caption.ids.tolist())
 
 
 def _by_distance(count: int, layer: LayerName) -> list[LayerName]:
@@ -308,3 +331,10 @@ def _read_image(explainer: Explainer, given: Any) -> ShownImage:
     pixels = explainer.read_image(image)
     view = View.of(image, field_of_view(explainer.preprocess, image.size))
     return ShownImage(image, pixels, view, encode_image(image), digest(pixels))
+
+
+def _read_image_again(explainer: Explainer, shown: ShownImage) -> ShownImage:
+    """Return an image as `explainer` preprocesses it now; the same object if the model sees the same."""
+    if digest(explainer.read_image(shown.image)) == shown.digest:
+        return shown
+    return _read_image(explainer, shown.image)

@@ -13,7 +13,7 @@ from ..lru_cache import LRUCache
 from ..results.classification import Classification
 from ..results.factors import Factors
 from ..results.interactions import Interactions
-from .request import Layers, Request
+from .request import Layers, Request, key_of
 
 MOST_BYTES = 2**26
 """Largest total size in bytes of the results that a widget caches, and separately of the factors."""
@@ -21,18 +21,19 @@ MOST_BYTES = 2**26
 Result = tuple[Interactions, ...]
 """Interactions of the caption with the image, followed by those of the foil if there is one."""
 
-EMBEDDED_TOGETHER = 64
-"""Number of listed captions to embed between checks for a newer request."""
+TOGETHER = 64
+"""Number of listed captions to tokenise or embed between checks for a newer request."""
 
 
 class ResultCache:
-    """Computes results, and caches recent ones until anything about the model changes."""
+    """Computes results, and caches recent ones until the model or a reference changes."""
 
     def __init__(self) -> None:
         self._fingerprint: object | None = None
         self._results = LRUCache[Result](lambda result: sum(map(_interactions_bytes, result)), MOST_BYTES)
         self._text_factors = LRUCache[Factors](_factors_bytes, MOST_BYTES)
-        self._text_embeddings: dict[str, Float[np.ndarray, " embed"]] = {}
+        self._listed: dict[str, Caption] = {}
+        self._text_embeddings: dict[Caption, Float[np.ndarray, " embed"]] = {}
         self._image_embedding: tuple[bytes, Float[np.ndarray, " embed"]] | None = None
 
     def estimates(self, request: Request, count: int) -> Iterator[Result]:
@@ -51,18 +52,19 @@ class ResultCache:
             self._results.put(request.key, result)
 
     def known(self, request: Request) -> Result | None:
-        """Return the cached result of a request, or None; clear the cache if the model has changed."""
+        """Return the cached result of a request, or None; clear the cache if the model or a reference has."""
         fingerprint = request.explainer.fingerprint()
         if fingerprint is None or fingerprint != self._fingerprint:
             self._results.clear()
             self._text_factors.clear()
+            self._listed.clear()
             self._text_embeddings.clear()
             self._image_embedding = None
         self._fingerprint = fingerprint
         return self.at(request, request.explainer.layers)
 
     def at(self, request: Request, layers: Layers) -> Result | None:
-        """Return the cached result of a request at `layers`, or None, without checking the model."""
+        """Return the cached result of a request at `layers`, or None, without checking for changes."""
         return self._results.get(request.key_at(layers))
 
     def explain_layers(
@@ -70,7 +72,7 @@ class ResultCache:
     ) -> Iterator[None]:
         """Compute and cache a request's results at other layers, yielding whenever other work may be done.
 
-        They are cached only if the model has not changed.
+        They are cached only if neither the model nor a reference has changed.
         """
         fingerprint = self._fingerprint
         explainer = request.explainer.with_method(request.explainer.method, text_layer, image_layers[0])
@@ -85,14 +87,19 @@ class ResultCache:
                     self._results.put(request.key_at((text_layer, image_layer)), tuple(result))
 
     def embed_captions(self, request: Request) -> Iterator[None]:
-        """Embed the listed captions that are not cached yet, yielding after each batch."""
-        missing = [caption for caption in request.listed if caption.rows.caption not in self._text_embeddings]
+        """Embed the listed captions whose ids are not cached yet, yielding after each batch."""
+        missing: list[Caption] = []
+        for some in _batches(request.listed):
+            cached = [self._listed.get(caption.rows.caption, caption) for caption in some]
+            for caption in request.explainer.read_captions_again(cached):
+                self._listed[caption.rows.caption] = caption
+                if caption not in self._text_embeddings:
+                    missing.append(caption)
+            yield
         missing.sort(key=lambda caption: len(caption.ids))  # captions of equal length run together
-        for start in range(0, len(missing), EMBEDDED_TOGETHER):
-            some = missing[start : start + EMBEDDED_TOGETHER]
+        for some in _batches(missing):
             found = request.explainer.text_embeddings(some)
-            for caption, embedding in zip(some, found, strict=True):
-                self._text_embeddings[caption.rows.caption] = embedding
+            self._text_embeddings |= zip(some, found, strict=True)
             yield
 
     def classify(self, request: Request) -> Classification:
@@ -101,20 +108,27 @@ class ResultCache:
         if self._image_embedding is None or self._image_embedding[0] != image.digest:
             self._image_embedding = image.digest, explainer.image_embedding(image.pixels)
         # Drop captions that are no longer listed.
-        self._text_embeddings = {text: self._text_embeddings[text] for text in request.texts}
-        embeddings = np.stack([self._text_embeddings[text] for text in request.texts])
+        self._listed = {text: self._listed[text] for text in request.texts}
+        self._text_embeddings = {one: self._text_embeddings[one] for one in self._listed.values()}
+        embeddings = np.stack([self._text_embeddings[self._listed[text]] for text in request.texts])
         similarities = embeddings @ self._image_embedding[1]
         return Classification(request.texts, similarities, explainer.logits())
 
     def _factors_of(self, explainer: Explainer, caption: Caption) -> Factors:
         """Return the factors of a caption, from the cache if possible: they do not depend on the image."""
-        key = (caption.rows.caption, explainer.method, explainer.layers[0])
+        key = (key_of(caption), explainer.method, explainer.layers[0])
         factors = self._text_factors.get(key)
         if factors is None:
             factors = explainer.text_factors(caption)
             if self._fingerprint is not None:
                 self._text_factors.put(key, factors)
         return factors
+
+
+def _batches(captions: Sequence[Caption]) -> Iterator[Sequence[Caption]]:
+    """Yield captions a few at a time."""
+    for start in range(0, len(captions), TOGETHER):
+        yield captions[start : start + TOGETHER]
 
 
 def _interactions_bytes(interactions: Interactions) -> int:
