@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, cast
 
 import torch
@@ -25,6 +25,9 @@ from .transformers_family import TransformersFamily
 
 FAMILIES: list[Family] = [DualEncoderFamily(), ClipFamily(), TransformersFamily()]
 """Every family of models; a model belongs to the first that recognises it."""
+
+ENCODERS = ("encode_text", "encode_image", "get_text_features", "get_image_features")
+"""Names that the families use for a model's encoders."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +127,8 @@ def _patched_by_a_closure(model: nn.Module) -> str | None:
     """Return the path of a method that a closure replaces; in a copy, it would keep its bindings."""
     for name, module in model.named_modules():
         for attribute, value in vars(module).items():
-            if isinstance(value, FunctionType) and value.__closure__ and hasattr(type(module), attribute):
+            is_replaced = hasattr(type(module), attribute) or attribute in ENCODERS
+            if isinstance(value, FunctionType) and value.__closure__ and is_replaced:
                 return f"{name}.{attribute}".lstrip(".")
     return None
 
@@ -177,8 +181,11 @@ def _not_known(model: Any) -> str:
     inside = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
     holder = next((name for name, part in inside.items() if name and _family_of(unwrap(part))), None)
     if holder is not None:
+        held = f"holds a {type(inside[holder]).__name__}"
+        if replaced := _replaced_by(model, inside[holder]):
+            held += f" but has its own {' and '.join(replaced)}"
         return (
-            f"model is of kind {kind}, which holds a {type(inside[holder]).__name__}; expected {known}; "
+            f"model is of kind {kind}, which {held}; expected {known}; "
             f"pass model.get_submodule({holder!r}), or wrap the whole in DualEncoder"
         )
     return f"model is of kind {kind}; expected {known}; wrap any other in DualEncoder"
@@ -206,15 +213,30 @@ def unwrap(model: Any) -> Any:
     """Return a model without wrappers that pass on its own encoders.
 
     These are the wrappers of `torch.compile`, PEFT and sentence-transformers. They are also those that hold
-    the model as their only module, named `module`, or pass on attributes that they lack themselves, as those
-    for data parallelism and weight averaging do.
+    only the model, as a module named `module`, or pass on attributes that they lack themselves, as those for
+    data parallelism and weight averaging do.
+
+    A wrapper with an encoder or a logit scale of its own is kept. Its own `forward` does not matter, because
+    no explanation runs it.
     """
     while isinstance(model, nn.Module) and not isinstance(model, torch.jit.ScriptModule):
         inner = _held_by(model)
-        if inner is None or inner is model:
+        if inner is None or inner is model or _replaced_by(model, inner):
             break
         model = inner
     return model
+
+
+def _replaced_by(wrapper: nn.Module, inner: nn.Module) -> list[str]:
+    """Return which encoders and logit scales of a model a wrapper replaces with its own."""
+    replaced = []
+    for name in (*ENCODERS, "logit_scale", "logit_bias"):
+        found, passed_on = getattr(wrapper, name, None), getattr(inner, name, None)
+        # Each access makes a new bound method, equal to the others; == of tensors is not one answer.
+        is_same = found == passed_on if isinstance(found, MethodType) else found is passed_on
+        if found is not None and not is_same:
+            replaced.append(name)
+    return replaced
 
 
 def _held_by(wrapper: nn.Module) -> nn.Module | None:
@@ -225,17 +247,14 @@ def _held_by(wrapper: nn.Module) -> nn.Module | None:
     if type(wrapper).__module__.startswith("peft.") and hasattr(wrapper, "get_base_model"):
         base: nn.Module = cast(Any, wrapper).get_base_model()
         return base
-    if set(modules) in ({"module"}, {"_fsdp_wrapped_module"}, {"_checkpoint_wrapped_module"}):
+    is_holder = set(modules) in ({"module"}, {"_fsdp_wrapped_module"}, {"_checkpoint_wrapped_module"})
+    if is_holder and not wrapper._parameters:  # with its own, such as prompts, it does more than hold a model
         return next(iter(modules.values()))
     if _is_sentence_transformer(wrapper):
         return _held_by_sentence_transformer(wrapper)
-    for method in ("encode_image", "get_image_features"):
-        if not hasattr(type(wrapper), method) and method not in vars(wrapper):
-            # If the wrapper passes on a method that it lacks, that method is bound to the model inside.
-            owner = getattr(getattr(wrapper, method, None), "__self__", None)
-            if isinstance(owner, nn.Module):
-                return owner
-    return None
+    # If the wrapper passes on a method that it lacks, that method is bound to the model inside.
+    owners = (getattr(getattr(wrapper, name, None), "__self__", None) for name in ENCODERS)
+    return next((owner for owner in owners if isinstance(owner, nn.Module) and owner is not wrapper), None)
 
 
 def _is_sentence_transformer(wrapper: nn.Module) -> bool:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.definitions import assert_agree, definition
+from support.zoo.families import family
 from support.zoo.inputs import scene
 from support.zoo.models import build, inputs_of
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
-from exclip_widget import ModelError, explain
+from exclip_widget import Explainer, ModelError, explain
 from exclip_widget.models.towers import unwrap
 
 IMAGE = Image.fromarray(scene(0))
@@ -71,6 +75,133 @@ def test_unwrapped(wrap: Any) -> None:
     np.testing.assert_allclose(
         explain(wrapped, IMAGE, "a red boat", **inputs, method="exclip").values, expected, atol=1e-6
     )
+
+
+class OwnText(PassesOn):
+    """A wrapper that passes on all attributes but the text encoder."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self.head = nn.Linear(12, 12)
+
+    def encode_text(self, ids: Tensor, normalize: bool = False) -> Tensor:
+        found: Tensor = self.head(self.inner.encode_text(ids))
+        return F.normalize(found, dim=-1) if normalize else found
+
+
+class Unit(PassesOn):
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        return F.normalize(self.inner.encode_image(pixels), dim=-1)
+
+    def encode_text(self, ids: Tensor) -> Tensor:
+        return F.normalize(self.inner.encode_text(ids), dim=-1)
+
+
+class OwnScale(PassesOn):
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self._parameters["logit_scale"] = nn.Parameter(torch.tensor(2.0))
+
+
+class Holder(nn.Module):
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.module = inner
+
+
+class Mirrored(Holder):
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        return self.module.encode_image(pixels) + self.module.encode_image(pixels.flip(-1))
+
+
+class MirroredFeatures(Holder):
+    def get_image_features(self, pixel_values: Tensor) -> Tensor:
+        return self.module.get_image_features(pixel_values.flip(-1))
+
+
+class Prompted(Holder):
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self.prompt = nn.Parameter(torch.zeros(2))
+
+
+class OwnFeatures(PassesOn):
+    def get_text_features(self, input_ids: Tensor) -> Tensor:
+        return -self.inner.get_text_features(input_ids).pooler_output
+
+
+def with_method(model: Any) -> nn.Module:
+    """Return a wrapper whose text encoder was set on the instance."""
+
+    def encode_text(self: Any, ids: Tensor) -> Tensor:
+        return torch.linspace(-1, 1, 12).to(self.logit_scale) * self.inner.encode_text(ids)
+
+    wrapper: Any = PassesOn(model)
+    wrapper.encode_text = MethodType(encode_text, wrapper)
+    return wrapper
+
+
+@pytest.mark.parametrize("layers", [(0, 0), (-1, -1)])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        OwnText,
+        lambda model: PassesOn(OwnText(model)),
+        with_method,
+        Unit,
+        OwnScale,
+    ],
+    ids=["own text", "wrapped again", "on the instance", "of unit length", "own scale"],
+)
+def test_what_a_wrapper_replaces_is_explained(wrap: Any, layers: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    wrapped = wrap(build("plain")).eval()
+    options = inputs_of(wrapped) | {"text_layer": layers[0], "image_layer": layers[1]}
+    found = explain(wrapped, IMAGE, "a red boat", **options, method="exclip", rule="right", steps=2)
+    expected = definition(wrapped, IMAGE, "a red boat", rule="right", steps=2, layers=layers)
+    assert_agree(found, expected, 1e-4)
+
+
+def test_an_encoder_on_the_instance_that_a_copy_would_run_on_the_model_itself() -> None:
+    model: Any = build("plain").bfloat16()
+    inputs, wrapper = inputs_of(model), PassesOn(model)
+    wrapper.encode_text = lambda ids: -model.encode_text(ids)
+    with pytest.raises(ModelError, match="encode_text was replaced by a closure"):
+        explain(wrapper, IMAGE, "a red boat", **inputs, method="exclip")
+
+
+def test_a_wrapper_has_a_logit_scale_of_its_own() -> None:
+    wrapped = OwnScale(build("plain")).eval()
+    logits = Explainer(wrapped, **inputs_of(wrapped)).logits()
+    assert logits is not None
+    assert logits.scale == pytest.approx(np.exp(2.0))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "own"),
+    [
+        (Mirrored, "CLIP but has its own encode_image;"),
+        (lambda model: nn.DataParallel(Mirrored(model)), "CLIP but has its own encode_image;"),
+        (Prompted, "CLIP;"),
+    ],
+    ids=["encoder", "wrapped again", "parameter"],
+)
+def test_a_holder_with_something_of_its_own_is_not_unwrapped(wrap: Any, own: str) -> None:
+    model = build("plain")
+    with pytest.raises(ModelError, match=rf"holds a {own} .*get_submodule\('module'\), or .*DualEncoder"):
+        explain(wrap(model).eval(), IMAGE, "a red boat", **inputs_of(model))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "own"),
+    [(OwnFeatures, "get_text_features"), (MirroredFeatures, "get_image_features")],
+    ids=["passes on", "holder"],
+)
+def test_features_that_a_wrapper_replaces_are_named(wrap: Any, own: str) -> None:
+    this = family("transformers CLIP")
+    explain(PassesOn(this.model), IMAGE, "a red boat", **this.options)
+    with pytest.raises(ModelError, match=rf"holds a CLIPModel but has its own {own};"):
+        explain(wrap(this.model).eval(), IMAGE, "a red boat", **this.options)
 
 
 def test_a_holder_with_more_in_it_names_the_model() -> None:
