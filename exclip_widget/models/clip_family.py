@@ -170,9 +170,10 @@ def _image_last_block(model: Any, visual: Any) -> LastBlockSpec | None:
 
 
 def _text_tower(model: Any) -> TextTower:
-    text = getattr(model, "text", model)
-    vocabulary = next((part.num_embeddings for part in text.modules() if isinstance(part, nn.Embedding)), 0)
-    blocks = list(text.transformer.resblocks) if hasattr(text, "ln_final") else find_blocks(text)
+    text = _text_of(model)
+    modules = _text_modules(model, text)
+    vocabulary = next((part.num_embeddings for part in modules if isinstance(part, nn.Embedding)), 0)
+    blocks = list(text.transformer.resblocks) if hasattr(text, "ln_final") else find_blocks(modules)
     if not blocks:
         kind = f"{type(text).__module__}.{type(text).__qualname__}"
         raise ModelError(f"no layers were found in the text tower, a {kind}; wrap the model in DualEncoder")
@@ -228,6 +229,27 @@ def _text_tower(model: Any) -> TextTower:
     return replace(tower, settle=settle) if _is_causal(text) else tower
 
 
+def _text_of(model: Any) -> Any:
+    """Return the module that contains the text tower.
+
+    A wrapper may expose only the image tower of the model that it holds, which then also has the text tower.
+    """
+    own = _text_in(model)
+    if own is not None:
+        return own
+    inside: list[Any] = [part for part in model.modules() if hasattr(part, "visual")]
+    inside.sort(key=lambda part: part.visual is not model.visual)  # there may be a second model, as a teacher
+    return next((text for text in map(_text_in, inside) if text is not None), model)
+
+
+def _text_in(model: Any) -> Any | None:
+    """Return a model's `text`, or the model itself if it has a text tower's parts; None if it has neither."""
+    text = getattr(model, "text", None)
+    if isinstance(text, nn.Module):
+        return text
+    return model if hasattr(model, "ln_final") else None
+
+
 def _context_length(text: Any) -> int:
     """Return the largest number of tokens in a caption."""
     # mT5 and its like have no position embeddings and report 0. They were trained on this many tokens.
@@ -248,10 +270,8 @@ def _can_be_short(model: Any, modules: Iterable[nn.Module]) -> bool:
 
 def _text_modules(model: Any, text: Any) -> list[nn.Module]:
     """Return all modules that a caption runs through, and those that contain them."""
-    if text is not model:
-        return [model, *text.modules()]
-    images = set(model.visual.modules())
-    return [module for module in model.modules() if module not in images]
+    others = {model, *model.visual.modules()}
+    return [model, *(module for module in text.modules() if module not in others)]
 
 
 _OF_BLOCKS = ("Transformer", "CustomTransformer", "ResidualAttentionBlock", "CustomResidualAttentionBlock")

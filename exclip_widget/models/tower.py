@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import index
 from typing import Any, SupportsIndex
@@ -252,11 +252,11 @@ class TextTower(Tower):
         return self if self.settle is None else self.settle()
 
 
-def find_blocks(module: nn.Module) -> list[nn.Module]:
-    """Return the longest chain of modules of one class inside a tower: the blocks of any transformer."""
+def find_blocks(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """Return the longest chain of modules of one class in a tower: the blocks of any transformer."""
     chains = [
         list(part)
-        for part in module.modules()
+        for part in modules
         if isinstance(part, (nn.ModuleList, nn.Sequential)) and len({type(member) for member in part}) == 1
     ]
     return max(chains, key=len, default=[])

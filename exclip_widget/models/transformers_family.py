@@ -79,7 +79,7 @@ def _embedding(output: object) -> Tensor:
 def _text_tower(model: Any) -> TextTower:
     config, text = model.config.text_config, model.text_model
     is_clip = hasattr(model, "text_projection")
-    blocks = find_blocks(text)
+    blocks = find_blocks(text.modules())
 
     def encode(ids: Tensor) -> Tensor:
         return _embedding(model.get_text_features(input_ids=ids.to(model.device)))
@@ -123,7 +123,7 @@ def _image_tower(model: Any) -> ImageTower:
         side="image",
         root=vision,
         encode=encode,
-        layers=layers_at(model, find_blocks(vision)),
+        layers=layers_at(model, find_blocks(vision.modules())),
         last_block=_last_block_spec(
             model, "get_image_features", vision, vision.post_layernorm, model.visual_projection, 0
         )
@@ -174,7 +174,7 @@ def _last_block_spec(
     model: Any, method: str, tower: Any, norm: nn.Module, projection: nn.Module, row: int
 ) -> LastBlockSpec | None:
     """Return CLIP's last block; None if anything is not as the library wrote it."""
-    block: Any = find_blocks(tower)[-1]
+    block: Any = find_blocks(tower.modules())[-1]
     if type(block).__name__ != "CLIPEncoderLayer" or type(tower.encoder).__name__ != "CLIPEncoder":
         return None
     attn, tail = block.self_attn, [block.layer_norm2, block.mlp, norm, projection]

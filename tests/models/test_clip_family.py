@@ -12,7 +12,9 @@ import pytest
 import torch
 import transformers
 from support.cuts import picture
+from support.definitions import assert_agree, captions_of, definition
 from support.zoo.inputs import preprocess_to
+from support.zoo.models import build, inputs_of
 from support.zoo.tokenizers import bert_tokenizer, saved_tokenizer
 from support.zoo.weights import draw
 from torch import Tensor, nn
@@ -42,6 +44,61 @@ def with_mt5() -> tuple[Any, dict[str, Any]]:
         config.save_pretrained(folder)
         model = open_clip.CustomTextCLIP(12, vision, {"hf_model_name": folder} | text)
     return draw(model, 47), {"preprocess": preprocess_to(32, 32), "tokenizer": saved_tokenizer(spoken)}
+
+
+class Adapter(nn.Module):
+    """A wrapper that exposes only the image tower of its model, and may hold another model first."""
+
+    def __init__(self, inner: Any, teacher: nn.Module | None = None) -> None:
+        super().__init__()
+        self.teacher, self.clip, self.visual = teacher, inner, inner.visual
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        found: Tensor = self.clip.encode_image(pixels)
+        return found
+
+    def encode_text(self, ids: Tensor) -> Tensor:
+        found: Tensor = self.clip.encode_text(ids)
+        return found
+
+
+class Parts(nn.Module):
+    """A wrapper with the parts of its model under names of its own."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.images, self.words, self.blocks = inner.visual, inner.token_embedding, inner.transformer
+        self.whole = [inner]  # in a list, it is not a submodule
+
+    @property
+    def visual(self) -> nn.Module:
+        return self.images
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        found: Tensor = self.images(pixels)
+        return found
+
+    def encode_text(self, ids: Tensor) -> Tensor:
+        found: Tensor = self.whole[0].encode_text(ids)
+        return found
+
+
+@pytest.mark.parametrize("name", ["plain", "custom text", "small vocabulary", "openai"])
+def test_a_wrapper_that_exposes_the_image_tower_only(name: str) -> None:
+    model = build(name)
+    caption, options = captions_of(name)[0], inputs_of(model)
+    expected = definition(model, picture(), caption, rule="right", steps=2)
+    for wrapped in (Adapter(model), Adapter(model, build("one block"))):
+        found = explain(wrapped.eval(), picture(), caption, **options, method="exclip", rule="right", steps=2)
+        assert_agree(found, expected, 1e-4)
+
+
+def test_the_blocks_of_images_are_not_taken_for_those_of_captions() -> None:
+    model = build("plain")
+    options = inputs_of(model) | {"method": "exclip", "rule": "right", "steps": 2}
+    found = explain(Parts(model).eval(), picture(), CAPTION, **options)
+    assert found.text_layer == "blocks.resblocks.1"
+    assert_agree(found, definition(model, picture(), CAPTION, rule="right", steps=2), 1e-4)
 
 
 class Known(nn.Module):
