@@ -75,14 +75,15 @@ def _image_tower(model: Any) -> ImageTower:
     dtype = next(visual.parameters()).dtype if first is None else first.weight.dtype
     orders = _orders(visual, len(blocks))
     grid_of, extra_tokens = _patches(visual, first)
+    is_own = is_as_written(model, "encode_image")
     return ImageTower(
         side="image",
-        root=visual,
+        root=visual if is_own else model,
         encode=lambda pixels: model.encode_image(pixels.to(_device(visual), dtype), **options),
         layers=layers_at(model, blocks, channels_last=channels_last, orders=orders[:-1]),
         output_order=orders[-1],
         last_block=_image_last_block(model, visual),
-        encoder_code=type(model).encode_image if is_as_written(model, "encode_image") else None,
+        encoder_code=type(model).encode_image if is_own else None,
         size=_image_size(visual),
         grid_of=grid_of,
         extra_tokens=extra_tokens,
@@ -198,7 +199,7 @@ def _text_tower(model: Any) -> TextTower:
     layers = layers_at(model, blocks)
     tower = TextTower(
         side="text",
-        root=text,
+        root=text if is_as_written(model, "encode_text") else model,
         encode=encode_whole,
         layers=layers,
         context_length=context,

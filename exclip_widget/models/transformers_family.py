@@ -96,7 +96,7 @@ def _text_tower(model: Any) -> TextTower:
     )
     return TextTower(
         side="text",
-        root=text,
+        root=text if is_as_written(model, "get_text_features") else model,
         encode=encode,
         layers=layers_at(model, blocks),
         last_block=last_block,
@@ -119,9 +119,10 @@ def _image_tower(model: Any) -> ImageTower:
         inputs = _as_patches(pixels, patch) if size is None else {"pixel_values": pixels}
         return _embedding(model.get_image_features(**inputs))
 
+    is_own = is_as_written(model, "get_image_features")
     return ImageTower(
         side="image",
-        root=vision,
+        root=vision if is_own else model,
         encode=encode,
         layers=layers_at(model, find_blocks(vision.modules())),
         last_block=_last_block_spec(
@@ -129,7 +130,7 @@ def _image_tower(model: Any) -> ImageTower:
         )
         if is_clip
         else None,
-        encoder_code=type(model).get_image_features if is_as_written(model, "get_image_features") else None,
+        encoder_code=type(model).get_image_features if is_own else None,
         size=size,
         grid_of=lambda height, width: (height // patch, width // patch),
         extra_tokens=int(hasattr(vision.embeddings, "class_embedding")),

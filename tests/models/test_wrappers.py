@@ -170,6 +170,16 @@ def test_an_encoder_on_the_instance_that_a_copy_would_run_on_the_model_itself() 
         explain(wrapper, IMAGE, "a red boat", **inputs, method="exclip")
 
 
+@pytest.mark.parametrize("name", ["encode_text", "encode_image"])
+def test_an_encoder_that_asks_whether_it_is_recorded(name: str) -> None:
+    """The towers' own modules are as written, and only the code around them differs."""
+    model: Any = build("custom text")
+    encode, turn = getattr(model, name), torch.linspace(-1, 1, 9)
+    setattr(model, name, lambda given: encode(given) * (turn if torch.is_grad_enabled() else 1))
+    with pytest.raises(ModelError, match=r"differs by .* while autograd records it"):
+        explain(model, IMAGE, "a red boat", **inputs_of(model), method="frozen")
+
+
 def test_a_wrapper_has_a_logit_scale_of_its_own() -> None:
     wrapped = OwnScale(build("plain")).eval()
     logits = Explainer(wrapped, **inputs_of(wrapped)).logits()
