@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import re
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .checks import callable_or_none, whole_number
-from .errors import CaptionError, ModelError, ParameterError
+from .errors import CaptionError, ExclipError, ModelError, ParameterError
 from .image import ImageLike, open_image
 from .inputs.caption import Caption, read_caption
 from .inputs.preprocessing import Preprocess, check_pixels, field_of_view, preprocess_image
@@ -43,7 +44,7 @@ from .models.fingerprint import digest, fingerprint, weights_fingerprint
 from .models.tower import Tower
 from .models.towers import find_towers
 from .models.transformers_family import from_processor
-from .paths.cut import Layer, embedding_of
+from .paths.cut import Layer, embedding_of, is_out_of_memory
 from .paths.evaluation_mode import evaluation_mode
 from .results.classification import Classification, Logits
 from .results.factors import Factors
@@ -226,16 +227,11 @@ class Explainer:
         other._set_method(method, text_layer, image_layer, options)
         return other
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Return what rebuilds this explainer in another process: the model, its inputs and the options.
-
-        Raises
-        ------
-        ParameterError
-            If a user-supplied function cannot be pickled.
-        """
+    def _arguments(self) -> dict[str, Any]:
+        """Return the arguments that make an explainer like this one."""
         text_layer, image_layer = self._given_layers
-        options: dict[str, Any] = {
+        return {
+            "model": self._towers.source,
             "preprocess": self.preprocess,
             "tokenizer": self._tokenizer,
             "method": self.method,
@@ -246,8 +242,33 @@ class Explainer:
             "seed": self._seed,
             "memory": self._memory,
         }
+
+    def __copy__(self) -> Explainer:
+        """Return an explainer of the same model."""
+        return _rebuild(self._arguments(), self._method_options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Explainer:
+        """Return an explainer of a copy of the model.
+
+        Raises
+        ------
+        ModelError, ParameterError
+            If the model or another argument cannot be copied.
+        """
+        copied = {name: _copied(name, value, memo) for name, value in self._arguments().items()}
+        return _rebuild(copied, copy.deepcopy(self._method_options, memo))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what rebuilds this explainer in another process: the model, its inputs and the options.
+
+        Raises
+        ------
+        ParameterError
+            If a user-supplied function cannot be pickled.
+        """
+        arguments = self._arguments()
         functions: dict[str, Callable[..., Any]] = {
-            name: options[name] for name in ("preprocess", "tokenizer")
+            name: arguments[name] for name in ("preprocess", "tokenizer")
         }
         if isinstance(self._towers.source, DualEncoder):
             functions |= self._towers.source.functions
@@ -259,8 +280,7 @@ class Explainer:
                     f"{name} cannot be sent to another process ({error!s:.200}); expected something that "
                     "pickle accepts, such as a module's function rather than a lambda"
                 ) from error
-        state = {"_method_options": self._method_options}
-        return partial(Explainer, self._towers.source, **options), (), state
+        return _rebuild, (arguments, self._method_options)
 
     # ------------------------------------------------------------------------------------ reading inputs
 
@@ -973,6 +993,27 @@ class Explainer:
             reference_pixels(self._image_reference, pixels, self.preprocess, self._seed) for pixels in batch
         ]
         return image_sides(self._towers, layers, batch, references)
+
+
+def _rebuild(arguments: dict[str, Any], method_options: MethodOptions) -> Explainer:
+    """Return an explainer with these arguments that remembers options for when a method is chosen again."""
+    explainer = Explainer(**arguments)
+    explainer._method_options = method_options
+    return explainer
+
+
+def _copied(name: str, argument: T, memo: dict[int, Any]) -> T:
+    """Return a copy of an argument, which shares with `memo` what is copied already."""
+    try:
+        return copy.deepcopy(argument, memo)
+    except Exception as error:
+        if isinstance(error, ExclipError) or is_out_of_memory(error):
+            raise
+        kind = ModelError if name == "model" else ParameterError
+        raise kind(
+            f"{name} cannot be copied ({type(error).__name__}: {error!s:.200}); expected something that "
+            "copy.deepcopy accepts"
+        ) from error
 
 
 def _are_several(given: object, single: tuple[type, ...]) -> TypeGuard[Iterable[Any]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import gc
+import threading
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -13,13 +16,16 @@ from PIL import Image
 from support.definitions import assert_agree, definition
 from support.explaining import CAPTION, IMAGE
 from support.oracle import Truth, assert_close, relative_error
+from support.zoo.families import family
 from support.zoo.inputs import CAPTIONS, scene
-from support.zoo.models import build, inputs_of, open_clip_model, openai_model
+from support.zoo.models import build, inputs_of, open_clip_model, openai_model, preprocess_for
+from torch import nn
 
 from exclip_widget import (
     DualEncoder,
     Explainer,
     IntegratedJacobians,
+    ModelError,
     ParameterError,
     explain,
     explain_layers,
@@ -177,6 +183,96 @@ def test_the_reference_is_tokenised_with_the_tokenizer_of_now(method: str) -> No
     expected = explain(model, IMAGE, CAPTION, text_reference="a boat", **options)
     assert relative_error(before.values, expected.values) > 0.01
     assert_close(explainer.explain(IMAGE, CAPTION).values, expected.values, 1e-5)
+
+
+OPTIONS = {"text_layer": 0, "image_layer": 1, "image_reference": "blur", "steps": 3, "seed": 5}
+
+
+def _with_a_lambda(model: nn.Module) -> Explainer:
+    """Return an explainer that cannot be pickled, with options unlike the default ones."""
+    inputs = inputs_of(model)
+    inputs |= {"preprocess": lambda image: preprocess_for(model)(image)}
+    return Explainer(model, method="exclip", **inputs, **OPTIONS)
+
+
+def test_a_shallow_copy_shares_the_model() -> None:
+    model = build("plain")
+    explainer = _with_a_lambda(model)
+    before = explainer.explain(IMAGE, CAPTION).values
+    other = copy.copy(explainer)
+    assert other.model is model
+    np.testing.assert_array_equal(other.explain(IMAGE, CAPTION).values, before)
+    assert other.with_method("gradient").with_method("exclip").method == explainer.method
+    with torch.no_grad():
+        model.text_projection.mul_(-1)
+    np.testing.assert_allclose(other.explain(IMAGE, CAPTION).values, -before, atol=1e-6)
+
+
+def test_a_deep_copy_has_a_model_of_its_own() -> None:
+    model: Any = build("plain")
+    explainer = _with_a_lambda(model)
+    both = copy.deepcopy({"explainer": explainer, "model": model})
+    other = both["explainer"]
+    assert other.model is both["model"]
+    assert other.model is not model
+    before = explainer.explain(IMAGE, CAPTION).values
+    with torch.no_grad():
+        model.text_projection.mul_(-1)
+    np.testing.assert_array_equal(other.explain(IMAGE, CAPTION).values, before)
+    assert repr(other) == repr(explainer)
+    assert other.with_method("gradient").with_method("exclip").method == explainer.method
+
+
+@pytest.mark.parametrize("name", ["transformers CLIP", "OpenAI ResNet"])
+def test_every_library_can_be_copied(name: str) -> None:
+    this = family(name)
+    explainer = Explainer(this.explained(this.model), method="exclip", steps=2, **this.options)
+    expected = explainer.explain(IMAGE, "a red boat").values
+    for other in (copy.copy(explainer), copy.deepcopy(explainer)):
+        np.testing.assert_array_equal(other.explain(IMAGE, "a red boat").values, expected)
+
+
+def _encode_text(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = model.encode_text(ids)
+    return found
+
+
+def _own(model: Any, encode_text: Any) -> Explainer:
+    own = DualEncoder(
+        model,
+        encode_text=encode_text,
+        encode_image=model.encode_image,
+        text_layers=["transformer.resblocks.0"],
+        image_layers=["visual.transformer.resblocks.0"],
+        padded=True,
+    )
+    return Explainer(own, **inputs_of(model), method="exclip", steps=2)
+
+
+def test_a_deep_copy_of_a_dual_encoder_runs_the_copy() -> None:
+    model: Any = build("plain")
+    explainer = _own(model, functools.partial(_encode_text, model))
+    before = explainer.explain(IMAGE, CAPTION).values
+    other = copy.deepcopy(explainer)
+    with torch.no_grad():
+        model.text_projection.mul_(-1)
+    assert other.model is not model
+    np.testing.assert_array_equal(other.explain(IMAGE, CAPTION).values, before)
+
+
+def test_what_cannot_be_copied_is_named() -> None:
+    model: Any = build("plain")
+    explainer = _own(model, lambda ids: model.encode_text(ids))
+    assert copy.copy(explainer).model is model
+    with pytest.raises(ParameterError, match="encode_text is a function, which a copy would still run on"):
+        copy.deepcopy(explainer)
+    explainer = _with_a_lambda(model)
+    explainer.preprocess = functools.partial(print, threading.Lock())
+    with pytest.raises(ParameterError, match="preprocess cannot be copied"):
+        copy.deepcopy(explainer)
+    model.kept = model.text_projection * 2  # autograd's tensors cannot be copied
+    with pytest.raises(ModelError, match="model cannot be copied"):
+        copy.deepcopy(explainer)
 
 
 def test_reprs_are_one_informative_line() -> None:

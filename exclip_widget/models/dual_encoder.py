@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any
 
 from torch import Tensor, nn
@@ -93,6 +95,24 @@ class DualEncoder:
     def __repr__(self) -> str:
         texts, images = len(self._text_layers), len(self._image_layers)
         return f"DualEncoder({type(self.model).__name__}: {texts} text layers, {images} image layers)"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DualEncoder:
+        """Return a description of a copy of the model.
+
+        Raises
+        ------
+        ParameterError
+            If an encoder is a function, which would still run the model itself.
+        """
+        for name, encode in self.functions.items():
+            if isinstance(encode, FunctionType):
+                raise ParameterError(
+                    f"{name} is a function, which a copy would still run on the model itself; expected a "
+                    "method of the model, or a functools.partial that is given the model"
+                )
+        other = memo[id(self)] = object.__new__(type(self))
+        vars(other).update(copy.deepcopy(vars(self), memo))
+        return other
 
     @property
     def functions(self) -> dict[str, Encode]:
