@@ -87,7 +87,7 @@ class TokenLayout:
         if self.order is not None:
             tokens = tokens[:, torch.tensor(self.order, device=tokens.device).argsort()]
         ordered = tokens if self.map is None else tokens.reshape(len(tokens), *self.map, -1)
-        return ordered.permute(tuple(map(self.axes.index, range(len(self.axes)))))
+        return ordered.permute(_inverse(self.axes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -400,7 +400,23 @@ class Cut:
     def _replace(self, native: Tensor) -> Tensor:
         assert self._tokens is not None
         self._runs += 1
-        return self._layout.native(self._tokens).to(native.dtype, copy=True)
+        return _laid_out_like(native, self._layout.native(self._tokens).to(native.dtype))
+
+
+def _laid_out_like(native: Tensor, given: Tensor) -> Tensor:
+    """Return a copy of a tensor with its axes in memory as in the model's own, so that `view` works on both.
+
+    Their batches may differ in size.
+    """
+    axes = tuple(range(native.ndim))
+    # The stride of an axis of size one, such as the batch, says nothing, and that of an expanded one is zero.
+    if not native.is_contiguous() and 0 not in native.stride():
+        axes = tuple(sorted(axes, key=native.stride, reverse=True))
+    return given.permute(axes).clone(memory_format=torch.contiguous_format).permute(_inverse(axes))
+
+
+def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(axes.index, range(len(axes))))
 
 
 def embedding_of(output: object) -> Tensor:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from support.explaining import CAPTION, IMAGE
+from support.zoo.inputs import preprocess_to
 from support.zoo.models import build, inputs_of
+from support.zoo.tokenizers import SmallTokenizer
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from exclip_widget import explain
+from exclip_widget import DualEncoder, Interactions, explain
+from exclip_widget.paths.cut import _laid_out_like
+
+OWN_INPUTS = {"preprocess": preprocess_to(32, 32), "tokenizer": SmallTokenizer()}
+"""What the custom models here take: images of 4 x 4 patches, and short captions."""
 
 
 def test_a_model_that_detaches_is_refused() -> None:
@@ -26,3 +36,74 @@ def test_infinite_activations_are_named(where: str) -> None:
         side.mlp.c_proj.bias[0] = float("nan")
     with pytest.raises(TypeError, match=f"NaN or infinite at layer '{where}'"):
         explain(model, IMAGE, CAPTION, **inputs_of(model), text_layer=1, image_layer=1, method="exclip")
+
+
+class Own(nn.Module):
+    """A model of the user's own, whose only layers are `words` and `patches`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.convolution = nn.Embedding(64, 16), nn.Conv2d(3, 16, 8, 8)
+        self.words, self.patches, self.last = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 12)
+
+    def text(self, ids: Tensor) -> Tensor:
+        return self.last(F.gelu(self.words(self.table(ids))).mean(1))
+
+    def image(self, pixels: Tensor) -> Tensor:
+        tokens = self.convolution(pixels).flatten(2).transpose(1, 2)
+        return self.last(F.gelu(self.patches(tokens)).mean(1))
+
+    def similarity(self) -> float:
+        """Return the cosine of the caption and the image from plain calls of the model."""
+        with torch.no_grad():
+            sides = self.text(SmallTokenizer()(CAPTION)), self.image(OWN_INPUTS["preprocess"](IMAGE)[None])
+        return float(F.cosine_similarity(*sides))
+
+    def explained(self, **options: Any) -> Interactions:
+        model = DualEncoder(
+            self,
+            encode_text=self.text,
+            encode_image=self.image,
+            text_layers=["words"],
+            image_layers=["patches"],
+        )
+        return explain(model, IMAGE, CAPTION, **OWN_INPUTS, **options)
+
+
+class Viewing(nn.Linear):
+    """A layer that needs its tokens in memory as (tokens, batch, width)."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens.view(-1, tokens.shape[-1])).view(tokens.shape)
+
+
+class OfViews(Own):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.patches = Viewing(16, 16), Viewing(16, 16)
+
+    def text(self, ids: Tensor) -> Tensor:
+        return self.last(F.gelu(self.words(self.table(ids.T))).mean(0))
+
+    def image(self, pixels: Tensor) -> Tensor:
+        tokens = self.convolution(pixels).flatten(2).permute(2, 0, 1).contiguous()
+        return self.last(F.gelu(self.patches(tokens)).mean(0))
+
+
+@pytest.mark.parametrize("method", ["frozen", "exclip", "banzhaf", "gradient"])
+def test_layers_that_view_their_tokens(method: str) -> None:
+    model = OfViews()
+    assert model.explained(method=method).similarity == pytest.approx(model.similarity(), abs=1e-6)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 0, 2), (0, 2, 1), (2, 0, 1)])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_replaced_tensor_is_laid_out_in_memory_as_the_models_own(axes: tuple[int, ...], batch: int) -> None:
+    native = torch.zeros(batch, 3, 4).permute(axes)
+    given = torch.arange(24.0).reshape(2, 3, 4)
+    found = _laid_out_like(native, given.permute(axes))
+    torch.testing.assert_close(found, given.permute(axes))
+    assert found.data_ptr() != given.data_ptr()
+    if batch == 2:
+        assert found.stride() == native.stride()
