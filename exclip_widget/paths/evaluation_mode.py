@@ -55,7 +55,8 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.no_grad())
         for device in _device_types(modules):
             stack.enter_context(torch.autocast(device, enabled=False))
-        if _compiled(modules) and hasattr(torch.compiler, "set_stance"):
+        # Hooks do not run in compiled code, which may be in any function that the model calls.
+        if hasattr(torch.compiler, "set_stance"):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
 
@@ -95,7 +96,3 @@ def _device_types(modules: list[nn.Module]) -> set[str]:
         for weight in module._parameters.values()
         if weight is not None
     }
-
-
-def _compiled(modules: list[nn.Module]) -> bool:
-    return any("_orig_mod" in module._modules or module._compiled_call_impl is not None for module in modules)

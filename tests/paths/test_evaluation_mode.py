@@ -81,3 +81,19 @@ def test_under_autocast() -> None:
         values = values_of(picture(), model=model)
         assert torch.is_autocast_enabled("cpu")
     assert_close(values, expected, 5e-2)
+
+
+@pytest.mark.parametrize("path", ["encode_image", "visual.forward", "visual.transformer.forward"])
+def test_compiled_functions_on_instances(path: str) -> None:
+    """Their code was compiled without our hooks, so it must not run."""
+    expected = values_of(picture())
+    model = build("plain")
+    holder, _, name = path.rpartition(".")
+    owner = model.get_submodule(holder)
+    compiled = torch.compile(getattr(owner, name), backend="eager")
+    setattr(owner, name, compiled)
+    with torch.no_grad():
+        model.encode_image(torch.zeros(1, 3, 32, 32))
+    np.testing.assert_allclose(values_of(picture(), model=model), expected, atol=1e-6)
+    assert getattr(owner, name) is compiled
+    torch.compiler.reset()
