@@ -248,6 +248,15 @@ RECORDED_APART = 0.02
 """Largest relative difference that recording may make: bfloat16 rounds by less, other code changes more."""
 
 
+REPEATED_APART = 1e-3
+"""Largest relative difference between two passes on the same input: some kernels on GPUs add in any order."""
+
+
+def _apart(found: Tensor, expected: Tensor) -> float:
+    """Return the relative difference of two embeddings."""
+    return float((found - expected).norm() / expected.norm())
+
+
 class Cut:
     """The rest of a tower from a layer on, for one input: from tokens there to the embedding.
 
@@ -284,6 +293,7 @@ class Cut:
         self._tokens: Tensor | None = None
         self._runs = 0
         self._is_held = False
+        self._keeps_apart = is_own
 
     @property
     def is_own(self) -> bool:
@@ -296,9 +306,16 @@ class Cut:
         Raises
         ------
         ModelError
-            If the tower runs the layer more than once, or does not return an embedding for each.
+            If the tower runs the layer more than once, does not return an embedding for each, or mixes the
+            inputs of a batch.
         """
         end_if_unwanted()
+        if len(tokens) > 1 and not self._keeps_apart:
+            self._keeps_apart = True
+            self._require_apart(tokens)
+        return self._embed(tokens)
+
+    def _embed(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch embed"]:
         batch = len(tokens)
         if not self._needs_whole_batch:
             # One input is enough up to the layer, unless the tower has read the batch size before it.
@@ -334,17 +351,62 @@ class Cut:
         """
         if self._is_own:
             return
+        with self._unrecorded():
+            embedding = self(tokens.detach())
+            apart = _apart(recorded.detach(), embedding)
+            if apart > RECORDED_APART:
+                self._require_repeatable(tokens.detach(), embedding)
+                raise ModelError(
+                    f"the model's embedding differs by {apart:.1%} while autograd records it, so its "
+                    "derivatives belong to another embedding; torch.backends.mha.set_fastpath_enabled(False) "
+                    "makes torch's attention run the same code in both; methods 'similarity' and 'banzhaf' "
+                    "do without"
+                )
+
+    def _require_apart(self, tokens: Float[Tensor, "batch tokens width"]) -> None:
+        """Refuse a tower that embeds an input differently next to another one.
+
+        Raises
+        ------
+        ModelError
+            If the embeddings differ by more than rounding.
+        """
+        one = tokens[-1:].detach()
+        with self._unrecorded():
+            alone, (_, together) = self._embed(one), self._embed(torch.cat([0.5 * one, one]))
+            apart = _apart(together, alone)
+            if apart > RECORDED_APART:
+                self._require_repeatable(one, alone)
+                raise ModelError(
+                    f"the model's embedding of an input differs by {apart:.1%} if there is another one in the "
+                    "batch; expected a model that treats each input of a batch by itself, such as one with "
+                    "normalisation in evaluation mode"
+                )
+
+    def _require_repeatable(
+        self, tokens: Float[Tensor, "1 tokens width"], embedding: Float[Tensor, "1 embed"]
+    ) -> None:
+        """Refuse a tower that embeds the same tokens differently from one pass to the next.
+
+        Raises
+        ------
+        ModelError
+            If it does.
+        """
+        apart = _apart(self._embed(tokens), embedding)
+        if apart > REPEATED_APART:
+            raise ModelError(
+                f"the model is random: its embeddings of the same input differ by {apart:.1%} from one pass to "
+                "the next; expected the same from each, so turn off the noise, sampling or dropout in it"
+            )
+
+    @contextmanager
+    def _unrecorded(self) -> Iterator[None]:
+        """Run a block of passes that autograd does not record, in between those that it does."""
         held = self._tokens
         with torch.no_grad():
-            embedding = self(tokens.detach())
+            yield
         self._tokens = held  # checkpointed blocks that run again still belong to the recorded pass
-        apart = float((recorded.detach() - embedding).norm() / embedding.norm())
-        if apart > RECORDED_APART:
-            raise ModelError(
-                f"the model's embedding differs by {apart:.1%} while autograd records it, so its derivatives "
-                "belong to another embedding; torch.backends.mha.set_fastpath_enabled(False) makes "
-                "torch's attention run the same code in both; methods 'similarity' and 'banzhaf' do without"
-            )
 
     def embed_through(
         self, tokens: Float[Tensor, "batch tokens width"], later: Sequence[Cut]

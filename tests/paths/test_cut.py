@@ -13,8 +13,8 @@ from support.zoo.tokenizers import SmallTokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from exclip_widget import DualEncoder, Interactions, explain
-from exclip_widget.paths.cut import _laid_out_like
+from exclip_widget import DualEncoder, Interactions, ModelError, explain
+from exclip_widget.paths.cut import Cut, _laid_out_like
 
 OWN_INPUTS = {"preprocess": preprocess_to(32, 32), "tokenizer": SmallTokenizer()}
 """What the custom models here take: images of 4 x 4 patches, and short captions."""
@@ -107,3 +107,41 @@ def test_a_replaced_tensor_is_laid_out_in_memory_as_the_models_own(axes: tuple[i
     assert found.data_ptr() != given.data_ptr()
     if batch == 2:
         assert found.stride() == native.stride()
+
+
+class OfBatches(Own):
+    """Centres the embeddings of a batch."""
+
+    def image(self, pixels: Tensor) -> Tensor:
+        embedding = super().image(pixels)
+        return embedding - 0.5 * embedding.mean(0, keepdim=True)
+
+
+def test_a_model_that_mixes_the_inputs_of_a_batch() -> None:
+    model = OfBatches()
+    with pytest.raises(ModelError, match="if there is another one in the batch"):
+        model.explained(method="exclip")
+    assert model.explained(method="frozen").similarity == pytest.approx(model.similarity(), abs=1e-6)
+
+
+class Noisy(Own):
+    def image(self, pixels: Tensor) -> Tensor:
+        embedding = super().image(pixels)
+        return embedding + 0.1 * torch.randn_like(embedding)
+
+
+@pytest.mark.parametrize("method", ["frozen", "exclip"])
+def test_a_random_model(method: str) -> None:
+    with pytest.raises(ModelError, match="the model is random"):
+        Noisy().explained(method=method)
+
+
+def test_a_custom_model_is_compared_with_a_batch_once_for_each_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = []
+    monkeypatch.setattr(Cut, "_require_apart", lambda cut, tokens: sides.append(tokens))
+    Own().explained(method="exclip", steps=30, memory=1)
+    assert len(sides) == 2
+    sides.clear()
+    model = build("plain")
+    explain(model, IMAGE, CAPTION, **inputs_of(model), image_layer=0, method="exclip")
+    assert not sides
