@@ -10,10 +10,11 @@ import torch
 from open_clip import CustomTextCLIP
 from PIL import Image
 from support.zoo.families import FAMILIES, Family, family, of_open_clip
-from support.zoo.inputs import picture
+from support.zoo.inputs import picture, preprocess_to
 from support.zoo.models import build, inputs_of
+from support.zoo.tokenizers import SmallTokenizer
 
-from exclip_widget import ModelError, explain
+from exclip_widget import DualEncoder, ModelError, explain
 
 PLACES = [(0.2, 0.7), (0.8, 0.3)]
 """Where the spot is, as fractions of the image: down and across."""
@@ -218,3 +219,83 @@ def test_a_map_as_wide_as_it_is_high() -> None:
     last.model.visual.trunk.patch_embed.strict_img_size = True
     with pytest.raises(ModelError, match=r"shape \(1, 4, 4, 4\).*pass channels_last="):
         explain(last.model, picture(), "a red boat", image_layer=0, **last.options, method="exclip")
+
+
+class Arranged(torch.nn.Module):
+    """A custom model that arranges the tokens of a convolution in some way."""
+
+    def __init__(self, arrange: Any, **convolution: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.arrange = arrange
+        self.convolution = torch.nn.Conv2d(3, 16, **({"kernel_size": 8, "stride": 8} | convolution))
+        self.words, self.patches = torch.nn.Embedding(64, 16), torch.nn.Linear(16, 16)
+        self.last = torch.nn.Linear(16, 6)
+
+    def image(self, pixels: torch.Tensor) -> torch.Tensor:
+        tokens = self.arrange(self.convolution(pixels).flatten(2).transpose(1, 2))
+        return self.last(self.patches(tokens).tanh().mean(1))
+
+    def text(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.last(self.words(ids)).tanh().mean(1)
+
+    def described(self, **more: Any) -> DualEncoder:
+        layers = {"text_layers": ["last"], "image_layers": ["patches"]}
+        return DualEncoder(self, encode_text=self.text, encode_image=self.image, **layers, **more)
+
+
+def own_inputs(height: int = 32, width: int = 32) -> dict[str, Any]:
+    return {"preprocess": preprocess_to(height, width), "tokenizer": SmallTokenizer()}
+
+
+def by_norm(tokens: torch.Tensor) -> torch.Tensor:
+    order = tokens.norm(dim=-1).argsort(1)[..., None].expand_as(tokens)
+    return tokens.gather(1, order)
+
+
+def latents(tokens: torch.Tensor) -> torch.Tensor:
+    queries = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
+    return (5 * queries @ tokens.mT).softmax(-1) @ tokens
+
+
+def test_a_class_token_behind_the_patches() -> None:
+    model = Arranged(lambda tokens: torch.cat([tokens, torch.ones_like(tokens[:, :1])], 1)).described()
+    assert_found(model, (4, 4), **own_inputs())
+
+
+@pytest.mark.parametrize(
+    "arrange",
+    [
+        by_norm,
+        latents,
+        lambda tokens: tokens[:, torch.randperm(16, generator=torch.Generator().manual_seed(0))],
+        lambda tokens: tokens[:, [0, 2, 3, 5, 7, 8, 10, 13, 15]],
+        lambda tokens: tokens.unflatten(1, (4, 4)).transpose(1, 2).flatten(1, 2),
+        lambda tokens: torch.cat(
+            [tokens[:, [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]], tokens[:, :3] * 0], 1
+        ),
+    ],
+    ids=["sorted", "latents", "shuffled", "nine kept", "by columns", "pruned"],
+)
+def test_tokens_in_another_order_are_refused(arrange: Any) -> None:
+    with pytest.raises(ModelError, match="in the order of the image"):
+        explain(Arranged(arrange).described(), picture(), "a boat", **own_inputs(), method="exclip")
+
+
+def test_overlapping_patches_of_another_grid() -> None:
+    """Their number fits into a grid with the image's proportions, but a test run contradicts it."""
+    model = Arranged(lambda tokens: tokens, kernel_size=16, stride=12, padding=2)
+    with pytest.raises(ModelError, match=r"the 4 x 6 patches in the order.*DualEncoder\(grid="):
+        explain(model.described(), picture(), "a boat", **own_inputs(64, 96), method="exclip")
+    assert_found(model.described(grid=(5, 8)), (5, 8), **own_inputs(64, 96))
+
+
+@pytest.mark.parametrize("moved", [[*range(1, 17), 0], [0, *range(16, 0, -1)]], ids=["behind", "reversed"])
+def test_a_hook_that_moves_tokens(moved: list[int]) -> None:
+    model = build("plain")
+    model.visual.ln_pre.register_forward_hook(lambda _, __, out: out[:, moved])
+    if moved[-1] == 0:
+        assert_found(model, (4, 4), image_layer=0, text_layer=0, **inputs_of(model))
+        return
+    with pytest.raises(ModelError, match="in the order of the image"):
+        explain(model, picture(), "a red boat", image_layer=0, **inputs_of(model), method="exclip")

@@ -145,6 +145,7 @@ class DualEncoder:
                 size=None,
                 grid_of=None if grid is None else lambda *_: grid,
                 extra_tokens=self._extra_tokens,
+                is_described=True,
             ),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import index
 from typing import Any, SupportsIndex
 
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from ..errors import ModelError, ParameterError
 from ..paths.cut import Layer, Order, TokenLayout, infer_grid, read_activations
 from ..paths.last_block import LastBlock
+from .as_written import are_as_written
 from .fingerprint import Fingerprint
+from .patch_places import PatchPlaces, with_changed_patches
 from .token_sources import token_sources
 
 
@@ -112,11 +114,16 @@ class ImageTower(Tower):
     extra_tokens : int or None
         Number of tokens that the tower itself puts before the patches; None if it is all those that are not
         patches.
+    is_described : bool
+        Whether a user described the tower. Then it may be the code of anybody, and what the user says of its
+        tokens is believed unless a test run contradicts it.
     """
 
     size: tuple[int, int] | None
     grid_of: Callable[[int, int], tuple[int, int]] | None = None
     extra_tokens: int | None = None
+    is_described: bool = False
+    _first_patches: dict[object, int] = field(default_factory=dict, repr=False, compare=False)
 
     def known_grid(self, pixels: Float[Tensor, "1 3 height width"]) -> tuple[int, int] | None:
         """Return the rows and columns of patches of `pixels`, if known and the same at all layers."""
@@ -145,60 +152,56 @@ class ImageTower(Tower):
                 f"{height} x {width} pixels; choose a layer where they do, or give the grid with "
                 "DualEncoder(grid=)"
             )
+        key = layer, count, grid, (height, width)
+        if key not in self._first_patches:
+            self._first_patches[key] = self._first_patch(layer, count, grid, pixels)
+        return (*grid, self._first_patches[key])
+
+    def _first_patch(
+        self, layer: Layer, count: int, grid: tuple[int, int], pixels: Float[Tensor, "1 3 height width"]
+    ) -> int:
+        """Return the index of the first of the patches, which follow each other in the order of the image.
+
+        Code other than the library's may add, drop or move tokens, so a test run must not contradict it.
+        """
         rows, columns = grid
         others = count - rows * columns
-        first = others if self.extra_tokens is None else self.extra_tokens
-        if first < 0 or first > others:
+        extra = self.extra_tokens if others else 0  # some towers add a class token only later
+        if others < 0 or (extra is not None and extra > others):
             raise ModelError(
                 f"layer {layer.name!r} holds {count} tokens; expected a grid of {rows} x {columns}"
+                + (f" after {extra} other tokens" if extra else "")
             )
-        if first < others:
-            # Somebody has added tokens of their own, such as prompts, before or after the patches.
-            first = self._find_first(layer, (rows, columns), others, pixels)
-        return rows, columns, first
+        declared = others if extra is None else extra
+        is_known = declared == others or self.is_described
+        if is_known and self._is_as_written():
+            return declared
+        places = self._places_of(layer, count, grid, pixels)
+        if is_known and not places.contradict(declared):
+            return declared
+        found = [first for first in range(others + 1) if places.confirm(first)]
+        if len(found) != 1:
+            raise ModelError(
+                f"layer {layer.name!r} holds {count} tokens, and it is unclear which of them are the "
+                f"{rows} x {columns} patches in the order of the image; choose a layer where it is clear, or "
+                "give the right numbers with DualEncoder(grid=, extra_tokens=)"
+            )
+        return found[0]
 
-    def _find_first(
-        self,
-        layer: Layer,
-        grid: tuple[int, int],
-        others: int,
-        pixels: Float[Tensor, "1 3 height width"],
-    ) -> int:
-        """Return the index of the first patch: the token that changes most if only that patch does."""
-        rows, columns = grid
-        corners = [0, columns - 1, rows * columns // 2, (rows - 1) * columns, rows * columns - 1]
-        layers = [self.layers[0], layer] if layer != self.layers[0] else [layer]
-        activations = read_activations(layers, self.encode, _with_changed_patches(pixels, grid, corners))
-        # Before the blocks, each patch has a token to itself. A layer with as many tokens has the same ones.
-        for at in activations:
-            changes = (at.tokens[1:] - at.tokens[:1]).norm(dim=-1)
-            starts = {int(most) - patch for most, patch in zip(changes.argmax(1), corners, strict=True)}
-            if at.tokens.shape[1] == others + rows * columns and len(starts) == 1:
-                (first,) = starts
-                if 0 <= first <= others:
-                    return first
-        raise ModelError(
-            f"layer {layer.name!r} holds {others + rows * columns} tokens, and it is unclear which of "
-            f"them are the {rows} x {columns} patches; choose a layer that holds nothing else, or wrap the "
-            "model in DualEncoder(grid=, extra_tokens=)"
-        )
+    def _is_as_written(self) -> bool:
+        """Return whether the tower runs only its library's own code, as far as inspection shows."""
+        return not self.is_described and self.encoder_code is not None and are_as_written(self.root.modules())
 
-
-def _with_changed_patches(
-    pixels: Float[Tensor, "1 3 height width"], grid: tuple[int, int], patches: list[int]
-) -> Float[Tensor, "changed 3 height width"]:
-    """Return the image, then for each of `patches` a copy with only that patch of a grid changed."""
-    height, width = pixels.shape[-2:]
-    rows, columns = grid
-    changed = pixels.repeat(1 + len(patches), 1, 1, 1)
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(pixels.shape[1:], generator=generator, device="cpu").to(pixels)
-    for image, patch in zip(changed[1:], patches, strict=True):
-        row, column = divmod(patch, columns)
-        down = slice(height * row // rows, height * (row + 1) // rows)
-        across = slice(width * column // columns, width * (column + 1) // columns)
-        image[:, down, across] = noise[:, down, across]
-    return changed
+    def _places_of(
+        self, layer: Layer, count: int, grid: tuple[int, int], pixels: Float[Tensor, "1 3 height width"]
+    ) -> PatchPlaces:
+        """Find which patches each token at `layer` depends on, at the first layer if that has as many."""
+        changed = with_changed_patches(pixels, grid)
+        for at in (self.layers[0], layer):
+            (found,) = read_activations([at], self.encode, changed)
+            if found.tokens.shape[1] == count:
+                break
+        return PatchPlaces.of(found.tokens, grid)
 
 
 @dataclass(frozen=True, kw_only=True)

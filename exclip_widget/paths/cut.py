@@ -378,8 +378,8 @@ class Cut:
             if apart > RECORDED_APART:
                 self._require_repeatable(one, alone)
                 raise ModelError(
-                    f"the model's embedding of an input differs by {apart:.1%} if there is another one in the "
-                    "batch; expected a model that treats each input of a batch by itself, such as one with "
+                    f"the model's embedding of an input differs by {apart:.1%} if there is another one in "
+                    "the batch; expected a model that treats each input of a batch by itself, such as one with "
                     "normalisation in evaluation mode"
                 )
 
@@ -396,8 +396,8 @@ class Cut:
         apart = _apart(self._embed(tokens), embedding)
         if apart > REPEATED_APART:
             raise ModelError(
-                f"the model is random: its embeddings of the same input differ by {apart:.1%} from one pass to "
-                "the next; expected the same from each, so turn off the noise, sampling or dropout in it"
+                f"the model is random: its embeddings of the same input differ by {apart:.1%} from one pass "
+                "to the next; expected the same from each, so turn off the noise, sampling or dropout in it"
             )
 
     @contextmanager

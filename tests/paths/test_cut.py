@@ -138,7 +138,7 @@ def test_a_random_model(method: str) -> None:
 
 def test_a_custom_model_is_compared_with_a_batch_once_for_each_side(monkeypatch: pytest.MonkeyPatch) -> None:
     sides = []
-    monkeypatch.setattr(Cut, "_require_apart", lambda cut, tokens: sides.append(tokens))
+    monkeypatch.setattr(Cut, "_require_apart", lambda _, tokens: sides.append(tokens))
     Own().explained(method="exclip", steps=30, memory=1)
     assert len(sides) == 2
     sides.clear()
