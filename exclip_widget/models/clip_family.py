@@ -95,8 +95,8 @@ def _patches(
 ) -> tuple[Callable[[int, int], tuple[int, int]] | None, int | None]:
     """Return a transformer's map from image size to grid of patches, and its number of tokens before."""
     if hasattr(visual, "class_embedding") and first is not None:
-        down, across = (int(side) for side in first.kernel_size)
-        return lambda height, width: (height // down, width // across), 1
+        stem = getattr(visual, "conv1", first)
+        return lambda height, width: _after_convolutions(stem, (height, width)), 1
     trunk = getattr(visual, "trunk", visual)
     embedding: Any = getattr(trunk, "patch_embed", None)
     grid, before = getattr(embedding, "grid_size", None), getattr(trunk, "num_prefix_tokens", None)
@@ -109,6 +109,20 @@ def _patches(
         return rows, columns
 
     return grid_of, int(before)
+
+
+def _after_convolutions(stem: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the rows and columns that the convolutions of a stem, one after another, make of an image."""
+    for part in stem.modules():
+        if isinstance(part, nn.Conv2d) and not isinstance(part.padding, str):
+            height, width = (
+                (side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+                for side, padding, dilation, kernel, stride in zip(
+                    size, part.padding, part.dilation, part.kernel_size, part.stride, strict=True
+                )
+            )
+            size = height, width
+    return size
 
 
 def _orders(visual: Any, count: int) -> list[Order | None]:
@@ -441,6 +455,8 @@ def _last_block_spec(
         return None
     tail = [block.ln_2, block.mlp, norm, *(getattr(block, name, nn.Identity()) for name in ("ls_1", "ls_2"))]
     tail += [projection] if isinstance(projection, nn.Module) else []
+    if not all(isinstance(part, nn.Module) for part in tail):  # such as a function in place of an MLP
+        return None
     replaced = [*callers, transformer, transformer.resblocks, *block.modules(), norm, *tail[3:]]
     if not are_as_written(replaced) or not all(map(is_plain, replaced)):
         return None
