@@ -6,10 +6,10 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import FunctionType, MethodType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import ExclipError, ModelError
 from ..inputs.preprocessing import Preprocess
@@ -22,6 +22,8 @@ from .family import Family
 from .fingerprint import Fingerprint, outline
 from .tower import ImageTower, TextTower, computes_in
 from .transformers_family import TransformersFamily
+
+AnyTower = TypeVar("AnyTower", TextTower, ImageTower)
 
 FAMILIES: list[Family] = [DualEncoderFamily(), ClipFamily(), TransformersFamily()]
 """Every family of models; a model belongs to the first that recognises it."""
@@ -113,7 +115,7 @@ class Towers:
                 f"itself; pass model.to({dtype})"
             )
         try:
-            return find_towers(copy.deepcopy(self.model).to(dtype))
+            found = find_towers(copy.deepcopy(self.model).to(dtype))
         except FAULTS as error:
             if isinstance(error, ExclipError) or is_out_of_memory(error):
                 raise
@@ -121,6 +123,32 @@ class Towers:
                 f"model does not compute in {dtype} throughout, and cannot be copied to be differentiated "
                 f"({type(error).__name__}: {error!s:.100}); pass model.to({dtype})"
             ) from error
+        return replace(found, text=_in_copy(found.text, dtype), image=_in_copy(found.image, dtype))
+
+
+def _in_copy(tower: AnyTower, dtype: torch.dtype) -> AnyTower:
+    """Return a tower of a copy in `dtype`, with errors that name the parts which are not in the copy.
+
+    A hook, for one, may run weights that belong to no module. They are not converted with the others.
+    """
+
+    def encode(inputs: Tensor) -> object:
+        try:
+            return tower.encode(inputs)
+        except FAULTS as error:
+            if isinstance(error, ExclipError) or is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"a copy of the model in {dtype}, to be differentiated, does not run "
+                f"({type(error).__name__}: {error!s:.100}): a hook or a function of yours may hold weights that model.to does not "
+                f"reach; pass a model that is all in {dtype}, or use method 'similarity' or 'banzhaf'"
+            ) from error
+
+    changes: dict[str, Any] = {"encode": encode}
+    settle = getattr(tower, "settle", None)
+    if settle is not None:
+        changes["settle"] = lambda: _in_copy(settle(), dtype)
+    return replace(tower, **changes)
 
 
 def _patched_by_a_closure(model: nn.Module) -> str | None:

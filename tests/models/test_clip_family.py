@@ -20,7 +20,7 @@ from support.zoo.weights import draw
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from exclip_widget import explain
+from exclip_widget import ModelError, explain
 
 CAPTION = "a red boat"
 
@@ -124,3 +124,40 @@ def test_a_tower_without_positions_and_with_gated_units(layer: int, method: str)
         block.layer[1].DenseReluDense.act = Known()
     expected = explain(fused, picture(), CAPTION, **options).values
     np.testing.assert_allclose(found.values, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def _similarity(model: Any) -> float:
+    inputs = inputs_of(model)
+    with torch.no_grad():
+        text = model.encode_text(inputs["tokenizer"](CAPTION))
+        image = model.encode_image(inputs["preprocess"](picture())[None])
+    return float(F.cosine_similarity(text, image))
+
+
+def test_a_stem_of_several_convolutions() -> None:
+    model: Any = build("plain")
+    model.visual.conv1 = nn.Sequential(nn.Conv2d(3, 3, 1), model.visual.conv1)
+    found = explain(model, picture(), CAPTION, **inputs_of(model))
+    assert found.values.shape[1:] == (4, 4)
+    assert found.similarity == pytest.approx(_similarity(model), abs=1e-5)
+
+
+@pytest.mark.parametrize("tower", ["transformer", "visual.transformer"])
+def test_a_function_in_place_of_an_mlp(tower: str) -> None:
+    model: Any = build("plain")
+    block = model.get_submodule(tower).resblocks[-1]
+    mlp = block.mlp
+    del block.mlp
+    block.mlp = lambda x: 0.3 * mlp(x)
+    found = explain(model, picture(), CAPTION, method="exclip", **inputs_of(model))
+    assert found.similarity == pytest.approx(_similarity(model), abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["frozen", "exclip"])
+def test_half_precision_with_an_adapter_in_a_hook(method: str) -> None:
+    """Weights in a closure are not converted with the model's."""
+    model: Any = build("plain").bfloat16()
+    adapter = nn.Linear(32, 32).bfloat16()
+    model.visual.transformer.resblocks[0].register_forward_hook(lambda _, __, out: out + adapter(out))
+    with pytest.raises(ModelError, match=r"torch.float32.*weights that model.to does not reach"):
+        explain(model, picture(), CAPTION, method=method, image_layer=0, **inputs_of(model))
