@@ -140,8 +140,9 @@ def _in_copy(tower: AnyTower, dtype: torch.dtype) -> AnyTower:
                 raise
             raise ModelError(
                 f"a copy of the model in {dtype}, to be differentiated, does not run "
-                f"({type(error).__name__}: {error!s:.100}): a hook or a function of yours may hold weights that model.to does not "
-                f"reach; pass a model that is all in {dtype}, or use method 'similarity' or 'banzhaf'"
+                f"({type(error).__name__}: {error!s:.100}): a hook or a function of yours may hold weights "
+                f"that model.to does not reach; pass a model that is all in {dtype}, or use method "
+                "'similarity' or 'banzhaf'"
             ) from error
 
     changes: dict[str, Any] = {"encode": encode}

@@ -379,8 +379,8 @@ class Cut:
                 self._require_repeatable(one, alone)
                 raise ModelError(
                     f"the model's embedding of an input differs by {apart:.1%} if there is another one in "
-                    "the batch; expected a model that treats each input of a batch by itself, such as one with "
-                    "normalisation in evaluation mode"
+                    "the batch; expected a model that treats each input of a batch by itself, such as one "
+                    "with normalisation in evaluation mode"
                 )
 
     def _require_repeatable(
