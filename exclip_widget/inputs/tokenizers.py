@@ -92,22 +92,33 @@ def token_ids(text: str, tokenizer: Tokenizer, tower: TextInput) -> Int[Tensor, 
             ids = tokenizer(text)
         except RuntimeError as error:  # OpenAI's clip.tokenize raises it if a caption is too long
             raise CaptionError(str(error)) from None
-    if isinstance(ids, Tensor) and ids.is_meta:
-        raise ParameterError(
-            "tokenizer gave ids on the meta device, which have no values; "
-            'explain outside torch.device("meta"), or set another default device'
-        )
+    return _checked(ids, tower)
+
+
+def _checked(ids: object, tower: TextInput) -> Int[Tensor, " ids"]:
+    """Return the ids that a tokenizer gave for one caption, as long, if the tower can take them."""
     length = tower.context_length
     expected = f"expected whole numbers below {tower.vocabulary}, shape (1, {length})"
     if not isinstance(ids, Tensor):
         raise ParameterError(f"tokenizer gave a {type(ids).__name__} for one caption; {expected}")
+    if ids.is_meta:
+        raise ParameterError(
+            "tokenizer gave ids on the meta device, which have no values; "
+            'explain outside torch.device("meta"), or set another default device'
+        )
+    if ids.is_nested or ids.layout is not torch.strided:
+        layout = "a nested tensor" if ids.is_nested else f"a tensor with layout {ids.layout}"
+        raise ParameterError(f"tokenizer gave {layout}; {expected}, as a dense tensor")
+    kind = ids.dtype
+    whole = not (kind.is_floating_point or kind.is_complex or kind is torch.bool or ids.is_quantized)
     # Only a tower that reads the padding needs it in full.
     least = length if tower.padded else 0
-    if ids.ndim != 2 or len(ids) != 1 or not least <= ids.shape[1] <= length or ids.is_floating_point():
-        raise ParameterError(f"tokenizer gave {ids.dtype} of shape {tuple(ids.shape)}; {expected}")
+    if not whole or ids.ndim != 2 or len(ids) != 1 or not least <= ids.shape[1] <= length:
+        raise ParameterError(f"tokenizer gave {kind} of shape {tuple(ids.shape)}; {expected}")
+    ids = ids[0].long().cpu()  # torch compares few of the unsigned types
     if ids.numel() and (ids.min() < 0 or ids.max() >= tower.vocabulary):
         raise ParameterError(f"tokenizer gave ids from {ids.min()} to {ids.max()}; {expected}")
-    return ids[0].long().cpu()
+    return ids
 
 
 def read_pieces(text: str, ids: list[int], tokenizer: Tokenizer, tower: TextInput) -> list[Piece]:

@@ -245,6 +245,31 @@ def test_ids_without_values() -> None:
     assert "meta device" in message
 
 
+@pytest.mark.parametrize("kind", ["uint16", "uint32", "uint64", "int32", "int64"])
+def test_ids_of_any_whole_type(kind: str) -> None:
+    ids = open_clip.tokenize("a red boat")
+    found = token_ids("a red boat", lambda _: ids.to(getattr(torch, kind)), Tower(77))
+    assert found.dtype == torch.long
+    assert found.tolist() == ids[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (torch.Tensor.to_sparse, "sparse_coo"),
+        (lambda ids: torch.nested.nested_tensor([ids[0]], layout=torch.jagged), "nested"),
+        (lambda ids: ids.to(torch.complex64), "complex64"),
+        (lambda ids: ids.half(), "float16"),
+        (lambda ids: ids > 0, "bool"),
+        (lambda ids: -ids.short(), "from -4440 to"),
+    ],
+)
+def test_ids_that_are_not_whole_numbers(change: Callable[[torch.Tensor], torch.Tensor], named: str) -> None:
+    message = refusal(ParameterError, "a boat", lambda text: change(open_clip.tokenize(text)), Tower(77))
+    assert named in message
+    assert "expected whole numbers below" in message
+
+
 @pytest.mark.parametrize(
     ("name", "around"),
     [
