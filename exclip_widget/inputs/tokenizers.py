@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ..errors import CaptionError, ParameterError
+from ..errors import CaptionError, ExclipError, ParameterError
 from ..results.rows import Span
 from .spans import hull, number_words, origins, with_marks
 
@@ -86,13 +86,38 @@ def token_ids(text: str, tokenizer: Tokenizer, tower: TextInput) -> Int[Tensor, 
         _require_fit(len(found), text, tower)
         if tower.padded and not found:  # a tokenizer without special tokens, not even padding
             raise no_words(text)
-        ids: object = torch.tensor([found], dtype=torch.long, device="cpu")
-    else:
-        try:
-            ids = tokenizer(text)
-        except RuntimeError as error:  # OpenAI's clip.tokenize raises it if a caption is too long
-            raise CaptionError(str(error)) from None
-    return _checked(ids, tower)
+        return _checked(torch.tensor([found], dtype=torch.long, device="cpu"), tower)
+    return _checked(_called(tokenizer, text), tower)
+
+
+def _require_whole_characters(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise CaptionError(f"caption {text!r:.80} has half a character, a surrogate on its own") from None
+
+
+def _called(tokenizer: Tokenizer, text: str, **options: Any) -> Any:
+    """Return what `tokenizer` gives for `text`, or raise an error that names it."""
+    try:
+        return tokenizer(text, **options)
+    except ExclipError:
+        raise
+    except Exception as error:
+        _require_whole_characters(text)
+        # Some messages repeat the caption, whatever its length.
+        reason = " ".join(str(error).replace(text, "...").split()) or "no message"
+        message = f"tokenizer raised {type(error).__name__} for caption {text!r:.80}: {reason:.100}"
+        if isinstance(error, RuntimeError):  # OpenAI's clip.tokenize raises it if a caption is too long
+            raise CaptionError(message) from error
+        raise ParameterError(f"{message}; {_advice(tokenizer)}") from error
+
+
+def _advice(tokenizer: object) -> str:
+    """Return what to pass instead of a tokenizer that failed."""
+    if hasattr(tokenizer, "image_processor"):
+        return "it is a processor; pass it as processor=, or its .tokenizer as tokenizer="
+    return "expected a callable that returns the ids of a caption, such as open_clip.get_tokenizer(name)"
 
 
 def _checked(ids: object, tower: TextInput) -> Int[Tensor, " ids"]:
@@ -243,15 +268,13 @@ def _content(text: str, inner: Any, clean: Callable[[str], str]) -> tuple[list[i
 
 def _encoded(tokenizer: Any, text: str, padded_to: int | None = None, **options: Any) -> Any:
     """Return the encoding of all of `text` by a Hugging Face tokenizer, without truncation."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise CaptionError(f"caption {text!r:.80} has half a character, a surrogate on its own") from None
+    _require_whole_characters(text)
     if padded_to is not None:
         if not tokenizer.special_tokens_map.get("pad_token"):
             raise ParameterError("tokenizer has no padding token; the model needs captions padded")
         options |= {"padding": "max_length", "max_length": padded_to}
-    return tokenizer(text, truncation=False, verbose=False, return_attention_mask=True, **options)
+    options |= {"truncation": False, "verbose": False, "return_attention_mask": True}
+    return _called(tokenizer, text, **options)
 
 
 def _shown(tokenizer: Any, number: int) -> str:

@@ -270,6 +270,35 @@ def test_ids_that_are_not_whole_numbers(change: Callable[[torch.Tensor], torch.T
     assert "expected whole numbers below" in message
 
 
+def _broken(text: str) -> torch.Tensor:
+    raise KeyError(text)
+
+
+@pytest.mark.parametrize("tokenizer", [_broken, preprocess_to(32, 32), lambda: None])
+def test_tokenizer_that_raises(tokenizer: Callable[..., Any]) -> None:
+    with pytest.raises(ParameterError, match=r"tokenizer raised \w+ for caption 'a boat'") as found:
+        read_caption("a boat", tokenizer, Tower(77))
+    assert "open_clip.get_tokenizer" in str(found.value)
+    assert found.value.__cause__ is not None
+
+
+def test_processor_as_a_tokenizer() -> None:
+    class Processor:
+        image_processor = tokenizer = None
+
+        def __call__(self, _: Any) -> Any:
+            raise ValueError("Incorrect image source.")
+
+    message = refusal(ParameterError, "a boat", Processor(), Tower(77))
+    assert "Incorrect image source" in message
+    assert "pass it as processor=, or its .tokenizer as tokenizer=" in message
+
+
+def test_caption_that_the_tokenizer_finds_too_long() -> None:
+    message = refusal(CaptionError, "a boat " * 999, clip.tokenize, Tower(77))
+    assert "too long for context length 77" in message
+
+
 @pytest.mark.parametrize(
     ("name", "around"),
     [
