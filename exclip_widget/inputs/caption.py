@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from ..errors import CaptionError
 from ..results.rows import Tokens
-from .tokenizers import PADDING, TextInput, Tokenizer, is_hugging_face, no_words, read_pieces, token_ids
+from .pieces import PADDING, read_pieces
+from .tokenizers import TextInput, Tokenizer, is_hugging_face, no_words, token_ids
 
 CLASS_TOKEN = "<cls>"
 """Row of a class token that the tower itself appends."""
@@ -123,6 +124,7 @@ def read_caption(text: object, tokenizer: Tokenizer, tower: TextInput) -> Captio
     if not text.strip():
         raise CaptionError(f"caption {text!r} has no words")
     ids = token_ids(text, tokenizer, tower)
+    stop = len(ids)
     if len(ids) and not tower.padded and not is_hugging_face(tokenizer):
         # Cut off the tokenizer's padding, which the tower does not read. Hugging Face's tokenizers gave none,
         # and a model may pool at a token other than their last.
@@ -133,10 +135,9 @@ def read_caption(text: object, tokenizer: Tokenizer, tower: TextInput) -> Captio
                 "it: either the caption contains an end-of-text token, or the tokenizer adds none and is not "
                 "the model's own"
             )
-        ids = ids[:stop]
-    pieces = read_pieces(text, ids.tolist(), tokenizer, tower)
+    pieces = read_pieces(text, ids.tolist(), tokenizer, tower)[:stop]
     rows = [piece for piece in pieces if piece is not PADDING]
-    if len(pieces) != len(ids) or all(piece.word < 0 for piece in rows):
+    if all(piece.word < 0 for piece in rows):
         raise no_words(text)
     real = torch.tensor([piece is not PADDING for piece in pieces], device="cpu")
     rows += [PADDING] * (not real.all())
@@ -147,7 +148,7 @@ def read_caption(text: object, tokenizer: Tokenizer, tower: TextInput) -> Captio
             spans=tuple(piece.span for piece in rows),
             words=tuple(piece.word for piece in rows),
         ),
-        ids=ids,
+        ids=ids[:stop],
         row_index=torch.where(real, real.cumsum(0) - 1, real.sum()),
     )
     return caption.with_appended(tower.appended)

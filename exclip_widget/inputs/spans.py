@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from difflib import SequenceMatcher
 from functools import cache
 from operator import eq
 
@@ -74,6 +75,28 @@ def _bare(char: str) -> str:
     """Return `char` in lower case and its plainest form, without accents; empty for a lone mark."""
     plain = unicodedata.normalize("NFKD", char)
     return "".join(part for part in plain if not unicodedata.category(part).startswith("M")).casefold()
+
+
+def align(
+    pieces: Sequence[Hashable], own: Sequence[Hashable], inside: Callable[[], Span]
+) -> list[int | None]:
+    """Return which of a caption's `own` pieces each of `pieces` is; None for text that is not the caption's.
+
+    Parameters
+    ----------
+    pieces, own : sequence
+        Pieces as a tokenizer gives them, which may add, drop or change some, and those of the caption alone.
+    inside : callable
+        Gives the range of `pieces` in which the caption is. It is asked only if that is in doubt.
+    """
+    pieces, own, size = list(pieces), list(own), len(own)
+    places = [at for at in range(len(pieces) - size + 1) if pieces[at : at + size] == own]
+    start, stop = (places[0], places[0] + size) if len(places) == 1 else inside()
+    found: list[int | None] = [None] * len(pieces)
+    matcher = SequenceMatcher(None, pieces[start:stop], own, autojunk=False)
+    for at, first, count in matcher.get_matching_blocks():
+        found[start + at : start + at + count] = range(first, first + count)
+    return found
 
 
 def hull(spans: Sequence[Span | None]) -> Span | None:

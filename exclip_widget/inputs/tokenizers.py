@@ -1,11 +1,10 @@
-"""Tokenizers: the ids of a caption, and the piece that each id stands for, with a reader for each kind."""
+"""Tokenizers: the ids that they give for a caption, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
-from itertools import accumulate, pairwise
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import open_clip
 import torch
@@ -13,21 +12,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ..errors import CaptionError, ExclipError, ParameterError
-from ..results.rows import Span
-from .spans import hull, number_words, origins, with_marks
 
 Tokenizer: TypeAlias = Callable[..., Any]
 
 CLIP_VOCABULARY = 49408
 """Vocabulary size of every model that uses CLIP's own byte pairs."""
-
-START, END = "<sot>", "<eot>"
-
-SPELLINGS = {"<|startoftext|>": START, "<|endoftext|>": END}
-"""From Hugging Face's names for CLIP's special tokens to ours."""
-
-SPACE = " "
-"""Text of a piece that stands for white space alone."""
 
 
 class TextInput(Protocol):
@@ -54,17 +43,6 @@ class TextInput(Protocol):
         """From ids, (ids,), to the index of the last one that counts; only for towers that are not padded."""
 
 
-class Piece(NamedTuple):
-    """A token in readable form, its span in the caption, and the index of its word."""
-
-    text: str
-    span: Span | None = None
-    word: int = -1
-
-
-PADDING = Piece("<pad>")
-
-
 def token_ids(text: str, tokenizer: Tokenizer, tower: TextInput) -> Int[Tensor, " ids"]:
     """Return the token ids of `text` for `tower`.
 
@@ -82,12 +60,23 @@ def token_ids(text: str, tokenizer: Tokenizer, tower: TextInput) -> Int[Tensor, 
         If `tokenizer` returns anything other than ids that the tower takes.
     """
     if is_hugging_face(tokenizer):
-        found = _encoded(tokenizer, text, tower.context_length if tower.padded else None)["input_ids"]
+        found = encoded(tokenizer, text, tower.context_length if tower.padded else None)["input_ids"]
         _require_fit(len(found), text, tower)
         if tower.padded and not found:  # a tokenizer without special tokens, not even padding
             raise no_words(text)
         return _checked(torch.tensor([found], dtype=torch.long, device="cpu"), tower)
     return _checked(_called(tokenizer, text), tower)
+
+
+def encoded(tokenizer: Any, text: str, padded_to: int | None = None, **options: Any) -> Any:
+    """Return the encoding of all of `text` by a Hugging Face tokenizer, without truncation."""
+    _require_whole_characters(text)
+    if padded_to is not None:
+        if not tokenizer.special_tokens_map.get("pad_token"):
+            raise ParameterError("tokenizer has no padding token; the model needs captions padded")
+        options |= {"padding": "max_length", "max_length": padded_to}
+    options |= {"truncation": False, "verbose": False, "return_attention_mask": True}
+    return _called(tokenizer, text, **options)
 
 
 def _require_whole_characters(text: str) -> None:
@@ -146,27 +135,6 @@ def _checked(ids: object, tower: TextInput) -> Int[Tensor, " ids"]:
     return ids
 
 
-def read_pieces(text: str, ids: list[int], tokenizer: Tokenizer, tower: TextInput) -> list[Piece]:
-    """Return the piece of `text` that each of its `ids` stands for; `PADDING` for padding.
-
-    Raises
-    ------
-    CaptionError, ParameterError
-        As `read_caption` does.
-    """
-    inner = getattr(tokenizer, "tokenizer", tokenizer)
-    if is_hugging_face(inner):
-        return _hugging_face(text, ids, tokenizer, inner, tower)
-    if hasattr(tokenizer, "bpe"):
-        return _byte_pairs(text, ids, tokenizer, tower)
-    # A bare function such as clip.tokenize: if its ids follow CLIP's rules, so do its pieces.
-    clip = clip_tokenizer()
-    expected = [clip.sot_token_id, *clip.encode(text)[: len(ids) - 2], clip.eot_token_id]
-    if ids[: len(expected)] == expected:
-        return _byte_pairs(text, ids, clip, tower)
-    return _unknown(text, ids, tokenizer, tower)
-
-
 def is_hugging_face(tokenizer: object) -> bool:
     """Return whether `tokenizer` is one of Hugging Face's, without importing their library."""
     return hasattr(tokenizer, "convert_ids_to_tokens")
@@ -178,176 +146,21 @@ def clip_tokenizer(context_length: int = 77) -> open_clip.SimpleTokenizer:
     return open_clip.SimpleTokenizer(context_length=context_length)
 
 
-# ----- CLIP's own byte pairs
-
-
-def _byte_pairs(text: str, ids: list[int], tokenizer: Any, tower: TextInput) -> list[Piece]:
-    """Read pieces using CLIP's rules, which give each piece's word and bytes."""
-    clean = getattr(tokenizer, "clean_fn", clip_tokenizer().clean_fn)
-    found: list[tuple[str, Span, int]] = []
-    for number, match in enumerate(tokenizer.pat.finditer(clean(text))):
-        symbols = "".join(tokenizer.byte_encoder[byte] for byte in match.group().encode())
-        # Counted in bytes: a character split between two pieces is the origin of both.
-        places = [at for at, char in enumerate(match.group(), match.start()) for _ in char.encode()]
-        for piece in tokenizer.bpe(symbols).removesuffix("</w>").split(" "):
-            spelled = bytes(tokenizer.byte_decoder[symbol] for symbol in piece)
-            span = places[0], places[len(spelled) - 1] + 1
-            found.append((spelled.decode(errors="replace"), span, number))
-            del places[: len(spelled)]
-    _require_fit(len(found) + 2, text, tower)
-    traced = origins(text, clean)
-    pieces = [Piece(piece, hull(traced[slice(*span)]), number) for piece, span, number in found]
-    padding = [PADDING] * (len(ids) - len(pieces) - 2)
-    return [Piece(START), *pieces, Piece(END), *padding]
-
-
-# ----- Hugging Face's tokenizers
-
-
-def _hugging_face(
-    text: str, ids: list[int], tokenizer: Tokenizer, inner: Any, tower: TextInput
-) -> list[Piece]:
-    """Read pieces with Hugging Face's `inner`: `tokenizer` itself, or the one that open_clip wraps."""
-    clean, wrapped = _clean_up(tokenizer, inner), tokenizer is not inner
-    whole = _encoded(inner, clean(text), tower.context_length if wrapped or tower.padded else None)
-    # A wrapper truncates silently. In its mode "clips" a class token follows the padding.
-    clips = getattr(tokenizer, "tokenizer_mode", "") == "clips"
-    _require_fit(sum(whole["attention_mask"]) + clips, text, tower)
-
-    inside, pieces = _content(text, inner, clean)
-    roles = inner.special_tokens_map
-    special = {str(token) for role, token in roles.items() if role != "unk_token"}
-    if special & set(inner.convert_ids_to_tokens(inside)):
-        raise no_words(text)
-    start = next((at for at in range(len(ids)) if ids[at : at + len(inside)] == inside), None)
-    if start is None:
-        raise ParameterError("tokenizer gave ids for the caption that differ from those of the one it wraps")
-
-    def around(at: int) -> Piece:
-        token: str = inner.convert_ids_to_tokens(ids[at])
-        # If texts end with the token that also pads, only the attention mask tells the two apart.
-        read = ids[at] == whole["input_ids"][at] and whole["attention_mask"][at]
-        return PADDING if token == roles.get("pad_token") and not read else Piece(SPELLINGS.get(token, token))
-
-    stop = start + len(inside)
-    return [*map(around, range(start)), *pieces, *map(around, range(stop, len(ids)))]
-
-
-def _clean_up(tokenizer: Any, inner: Any) -> Callable[[str], str]:
-    """Return the clean-up that `tokenizer` applies to a text before `inner` reads it."""
-    if tokenizer is inner:
-        return str
-    # Of open_clip's two wrappers, SigLIP's does not expose its clean-up.
-    canonical = open_clip.tokenizer.get_clean_fn("canonicalize")
-    clean: Callable[[str], str] = getattr(tokenizer, "clean_fn", canonical)
-    return clean
-
-
-def _content(text: str, inner: Any, clean: Callable[[str], str]) -> tuple[list[int], list[Piece]]:
-    """Return ids and pieces of a caption, without the special tokens around it."""
-    fast = getattr(inner, "is_fast", False)
-
-    def encoded(part: str) -> Any:
-        return _encoded(inner, clean(part), add_special_tokens=False, return_offsets_mapping=fast)
-
-    def shown(numbers: Sequence[int]) -> list[str]:
-        return [_shown(inner, number) for number in numbers]
-
-    found, cleaned = encoded(text), clean(text)
-    ids: list[int] = found["input_ids"]
-    pieces = shown(ids)
-    if not fast:
-        # A slow tokenizer gives no offsets, but it can tokenise each part of the caption by itself.
-        return ids, _placed(text, pieces, lambda part: "".join(shown(encoded(part)["input_ids"])))
-    offsets = found["offset_mapping"]
-    # Single bytes of an unusual space decode to no text.
-    spaces = [cleaned[slice(*at)].isspace() for at in offsets]
-    pieces = [SPACE if space else piece for piece, space in zip(pieces, spaces, strict=True)]
-    return ids, _placed(text, pieces, clean, offsets)
-
-
-def _encoded(tokenizer: Any, text: str, padded_to: int | None = None, **options: Any) -> Any:
-    """Return the encoding of all of `text` by a Hugging Face tokenizer, without truncation."""
-    _require_whole_characters(text)
-    if padded_to is not None:
-        if not tokenizer.special_tokens_map.get("pad_token"):
-            raise ParameterError("tokenizer has no padding token; the model needs captions padded")
-        options |= {"padding": "max_length", "max_length": padded_to}
-    options |= {"truncation": False, "verbose": False, "return_attention_mask": True}
-    return _called(tokenizer, text, **options)
-
-
-def _shown(tokenizer: Any, number: int) -> str:
-    """Return the piece of id `number`, without the marks that show how it joins its neighbours."""
-    text: str = tokenizer.decode([number], clean_up_tokenization_spaces=False)
-    # Decoded alone, a continuation keeps WordPiece's mark; other tokenizers may mean it literally.
-    if text.startswith("##") and tokenizer.convert_tokens_to_string(["a", "##a"]) == "aa":
-        return text.removeprefix("##")
-    if not text and tokenizer.convert_ids_to_tokens(number).strip("▁"):
-        return "\ufffd"  # part of a character, which some tokenizers leave out
-    return text.strip() or SPACE
-
-
-# ----- any other callable
-
-
-def _unknown(text: str, ids: list[int], tokenizer: Any, tower: TextInput) -> list[Piece]:
-    """Read pieces with a tokenizer that gives only ids: those that an empty caption does not have."""
-    decode = getattr(tokenizer, "decode", lambda numbers: f"[{numbers[0]}]")
-    empty = token_ids("", tokenizer, tower).tolist()
-
-    def shown(numbers: list[int]) -> list[str]:
-        return [decode([number]).strip() or SPACE for number in numbers[slice(*_inside(numbers, empty))]]
-
-    def read(part: str) -> str:
-        return "".join(shown(token_ids(part, tokenizer, tower).tolist()))
-
-    start, stop = _inside(ids, empty)
-    filled = len(ids)
-    # Padding is one id repeated, after at least the end-of-text token.
-    while filled > stop + 1 and ids[filled - 1] == ids[-1]:
-        filled -= 1
-    after = [Piece(END)] * (filled - stop) + [PADDING] * (len(ids) - filled)
-    return [Piece(START)] * start + _placed(text, shown(ids), read) + after
-
-
-def _inside(ids: list[int], empty: list[int]) -> Span:
-    """Return the range of `ids` that is inserted into the ids of the empty caption."""
-    shared = enumerate(zip(ids, empty, strict=False))
-    start = next((at for at, (one, other) in shared if one != other), min(len(ids), len(empty)))
-    rest = empty[start:]
-    stop = next(at for at in range(start, len(ids) + 1) if ids[at:] == rest[: len(ids) - at])
-    return start, stop
-
-
-# ----- shared by the readers
-
-
-def _placed(
-    text: str, shown: Sequence[str], read: Callable[[str], str], offsets: Sequence[Span] | None = None
-) -> list[Piece]:
-    """Return pieces with texts `shown`, at `offsets` in `read(text)`; by default one after the other."""
-    if not any(map(str.strip, shown)):
-        raise no_words(text)
-    traced = origins(text, read)
-    offsets = offsets or list(pairwise(accumulate(map(len, shown), initial=0)))
-    found = [hull(traced[slice(*at)]) for at in offsets]
-    spans = with_marks(
-        text, [span if piece != SPACE else None for piece, span in zip(shown, found, strict=True)]
-    )
-    words = number_words(text, [span for piece, span in zip(shown, spans, strict=True) if piece != SPACE])
-    # White space alone belongs to the word that follows it, or else to the last one.
-    before = accumulate((piece != SPACE for piece in shown), initial=0)
-    number = (words[min(count, len(words) - 1)] for count in before)
-    return [Piece(*piece) for piece in zip(shown, spans, number, strict=False)]
-
-
 def _require_fit(length: int, text: str, tower: TextInput) -> None:
     if length > tower.context_length:
-        raise CaptionError(
-            f"caption takes {length} tokens, start and end included; the model's context is "
-            f"{tower.context_length}: {text!r:.80}"
+        raise too_long(length, text, tower, tower.context_length)
+
+
+def too_long(length: object, text: str, tower: TextInput, limit: int) -> CaptionError:
+    """Return the error for a caption of `length` tokens, of which only `limit` fit."""
+    context = tower.context_length
+    reason = f"the model's context is {context}"
+    if limit < context:
+        reason = (
+            f"the tokenizer cuts it at {limit}; shorten the caption, or give the tokenizer the model's "
+            f"context_length={context}"
         )
+    return CaptionError(f"caption takes {length} tokens, start and end included; {reason}: {text!r:.80}")
 
 
 def no_words(text: str) -> CaptionError:

@@ -24,7 +24,8 @@ class Tokens:
         padding.
     spans : tuple of (int, int) or None
         Which characters ``caption[start:end]`` each token came from. None for special tokens, for pieces
-        of white space alone, and if the tokenizer changed the text beyond recognition.
+        of white space alone, for words that the tokenizer adds to the caption, and if it changed the text
+        beyond recognition.
     words : tuple of int
         Number of the word that each token is a piece of, from 0; -1 for special tokens. White space
         belongs to the word that follows it.

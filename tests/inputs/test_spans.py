@@ -18,7 +18,7 @@ from support.zoo.models import build, inputs_of
 from exclip_widget import ExclipError, explain
 from exclip_widget.errors import CaptionError
 from exclip_widget.inputs.caption import read_caption
-from exclip_widget.inputs.spans import origins
+from exclip_widget.inputs.spans import align, origins
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,21 @@ def test_origins(text: str, read: Callable[[str], str], expected: str) -> None:
         for char, span in zip(read(text), found, strict=True)
     ]
     assert " ".join(spelled) == expected
+
+
+@pytest.mark.parametrize(
+    ("pieces", "own", "inside", "expected"),
+    [
+        ("xyabcz", "abc", (0, 0), [None, None, 0, 1, 2, None]),  # the only place needs no range
+        ("ab-a", "a", (3, 4), [None, None, None, 0]),
+        ("acd", "abcd", (0, 3), [0, 2, 3]),
+        ("xyz", "abc", (0, 3), [None] * 3),
+        ("abc", "", (0, 3), [None] * 3),
+        ("", "abc", (0, 0), []),
+    ],
+)
+def test_align(pieces: str, own: str, inside: tuple[int, int], expected: list[int | None]) -> None:
+    assert align(pieces, own, lambda: inside) == expected
 
 
 def bare(text: str, name: str) -> str:
