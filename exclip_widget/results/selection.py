@@ -46,8 +46,13 @@ def text_of(tokens: Tokens, rows: Sequence[int]) -> str:
     ('red boat', 'a … boat')
     """
     runs: list[list[int]] = []
+    placed = {tokens.words[row] for row, span in enumerate(tokens.spans) if span is not None}
+
+    def kind(row: int) -> tuple[bool, bool]:
+        return tokens.words[row] < 0, tokens.words[row] in placed
+
     for row in rows:
-        if runs and row == runs[-1][-1] + 1 and (tokens.words[row] < 0) == (tokens.words[row - 1] < 0):
+        if runs and row == runs[-1][-1] + 1 and kind(row) == kind(row - 1):
             runs[-1].append(row)
         else:
             runs.append([row])
@@ -182,9 +187,10 @@ def _rows_of_phrase(tokens: Tokens, phrase: str) -> Sequence[int]:
     if pieces:
         (place,) = _only(tokens, phrase, pieces)
         return pieces[place]
-    special = [row for row, text in enumerate(tokens.texts) if tokens.words[row] < 0 and text == phrase]
-    if special:
-        return special
+    # Special tokens, and words that the tokenizer has added.
+    outside = [row for row, text in enumerate(tokens.texts) if tokens.spans[row] is None and text == phrase]
+    if outside:
+        return outside
     if matches and spans:
         raise ParameterError(
             f"words={phrase!r} is in {tokens.caption!r}, but begins or ends inside a token; "

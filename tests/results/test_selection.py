@@ -71,6 +71,16 @@ def test_rows(words: Any, rows: tuple[int, ...]) -> None:
     assert RESULT[found] == rows  # rows select themselves
 
 
+def test_words_outside_the_caption() -> None:
+    """Words that a tokenizer adds have no place in the caption, but a text of their own."""
+    texts = ("<sot>", "photo", "of", "a", "dog", "<eot>")
+    spans = (None, None, None, (0, 1), (2, 5), None)
+    tokens = Tokens("a dog", texts, spans, (-1, 0, 1, 2, 3, -1))
+    assert select_rows(tokens, "photo") == (1,)
+    assert select_rows(tokens, "a dog") == (3, 4)
+    assert text_of(tokens, (1, 2, 3, 4)) == "photo of … a dog"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
