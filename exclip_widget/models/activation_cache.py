@@ -60,7 +60,7 @@ def cached_activations(
 
     The second value is the fingerprint of the tower, or None if changes to it cannot be detected.
     """
-    state = None if tower.encoder_code is None else fingerprint(tower.root.modules())
+    state = None if tower.encoder_code is None else fingerprint(tower.modules())
     if state is None:
         # The same pass gives the embedding that a shortcut through the last block is compared with.
         to_end = tower.last_block is not None and tower.layers[-1] in layers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from operator import index
 from typing import Any, SupportsIndex
@@ -46,7 +46,7 @@ class Tower:
     side : {"text", "image"}
         What it encodes.
     root : nn.Module
-        The module whose weights and settings determine its embeddings.
+        The module whose weights and settings determine its embeddings, together with those `beside` it.
     encode : callable
         The library's own call, from inputs (batch, ...) to embeddings (batch, embed).
     layers : tuple of Layer
@@ -62,6 +62,8 @@ class Tower:
     encoder_code : object
         Identifies the code that `encode` runs. Cached activations are valid while it stays equal; None
         forbids caching.
+    beside : tuple of nn.Module
+        Modules that `encode` also runs, without their submodules, such as a projection outside `root`.
     """
 
     side: str
@@ -73,6 +75,12 @@ class Tower:
     state: Fingerprint | None = None
     output_order: Order | None = None
     encoder_code: object = None
+    beside: tuple[nn.Module, ...] = ()
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Yield all modules that `encode` runs, and no other tower's."""
+        yield from self.root.modules()
+        yield from self.beside
 
     def layer(self, which: object) -> Layer:
         """Return a layer by its index (negative counts from the end) or name; `"output"` is the end.

@@ -80,14 +80,16 @@ def _text_tower(model: Any) -> TextTower:
     config, text = model.config.text_config, model.text_model
     is_clip = hasattr(model, "text_projection")
     blocks = find_blocks(text.modules())
+    # The module's own copy is what it pools by, whatever the configuration says now.
+    end = getattr(text, "eos_token_id", config.eos_token_id)
+    beside = _beside(model, "text_projection")
 
     def encode(ids: Tensor) -> Tensor:
         return _embedding(model.get_text_features(input_ids=ids.to(model.device)))
 
     def end_of(ids: Tensor) -> int:
         # Older checkpoints store the wrong end-of-text id, and pool at the highest id.
-        old = config.eos_token_id in (None, 2)
-        return int(ids.argmax() if old else (ids == config.eos_token_id).int().argmax())
+        return int(ids.argmax() if end in (None, 2) else (ids == end).int().argmax())
 
     last_block = (
         _last_block_spec(model, "get_text_features", text, text.final_layer_norm, model.text_projection, -1)
@@ -97,16 +99,22 @@ def _text_tower(model: Any) -> TextTower:
     return TextTower(
         side="text",
         root=text if is_as_written(model, "get_text_features") else model,
+        beside=beside,
         encode=encode,
         layers=layers_at(model, blocks),
         last_block=last_block,
-        state=outline(text.modules()) if last_block else None,
+        state=outline([*text.modules(), *beside]) if last_block else None,
         context_length=config.max_position_embeddings,
         vocabulary=config.vocab_size,
         padded=not is_clip,  # SigLIP pools its last position, whatever token is there
         in_order=is_as_written(model, "get_text_features") and are_as_written(text.modules()),
         end_of=end_of,
     )
+
+
+def _beside(model: Any, projection: str) -> tuple[nn.Module, ...]:
+    """Return the modules that an encoder runs outside its tower: the model itself, and CLIP's projection."""
+    return (model, *(getattr(model, projection).modules() if hasattr(model, projection) else ()))
 
 
 def _image_tower(model: Any) -> ImageTower:
@@ -123,6 +131,7 @@ def _image_tower(model: Any) -> ImageTower:
     return ImageTower(
         side="image",
         root=vision if is_own else model,
+        beside=_beside(model, "visual_projection"),
         encode=encode,
         layers=layers_at(model, find_blocks(vision.modules())),
         last_block=_last_block_spec(
