@@ -2,7 +2,9 @@
 
 Only then may handwritten code stand in for a module, and only then may its results be cached. A class is its
 library's own if every function that a pass can reach has the code in the library's file. An instance is as
-written if, in addition, no hooks but ours watch it and none of its own attributes shadow those functions.
+written if, in addition, no hooks but ours watch it, none of its own attributes shadow those functions, and
+none of its weights is hidden by an attribute of the class. Nothing is as written while torch itself is not;
+see `originals`.
 """
 
 from __future__ import annotations
@@ -10,14 +12,16 @@ from __future__ import annotations
 import linecache
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from functools import _lru_cache_wrapper, cache
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 from torch import nn
 from torch.nn.modules import module as torch_module
+
+from .originals import is_torch_itself
 
 LIBRARIES = ("torch", "torchvision", "open_clip", "clip", "timm", "transformers", "peft")
 """Packages whose own modules are recognised."""
@@ -26,6 +30,9 @@ OUR_HOOKS = f"{__package__.partition('.')[0]}.paths.cut"
 """Module of the hooks that this package puts on a model for a single pass."""
 
 _WATCHERS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+_HELD = ("_parameters", "_buffers", "_modules")
+"""Where a module holds what `nn.Module.__getattr__` finds, unless an attribute of the class hides it."""
 
 _MACHINERY = (
     *("__call__", "_wrapped_call_impl", "_call_impl", "_slow_forward", "__getattr__"),
@@ -36,21 +43,28 @@ _MACHINERY = (
 
 def are_as_written(modules: Iterable[nn.Module]) -> bool:
     """Return whether all of `modules` run their libraries' own `forward`, with no hooks but ours."""
-    own: dict[type, frozenset[str] | None] = {}
-    return not is_watched_globally() and all(_is_as_written(module, "forward", own) for module in modules)
+    own: dict[type, _Search] = {}
+    return _is_undisturbed() and all(_is_as_written(module, "forward", own) for module in modules)
 
 
 def is_as_written(module: nn.Module, method: str = "forward") -> bool:
     """Return whether a module runs its library's own `method` and all it calls, with no hooks but ours."""
-    return not is_watched_globally() and _is_as_written(module, method, {})
+    return _is_undisturbed() and _is_as_written(module, method, {})
 
 
-def _is_as_written(module: nn.Module, method: str, own: dict[type, frozenset[str] | None]) -> bool:
+def _is_undisturbed() -> bool:
+    """Return whether nothing intervenes in all modules at once: hooks, modes, or patches of torch."""
+    return not is_watched_globally() and is_torch_itself()
+
+
+def _is_as_written(module: nn.Module, method: str, own: dict[type, _Search]) -> bool:
     kind = type(module)
     if kind not in own:
-        own[kind] = functions_reached(kind, method)
-    reached, state = own[kind], vars(module)
-    if reached is None or not reached.isdisjoint(state) or is_watched(module):
+        own[kind] = _searched(kind, method)
+    search, state = own[kind], vars(module)
+    if search.names is None or not search.names.isdisjoint(state) or is_watched(module):
+        return False
+    if not all(search.attributes.isdisjoint(state[name]) for name in _HELD if state.get(name)):
         return False
     implementation = getattr(state.get("config"), "_attn_implementation", None)
     return implementation is None or all(map(_reaches_own_functions, _registered(implementation)))
@@ -86,8 +100,13 @@ def is_watched_globally() -> bool:
     return any(bool(getattr(torch_module, f"_global{name}", None)) for name in _WATCHERS)
 
 
-def functions_reached(kind: type, method: str = "forward") -> frozenset[str] | None:
-    """Return the names of a class's functions that `method` may call; None if one is not its library's own.
+def class_data(kind: type) -> dict[str, Any]:
+    """Return what `forward` may read of a class besides functions; the class was just found as written."""
+    return _searches[kind, "forward"].data
+
+
+def _searched(kind: type, method: str) -> _Search:
+    """Return a current search through the functions of a class that `method` may call.
 
     A function may call anything that its code names, whether a method of the class or a function of its
     module.
@@ -95,7 +114,7 @@ def functions_reached(kind: type, method: str = "forward") -> frozenset[str] | N
     known = _searches.get((kind, method))
     if known is None or not known.is_current():
         known = _searches[kind, method] = _search(kind, method)
-    return known.names
+    return known
 
 
 def _reaches_own_functions(function: Any) -> bool:
@@ -112,17 +131,31 @@ def _reaches_own_functions(function: Any) -> bool:
 
 
 class _Search:
-    """A search through what a method may call: its result, and everything that it depends on."""
+    """A search through what a method may call: its result, and everything that it depends on.
 
-    def __init__(self) -> None:
+    Attributes
+    ----------
+    names : set of str or None
+        The class's functions that the method may call; None if one of them is not its library's own.
+    data : dict
+        The class's other attributes that those functions name.
+    attributes : set of str
+        The names of all attributes of the class.
+    """
+
+    def __init__(self, kind: type | None = None) -> None:
         self.names: frozenset[str] | None = None
-        self._looked_up: list[tuple[Mapping[str, Any], str, object]] = []
+        self.data: dict[str, Any] = {}
+        classes = [] if kind is None else [vars(base) for base in kind.__mro__]
+        self.attributes: frozenset[str] = frozenset().union(*classes)
+        self._sizes = [(namespace, len(namespace)) for namespace in classes]
+        self._looked_up: dict[tuple[int, str], tuple[Mapping[str, Any], str, object]] = {}
         self._functions: dict[FunctionType, CodeType] = {}
 
     def look_up(self, namespace: Mapping[str, Any], name: str) -> Any:
         """Return what a name refers to, or `_NOTHING`, and note the answer."""
         found = namespace.get(name, _NOTHING)
-        self._looked_up.append((namespace, name, found))
+        self._looked_up[id(namespace), name] = namespace, name, found
         return found
 
     def note(self, functions: Iterable[FunctionType]) -> None:
@@ -131,9 +164,11 @@ class _Search:
 
     def is_current(self) -> bool:
         """Return whether the search would find the same again."""
-        return all(
-            namespace.get(name, _NOTHING) is found for namespace, name, found in self._looked_up
-        ) and all(function.__code__ is code for function, code in self._functions.items())
+        return (
+            all(namespace.get(name, _NOTHING) is found for namespace, name, found in self._looked_up.values())
+            and all(function.__code__ is code for function, code in self._functions.items())
+            and all(len(namespace) == size for namespace, size in self._sizes)
+        )
 
 
 _NOTHING: Any = object()
@@ -142,7 +177,7 @@ _searches: dict[tuple[type | FunctionType, str], _Search] = {}
 
 
 def _search(kind: type, method: str) -> _Search:
-    search = _Search()
+    search = _Search(kind)
     if not _stands_in_its_library(kind, search):
         return search
     names: set[str] = set()
@@ -180,8 +215,8 @@ def _stands_in_its_library(kind: type, search: _Search) -> bool:
     for base in kind.__mro__:
         if base in (nn.Module, object):
             continue
-        if base.__module__.partition(".")[0] not in LIBRARIES:
-            if base.__module__.partition(".")[0] in ("abc", "typing", "builtins", "collections"):
+        if _package(base.__module__) not in LIBRARIES:
+            if _package(base.__module__) in ("abc", "typing", "builtins", "collections"):
                 continue
             return False
         found: Any = sys.modules.get(base.__module__)
@@ -200,8 +235,12 @@ def _function_of(kind: type, name: str, search: _Search) -> tuple[type, Any] | N
         found = search.look_up(vars(owner), name)
         if found is _NOTHING:
             continue
-        found = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
-        return (owner, found) if callable(found) and not isinstance(found, type) else None
+        function = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
+        if callable(function) and not isinstance(function, type):
+            return owner, function
+        if owner is not object:
+            search.data[name] = found
+        return None
     return None
 
 
@@ -314,7 +353,7 @@ def _names_in(function: FunctionType) -> frozenset[str]:
 
 
 def _globals_are_own(function: FunctionType, seen: set[FunctionType], search: _Search) -> bool:
-    """Return whether all module-level functions that a function may reach are libraries' own."""
+    """Return whether everything outside a class that a function may reach is libraries' own, or Python's."""
     queue = list(_layers(function))
     while queue:
         one = queue.pop()
@@ -323,11 +362,15 @@ def _globals_are_own(function: FunctionType, seen: set[FunctionType], search: _S
         seen.add(one)
         if not _is_searched(one):
             continue
-        for called in _called_by(one, search):
-            search.note(_layers(called))
-            if not is_library_function(called):
+        for name, found in _named_by(one, search):
+            if not isinstance(found, FunctionType):
+                if not _is_known(found):
+                    return False
+                continue
+            search.note(_layers(found))
+            if not is_library_function(found) or not _goes_by(found, name):
                 return False
-            queue += _layers(called)
+            queue += _layers(found)
     return True
 
 
@@ -337,17 +380,46 @@ def _is_searched(function: FunctionType) -> bool:
     return not module.startswith("torch.") or module.startswith("torch.nn.")
 
 
-def _called_by(function: FunctionType, search: _Search) -> Iterator[FunctionType]:
-    """Yield the functions that a function's code names, in its module or in a module that it names."""
-    names = _names_in(function)
-    for name in names:
-        found = search.look_up(function.__globals__, name)
-        if isinstance(found, FunctionType):
-            yield found
-        elif isinstance(found, ModuleType) and found.__name__.startswith(_SEARCHED):
-            members = (search.look_up(vars(found), part) for part in names)
-            yield from (member for member in members if isinstance(member, FunctionType))
+def _named_by(function: FunctionType, search: _Search) -> Iterator[tuple[str, Any]]:
+    """Yield what a function's code names, in its module or in a library's module that it names."""
+    names, opened = _names_in(function), set[ModuleType]()
+    queue: list[Mapping[str, Any]] = [function.__globals__]
+    while queue:
+        namespace = queue.pop()
+        # A function's own module may gain a name later, which would hide a builtin.
+        for name in names if namespace is function.__globals__ else names & namespace.keys():
+            found = search.look_up(namespace, name)
+            if found is _NOTHING:
+                continue
+            yield name, found.__wrapped__ if isinstance(found, _lru_cache_wrapper) else found
+            is_library = isinstance(found, ModuleType) and _package(found.__name__) in LIBRARIES
+            if is_library and found not in opened:
+                opened.add(found)
+                queue.append(vars(found))
 
 
-_SEARCHED = ("torch.nn", "open_clip", "clip.", "timm.layers")
-"""Modules whose functions models call through the module, such as `F.linear`."""
+def _is_known(value: Any) -> bool:
+    """Return whether a value other than a Python function is a library's or Python's own."""
+    if isinstance(value, ModuleType):
+        return _is_known_package(value.__name__) and sys.modules.get(value.__name__) is value
+    kind = value if isinstance(value, type) else type(value)
+    if not _is_known_package(kind.__module__) or kind is SimpleNamespace:
+        return False
+    return not callable(value) or is_library_function(value)
+
+
+def _is_known_package(module: str) -> bool:
+    package = _package(module)
+    return package in LIBRARIES or package in sys.stdlib_module_names or package == "numpy"
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _goes_by(function: FunctionType, name: str) -> bool:
+    """Return whether a function is the one that its library calls by this name."""
+    inner = _unwrapped(function)
+    own = inner.__code__.co_qualname
+    # A factory gives all its functions one name, and torch imports some under another.
+    return own == name or "<locals>" in own or _package(inner.__module__) == "torch"

@@ -18,7 +18,7 @@ import torch
 import xxhash
 from torch import Tensor, nn
 
-from .as_written import LIBRARIES, are_as_written, is_library_function
+from .as_written import LIBRARIES, are_as_written, class_data, is_library_function
 
 Fingerprint = tuple[object, ...]
 
@@ -77,9 +77,9 @@ def _describe(modules: Iterable[nn.Module]) -> tuple[object, list[Tensor]] | Non
 
 
 def _surroundings() -> object:
-    """Return the settings that affect the results of torch's own functions: modes, precision, backends."""
+    """Return the settings that affect the results of torch's own functions: device, precision, backends."""
     return (
-        tuple(id(torch._C._get_function_stack_at(at)) for at in range(torch._C._len_torch_function_stack())),
+        torch.get_default_device(),
         torch.get_float32_matmul_precision(),
         torch.get_default_dtype(),
         torch.are_deterministic_algorithms_enabled(),
@@ -111,11 +111,15 @@ class _Describer:
         self.tensors: list[Tensor] = []
         self._modules = {id(module) for module in modules}
         self._objects: dict[int, int] = {}
+        self._classes: dict[type, object] = {}
 
     def module(self, module: nn.Module) -> object:
         """Return a description of a module's class and attributes."""
-        children = [(name, id(child)) for name, child in module._modules.items()]
-        return id(module), type(module), children, self._attributes(vars(module), _NOT_OF_THE_STATE)
+        kind, children = type(module), [(name, id(child)) for name, child in module._modules.items()]
+        if kind not in self._classes:
+            self._classes[kind] = self._attributes(class_data(kind), set())
+        own = self._attributes(vars(module), _NOT_OF_THE_STATE)
+        return id(module), kind, self._classes[kind], children, own
 
     def _attributes(self, values: dict[str, Any], without: set[str]) -> object:
         return [(name, self._value(value)) for name, value in values.items() if name not in without]

@@ -22,8 +22,12 @@ from support.zoo.inputs import scene
 from support.zoo.models import build, inputs_of
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from exclip_widget import Explainer, explain
+from exclip_widget.models import originals
+from exclip_widget.models.as_written import is_as_written
 from exclip_widget.paths import onednn
 
 CAPTION = "a red boat and two dogs"
@@ -194,6 +198,7 @@ PATCHES = {
         *(F, "multi_head_attention_forward"),
         _half_of(F.multi_head_attention_forward),
     ),
+    "a function that a function of torch calls": (torch, "layer_norm", _half_of(torch.layer_norm)),
     "the library's pool": (
         *(open_clip.model, "text_global_pool"),
         _half_of(open_clip.model.text_global_pool),
@@ -286,3 +291,84 @@ def test_the_librarys_own_pass_runs_once_for_each_state() -> None:
         explainer.explain(IMAGE, CAPTION)
         assert passes
         assert type(model).encode_text is own
+
+
+STAND_INS = {
+    "an object": (F, "layer_norm", functools.partial(F.layer_norm)),
+    "another function of torch": (F, "layer_norm", F.group_norm),
+    "inside a function of torch": (torch, "layer_norm", torch.group_norm),
+    "a whole module": (open_clip.transformer, "F", types.SimpleNamespace(**vars(F))),
+    "a module of somebody's own": (open_clip.transformer, "F", types.ModuleType("torch.nn.functional")),
+}
+
+
+@pytest.mark.parametrize("patch", STAND_INS)
+def test_a_stand_in_of_any_kind(patch: str) -> None:
+    norm = open_clip.transformer.LayerNorm(8)
+    assert is_as_written(norm)
+    with replaced(*STAND_INS[patch]):
+        assert not is_as_written(norm)
+    assert is_as_written(norm)
+
+
+@pytest.mark.parametrize("kind", [Tensor, nn.Parameter])
+def test_a_patched_method_of_tensors(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert originals.is_torch_itself()
+    monkeypatch.setattr(kind, "softmax", _half_of(Tensor.softmax), raising=False)
+    assert not originals.is_torch_itself()
+
+
+def test_attention_with_a_patched_method_of_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handwritten last block calls `Tensor.softmax`, and the model does not."""
+    model = build("plain")
+    plain = explain(model, IMAGE, CAPTION, **inputs_of(model), method="exclip")
+    monkeypatch.setattr(Tensor, "softmax", _half_of(Tensor.softmax), raising=False)
+    patched = explain(model, IMAGE, CAPTION, **inputs_of(model), method="exclip")
+    assert patched.similarity == pytest.approx(plain.similarity, abs=1e-5)
+
+
+class _LouderFunction(TorchFunctionMode):
+    by = 0.5
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        return found * self.by if func is F.gelu else found
+
+
+class _LouderOperation(TorchDispatchMode):
+    by = 0.5
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        return found * self.by if func is torch.ops.aten.gelu.default else found
+
+
+@pytest.mark.parametrize("mode", [_LouderFunction, _LouderOperation])
+@pytest.mark.parametrize("method", ["exclip", "frozen"])
+def test_a_mode_that_changes(mode: Any, method: str) -> None:
+    model, louder = build("plain"), mode()
+    inputs = inputs_of(model)
+    explain(model, IMAGE, CAPTION, method=method, **inputs)
+    for louder.by in (0.5, 2.0):
+        with louder:
+            found = explain(model, IMAGE, CAPTION, method=method, **inputs)
+            with torch.no_grad():
+                text = model.encode_text(inputs["tokenizer"](CAPTION))
+                image = model.encode_image(inputs["preprocess"](IMAGE)[None])
+        assert found.similarity == pytest.approx(float(torch.cosine_similarity(text, image)), abs=1e-5)
+
+
+def test_a_default_device_is_no_such_mode() -> None:
+    model = build("plain")
+    with torch.device("cpu"):
+        assert Explainer(model, **inputs_of(model)).fingerprint() is not None
+
+
+def test_a_mask_that_changes_behind_autograds_back() -> None:
+    model, changed = build("plain"), build("plain")
+    explainer = Explainer(model, **inputs_of(model), method="exclip", steps=3)
+    explainer.explain(IMAGE, CAPTION)
+    for one in (model, changed):
+        one.attn_mask.data.zero_()
+    expected = explain(changed, IMAGE, CAPTION, **inputs_of(model), method="exclip", steps=3)
+    np.testing.assert_allclose(explainer.explain(IMAGE, CAPTION).values, expected.values, atol=1e-6)
