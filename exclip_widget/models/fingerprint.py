@@ -30,12 +30,17 @@ def fingerprint(modules: Iterable[nn.Module]) -> Fingerprint | None:
 
 
 def outline(modules: Iterable[nn.Module]) -> Fingerprint | None:
-    """Return a fingerprint that reads no weights, so it misses changes that autograd does not count."""
+    """Return a fingerprint that reads no weights, so it misses changes to them that autograd does not count.
+
+    It reads masks and other small buffers, because their values decide how a model may be run.
+    """
     described = _describe(modules)
     if described is None:
         return None
     text, tensors = described
-    return text, tuple((tensor.data_ptr(), _version(tensor)) for tensor in tensors)
+    small = [tensor for tensor in tensors if _is_small_buffer(tensor)]
+    places = tuple((tensor.data_ptr(), _version(tensor)) for tensor in tensors)
+    return text, places, _hash_tensors(small)
 
 
 def digest(tensor: Tensor) -> bytes:
@@ -203,6 +208,16 @@ def _layout(tensor: Tensor) -> tuple[object, ...]:
     )
 
 
+_SMALL = 2**19
+"""Largest storage, in bytes, of a buffer that an outline reads."""
+
+
+def _is_small_buffer(tensor: Tensor) -> bool:
+    # Statistics of normalisation, with one dimension, are weights in all but name.
+    is_weight = isinstance(tensor, nn.Parameter) or tensor.dim() < 2
+    return not is_weight and tensor.untyped_storage().nbytes() <= _SMALL
+
+
 def _version(tensor: Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
 
@@ -219,7 +234,7 @@ def _hash_tensors(tensors: list[Tensor]) -> bytes:
     for tensor in tensors:
         storage = tensor.untyped_storage()
         if storage.nbytes() and storage.device.type != "meta":
-            storages[storage.data_ptr()] = storage
+            storages[storage.data_ptr(), storage.nbytes()] = storage  # two may start at one address
     chunks: list[np.ndarray] = []
     hashes: list[bytes] = []
     for storage in storages.values():

@@ -157,3 +157,32 @@ def test_a_digest_is_of_values_shape_and_dtype() -> None:
     others = [x.T, x.reshape(4, 3), x.double(), x.flip(0), x[:2]]
     assert len({digest(x), *map(digest, others)}) == 6
     np.testing.assert_array_equal(x, torch.arange(12.0).reshape(3, 4))
+
+
+def test_a_mask_that_changes_behind_autograds_back_changes_the_outline() -> None:
+    model = build("plain")
+    for change in (lambda mask: mask.data.zero_(), lambda mask: mask.numpy().fill(1)):
+        sketch = outline(model.modules())
+        assert sketch is not None
+        change(model.attn_mask)
+        assert outline(model.modules()) != sketch
+
+
+def test_two_storages_that_start_at_one_address() -> None:
+    model = build("plain")
+    whole = model.visual.positional_embedding.detach().numpy().copy()
+    model.visual.positional_embedding.data = torch.from_numpy(whole)
+    model.visual.register_buffer("first_row", torch.from_numpy(whole[:1]))
+    before = taken(model)
+    whole[3:] *= 2
+    assert taken(model) != before
+
+
+def test_a_setting_of_the_class() -> None:
+    class_of = type(build("plain").visual)
+    model = build("plain")
+    before = taken(model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(class_of, "proj", torch.ones(32, 12), raising=False)
+        assert fingerprint(model.visual.modules()) is None, "the class's attribute hides the parameter"
+    assert taken(model) == before
