@@ -91,6 +91,8 @@ class DualEncoder:
         self._padded = padded
         self._grid = grid
         self._extra_tokens = extra_tokens
+        # Found once: a test run takes many passes up to the layer, which may be a late one.
+        self._first_patches: dict[object, int] = {}
 
     def __repr__(self) -> str:
         texts, images = len(self._text_layers), len(self._image_layers)
@@ -146,6 +148,7 @@ class DualEncoder:
                 grid_of=None if grid is None else lambda *_: grid,
                 extra_tokens=self._extra_tokens,
                 is_described=True,
+                first_patches=self._first_patches,
             ),
         )
 

@@ -125,13 +125,15 @@ class ImageTower(Tower):
     is_described : bool
         Whether a user described the tower. Then it may be the code of anybody, and what the user says of its
         tokens is believed unless a test run contradicts it.
+    first_patches : dict
+        Index of the first patch, by layer, number of tokens, grid and size, once it has been found.
     """
 
     size: tuple[int, int] | None
     grid_of: Callable[[int, int], tuple[int, int]] | None = None
     extra_tokens: int | None = None
     is_described: bool = False
-    _first_patches: dict[object, int] = field(default_factory=dict, repr=False, compare=False)
+    first_patches: dict[object, int] = field(default_factory=dict, repr=False, compare=False)
 
     def known_grid(self, pixels: Float[Tensor, "1 3 height width"]) -> tuple[int, int] | None:
         """Return the rows and columns of patches of `pixels`, if known and the same at all layers."""
@@ -161,9 +163,9 @@ class ImageTower(Tower):
                 "DualEncoder(grid=)"
             )
         key = layer, count, grid, (height, width)
-        if key not in self._first_patches:
-            self._first_patches[key] = self._first_patch(layer, count, grid, pixels)
-        return (*grid, self._first_patches[key])
+        if key not in self.first_patches:
+            self.first_patches[key] = self._first_patch(layer, count, grid, pixels)
+        return (*grid, self.first_patches[key])
 
     def _first_patch(
         self, layer: Layer, count: int, grid: tuple[int, int], pixels: Float[Tensor, "1 3 height width"]
@@ -205,11 +207,13 @@ class ImageTower(Tower):
     ) -> PatchPlaces:
         """Find which patches each token at `layer` depends on, at the first layer if that has as many."""
         changed = with_changed_patches(pixels, grid)
+        # What a user's code does before the layer need not know of batches.
+        batches = torch.split(changed, 1) if self.is_described else [changed]
         for at in (self.layers[0], layer):
-            (found,) = read_activations([at], self.encode, changed)
-            if found.tokens.shape[1] == count:
+            tokens = torch.cat([read_activations([at], self.encode, batch)[0].tokens for batch in batches])
+            if tokens.shape[1] == count:
                 break
-        return PatchPlaces.of(found.tokens, grid)
+        return PatchPlaces.of(tokens, grid)
 
 
 @dataclass(frozen=True, kw_only=True)

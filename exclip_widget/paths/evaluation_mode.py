@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -55,8 +56,9 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.no_grad())
         for device in _device_types(modules):
             stack.enter_context(torch.autocast(device, enabled=False))
-        # Hooks do not run in compiled code, which may be in any function that the model calls.
-        if hasattr(torch.compiler, "set_stance"):
+        # Hooks do not run in compiled code, which may be in any function that the model calls. Without
+        # torch._dynamo, which takes a second to import, nothing has been compiled.
+        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
 

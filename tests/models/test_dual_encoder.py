@@ -56,3 +56,36 @@ def preprocess_of(height: int, width: int) -> Any:
         return torch.from_numpy(small).permute(2, 0, 1)
 
     return preprocess
+
+
+class _OneByOne(nn.Module):
+    """A model whose code before the image layer takes a single image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.mix, self.last = nn.Conv2d(3, 8, 8, 8), nn.Linear(8, 8), nn.Linear(8, 6)
+        self.words = nn.Embedding(64, 8)
+        self.passes = 0
+
+    def image(self, pixels: torch.Tensor) -> torch.Tensor:
+        (one,) = pixels
+        self.passes += 1
+        patches = self.patches(one[None]).flatten(2).transpose(1, 2)
+        return self.last(self.mix(patches).tanh()).square().mean(1)
+
+    def text(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.last(self.words(ids)).tanh().mean(1)
+
+
+def test_patches_are_found_once_and_one_image_at_a_time() -> None:
+    model = _OneByOne()
+    own = DualEncoder(
+        model, encode_text=model.text, encode_image=model.image, text_layers=["last"], image_layers=["mix"]
+    )
+    inputs = {"tokenizer": SmallTokenizer(), "preprocess": preprocess_of(24, 32), "method": "exclip"}
+    first = explain(own, IMAGE, "a boat", **inputs)
+    assert first.values.shape[1:] == (3, 4)
+    passes, model.passes = model.passes, 0
+    again = explain(own, IMAGE, "a boat", **inputs)
+    np.testing.assert_array_equal(again.values, first.values)
+    assert model.passes < passes
