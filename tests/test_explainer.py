@@ -62,7 +62,8 @@ def test_a_list_of_layers_is_each_of_them(method: str) -> None:
         explainer = Explainer(model, **options)
         layers = [explainer._towers.image.layer(which) for which in image_layers]
         explainer._image_sides([explainer.read_image(IMAGE)], layers)
-        assert passes == ["visual.transformer.resblocks.0"] * 2  # the image and its reference
+        # The image, its reference, and copies that show where the patches are, because of the hook above.
+        assert passes == ["visual.transformer.resblocks.0"] * 3
     for (text_layer, image_layer), result in together.items():
         alone = explain(model, IMAGE, CAPTION, text_layer=text_layer, image_layer=image_layer, **options)
         assert_close(result.values, alone.values, 1e-4)

@@ -15,6 +15,7 @@ from ..paths.cut import Layer
 from ..results.classification import Logits
 from .as_written import is_as_written
 from .family import Family
+from .patch_places import PatchPlaces
 from .tower import ImageTower, TextTower
 
 Encode = Callable[[Tensor], object]
@@ -92,7 +93,7 @@ class DualEncoder:
         self._grid = grid
         self._extra_tokens = extra_tokens
         # Found once: a test run takes many passes up to the layer, which may be a late one.
-        self._first_patches: dict[object, int] = {}
+        self._places: dict[object, tuple[int, PatchPlaces]] = {}
 
     def __repr__(self) -> str:
         texts, images = len(self._text_layers), len(self._image_layers)
@@ -148,7 +149,7 @@ class DualEncoder:
                 grid_of=None if grid is None else lambda *_: grid,
                 extra_tokens=self._extra_tokens,
                 is_described=True,
-                first_patches=self._first_patches,
+                places=self._places,
             ),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from operator import index
 from typing import Any, SupportsIndex
 
@@ -125,15 +126,15 @@ class ImageTower(Tower):
     is_described : bool
         Whether a user described the tower. Then it may be the code of anybody, and what the user says of its
         tokens is believed unless a test run contradicts it.
-    first_patches : dict
-        Index of the first patch, by layer, number of tokens, grid and size, once it has been found.
+    places : dict
+        What test runs have shown, by layer, grid and size: the number of tokens and their places.
     """
 
     size: tuple[int, int] | None
     grid_of: Callable[[int, int], tuple[int, int]] | None = None
     extra_tokens: int | None = None
     is_described: bool = False
-    first_patches: dict[object, int] = field(default_factory=dict, repr=False, compare=False)
+    places: dict[object, tuple[int, PatchPlaces]] = field(default_factory=dict, repr=False, compare=False)
 
     def known_grid(self, pixels: Float[Tensor, "1 3 height width"]) -> tuple[int, int] | None:
         """Return the rows and columns of patches of `pixels`, if known and the same at all layers."""
@@ -162,10 +163,7 @@ class ImageTower(Tower):
                 f"{height} x {width} pixels; choose a layer where they do, or give the grid with "
                 "DualEncoder(grid=)"
             )
-        key = layer, count, grid, (height, width)
-        if key not in self.first_patches:
-            self.first_patches[key] = self._first_patch(layer, count, grid, pixels)
-        return (*grid, self.first_patches[key])
+        return (*grid, self._first_patch(layer, count, grid, pixels))
 
     def _first_patch(
         self, layer: Layer, count: int, grid: tuple[int, int], pixels: Float[Tensor, "1 3 height width"]
@@ -200,20 +198,28 @@ class ImageTower(Tower):
 
     def _is_as_written(self) -> bool:
         """Return whether the tower runs only its library's own code, as far as inspection shows."""
-        return not self.is_described and self.encoder_code is not None and are_as_written(self.root.modules())
+        return not self.is_described and self.encoder_code is not None and self._has_own_modules
+
+    @cached_property
+    def _has_own_modules(self) -> bool:
+        return are_as_written(self.root.modules())
 
     def _places_of(
         self, layer: Layer, count: int, grid: tuple[int, int], pixels: Float[Tensor, "1 3 height width"]
     ) -> PatchPlaces:
         """Find which patches each token at `layer` depends on, at the first layer if that has as many."""
-        changed = with_changed_patches(pixels, grid)
-        # What a user's code does before the layer need not know of batches.
-        batches = torch.split(changed, 1) if self.is_described else [changed]
         for at in (self.layers[0], layer):
-            tokens = torch.cat([read_activations([at], self.encode, batch)[0].tokens for batch in batches])
-            if tokens.shape[1] == count:
+            key = at, grid, pixels.shape[-2:]
+            if key not in self.places:
+                changed = with_changed_patches(pixels, grid)
+                # What a user's code does before the layer need not know of batches.
+                batches = torch.split(changed, 1) if self.is_described else [changed]
+                runs = [read_activations([at], self.encode, batch)[0].tokens for batch in batches]
+                self.places[key] = runs[0].shape[1], PatchPlaces.of(torch.cat(runs), grid)
+            found, places = self.places[key]
+            if found == count:
                 break
-        return PatchPlaces.of(tokens, grid)
+        return places
 
 
 @dataclass(frozen=True, kw_only=True)

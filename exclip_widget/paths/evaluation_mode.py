@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -56,9 +56,8 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.no_grad())
         for device in _device_types(modules):
             stack.enter_context(torch.autocast(device, enabled=False))
-        # Hooks do not run in compiled code, which may be in any function that the model calls. Without
-        # torch._dynamo, which takes a second to import, nothing has been compiled.
-        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
+        # Hooks do not run in compiled code. Otherwise torch compiles what it needs to, as torch.cond does.
+        if _is_compiled(modules) and hasattr(torch.compiler, "set_stance"):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
 
@@ -98,3 +97,18 @@ def _device_types(modules: list[nn.Module]) -> set[str]:
         for weight in module._parameters.values()
         if weight is not None
     }
+
+
+def _is_compiled(modules: list[nn.Module]) -> bool:
+    """Return whether a model runs code compiled by torch: a module, or a function in place of a method."""
+    return any(
+        "_orig_mod" in module._modules
+        or any(
+            isinstance(value, FunctionType) and hasattr(value, COMPILED) for value in vars(module).values()
+        )
+        for module in modules
+    )
+
+
+COMPILED = "_torchdynamo_orig_callable"
+"""Attribute of functions that `torch.compile` has made."""
