@@ -65,5 +65,7 @@ def _has(namespace: Mapping[str, Any], originals: dict[str, Any]) -> bool:
 
 def _hides_more(kind: type, originals: dict[str, Any]) -> bool:
     """Return whether a class has been given a method that hides one of its bases'."""
-    added = vars(kind).keys() - originals.keys() - _PRINTING
-    return any(hasattr(base, name) for name in added for base in kind.__bases__)
+    added = {name: value for name, value in vars(kind).items() if name not in originals}
+    # Pickle, for one, notes the slots of a class in an attribute of it.
+    methods = {name for name, value in added.items() if callable(value) or hasattr(type(value), "__get__")}
+    return any(hasattr(base, name) for name in methods - _PRINTING for base in kind.__bases__)

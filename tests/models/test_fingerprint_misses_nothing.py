@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable
 from typing import Any
 
@@ -186,3 +187,13 @@ def test_a_setting_of_the_class() -> None:
         patch.setattr(class_of, "proj", torch.ones(32, 12), raising=False)
         assert fingerprint(model.visual.modules()) is None, "the class's attribute hides the parameter"
     assert taken(model) == before
+
+
+def test_what_pickle_notes_of_a_class_is_no_change() -> None:
+    """It caches the slots of each class in an attribute of the class."""
+    model = build("plain")
+    before = outline(model.modules())
+    for kind in (Tensor, nn.Parameter):
+        copyreg._slotnames(kind)
+    assert before is not None
+    assert outline(model.modules()) == before
