@@ -23,10 +23,10 @@ from tqdm.auto import tqdm
 from .checks import callable_or_none, whole_number
 from .errors import CaptionError, ExclipError, ModelError, ParameterError
 from .image import ImageLike, open_image
-from .inputs.caption import Caption, read_caption
+from .inputs.caption import Caption, has_same_ids, read_caption
 from .inputs.preprocessing import Preprocess, check_pixels, field_of_view, preprocess_image
 from .inputs.references import KINDS, fit_reference, reference_ids, reference_pixels
-from .inputs.tokenizers import Tokenizer, is_hugging_face, token_ids
+from .inputs.tokenizers import Tokenizer
 from .masking import (
     MaskingTest,
     actual_change,
@@ -325,17 +325,11 @@ class Explainer:
         self._look_again()
         self._towers = self._towers.settled()
         return [
-            caption if self._has_same_ids(caption) else self._read_caption(caption.rows.caption)
+            caption
+            if has_same_ids(caption, self._tokenizer, self._towers.text)
+            else self._read_caption(caption.rows.caption)
             for caption in captions
         ]
-
-    def _has_same_ids(self, caption: Caption) -> bool:
-        """Return whether the tokenizer still gives the ids of a caption, which takes less than reading it."""
-        tower = self._towers.text
-        ids = token_ids(caption.rows.caption, self._tokenizer, tower)
-        if len(ids) and not tower.padded and not is_hugging_face(self._tokenizer):
-            ids = ids[: tower.end_of(ids) + 1]
-        return torch.equal(ids, caption.ids)
 
     def _read_all(self, captions: Iterable[object]) -> list[Caption]:
         read = []

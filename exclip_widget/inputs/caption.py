@@ -124,17 +124,13 @@ def read_caption(text: object, tokenizer: Tokenizer, tower: TextInput) -> Captio
     if not text.strip():
         raise CaptionError(f"caption {text!r} has no words")
     ids = token_ids(text, tokenizer, tower)
-    stop = len(ids)
-    if len(ids) and not tower.padded and not is_hugging_face(tokenizer):
-        # Cut off the tokenizer's padding, which the tower does not read. Hugging Face's tokenizers gave none,
-        # and a model may pool at a token other than their last.
-        stop = tower.end_of(ids) + 1
-        if len(set(ids[stop:].tolist())) > 1:  # not just padding
-            raise CaptionError(
-                f"the model pools caption {text!r:.80} at token {stop} of {len(ids)} and ignores those after "
-                "it: either the caption contains an end-of-text token, or the tokenizer adds none and is not "
-                "the model's own"
-            )
+    stop = _count_read(ids, tokenizer, tower)
+    if len(set(ids[stop:].tolist())) > 1:  # not just padding
+        raise CaptionError(
+            f"the model pools caption {text!r:.80} at token {stop} of {len(ids)} and ignores those after "
+            "it: either the caption contains an end-of-text token, or the tokenizer adds none and is not "
+            "the model's own"
+        )
     pieces = read_pieces(text, ids.tolist(), tokenizer, tower)[:stop]
     rows = [piece for piece in pieces if piece is not PADDING]
     if all(piece.word < 0 for piece in rows):
@@ -152,3 +148,19 @@ def read_caption(text: object, tokenizer: Tokenizer, tower: TextInput) -> Captio
         row_index=torch.where(real, real.cumsum(0) - 1, real.sum()),
     )
     return caption.with_appended(tower.appended)
+
+
+def has_same_ids(caption: Caption, tokenizer: Tokenizer, tower: TextInput) -> bool:
+    """Return whether `tokenizer` still gives the ids of a caption, which takes less than reading it."""
+    ids = token_ids(caption.rows.caption, tokenizer, tower)
+    return torch.equal(ids[: _count_read(ids, tokenizer, tower)], caption.ids)
+
+
+def _count_read(ids: Int[Tensor, " ids"], tokenizer: Tokenizer, tower: TextInput) -> int:
+    """Return how many of a caption's ids the tower reads; those after them are the tokenizer's padding.
+
+    Hugging Face's tokenizers gave none, and a model may pool at a token other than their last.
+    """
+    if not len(ids) or tower.padded or is_hugging_face(tokenizer):
+        return len(ids)
+    return tower.end_of(ids) + 1

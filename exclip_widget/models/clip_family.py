@@ -193,6 +193,7 @@ def _text_tower(model: Any) -> TextTower:
         kind = f"{type(text).__module__}.{type(text).__qualname__}"
         raise ModelError(f"no layers were found in the text tower, a {kind}; wrap the model in DualEncoder")
     pad = getattr(getattr(text, "config", None), "pad_token_id", None)
+    is_own = is_as_written(model, "encode_text")
     options = {"normalize": False} if "normalize" in signature(model.encode_text).parameters else {}
     context = _context_length(text)
 
@@ -213,19 +214,18 @@ def _text_tower(model: Any) -> TextTower:
     layers = layers_at(model, blocks)
     tower = TextTower(
         side="text",
-        root=text if is_as_written(model, "encode_text") else model,
+        root=text if is_own else model,
         encode=encode_whole,
         layers=layers,
         context_length=context,
         vocabulary=vocabulary,
         padded=pad is None,
         appended=int(getattr(text, "cls_emb", None) is not None),
-        in_order=is_as_written(model, "encode_text") and are_as_written(_text_modules(model, text)),
+        in_order=is_own and are_as_written(modules),
         end_of=end_of,
     )
 
     def settle() -> TextTower:
-        modules = _text_modules(model, text)
         state = outline(modules)
         can_be_short = state is not None and _can_be_short(model, modules)
         if can_be_short and _agrees_on_captions(model, text, context, state, encode_short, encode_padded):

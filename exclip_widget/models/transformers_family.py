@@ -83,6 +83,7 @@ def _text_tower(model: Any) -> TextTower:
     # The module's own copy is what it pools by, whatever the configuration says now.
     end = getattr(text, "eos_token_id", config.eos_token_id)
     beside = _beside(model, "text_projection")
+    is_own = is_as_written(model, "get_text_features")
 
     def encode(ids: Tensor) -> Tensor:
         return _embedding(model.get_text_features(input_ids=ids.to(model.device)))
@@ -98,7 +99,7 @@ def _text_tower(model: Any) -> TextTower:
     )
     return TextTower(
         side="text",
-        root=text if is_as_written(model, "get_text_features") else model,
+        root=text if is_own else model,
         beside=beside,
         encode=encode,
         layers=layers_at(model, blocks),
@@ -107,7 +108,7 @@ def _text_tower(model: Any) -> TextTower:
         context_length=config.max_position_embeddings,
         vocabulary=config.vocab_size,
         padded=not is_clip,  # SigLIP pools its last position, whatever token is there
-        in_order=is_as_written(model, "get_text_features") and are_as_written(text.modules()),
+        in_order=is_own and are_as_written(text.modules()),
         end_of=end_of,
     )
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from support.widgets import book, line, make
 
-from exclip_widget import Explainer, ExplainWidget, classify, explain
+from exclip_widget import Explainer, ExplainWidget, Interactions, classify, explain
 from exclip_widget.inputs.caption import Caption
 
 PAGES = book().pages
@@ -123,6 +123,12 @@ def test_a_tokenizer_that_changes_in_place_is_noticed() -> None:
     np.testing.assert_allclose(widget.classification.similarities, scores, atol=2e-6)
 
 
+def expected_of(caption: str, **options: Any) -> Interactions:
+    """Return what a caption and the first page give by themselves."""
+    given = {"tokenizer": book().tokenizer, "method": "exclip", **options}
+    return explain(book().model, PAGES[0].image, caption, **given)
+
+
 def test_preprocessing_that_changes_in_place_is_noticed() -> None:
     state = {"darker": 1.0}
 
@@ -134,14 +140,7 @@ def test_preprocessing_that_changes_in_place_is_noticed() -> None:
     for _ in range(2):
         widget.caption = "a red boat"
         found = widget.wait(60)
-    expected = explain(
-        book().model,
-        PAGES[0].image,
-        "a red boat",
-        tokenizer=book().tokenizer,
-        preprocess=preprocess,
-        method="exclip",
-    )
+    expected = expected_of("a red boat", preprocess=preprocess)
     np.testing.assert_allclose(found.values, expected.values, atol=1e-6)
     assert widget.session.id == 2  # type: ignore[union-attr]  # the same inputs again compute nothing
 
@@ -153,12 +152,5 @@ def test_a_reference_image_that_changes_in_place_is_noticed() -> None:
     widget.caption = "a blue boat"
     widget.wait(60)
     widget.caption = "a red boat"
-    expected = explain(
-        book().model,
-        PAGES[0].image,
-        "a red boat",
-        tokenizer=book().tokenizer,
-        image_reference=reference,
-        method="exclip",
-    )
+    expected = expected_of("a red boat", image_reference=reference)
     np.testing.assert_allclose(widget.wait(60).values, expected.values, atol=1e-6)
