@@ -15,6 +15,7 @@ from support.captions import (
     KINDS,
     Tower,
     byte_level,
+    new_tokenizer,
     places,
     read,
     refusal,
@@ -123,12 +124,9 @@ def test_special_tokens_and_padding(name: str) -> None:
 
 @pytest.mark.parametrize("name", HUGGING_FACE)
 def test_padding_on_the_left(name: str) -> None:
-    given = tokenizer(name)
-    side, given.padding_side = given.padding_side, "left"
-    try:
-        caption = read("a red boat", name, padded=True)
-    finally:
-        given.padding_side = side
+    given = new_tokenizer(name)
+    given.padding_side = "left"
+    caption = read_caption("a red boat", given, tower_of(name, padded=True))
     last = len(caption.rows.texts) - 1
     assert caption.rows.texts[-1] == "<pad>"
     assert caption.row_index.tolist() == [last] * (len(caption.ids) - last) + list(range(last))
@@ -163,14 +161,11 @@ def test_clip_is_clip_in_every_library() -> None:
 
 @pytest.mark.parametrize("name", HUGGING_FACE)
 def test_truncation_of_its_own_is_not_obeyed(name: str) -> None:
-    given = tokenizer(name)
-    longest, given.model_max_length = given.model_max_length, 6
-    try:
-        if given.is_fast:
-            given.backend_tokenizer.enable_truncation(6)
-        caption = read("a red boat, a cat, a dog, a fish", name)
-    finally:
-        given.model_max_length = longest
+    given = new_tokenizer(name)
+    given.model_max_length = 6
+    if given.is_fast:
+        given.backend_tokenizer.enable_truncation(6)
+    caption = read_caption("a red boat, a cat, a dog, a fish", given, tower_of(name))
     assert places(caption)[-1] == "fish" or "h" in str(places(caption)[-2:])
 
 
