@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from support.definitions import assert_agree, definition
-from support.zoo.families import family
+from support.zoo.families import family, pooled
 from support.zoo.inputs import scene
 from support.zoo.models import build, inputs_of
 from torch import Tensor, nn
@@ -127,7 +127,7 @@ class Prompted(Holder):
 
 class OwnFeatures(PassesOn):
     def get_text_features(self, input_ids: Tensor) -> Tensor:
-        return -self.inner.get_text_features(input_ids).pooler_output
+        return -pooled(self.inner.get_text_features(input_ids))
 
 
 def with_method(model: Any) -> nn.Module:

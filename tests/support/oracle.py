@@ -260,6 +260,20 @@ def _cut(
     return Cut(module, lambda: encode(inputs), x, r, x.ndim == 4 and tuple(x.shape[2:]) == grid)
 
 
+def _by_default_in_double(encode: Encode) -> Encode:
+    """Run an encoder with float64 as torch's default, in which CLIP of transformers 4.51 makes its mask."""
+
+    def encode_in_double(inputs: Inputs) -> Tensor:
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            return encode(inputs)
+        finally:
+            torch.set_default_dtype(default)
+
+    return encode_in_double
+
+
 def cut_both(
     family: Family, image: Image.Image, caption: str, *, text_layer: str, image_layer: str
 ) -> tuple[Cut, Cut]:
@@ -268,7 +282,7 @@ def cut_both(
     ids, pixels = family.ids(caption), _double(family.pixels(image))
     modules = dict(double.named_modules())
     text = _cut(
-        lambda given: family.encode_text(double, given),
+        _by_default_in_double(lambda given: family.encode_text(double, given)),
         modules[text_layer],
         ids,
         family.reference(ids),

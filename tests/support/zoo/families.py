@@ -385,6 +385,12 @@ def tower_config(**more: Any) -> dict[str, Any]:
     } | more
 
 
+def pooled(output: Any) -> Tensor:
+    """Return the embeddings in what a method of transformers gives; before version 5, it is just these."""
+    embeddings: Tensor = output if isinstance(output, Tensor) else output.pooler_output
+    return embeddings
+
+
 def of_transformers(seed: int, model: Any, processor: Any, grid: tuple[int, int], **known: Any) -> Family:
     draw(model, seed)
 
@@ -402,8 +408,8 @@ def of_transformers(seed: int, model: Any, processor: Any, grid: tuple[int, int]
         options={"processor": processor},
         pixels=lambda image: dict(processor.image_processor(image, return_tensors="pt")),
         ids=ids,
-        encode_image=lambda model, pixels: model.get_image_features(**pixels).pooler_output,
-        encode_text=lambda model, ids: model.get_text_features(**ids).pooler_output,
+        encode_image=lambda model, pixels: pooled(model.get_image_features(**pixels)),
+        encode_text=lambda model, ids: pooled(model.get_text_features(**ids)),
         text_layers=tuple(f"text_model.encoder.layers.{n}" for n in range(3)),
         image_layers=tuple(f"vision_model.encoder.layers.{n}" for n in range(3)),
         grids=(grid,) * 3,
