@@ -44,7 +44,7 @@ from .models.fingerprint import digest, fingerprint, weights_fingerprint
 from .models.tower import Tower
 from .models.towers import find_towers
 from .models.transformers_family import from_processor
-from .paths.cut import Layer, embedding_of, is_out_of_memory
+from .paths.cut import Layer, embed_each, embedding_of, is_out_of_memory
 from .paths.evaluation_mode import evaluation_mode
 from .results.classification import Classification, Logits
 from .results.factors import Factors
@@ -793,7 +793,8 @@ class Explainer:
         """Return the unit embeddings of captions of one length."""
         ids = torch.stack([caption.ids for caption in batch])
         with evaluation_mode(self._towers.model):
-            embeddings = as_array(embedding_of(self._towers.text.encode(ids)))
+            tower = self._towers.text
+            embeddings = as_array(embed_each(tower.encode, ids, is_own=tower.is_own))
         norms: np.ndarray = np.linalg.norm(embeddings, axis=1, keepdims=True)
         for caption, norm in zip(batch, norms[:, 0], strict=True):
             if not (np.isfinite(norm) and norm > 0):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,14 +13,22 @@ from torch.nn import functional as F
 from ..errors import ModelError
 from ..inputs.caption import Caption
 from ..models.activation_cache import cached_activations, cached_embedding
-from ..models.as_written import are_as_written
 from ..models.fingerprint import Fingerprint
 from ..models.shortcuts import agrees
 from ..models.token_sources import NONE
 from ..models.tower import TextTower, Tower
 from ..models.towers import Towers
 from ..paths.autograd import CutPath, Path
-from ..paths.cut import FAULTS, Activation, Cut, Layer, embedding_of, is_out_of_memory, read_activations
+from ..paths.cut import (
+    FAULTS,
+    Activation,
+    Cut,
+    Layer,
+    embed_each,
+    embedding_of,
+    is_out_of_memory,
+    read_activations,
+)
 from ..paths.hidden_tokens import only_attending_to
 from ..paths.last_block import LastBlockPath
 from ..results.rows import Grid, Rows
@@ -101,13 +109,17 @@ class Side:
 def text_sides(
     towers: Towers, layers: Sequence[Layer], captions: Sequence[Caption], reference: Int[Tensor, " ids"]
 ) -> list[list[Side]]:
-    """Return each caption at each of `layers`, from one pass; captions and `reference` are equally long."""
+    """Return each caption at each of `layers`, from one pass if possible.
+
+    Captions and `reference` are equally long. Each takes a pass of its own if the tower runs code other than
+    its library's, which might mix the inputs of a batch.
+    """
     # Cloned, because autograd may refuse tensors made in a mode of the caller's, such as inference mode.
     batch = [caption.ids.clone() for caption in captions]
     tower = towers.text
     sources = tower.sources(batch[0], captions[0].word_ids())
     sides: list[list[Side]] = [[] for _ in captions]
-    for at in read_activations(layers, tower.encode, torch.stack([*batch, reference])):
+    for at in _read_text(tower, layers, torch.stack([*batch, reference])):
         *each, start = at.tokens
         for caption, ids, tokens, of_caption in zip(captions, batch, each, sides, strict=True):
             trimmed = tower.trimmed and len(tokens) == tower.context_length
@@ -129,6 +141,15 @@ def text_sides(
                 )
             )
     return sides
+
+
+def _read_text(
+    tower: TextTower, layers: Sequence[Layer], ids: Int[Tensor, "captions ids"]
+) -> list[Activation]:
+    if tower.is_own:
+        return read_activations(layers, tower.encode, ids)
+    passes = [read_activations(layers, tower.encode, one) for one in torch.split(ids, 1)]
+    return [replace(at[0], tokens=torch.cat([one.tokens for one in at])) for at in zip(*passes, strict=True)]
 
 
 def _placed(
@@ -211,15 +232,15 @@ def _side(
     layer, layout = at.layer, at.layout
     tower: Tower = getattr(towers, name)
     rest = padding if len(padding) else None
-    cut = Cut(tower.encode, inputs, layer, layout, rest)
+    # There is a fingerprint only of the library's own code, and of a user's encoder that calls just that.
+    cut = Cut(tower.encode, inputs, layer, layout, rest, state is not None or tower.is_own)
 
     def differentiable() -> Cut:
         in_dtype = towers.in_dtype(dtype)
         exact: Tower = in_dtype.text.settled() if name == "text" else in_dtype.image
         same = next(found for found in (*exact.layers, exact.layer("output")) if found.name == layer.name)
         exact_inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
-        is_own = state is not None or are_as_written(exact.root.modules())
-        converted = Cut(exact.encode, exact_inputs, same, layout, rest, is_own)
+        converted = Cut(exact.encode, exact_inputs, same, layout, rest, cut.is_own)
         if in_dtype is not towers and at.tokens.dtype == dtype:
             # Some parts compute in half precision, and may convert their inputs themselves.
             try:
@@ -258,7 +279,7 @@ def _side(
         run=lambda given: cut(given).to(dtype),
         inputs=inputs,
         reference_inputs=reference_inputs,
-        encode=lambda given: embedding_of(tower.encode(given)).to(dtype),
+        encode=lambda given: embed_each(tower.encode, given, is_own=cut.is_own).to(dtype),
         differentiable=differentiable,
         last_block_path=last_block_path if is_last else None,
         reference_embedding=lambda: cached_embedding(tower, state, reference_inputs).to(dtype),

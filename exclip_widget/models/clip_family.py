@@ -75,15 +75,16 @@ def _image_tower(model: Any) -> ImageTower:
     dtype = next(visual.parameters()).dtype if first is None else first.weight.dtype
     orders = _orders(visual, len(blocks))
     grid_of, extra_tokens = _patches(visual, first)
-    is_own = is_as_written(model, "encode_image")
+    is_own_call = is_as_written(model, "encode_image")
     return ImageTower(
         side="image",
-        root=visual if is_own else model,
+        root=visual if is_own_call else model,
         encode=lambda pixels: model.encode_image(pixels.to(_device(visual), dtype), **options),
         layers=layers_at(model, blocks, channels_last=channels_last, orders=orders[:-1]),
         output_order=orders[-1],
         last_block=_image_last_block(model, visual),
-        encoder_code=type(model).encode_image if is_own else None,
+        encoder_code=type(model).encode_image if is_own_call else None,
+        is_own=is_own_call and are_as_written(visual.modules()),
         size=_image_size(visual),
         grid_of=grid_of,
         extra_tokens=extra_tokens,
@@ -193,7 +194,7 @@ def _text_tower(model: Any) -> TextTower:
         kind = f"{type(text).__module__}.{type(text).__qualname__}"
         raise ModelError(f"no layers were found in the text tower, a {kind}; wrap the model in DualEncoder")
     pad = getattr(getattr(text, "config", None), "pad_token_id", None)
-    is_own = is_as_written(model, "encode_text")
+    is_own_call = is_as_written(model, "encode_text")
     options = {"normalize": False} if "normalize" in signature(model.encode_text).parameters else {}
     context = _context_length(text)
 
@@ -214,14 +215,14 @@ def _text_tower(model: Any) -> TextTower:
     layers = layers_at(model, blocks)
     tower = TextTower(
         side="text",
-        root=text if is_own else model,
+        root=text if is_own_call else model,
         encode=encode_whole,
         layers=layers,
         context_length=context,
         vocabulary=vocabulary,
         padded=pad is None,
         appended=int(getattr(text, "cls_emb", None) is not None),
-        in_order=is_own and are_as_written(modules),
+        is_own=is_own_call and are_as_written(modules),
         end_of=end_of,
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from operator import index
 from typing import Any, SupportsIndex
 
@@ -16,7 +15,6 @@ from torch import Tensor, nn
 from ..errors import ModelError, ParameterError
 from ..paths.cut import Layer, Order, TokenLayout, infer_grid, read_activations
 from ..paths.last_block import LastBlock
-from .as_written import are_as_written
 from .fingerprint import Fingerprint
 from .patch_places import PatchPlaces, with_changed_patches
 from .token_sources import token_sources
@@ -65,6 +63,9 @@ class Tower:
         forbids caching.
     beside : tuple of nn.Module
         Modules that `encode` also runs, without their submodules, such as a projection outside `root`.
+    is_own : bool
+        Whether `encode` is known to run only its library's own code. Such a text tower makes one token of
+        each id, in order, before those that it appends, and an image tower keeps the order of the patches.
     """
 
     side: str
@@ -77,6 +78,7 @@ class Tower:
     output_order: Order | None = None
     encoder_code: object = None
     beside: tuple[nn.Module, ...] = ()
+    is_own: bool = False
 
     def modules(self) -> Iterator[nn.Module]:
         """Yield all modules that `encode` runs, and no other tower's."""
@@ -182,7 +184,7 @@ class ImageTower(Tower):
             )
         declared = others if extra is None else extra
         is_known = declared == others or self.is_described
-        if is_known and self._is_as_written():
+        if is_known and self.is_own:
             return declared
         places = self._places_of(layer, count, grid, pixels)
         if is_known and not places.contradict(declared):
@@ -196,14 +198,6 @@ class ImageTower(Tower):
             )
         return found[0]
 
-    def _is_as_written(self) -> bool:
-        """Return whether the tower runs only its library's own code, as far as inspection shows."""
-        return not self.is_described and self.encoder_code is not None and self._has_own_modules
-
-    @cached_property
-    def _has_own_modules(self) -> bool:
-        return are_as_written(self.root.modules())
-
     def _places_of(
         self, layer: Layer, count: int, grid: tuple[int, int], pixels: Float[Tensor, "1 3 height width"]
     ) -> PatchPlaces:
@@ -212,8 +206,8 @@ class ImageTower(Tower):
             key = at, grid, pixels.shape[-2:]
             if key not in self.places:
                 changed = with_changed_patches(pixels, grid)
-                # What a user's code does before the layer need not know of batches.
-                batches = torch.split(changed, 1) if self.is_described else [changed]
+                # Code other than the library's might mix the inputs of a batch, or take only one.
+                batches = [changed] if self.is_own else torch.split(changed, 1)
                 runs = [read_activations([at], self.encode, batch)[0].tokens for batch in batches]
                 self.places[key] = runs[0].shape[1], PatchPlaces.of(torch.cat(runs), grid)
             found, places = self.places[key]
@@ -239,8 +233,6 @@ class TextTower(Tower):
         caption, and those after the caption's have no effect.
     appended : int
         Number of tokens that the tower itself appends to a caption, such as a class token.
-    in_order : bool
-        Whether the tower is known to make one token of each id, in order, before those that it appends.
     end_of : callable
         From ids, (ids,), to the index of the last one that counts. For towers that are not padded.
     settle : callable or None
@@ -252,7 +244,6 @@ class TextTower(Tower):
     padded: bool
     trimmed: bool = False
     appended: int = 0
-    in_order: bool = False
     end_of: Callable[[Int[Tensor, " ids"]], int]
     settle: Callable[[], TextTower] | None = None
 
@@ -263,7 +254,7 @@ class TextTower(Tower):
 
         None if tokens are known to be in order, or do not come from single ids.
         """
-        return None if self.in_order else token_sources(self.encode, self.layers[0], ids, words)
+        return None if self.is_own else token_sources(self.encode, self.layers[0], ids, words)
 
     def settled(self) -> TextTower:
         """Return the tower as it runs captions: padded in full, or at their own length if that is the same.

@@ -83,7 +83,7 @@ def _text_tower(model: Any) -> TextTower:
     # The module's own copy is what it pools by, whatever the configuration says now.
     end = getattr(text, "eos_token_id", config.eos_token_id)
     beside = _beside(model, "text_projection")
-    is_own = is_as_written(model, "get_text_features")
+    is_own_call = is_as_written(model, "get_text_features")
 
     def encode(ids: Tensor) -> Tensor:
         return _embedding(model.get_text_features(input_ids=ids.to(model.device)))
@@ -99,7 +99,7 @@ def _text_tower(model: Any) -> TextTower:
     )
     return TextTower(
         side="text",
-        root=text if is_own else model,
+        root=text if is_own_call else model,
         beside=beside,
         encode=encode,
         layers=layers_at(model, blocks),
@@ -108,7 +108,7 @@ def _text_tower(model: Any) -> TextTower:
         context_length=config.max_position_embeddings,
         vocabulary=config.vocab_size,
         padded=not is_clip,  # SigLIP pools its last position, whatever token is there
-        in_order=is_own and are_as_written(text.modules()),
+        is_own=is_own_call and are_as_written([*text.modules(), *beside]),
         end_of=end_of,
     )
 
@@ -128,11 +128,12 @@ def _image_tower(model: Any) -> ImageTower:
         inputs = _as_patches(pixels, patch) if size is None else {"pixel_values": pixels}
         return _embedding(model.get_image_features(**inputs))
 
-    is_own = is_as_written(model, "get_image_features")
+    beside = _beside(model, "visual_projection")
+    is_own_call = is_as_written(model, "get_image_features")
     return ImageTower(
         side="image",
-        root=vision if is_own else model,
-        beside=_beside(model, "visual_projection"),
+        root=vision if is_own_call else model,
+        beside=beside,
         encode=encode,
         layers=layers_at(model, find_blocks(vision.modules())),
         last_block=_last_block_spec(
@@ -140,7 +141,8 @@ def _image_tower(model: Any) -> ImageTower:
         )
         if is_clip
         else None,
-        encoder_code=type(model).get_image_features if is_own else None,
+        encoder_code=type(model).get_image_features if is_own_call else None,
+        is_own=is_own_call and are_as_written([*vision.modules(), *beside]),
         size=size,
         grid_of=lambda height, width: (height // patch, width // patch),
         extra_tokens=int(hasattr(vision.embeddings, "class_embedding")),

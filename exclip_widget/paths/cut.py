@@ -501,6 +501,34 @@ def embedding_of(output: object) -> Tensor:
     return output
 
 
+def embed_each(
+    encode: Callable[[Tensor], object], inputs: Tensor, *, is_own: bool
+) -> Float[Tensor, "batch embed"]:
+    """Return the embeddings of `inputs`, (batch, ...), each as if it were the only one.
+
+    They take one pass together, unless the encoder runs code other than its library's (not `is_own`) and
+    gives one of them another embedding next to the others than alone.
+
+    Raises
+    ------
+    ModelError
+        If the encoder gives no embeddings.
+    """
+    if is_own or len(inputs) == 1:
+        return embedding_of(encode(inputs))
+    (last,) = alone = embedding_of(encode(inputs[-1:]))
+    try:
+        together = embedding_of(encode(inputs))
+    except FAULTS as error:
+        if is_out_of_memory(error):
+            raise
+    else:
+        rounding = max(1e-4, 16 * torch.finfo(last.dtype).eps)
+        if together.shape == (len(inputs), *last.shape) and _apart(together[-1], last) <= rounding:
+            return together
+    return torch.cat([*(embedding_of(encode(one)) for one in torch.split(inputs[:-1], 1)), alone])
+
+
 FAULTS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError)
 """Errors that code raises when given inputs that it was not made for."""
 

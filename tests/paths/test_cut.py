@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.explaining import CAPTION, IMAGE
@@ -13,8 +15,8 @@ from support.zoo.tokenizers import SmallTokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from exclip_widget import DualEncoder, Interactions, ModelError, explain
-from exclip_widget.paths.cut import Cut, _laid_out_like
+from exclip_widget import DualEncoder, Explainer, Interactions, ModelError, explain
+from exclip_widget.paths.cut import Cut, _laid_out_like, embed_each, embedding_of
 
 OWN_INPUTS = {"preprocess": preprocess_to(32, 32), "tokenizer": SmallTokenizer()}
 """What the custom models here take: images of 4 x 4 patches, and short captions."""
@@ -60,15 +62,17 @@ class Own(nn.Module):
             sides = self.text(SmallTokenizer()(CAPTION)), self.image(OWN_INPUTS["preprocess"](IMAGE)[None])
         return float(F.cosine_similarity(*sides))
 
-    def explained(self, **options: Any) -> Interactions:
-        model = DualEncoder(
+    def described(self) -> DualEncoder:
+        return DualEncoder(
             self,
             encode_text=self.text,
             encode_image=self.image,
             text_layers=["words"],
             image_layers=["patches"],
         )
-        return explain(model, IMAGE, CAPTION, **OWN_INPUTS, **options)
+
+    def explained(self, **options: Any) -> Interactions:
+        return explain(self.described(), IMAGE, CAPTION, **OWN_INPUTS, **options)
 
 
 class Viewing(nn.Linear):
@@ -109,19 +113,86 @@ def test_a_replaced_tensor_is_laid_out_in_memory_as_the_models_own(axes: tuple[i
         assert found.stride() == native.stride()
 
 
+def centred(batch: Tensor) -> Tensor:
+    """Mix the inputs of a batch."""
+    return batch - 0.5 * batch.mean(0, keepdim=True)
+
+
 class OfBatches(Own):
-    """Centres the embeddings of a batch."""
-
     def image(self, pixels: Tensor) -> Tensor:
-        embedding = super().image(pixels)
-        return embedding - 0.5 * embedding.mean(0, keepdim=True)
+        return centred(super().image(pixels))
 
 
-def test_a_model_that_mixes_the_inputs_of_a_batch() -> None:
-    model = OfBatches()
-    with pytest.raises(ModelError, match="if there is another one in the batch"):
-        model.explained(method="exclip")
+class OfCaptions(Own):
+    def text(self, ids: Tensor) -> Tensor:
+        return centred(super().text(ids))
+
+
+class OfWords(Own):
+    """Mixes captions before they reach the layer."""
+
+    def text(self, ids: Tensor) -> Tensor:
+        return self.last(F.gelu(self.words(centred(self.table(ids)))).mean(1))
+
+
+@pytest.mark.parametrize("kind", [OfBatches, OfCaptions])
+@pytest.mark.parametrize("method", ["exclip", "gradient", "banzhaf", "similarity"])
+def test_a_model_that_mixes_the_inputs_of_a_batch(kind: type[Own], method: str) -> None:
+    model = kind()
+    if method != "gradient":
+        with pytest.raises(ModelError, match="if there is another one in the batch"):
+            model.explained(method=method)
+    else:
+        assert model.explained(method=method).similarity == pytest.approx(model.similarity(), abs=1e-6)
     assert model.explained(method="frozen").similarity == pytest.approx(model.similarity(), abs=1e-6)
+
+
+class Halved(Own):
+    """What `OfWords` computes of a caption alone."""
+
+    def text(self, ids: Tensor) -> Tensor:
+        return self.last(F.gelu(self.words(0.5 * self.table(ids))).mean(1))
+
+
+@pytest.mark.parametrize("kind", [OfCaptions, OfWords])
+def test_captions_that_are_mixed_in_a_batch_go_one_by_one(kind: type[Own]) -> None:
+    model = kind()
+    result = model.explained(method="frozen")
+    assert result.similarity == pytest.approx(model.similarity(), abs=1e-6)
+    if kind is OfWords:
+        expected = Halved().explained(method="frozen")
+        np.testing.assert_allclose(result.values, expected.values, atol=1e-6)
+    captions = [CAPTION, "a blue boat", "a red fish", "a small house"]
+    explainer = Explainer(model.described(), **OWN_INPUTS)
+    alone = [explainer.text_embeddings([caption])[0] for caption in captions]
+    np.testing.assert_allclose(explainer.text_embeddings(captions), alone, atol=1e-6)
+
+
+def only_one(batch: Tensor) -> Tensor:
+    (one,) = batch
+    return one[None]
+
+
+@pytest.mark.parametrize("encode", [centred, only_one, torch.exp, lambda batch: (batch[:1],)])
+@pytest.mark.parametrize("count", [1, 4])
+def test_inputs_are_embedded_as_if_each_were_the_only_one(
+    encode: Callable[[Tensor], Tensor], count: int
+) -> None:
+    batch = torch.randn(count, 3)
+    expected = torch.cat([embedding_of(encode(one[None])) for one in batch])
+    torch.testing.assert_close(embed_each(encode, batch, is_own=False), expected)
+
+
+def test_inputs_are_embedded_together_if_that_gives_the_same() -> None:
+    sizes = []
+
+    def encode(batch: Tensor) -> Tensor:
+        sizes.append(len(batch))
+        return batch.exp()
+
+    embed_each(encode, torch.randn(4, 3), is_own=False)
+    embed_each(encode, torch.randn(4, 3), is_own=True)
+    assert sizes == [1, 4, 4]
 
 
 class Noisy(Own):
