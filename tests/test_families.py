@@ -31,6 +31,8 @@ from support.support_table import FAMILY, RUN, VERIFIED, family_row
 from support.zoo.families import family
 
 from exclip_widget import ExclipError, Interactions, explain_layers
+from exclip_widget.models.fingerprint import fingerprint, outline
+from exclip_widget.models.towers import find_towers
 from exclip_widget.paths.frozen import HeldPass
 
 
@@ -60,6 +62,16 @@ def test_exclip_is_the_definition(
     assert found.residual == pytest.approx(
         abs(found.total - everything) / abs(found.total), rel=1e-3, abs=1e-4
     )
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "own"])
+def test_inspection_recognises_the_librarys_own_code(name: str) -> None:
+    """Otherwise each edit of the caption would run the image tower again."""
+    towers = find_towers(family(name).model)
+    assert towers.image.is_own
+    assert towers.text.is_own
+    assert fingerprint(towers.image.modules()) is not None
+    assert outline(towers.model.modules()) is not None
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -9,6 +9,7 @@ fingerprint.
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -157,6 +158,8 @@ class _Describer:
             return kind, repr(value)
         if isinstance(value, type):
             return value
+        if kind is functools.partial and not vars(value):
+            return kind, [self._value(part) for part in (value.func, value.args, value.keywords)]
         if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
             return kind, value.dtype.str, value.shape, value.tobytes()
         if callable(value) and is_library_function(value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from support.zoo.models import build
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from exclip_widget.models.fingerprint import digest, fingerprint, outline
 
@@ -82,6 +84,23 @@ def test_a_change_that_moves_no_byte(change: Callable[[Any], None]) -> None:
     change(model)
     assert taken(model) != before
     assert outline(model.visual.modules()) != sketch
+
+
+def test_what_a_partial_function_holds() -> None:
+    """As the tanh of SigLIP's GELU in transformers does."""
+    model = build("plain")
+    part = model.visual.transformer.resblocks[0].mlp.gelu
+    found = []
+    for function in (
+        partial(F.gelu, approximate="tanh"),
+        partial(F.gelu, approximate="none"),
+        partial(F.silu),
+    ):
+        part.act = function
+        found.append(taken(model))
+    assert len(set(map(repr, found))) == 3
+    part.act = partial(lambda x: x)
+    assert fingerprint(model.visual.modules()) is None
 
 
 def test_a_plain_tensor_and_a_list_count() -> None:
