@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -265,6 +265,7 @@ def write_part(folder: Path, kind: str, head: Head, rows: Sequence[Mapping[str, 
                 compression={name: "none" if name in bytes_ else "zstd" for name in table.schema.names},
                 use_dictionary=False,
                 write_statistics=False,
+                write_page_checksum=True,
                 store_schema=True,
             )
             file.flush()
@@ -296,6 +297,7 @@ class Part:
     path: Path
     kind: str
     head: Head
+    _checked: set[frozenset[str]] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         pa = require_pyarrow()
@@ -317,17 +319,21 @@ class Part:
         """Return some columns of all rows."""
         pa = require_pyarrow()
         with self.errors():
-            found: dict[str, list[Any]] = pa.parquet.read_table(self.path, columns=list(names)).to_pydict()
+            table = pa.parquet.read_table(self.path, columns=list(names), page_checksum_verification=True)
+            found: dict[str, list[Any]] = table.to_pydict()
         return found
 
     def groups(self, names: Sequence[str]) -> Iterator[pyarrow.RecordBatch]:
         """Yield groups of rows that are read together, in order, with the given columns that exist."""
-        pa = require_pyarrow()
-        with self.errors(), pa.parquet.ParquetFile(self.path) as file:
+        pa, asked = require_pyarrow(), frozenset(names)
+        # Checksums take longer than reading, so a whole part is checked only the first time.
+        is_new = asked not in self._checked
+        with self.errors(), pa.parquet.ParquetFile(self.path, page_checksum_verification=is_new) as file:
             there = [name for name in names if name not in OPTIONAL or name in file.schema_arrow.names]
             for group in range(file.num_row_groups):
                 (batch,) = file.read_row_group(group, there).combine_chunks().to_batches()
                 yield batch
+        self._checked.add(asked)
 
     def group(self, number: int) -> list[dict[str, Any]]:
         """Return one group of rows, with all columns."""
@@ -337,7 +343,7 @@ class Part:
 
     def _batch(self, number: int) -> pyarrow.RecordBatch:
         pa = require_pyarrow()
-        with pa.parquet.ParquetFile(self.path) as file:
+        with pa.parquet.ParquetFile(self.path, page_checksum_verification=True) as file:
             (batch,) = file.read_row_group(number).combine_chunks().to_batches()
         return batch
 

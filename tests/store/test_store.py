@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -603,6 +604,29 @@ def test_rows_whose_factors_are_damaged(copied: Path) -> None:
             store.image_factors(key)
         with pytest.raises(FileError, match=part.name):
             store.find("0a")
+
+
+@pytest.mark.parametrize("kind", ["images", "captions"])
+def test_a_changed_bit_is_noticed(copied: Path, kind: str) -> None:
+    """It gives another number, which nothing but a checksum shows."""
+    store = Store(copied)
+    image, caption = store.images[0], store.captions[0]
+    factors = store.image_factors(image) if kind == "images" else store.text_factors(caption)
+    row = factors.values[1].astype(store.head.dtype).tobytes()
+    (part,) = (path for path in (copied / kind).glob("part-*") if row in path.read_bytes())
+    whole = bytearray(part.read_bytes())
+    whole[whole.index(row)] ^= 1
+    part.write_bytes(whole)
+    store = Store(copied)
+    asked: list[Callable[[], object]] = [lambda: store.find(caption), lambda: [*store.heats(caption)]]
+    asked += [lambda: store.interactions(caption, image), store.foil_margins, store.off_boxes]
+    if kind == "images":
+        asked += [lambda: store.image_factors(image), store.outlier_shares]
+    else:
+        asked += [lambda: store.text_factors(caption), store.special_shares]
+    for ask in asked:
+        with pytest.raises(FileError, match=rf"{part.name}.*CRC"):
+            ask()
 
 
 def not_unicode(path: Path, name: str) -> None:
