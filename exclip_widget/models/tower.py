@@ -206,8 +206,8 @@ class ImageTower(Tower):
             key = at, grid, pixels.shape[-2:]
             if key not in self.places:
                 changed = with_changed_patches(pixels, grid)
-                # Code other than the library's might mix the inputs of a batch, or take only one.
-                batches = [changed] if self.is_own else torch.split(changed, 1)
+                # What a user's code does before the layer need not know of batches.
+                batches = torch.split(changed, 1) if self.is_described else [changed]
                 runs = [read_activations([at], self.encode, batch)[0].tokens for batch in batches]
                 self.places[key] = runs[0].shape[1], PatchPlaces.of(torch.cat(runs), grid)
             found, places = self.places[key]

@@ -62,10 +62,18 @@ def test_an_explanation_refuses_it() -> None:
         explain(MODEL, picture(), "a boat", preprocess=RANDOM["crop"])
 
 
-def test_a_generator_of_its_own_is_found_with_the_view() -> None:
+def test_a_generator_of_its_own() -> None:
     own = np.random.default_rng(0)
     with pytest.raises(ParameterError, match="preprocess is random"):
-        field_of_view(lambda image: resized(T.ToTensor())(image) * own.uniform(0.5, 1), (64, 48))
+        preprocess_image(picture(), lambda image: resized(T.ToTensor())(image) * own.uniform(0.5, 1))
+
+
+def test_preprocessing_that_rejects_the_test_image() -> None:
+    def preprocess(image: Image.Image) -> Tensor:
+        assert image.size == picture().size
+        return resized(T.ToTensor())(image)
+
+    assert preprocess_image(picture(), preprocess).shape == (1, 3, 32, 32)
 
 
 def test_drawing_without_effect_is_accepted_and_tried_once() -> None:
@@ -88,6 +96,8 @@ def test_preprocessing_that_draws_nothing_runs_once() -> None:
         runs.append(1)
         return resized(T.ToTensor())(image)
 
+    preprocess_image(picture(), preprocess)
+    runs.clear()  # the first time, it is also tried on a test image
     preprocess_image(picture(), preprocess)
     assert len(runs) == 1
 
