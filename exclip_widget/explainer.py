@@ -34,6 +34,7 @@ from .masking import (
     describe_selection,
     patches_as_tokens,
     predicted_change,
+    require_same_words,
 )
 from .methods import DEFAULT_METHOD, METHODS, Method, as_method, options_of
 from .methods.base import as_array, masked_embeddings, norm_of
@@ -690,13 +691,14 @@ class Explainer:
         Raises
         ------
         ParameterError
-            If both are empty, or a number is out of range.
+            If both are empty, a number is out of range, or the tokenizer now gives the caption other words.
         """
         tokens, region = check_selection(interactions, tokens, region)
         caption, pixels = self.read_caption(interactions.caption), self.read_image(image)
         _, rows, columns = interactions.values.shape
         with evaluation_mode(self._towers.model):
             text, side = self._first_sides(caption, pixels)
+            require_same_words(interactions, text.rows)
             actual = actual_change(text, side, tokens, region, (rows, columns))
         return MaskingTest(
             tokens=tokens,

@@ -19,7 +19,7 @@ from .checks import whole_number
 from .errors import ParameterError
 from .methods.side import Side
 from .results.interactions import Interactions
-from .results.rows import Grid
+from .results.rows import Grid, Rows, Tokens
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,29 @@ def check_selection(
     if not any(found):
         raise ParameterError("nothing is selected: neither tokens nor patches")
     return found[0], found[1]
+
+
+def require_same_words(interactions: Interactions, rows: Rows) -> None:
+    """Require that a caption has the words now that its interactions were computed for.
+
+    Raises
+    ------
+    ParameterError
+        If the tokenizer gives others.
+    """
+    assert isinstance(rows, Tokens)
+    before, now = _words_by_row(interactions.rows), _words_by_row(rows)
+    if before != now:
+        raise ParameterError(
+            f"interactions are of the tokens {' '.join(before.values())!r:.200}, and the tokenizer now gives "
+            f"{' '.join(now.values())!r:.200}; explain the caption again"
+        )
+
+
+def _words_by_row(rows: Tokens) -> dict[int, str]:
+    return {
+        row: text for row, (text, word) in enumerate(zip(rows.texts, rows.words, strict=True)) if word >= 0
+    }
 
 
 def predicted_change(interactions: Interactions, tokens: Sequence[int], region: Sequence[int]) -> float:

@@ -164,6 +164,22 @@ def test_bad_selections_are_refused(tokens: list[int], region: list[int], messag
         EXPLAINER.test(INTERACTIONS, PAGE.image, tokens, region)
 
 
+def test_words_that_have_changed_since() -> None:
+    class Cut(type(book().tokenizer)):
+        words = 99
+
+        def __call__(self, text: str) -> Tensor:
+            return super().__call__(" ".join(text.split()[: self.words]))
+
+    tokenizer = Cut()
+    explainer = Explainer(book().model, tokenizer=tokenizer)
+    interactions = explainer.explain(PAGE.image, PAGE.caption)
+    explainer.test(interactions, PAGE.image, [2])
+    tokenizer.words = 3
+    with pytest.raises(ParameterError, match=r"tokens 'a red boat left of .*now gives .*; explain .* again"):
+        explainer.test(interactions, PAGE.image, [2])
+
+
 def test_model_is_as_it_was() -> None:
     model = build("plain")
     explainer = Explainer(model, **inputs_of(model), method="exclip")
