@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .checks import callable_or_none, whole_number
-from .errors import CaptionError, ExclipError, ModelError, ParameterError
+from .errors import CaptionError, ModelError, ParameterError
 from .image import ImageLike, open_image
 from .inputs.caption import Caption, has_same_ids, read_caption
 from .inputs.preprocessing import Preprocess, check_pixels, field_of_view, preprocess_image
@@ -45,7 +45,7 @@ from .models.fingerprint import digest, fingerprint, weights_fingerprint
 from .models.tower import Tower
 from .models.towers import find_towers
 from .models.transformers_family import from_processor
-from .paths.cut import Layer, embed_each, embedding_of, is_out_of_memory
+from .paths.cut import Layer, embed_each, embedding_of, says_enough
 from .paths.evaluation_mode import evaluation_mode
 from .results.classification import Classification, Logits
 from .results.factors import Factors
@@ -1004,7 +1004,7 @@ def _copied(name: str, argument: T, memo: dict[int, Any]) -> T:
     try:
         return copy.deepcopy(argument, memo)
     except Exception as error:
-        if isinstance(error, ExclipError) or is_out_of_memory(error):
+        if says_enough(error):
             raise
         kind = ModelError if name == "model" else ParameterError
         raise kind(

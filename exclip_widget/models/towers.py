@@ -11,10 +11,10 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from ..errors import ExclipError, ModelError
+from ..errors import ModelError
 from ..inputs.preprocessing import Preprocess
 from ..inputs.tokenizers import Tokenizer
-from ..paths.cut import FAULTS, Layer, is_out_of_memory
+from ..paths.cut import FAULTS, Layer, says_enough
 from ..results.classification import Logits
 from .clip_family import ClipFamily
 from .dual_encoder import DualEncoder, DualEncoderFamily
@@ -117,7 +117,7 @@ class Towers:
         try:
             found = find_towers(copy.deepcopy(self.model).to(dtype))
         except FAULTS as error:
-            if isinstance(error, ExclipError) or is_out_of_memory(error):
+            if says_enough(error):
                 raise
             raise ModelError(
                 f"model does not compute in {dtype} throughout, and cannot be copied to be differentiated "
@@ -136,7 +136,7 @@ def _in_copy(tower: AnyTower, dtype: torch.dtype) -> AnyTower:
         try:
             return tower.encode(inputs)
         except FAULTS as error:
-            if isinstance(error, ExclipError) or is_out_of_memory(error):
+            if says_enough(error):
                 raise
             raise ModelError(
                 f"a copy of the model in {dtype}, to be differentiated, does not run "
@@ -186,7 +186,7 @@ def find_towers(model: Any) -> Towers:
     try:
         text, image = family.towers(model)
     except FAULTS as error:
-        if isinstance(error, ExclipError) or is_out_of_memory(error):
+        if says_enough(error):
             raise
         _require_python(module, [])
         kind = f"{type(model).__module__}.{type(model).__qualname__}"

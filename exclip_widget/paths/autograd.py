@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..errors import ExclipError, ModelError
-from .cut import FAULTS, is_out_of_memory
+from ..errors import ModelError
+from .cut import FAULTS, is_out_of_memory, says_enough
 from .interruption import end_if_unwanted
 from .onednn import fast_products
 
@@ -234,7 +234,7 @@ def differentiating() -> Iterator[None]:
     try:
         yield
     except FAULTS as error:
-        if isinstance(error, ExclipError) or is_out_of_memory(error):
+        if says_enough(error):
             raise
         raise ModelError(_not_differentiable(error)) from error
 

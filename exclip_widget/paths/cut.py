@@ -545,6 +545,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 
 
+def says_enough(error: BaseException) -> bool:
+    """Return whether an error must reach the user as it is: one of this package's, or out of memory."""
+    return isinstance(error, ExclipError) or is_out_of_memory(error)
+
+
 @contextmanager
 def _own_faults(what: str) -> Iterator[None]:
     """Run a block of a model's own code, and attribute errors to it that look as if they were ours.
