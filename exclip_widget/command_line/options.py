@@ -62,7 +62,10 @@ METHOD = (
         type=float,
         help="Accuracy to reach, instead of --rank with frozen or --steps with exclip.",
     ),
+    click.option("--length", is_flag=True, default=None, help="Hold the embedding's length with frozen."),
     click.option("--samples", type=int, metavar="N", help="Number of masks for banzhaf."),
+    click.option("--p", type=float, help="Probability that a mask of banzhaf keeps a token or patch."),
+    click.option("--masks", metavar="NAME", help="What a mask of banzhaf does to a token: replace or hide."),
     click.option("--seed", type=int, default=0, show_default=True, help="Random seed."),
     click.option("--text-reference", metavar="CAPTION", help="Caption that paths start at."),
     click.option(

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,8 @@ from support.results import result_of
 
 from exclip_widget import Explainer, demo
 from exclip_widget.command_line import outputs
+from exclip_widget.command_line.explain import explain as explain_command
+from exclip_widget.explainer import MethodOptions
 from exclip_widget.results import Interactions
 from exclip_widget.results.figures import SIZES
 
@@ -179,6 +181,11 @@ def test_one_scale_for_all_words(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     assert scales[0] > 0
 
 
+def test_every_option_of_a_method_is_one_of_the_command() -> None:
+    offered = {option.name for option in explain_command.params}
+    assert offered >= set(get_type_hints(MethodOptions))
+
+
 def test_options_of_the_method_arrive(run: Run) -> None:
     options = ["--method", "banzhaf", "--samples", 64, "--seed", 3, "--text-layer", 0, "--image-layer", "0"]
     assert run("explain", "boat.png", "a red boat", *options, "-o", "r.safetensors").exit_code == 0
@@ -186,6 +193,12 @@ def test_options_of_the_method_arrive(run: Run) -> None:
     assert found.method == "banzhaf"
     assert found.origin.options == {"samples": 64, "seed": 3, "p": 0.5, "masks": "replace"}
     assert found.error is not None
+    options += ["--p", 0.75, "--masks", "hide"]
+    assert run("explain", "boat.png", "a red boat", *options, "-o", "h.safetensors").exit_code == 0
+    found = Interactions.load("h.safetensors")
+    assert found.origin.options == {"samples": 64, "seed": 3, "p": 0.75, "masks": "hide"}
+    assert run("explain", "boat.png", "a red boat", "--length", "-o", "l.safetensors").exit_code == 0
+    assert Interactions.load("l.safetensors").origin.options["length"] is True
     options = [
         "--method",
         "exclip",
