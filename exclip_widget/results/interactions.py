@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -289,15 +288,17 @@ class Interactions:
 
         The widget is included if the image is among the last ones that were explained. Otherwise, and in a
         saved notebook that is read elsewhere, the tinted caption and the heat map are shown, as HTML and as a
-        PNG, or only the `repr` if there is no heat map.
+        PNG. If there is no heat map, only the `repr` is shown, with the reason.
         """
         del include, exclude
         from .preview import live_view, picture, preview
 
         shown = {"text/plain": repr(self)}
-        with suppress(ParameterError):  # numbers that are not finite, or no words
+        try:
             shown |= {"text/html": preview(self), "image/png": picture(self)}
             shown |= live_view(self)
+        except ParameterError as error:  # such as numbers that are not finite, or a mirrored image
+            shown["text/plain"] += f"\nwithout a heat map: {error}"
         return shown
 
     def __eq__(self, other: object) -> bool:
