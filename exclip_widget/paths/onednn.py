@@ -20,11 +20,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 _aten = torch.ops.aten
 
+MODES_ALLOW_BRANCHES = hasattr(TorchDispatchMode, "supports_higher_order_operators")
+"""Whether torch runs its higher-order operators, such as torch.cond, under a mode: not before version 2.7."""
+
 
 @contextmanager
 def fast_products() -> Iterator[None]:
     """Run a block with this thread's float32 products on the CPU through oneDNN, if that is faster."""
-    if not _onednn_is_faster():
+    if not (_onednn_is_faster() and MODES_ALLOW_BRANCHES):
         yield
         return
     with nullcontext() if _are_patched() else _Unfused(), _ThroughOneDNN():  # type: ignore[no-untyped-call]

@@ -121,7 +121,8 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not isinstance(func, OpOverload):  # such as torch.cond, whose node is rejected by name
             return func(*args, **(kwargs or {}))
         before = None
-        if func in (torch.ops.aten.tanh.default, torch.ops.aten.tanh_.default):
+        # Tensors of other types may have no memory, such as those that torch traces torch.cond with.
+        if func in _TANH and type(args[0]) in (Tensor, nn.Parameter):
             before = args[0].detach().clone()
         if _hides(func, args):
             self.hidden.add(func.overloadpacket.__name__)
@@ -202,6 +203,8 @@ def _operations(kinds: frozenset[str]) -> frozenset[str]:
     """Return torch's names for the operations of these kinds of nodes in autograd's graph."""
     return frozenset(kind.lower() for kind in kinds)
 
+
+_TANH = (torch.ops.aten.tanh.default, torch.ops.aten.tanh_.default)
 
 _SWITCHES, _PRODUCTS = _operations(SWITCHES), _operations(PRODUCTS)
 _SUMS_WITH_PRODUCTS = _operations(SUMS_WITH_PRODUCTS)

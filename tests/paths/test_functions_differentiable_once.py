@@ -97,7 +97,7 @@ def test_as_by_the_function_that_can_be_differentiated_twice(
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("by_onednn", [False, True])
 def test_a_branch_of_torchs_own_operators(by_onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On some processors, products go through oneDNN, in a mode that torch did not trace under."""
+    """On some processors, products go through oneDNN, in a mode that old versions of torch refuse here."""
     monkeypatch.setattr(onednn, "_onednn_is_faster", lambda: by_onednn)
     found, expected = _explained(_with(_Branches), 0), _explained(_with(nn.Tanh), 0)
     assert relative_error(found.values, expected.values) < 1e-4

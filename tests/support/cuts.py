@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -99,13 +101,17 @@ def assert_agree(
 def explained(
     name: str, text: int | str, image: int | str, caption: str, model: nn.Module | None = None, **more: Any
 ) -> Any:
+    """Explain the picture with a family's model, or with another `model` of that family."""
     this = family(name)
-    return explain(
-        this.explained(this.model if model is None else model),
-        picture(),
-        caption,
-        text_layer=text,
-        image_layer=image,
-        **this.options,
-        **({"method": "exclip"} | more),
-    )
+    given = this.model if model is None else model
+    is_double = next(given.parameters()).dtype == torch.float64
+    with oracle.float64_by_default() if is_double else nullcontext():
+        return explain(
+            this.explained(given),
+            picture(),
+            caption,
+            text_layer=text,
+            image_layer=image,
+            **this.options,
+            **({"method": "exclip"} | more),
+        )

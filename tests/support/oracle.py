@@ -13,6 +13,7 @@ import copy
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -260,18 +261,15 @@ def _cut(
     return Cut(module, lambda: encode(inputs), x, r, x.ndim == 4 and tuple(x.shape[2:]) == grid)
 
 
-def _by_default_in_double(encode: Encode) -> Encode:
-    """Run an encoder with float64 as torch's default, in which CLIP of transformers 4.51 makes its mask."""
-
-    def encode_in_double(inputs: Inputs) -> Tensor:
-        default = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64)
-        try:
-            return encode(inputs)
-        finally:
-            torch.set_default_dtype(default)
-
-    return encode_in_double
+@contextmanager
+def float64_by_default() -> Iterator[None]:
+    """Run a block with float64 as torch's default, in which CLIP makes its mask before transformers 5."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 def cut_both(
@@ -282,7 +280,7 @@ def cut_both(
     ids, pixels = family.ids(caption), _double(family.pixels(image))
     modules = dict(double.named_modules())
     text = _cut(
-        _by_default_in_double(lambda given: family.encode_text(double, given)),
+        float64_by_default()(lambda given: family.encode_text(double, given)),
         modules[text_layer],
         ids,
         family.reference(ids),
