@@ -321,7 +321,7 @@ def _content(text: str, inner: Any, clean: Callable[[str], str]) -> tuple[list[i
         return [_shown(inner, number) for number in numbers]
 
     found, cleaned = read(text), clean(text)
-    ids: list[int] = found["input_ids"]
+    ids = list(found["input_ids"])
     pieces = shown(ids)
     if not fast:
         # A slow tokenizer gives no offsets, but it can tokenise each part of the caption by itself.

@@ -129,7 +129,9 @@ def _checked(ids: object, tower: TextInput) -> Int[Tensor, " ids"]:
     least = length if tower.padded else 0
     if not whole or ids.ndim != 2 or len(ids) != 1 or not least <= ids.shape[1] <= length:
         raise ParameterError(f"tokenizer gave {kind} of shape {tuple(ids.shape)}; {expected}")
-    ids = ids[0].long().cpu()  # torch compares few of the unsigned types
+    # A copy, because the tokenizer may fill the same tensor on its next call. Long, because torch compares
+    # few of the unsigned types.
+    ids = ids[0].to("cpu", torch.long, copy=True)
     if ids.numel() and (ids.min() < 0 or ids.max() >= tower.vocabulary):
         raise ParameterError(f"tokenizer gave ids from {ids.min()} to {ids.max()}; {expected}")
     return ids

@@ -36,6 +36,7 @@ from exclip_widget import (
     CaptionError,
     DualEncoder,
     ExclipError,
+    Explainer,
     ParameterError,
     explain,
 )
@@ -383,6 +384,28 @@ def test_a_tokenizer_may_be_a_plain_function(name: str, tokenizer: object) -> No
     found = explain(model, image, "a red boat", steps=3, rule="right", **inputs, method="exclip")
     assert (found.tokens[0], found.tokens[-1], len(found.tokens)) == ("<sot>", "<eot>", 5)
     assert_agree(found, definition(model, image, "a red boat", rule="right", steps=3), 1e-4)
+
+
+def _filling(tokenizer: Callable[[str], torch.Tensor]) -> Callable[[str], torch.Tensor]:
+    """Return a tokenizer that gives the same ids as another, in one tensor that every call overwrites."""
+    ids = tokenizer("").clone()
+    return lambda text: ids.copy_(tokenizer(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "tokenizer"),
+    [("plain", open_clip.tokenize), ("openai", clip.tokenize), ("small vocabulary", SmallTokenizer())],
+)
+def test_a_tokenizer_that_fills_one_tensor(name: str, tokenizer: Callable[[str], torch.Tensor]) -> None:
+    model, image = build(name), Image.fromarray(scene(0))
+    options = {"preprocess": preprocess_for(model), "text_reference": "a photo"}
+    filled, fresh = (Explainer(model, tokenizer=one, **options) for one in (_filling(tokenizer), tokenizer))
+    assert filled.explain(image, "a red boat") == fresh.explain(image, "a red boat")
+    captions = ["a red boat", "two dogs", "a house"]
+    similarities = [one.classify(image, captions).similarities for one in (filled, fresh)]
+    np.testing.assert_array_equal(*similarities)
+    read = filled.read_captions(captions)
+    assert all(one is again for one, again in zip(read, filled.read_captions_again(read), strict=True))
 
 
 class _Words(torch.nn.Module):
