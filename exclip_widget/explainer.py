@@ -984,8 +984,6 @@ class Explainer:
         self, batch: Sequence[Float[Tensor, "1 3 height width"]], layers: Sequence[Layer]
     ) -> list[list[Side]]:
         """Return the side of each image at each of `layers`; all images must have one size."""
-        # They were created in the caller's mode, such as inference mode, which autograd may reject.
-        batch = [pixels.clone() for pixels in batch]
         references = [
             reference_pixels(self._image_reference, pixels, self.preprocess, self._seed) for pixels in batch
         ]

@@ -71,7 +71,9 @@ def _run(preprocess: Preprocess, image: Image.Image) -> object:
 def check_pixels(
     pixels: object, size: tuple[int, int] | None, source: str = "image is"
 ) -> Float[Tensor, "1 3 height width"]:
-    """Return preprocessed pixels with a batch axis, if the model can take them.
+    """Return a copy of preprocessed pixels with a batch axis, if the model can take them.
+
+    It is a copy because whoever made the pixels may fill the same memory with those of another image.
 
     Parameters
     ----------
@@ -111,7 +113,9 @@ def check_pixels(
         ) from None
     if not is_finite:
         raise ImageError(f"{source} NaN or infinite in places; {expected}")
-    return pixels[None]
+    # The caller may be in inference mode, whose tensors autograd rejects.
+    with torch.inference_mode(False), torch.no_grad():
+        return pixels[None].clone()
 
 
 def field_of_view(preprocess: Preprocess, size: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -126,7 +126,8 @@ def require_repeatable_on_noise(preprocess: Callable[[Image.Image], Tensor]) -> 
     if _BY_NOISE.has(preprocess):
         return
     with random_state_kept(), np.errstate(all="ignore"):
-        first, *others = (preprocess(Image.fromarray(NOISE)) for _ in range(RUNS_ON_NOISE))
+        # Copies, because it may fill the same tensor each time.
+        first, *others = (preprocess(Image.fromarray(NOISE)).clone() for _ in range(RUNS_ON_NOISE))
     if not all(_are_same(first, other) for other in others):
         raise _is_random()
     _BY_NOISE.add(preprocess)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
@@ -268,7 +269,8 @@ class View:
         width, height = self._size
         grey = np.broadcast_to(levels, (height, width)).astype(np.uint8)
         pixels = self._preprocess(Image.fromarray(grey).convert("RGB"))
-        seen: np.ndarray = pixels.detach().cpu().double().flatten(0, -3)[0].numpy()
+        # A copy, because it may fill the same tensor each time.
+        seen: np.ndarray = pixels.detach().to("cpu", torch.double, copy=True).flatten(0, -3)[0].numpy()
         return seen
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 from support.explaining import MODEL, values_of, values_or_refusal
 from support.oracle import assert_close
 from support.zoo.inputs import picture
-from support.zoo.models import preprocess_for
+from support.zoo.models import inputs_of, preprocess_for
 
-from exclip_widget import ExclipError, ImageError
+from exclip_widget import ExclipError, Explainer, ImageError, ParameterError
 from exclip_widget.inputs.preprocessing import check_pixels, preprocess_image
 
 
@@ -95,3 +95,37 @@ def test_preprocessing_that_raises() -> None:
     with pytest.raises(ImageError, match=r"preprocess raised TypeError \(got a picture\)") as refusal:
         values_of(picture(), preprocess=preprocess)
     assert refusal.value.__cause__ is cause
+
+
+def _filling(shape: tuple[int, ...] = (3, 32, 32)) -> Callable[[Image.Image], torch.Tensor]:
+    """Return preprocessing that gives every image in one tensor, over NumPy's memory."""
+    preprocess, memory = preprocess_for(MODEL), torch.from_numpy(np.empty(shape, np.float32))
+    return lambda image: memory.copy_(preprocess(image))
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 3, 32, 32)])
+def test_preprocessing_that_fills_one_tensor(shape: tuple[int, ...]) -> None:
+    inputs = inputs_of(MODEL) | {"image_reference": picture(9)}
+    filled, fresh = Explainer(MODEL, **inputs | {"preprocess": _filling(shape)}), Explainer(MODEL, **inputs)
+    pictures = [picture(seed) for seed in range(3)]
+    for one, other in zip(filled.image_factors(pictures), fresh.image_factors(pictures), strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+    assert filled.explain(picture(), "a red boat") == fresh.explain(picture(), "a red boat")
+
+
+def test_random_preprocessing_that_fills_one_tensor() -> None:
+    fill, own = _filling(), np.random.default_rng(0)
+    with pytest.raises(ParameterError, match="preprocess is random"):
+        preprocess_image(picture(), lambda image: fill(image).mul_(own.uniform(0.5, 1)))
+
+
+def test_pixels_that_the_caller_fills_again() -> None:
+    explainer, preprocess = Explainer(MODEL, **inputs_of(MODEL)), preprocess_for(MODEL)
+    pictures, pixels = [picture(seed) for seed in range(3)], torch.empty(3, 32, 32)
+    found = explainer.image_factors(pixels.copy_(preprocess(one)) for one in pictures)
+    for one, other in zip(found, explainer.image_factors(pictures), strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+    steps = explainer.refine([explainer.text_factors("a boat")], pixels.copy_(preprocess(picture())))
+    pixels.zero_()
+    *_, (result,) = steps
+    np.testing.assert_array_equal(result.values, explainer.explain(picture(), "a boat").values)
