@@ -195,7 +195,8 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
             layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
             page = Image.new("RGBA", layer.size, "white")
             return Image.alpha_composite(page, layer).convert("RGB")
-        return image.convert("RGB")
+        # Pillow would copy an image that is RGB already, which is a copy of the caller's.
+        return image if image.mode == "RGB" else image.convert("RGB")
     except ImageError:
         raise
     except Exception as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -25,6 +24,8 @@ def preprocess_image(
 ) -> Float[Tensor, "1 3 height width"]:
     """Return the pixels that the model sees of `image`, checked against `size` = (height, width).
 
+    `preprocess` gets a copy, because it may change the image that it is given, as `Image.thumbnail` does.
+
     Raises
     ------
     ImageError
@@ -33,9 +34,9 @@ def preprocess_image(
         If `preprocess` is random.
     """
     before = RandomState()
-    pixels = check_pixels(_run(preprocess, image), size, "preprocess gave")
+    pixels = check_pixels(_run(preprocess, image.copy()), size, "preprocess gave")
     if RandomState() != before:
-        require_repeatable(preprocess, pixels, partial(_run, preprocess, image))
+        require_repeatable(preprocess, pixels, lambda: _run(preprocess, image.copy()))
     _require_no_generator_of_its_own(preprocess)
     return pixels
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from support.explaining import MODEL, values_of, values_or_refusal
 from support.oracle import assert_close
 from support.zoo.inputs import picture
@@ -16,6 +16,7 @@ from support.zoo.models import inputs_of, preprocess_for
 
 from exclip_widget import ExclipError, Explainer, ImageError, ParameterError
 from exclip_widget.inputs.preprocessing import check_pixels, preprocess_image
+from exclip_widget.results import View
 
 
 @pytest.mark.parametrize(
@@ -129,3 +130,39 @@ def test_pixels_that_the_caller_fills_again() -> None:
     pixels.zero_()
     *_, (result,) = steps
     np.testing.assert_array_equal(result.values, explainer.explain(picture(), "a boat").values)
+
+
+def _shrink(image: Image.Image) -> None:
+    image.thumbnail((20, 20))
+
+
+def _draw(image: Image.Image) -> None:
+    ImageDraw.Draw(image).rectangle((0, 0, image.width, 20), fill=(0, 0, 0))
+
+
+def _paste(image: Image.Image) -> None:
+    image.paste((255, 0, 0), (8, 8, 24, 24))
+
+
+@pytest.mark.parametrize("change", [_shrink, _draw, _paste, lambda image: image.putalpha(90)])
+@pytest.mark.parametrize("as_array", [False, True])
+def test_preprocessing_that_changes_the_image_it_is_given(
+    change: Callable[[Image.Image], None], as_array: bool
+) -> None:
+    preprocess, runs = preprocess_for(MODEL), []
+
+    def changing(image: Image.Image) -> torch.Tensor:
+        change(image)
+        runs.append(image)
+        return preprocess(image) + 0 * torch.rand(1)  # which is run again, to see whether it is random
+
+    given = picture(1)
+    explainer = Explainer(MODEL, **inputs_of(MODEL) | {"preprocess": changing})
+    result = explainer.explain(np.asarray(given) if as_array else given, "a red boat")
+    assert len(runs) > 1
+    assert result.view == View.of(given, (0, 0, 1, 1))
+    np.testing.assert_array_equal(result.view.picture, given)
+    np.testing.assert_array_equal(given, picture(1))
+    changed = given.copy()
+    change(changed)
+    np.testing.assert_array_equal(explainer.read_image(given), preprocess(changed)[None])
