@@ -45,6 +45,9 @@ MOST_STEPS = 24
 FAR_ENOUGH = 0.2
 """Distance between two edges, as a fraction of the view, that is enough to locate both its ends well."""
 
+ALMOST_CONSTANT = 0.05
+"""How far a channel must reach, as a fraction of the one that reaches furthest, to be looked at."""
+
 TILTED = 0.05
 """Smallest difference between the upper and lower lines of an upright edge, in brightness, that is a turn."""
 
@@ -124,8 +127,10 @@ class View:
     def __init__(self, preprocess: Callable[[Image.Image], Tensor], size: tuple[int, int]) -> None:
         self._preprocess = preprocess
         self._size = size
-        self._black = self._seen(np.zeros((1, 1)))
-        self._gain = self._seen(np.full((1, 1), 255)) - self._black
+        black = self._seen(np.zeros((1, 1)))
+        gain = self._seen(np.full((1, 1), 255)) - black
+        self._channel = _varying(np.abs(gain).max((1, 2)))
+        self._black, self._gain = black[self._channel], gain[self._channel]
         reach = np.abs(self._gain).max()
         # If each image is normalised by itself, one of a single colour may come out as anything.
         self._calibrated = bool(np.isfinite(reach) and reach > 0)
@@ -227,24 +232,25 @@ class View:
         return (start + float((1 - profile).sum())) / count
 
     def _lines(
-        self, axis: int, seen: Float[np.ndarray, "rows columns"]
+        self, axis: int, seen: Float[np.ndarray, "channels rows columns"]
     ) -> tuple[Float[np.ndarray, "lines pixels"], Bool[np.ndarray, "lines pixels"], int, int]:
         """Return lines along an axis: their brightness (0 to 1), and which of their pixels are not padding.
 
         Where they start follows, and the length of the view.
         """
-        count = seen.shape[1 - axis]
+        count = seen.shape[2 - axis]
         if self._calibrated:
             rows, columns = (np.flatnonzero(self._shown.any(across)) for across in (1, 0))
             inside = np.ix_(rows, columns)
             shown = self._shown[inside]
-            level = ((seen - self._black) / np.where(self._shown, self._gain, 1))[inside]
+            level = ((seen[self._channel] - self._black) / np.where(self._shown, self._gain, 1))[inside]
             profile = np.median(level, axis=axis)
             if profile.min() > -0.6 and profile.max() < 1.6:
                 level, shown = (level, shown) if axis == 0 else (level.T, shown.T)
                 return level, shown, int((columns, rows)[axis][0]), count
             self._calibrated = False  # the gain was only rounding error
-        lines = seen if axis == 0 else seen.T
+        strongest = seen[_varying(np.ptp(seen, axis=(1, 2)))]
+        lines = strongest if axis == 0 else strongest.T
         lines = lines[np.ptp(lines, axis=1) >= np.ptp(lines, axis=1).max() / 2]
         first, last = np.median(lines, axis=0)[[0, -1]]
         lines = (lines - first) / (last - first if abs(last - first) > 1e-3 else np.nan)
@@ -259,19 +265,25 @@ class View:
         pixels = int(shown[-1] - shown[0]) + 1
         return -int(shown[0]) / pixels, count / pixels
 
-    def _seen_edge(self, axis: int, edge: int) -> Float[np.ndarray, "rows columns"]:
-        """Return one channel of the output for an image that is black before an edge and white after it."""
+    def _seen_edge(self, axis: int, edge: int) -> Float[np.ndarray, "channels rows columns"]:
+        """Return the output for an image that is black before an edge and white after it."""
         levels = np.where(np.arange(self._size[axis]) < edge, 0, 255)
         return self._seen(levels.reshape((1, -1) if axis == 0 else (-1, 1)))
 
-    def _seen(self, levels: np.ndarray) -> Float[np.ndarray, "rows columns"]:
-        """Return one channel of the output for an image of grey `levels`."""
+    def _seen(self, levels: np.ndarray) -> Float[np.ndarray, "channels rows columns"]:
+        """Return the output for an image of grey `levels`."""
         width, height = self._size
         grey = np.broadcast_to(levels, (height, width)).astype(np.uint8)
         pixels = self._preprocess(Image.fromarray(grey).convert("RGB"))
         # A copy, because it may fill the same tensor each time.
-        seen: np.ndarray = pixels.detach().to("cpu", torch.double, copy=True).flatten(0, -3)[0].numpy()
+        seen: np.ndarray = pixels.detach().to("cpu", torch.double, copy=True).flatten(0, -3).numpy()
         return seen
+
+
+def _varying(reaches: Float[np.ndarray, " channels"]) -> int:
+    """Return the first channel that is not almost constant beside the others."""
+    reaches = np.nan_to_num(reaches)
+    return int((reaches >= ALMOST_CONSTANT * reaches.max()).argmax())
 
 
 def _require_upright(

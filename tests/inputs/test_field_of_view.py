@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,6 +123,28 @@ def test_other_ways_to_normalise(normalise: Callable[[Tensor], Tensor]) -> None:
     preprocess = T.Compose([T.Resize(48), T.CenterCrop(48), T.ToTensor(), normalise])
     for size in ((640, 480), (1000, 20)):
         assert_near(field_of_view(preprocess, size), central(size), 0.06)
+
+
+def _without_first(pixels: Tensor) -> Tensor:
+    return pixels * torch.tensor([0.0, 1.0, 1.0])[:, None, None]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [T.ToTensor(), _without_first],
+        [T.ToTensor(), lambda pixels: pixels.flip(0), _without_first, lambda pixels: pixels.flip(0)],
+        [lambda image: image.convert("HSV"), T.ToTensor()],
+        [T.ToTensor(), lambda pixels: torch.stack([pixels[0].clamp(0, 0.01), pixels[1], pixels[2] * 0])],
+        [T.ToTensor(), lambda pixels: pixels - pixels.mean((1, 2), keepdim=True), _without_first],
+    ],
+)
+def test_channels_that_are_constant(steps: list[Callable[..., Any]]) -> None:
+    preprocess = T.Compose([T.Resize(48), T.CenterCrop(48), *steps])
+    for size in ((640, 480), (1000, 20)):
+        assert_near(field_of_view(preprocess, size), central(size), 0.06)
+    with pytest.raises(ParameterError, match="preprocess mirrors or turns the image"):
+        field_of_view(T.Compose([ImageOps.mirror, preprocess]), (640, 480))
 
 
 def test_stretched_contrast() -> None:
