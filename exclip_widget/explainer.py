@@ -8,7 +8,6 @@ import pickle
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict, replace
-from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, TypeGuard, TypeVar, Unpack, overload
@@ -24,8 +23,9 @@ from .checks import callable_or_none, whole_number
 from .errors import CaptionError, ModelError, ParameterError
 from .image import ImageLike, open_image
 from .inputs.caption import Caption, has_same_ids, read_caption
-from .inputs.preprocessing import Preprocess, check_pixels, field_of_view, preprocess_image
+from .inputs.preprocessing import Preprocess, check_pixels, preprocess_image
 from .inputs.references import KINDS, fit_reference, reference_ids, reference_pixels
+from .inputs.seen import SeenPart
 from .inputs.tokenizers import Tokenizer
 from .masking import (
     MaskingTest,
@@ -353,12 +353,21 @@ class Explainer:
         """
         return self._open_image(image)[0]
 
+    def read_view(self, image: ImageLike) -> tuple[Float[Tensor, "1 3 height width"], View]:
+        """Return the pixels that the model sees of an image, and which part of the image they show.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be read.
+        """
+        pixels, opened = self._open_image(image)
+        assert opened is not None
+        return pixels, View.of(opened, SeenPart(self.preprocess, opened, pixels))
+
     def _read_image(self, image: ImageLike | Tensor) -> _Seen:
         """Return the pixels that the model sees of an image, and which part of it they show, if known."""
-        pixels, opened = self._open_image(image)
-        if opened is None:
-            return pixels, None
-        return pixels, View.of(opened, partial(field_of_view, self.preprocess, opened.size))
+        return (self.read_image(image), None) if isinstance(image, Tensor) else self.read_view(image)
 
     def _open_image(
         self, image: ImageLike | Tensor

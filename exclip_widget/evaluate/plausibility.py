@@ -15,7 +15,6 @@ from jaxtyping import Float
 
 from ..errors import ParameterError
 from ..explainer import Explainer
-from ..inputs.preprocessing import field_of_view
 from ..results.interactions import Interactions
 from ..results.regions import cover
 from .metrics import energy, hit, interval, recognition
@@ -156,8 +155,8 @@ def covers(
 
     Mentions that are cropped out of the model's view are left out.
     """
-    view = field_of_view(explainer.preprocess, pair.image.size)
-    found = [(one, cover(one.mask, view, (result.grid.rows, result.grid.columns))) for one in pair.mentions]
+    crop = explainer.read_view(pair.image)[1].crop
+    found = [(one, cover(one.mask, crop, (result.grid.rows, result.grid.columns))) for one in pair.mentions]
     seen = [(one, shares) for one, shares in found if shares.any()]
     if not seen:
         raise ParameterError(

@@ -111,8 +111,15 @@ def _captions_of(pair: Pair) -> Iterator[NewCaption]:
 def explain_work(explainer: Explainer, work: Work) -> Done:
     """Return the factors of a piece of work, in the caller's process or in one of many workers."""
     faults: list[Fault] = []
+
+    def image_factors(images: list[Any]) -> list[Factors]:
+        found = explainer.image_factors(images)
+        for one in found:
+            _ = one.view and one.view.crop  # an unknown crop is a fault of its image
+        return found
+
     return Done(
-        images=_each(work.images, explainer.image_factors, ImageError, faults),
+        images=_each(work.images, image_factors, ImageError, faults),
         captions=_each(work.captions, explainer.text_factors, CaptionError, faults),
         faults=faults,
         pairs=work.pairs,

@@ -120,10 +120,11 @@ def check_pixels(
 
 
 def field_of_view(preprocess: Preprocess, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Return which part of an image of `size` (width, height) the model sees through `preprocess`.
+    """Return which part of test images of `size` (width, height) the model sees through `preprocess`.
 
     This assumes that `preprocess` shows a part of the image, or all of it surrounded by padding, and that
-    brighter areas stay brighter. It may normalise each image by its own brightness.
+    brighter areas stay brighter. It may normalise each image by its own brightness. `SeenPart` checks that
+    the user's image is shown in the same way.
 
     Returns
     -------

@@ -139,15 +139,9 @@ class View:
     @property
     def box(self) -> Box:
         """The part of the image that is in view."""
-        (left, width), (top, height) = map(self._on_edge, (0, 1), map(self._part, (0, 1)))
+        parts = (on_edge(self._part(axis), self._shown.shape[1 - axis]) for axis in (0, 1))
+        (left, width), (top, height) = parts
         return left, top, width, height
-
-    def _on_edge(self, axis: int, part: Part) -> Part:
-        """Move the ends of a part onto the image's own edges if they are nearly there."""
-        start, extent = part
-        near = extent / self._shown.shape[1 - axis]  # an edge is located to a pixel at best
-        ends = [round(end) if min(abs(end), abs(end - 1)) < near else end for end in (start, start + extent)]
-        return float(ends[0]), float(ends[1] - ends[0])
 
     def _part(self, axis: int) -> Part:
         """Return the start and extent of the view on axis 0 (left to right) or 1 (top to bottom).
@@ -278,6 +272,14 @@ class View:
         # A copy, because it may fill the same tensor each time.
         seen: np.ndarray = pixels.detach().to("cpu", torch.double, copy=True).flatten(0, -3).numpy()
         return seen
+
+
+def on_edge(part: Part, pixels: int) -> Part:
+    """Move the ends of a part, which is seen in so many pixels, onto the image's edges if nearly there."""
+    start, extent = part
+    near = extent / pixels  # an edge is located to a pixel at best
+    ends = [round(end) if min(abs(end), abs(end - 1)) < near else end for end in (start, start + extent)]
+    return float(ends[0]), float(ends[1] - ends[0])
 
 
 def _varying(reaches: Float[np.ndarray, " channels"]) -> int:

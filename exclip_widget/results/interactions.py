@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ..checks import whole_number
-from ..errors import ParameterError
+from ..errors import ImageError, ParameterError
 from .alignment import align_rows
 from .difference import aligned, difference_of
 from .factors import Factors
@@ -271,7 +271,11 @@ class Interactions:
 
     @property
     def crop(self) -> Crop | None:
-        """Left, top, width and height of what the model saw, as fractions of the image; None if unknown."""
+        """Left, top, width and height of what the model saw, as fractions of the image.
+
+        None if the image was given as preprocessed pixels. It is looked up when it is first needed; an error
+        says if it is unknown, or if preprocessing has changed since the image was explained.
+        """
         return None if self.view is None else self.view.crop
 
     def __repr__(self) -> str:
@@ -297,7 +301,7 @@ class Interactions:
         try:
             shown |= {"text/html": preview(self), "image/png": picture(self)}
             shown |= live_view(self)
-        except ParameterError as error:  # such as numbers that are not finite, or a mirrored image
+        except (ImageError, ParameterError) as error:  # such as a mirrored image, or an unknown crop
             shown["text/plain"] += f"\nwithout a heat map: {error}"
         return shown
 

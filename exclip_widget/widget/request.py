@@ -15,7 +15,6 @@ from ..errors import CaptionError, ImageError
 from ..explainer import Explainer, LayerName
 from ..image import open_image
 from ..inputs.caption import Caption
-from ..inputs.preprocessing import field_of_view
 from ..methods import METHODS, Method
 from ..methods.batches import naming
 from ..models.fingerprint import digest
@@ -328,8 +327,8 @@ def _read_image(explainer: Explainer, given: Any) -> ShownImage:
     if isinstance(given, torch.Tensor):
         raise ImageError("image is a tensor of pixels; a widget shows the image itself, so pass that")
     image = decode(given) if isinstance(given, UploadedFile) else open_image(given)
-    pixels = explainer.read_image(image)
-    view = View.of(image, field_of_view(explainer.preprocess, image.size))
+    pixels, view = explainer.read_view(image)
+    _ = view.crop  # so that an unknown crop is reported with the image
     return ShownImage(image, pixels, view, encode_image(image), digest(pixels))
 
 
