@@ -29,7 +29,6 @@ from torch.nn import functional as F
 from ..errors import ModelError
 from .autograd import differentiating
 from .kinds import (
-    CONSTANT,
     LINEAR,
     PRODUCTS,
     SHARES,
@@ -40,7 +39,7 @@ from .kinds import (
     Node,
     kind_of,
 )
-from .watched import WatchedPass, has_changed
+from .watched import Joined, WatchedPass, has_changed
 from .without_zeros import nothing_like
 
 Held: TypeAlias = Callable[[Tensor], Tensor]
@@ -168,8 +167,7 @@ class _Graph:
     watched: WatchedPass
     moved: WatchedPass | None = None
     _of_gates: set[Node] = field(default_factory=set)
-    """Products in which all that depends on the tokens are gates, so that another factor passes through."""
-    _is_gate: dict[Node, bool] = field(default_factory=dict)
+    """Operations in which all that depends on the tokens are gates, so that anything else passes through."""
 
     def hold(self, end: Node) -> None:
         """Visit every node that the signal passes through, from the embedding to the tokens."""
@@ -184,15 +182,25 @@ class _Graph:
 
     def _require_complete(self, seen: set[Node]) -> None:
         """Raise `ModelError` if part of the signal passes where autograd does not see it."""
+        seen = seen | self._of_gates
         again = [] if self.moved is None else self.moved.joined
         for one, other in zip_longest(self.watched.joined, again[: len(self.watched.joined)]):
-            node = one.result.grad_fn
-            if node not in seen or (one.is_factor and node not in self._of_gates):
+            if one.node not in seen or (one.is_factor and self._joins_as_gate(one)):
                 continue  # it ends in a gate, or is one
             if one.is_detached:
                 raise ModelError(_DETACHED.format(one.name))
             if other is not None and other.name == one.name and has_changed(one, other, 1e-3 * STEP):
                 raise ModelError(_UNSEEN.format(one.name))
+
+    def _joins_as_gate(self, one: Joined) -> bool:
+        """Return whether a factor from outside the signal is the gate of what it multiplies."""
+        if one.node in self._of_gates:
+            return False  # the signal is the gate
+        if not one.is_detached or one.is_gate:
+            return True
+        # The activation of a gated linear unit is the gate, and the other factor is what passes through.
+        factors = [each for each, _ in one.node.next_functions if self._has_signal(each)]
+        return not any(map(self._ends_in_activation, factors))
 
     def _hold(self, node: Node) -> list[Node]:
         """Hold the gate of a node, if it has one, and return the nodes that the signal came from."""
@@ -231,7 +239,7 @@ class _Graph:
         return lambda grad: grad * let_through
 
     def _hold_product(self, node: Node, name: str, factors: list[tuple[int, Node]]) -> list[Node]:
-        signals = [(place, one) for place, one in factors if not self._holds_fixed(one)]
+        signals = [(place, one) for place, one in factors if not self.watched.signal.is_gate(one)]
         if name in SUMS_WITH_PRODUCTS:
             # The term that is added passes on, whatever happens to the product.
             added = [one for one in factors if one[0] == 0]
@@ -250,9 +258,10 @@ class _Graph:
             of_product = plain
         going_on = added + of_product
         if not of_product and len(factors) > len(added):
-            if not self._kinds_of_gates(node) <= SWITCHES:
+            kinds, between = self._down_to_gates([one for one in factors if one not in added])
+            if not kinds <= SWITCHES:
                 raise ModelError(_UNKNOWN.format(f"{node.name()} of a constant"))
-            self._of_gates.add(node)
+            self._of_gates |= {node, *between}
         stopped = [place for place, _ in factors if place not in {kept for kept, _ in going_on}]
         if stopped and going_on and name == "Bmm":
             ((kept, _),) = going_on
@@ -264,43 +273,17 @@ class _Graph:
     def _has_signal(self, node: Node) -> bool:
         return node in self.watched.signal
 
-    def _holds_fixed(self, node: Node) -> bool:
-        """Return whether a node's output depends on the tokens only through gates."""
-        stack = [node]
-        while stack:
-            top = stack[-1]
-            if top in self._is_gate:
-                stack.pop()
-                continue
-            name = kind_of(top)
-            below = [one for one, _ in top.next_functions if self._has_signal(one)]
-            if name in CONSTANT:
-                self._is_gate[top] = True
-            elif self.watched.signal.starts_at(top) or (name not in LINEAR and name not in PRODUCTS):
-                self._is_gate[top] = False
-            elif name == "Div" and len(below) == 1 and below[0] is top.next_functions[1][0]:
-                self._is_gate[top] = True  # a constant divided by something
-            elif waiting := [one for one in below if one not in self._is_gate]:
-                stack += waiting
-                continue
-            else:
-                self._is_gate[top] = bool(below) and all(self._is_gate[one] for one in below)
-            stack.pop()
-        return self._is_gate[node]
-
-    def _kinds_of_gates(self, node: Node) -> set[str]:
-        """Return the kinds of the last gate on every path to a node."""
-        kinds, seen, left = set(), {node}, [node]
+    def _down_to_gates(self, factors: list[tuple[int, Node]]) -> tuple[set[str], set[Node]]:
+        """Return the kinds of the last gates on the way to some factors, and the nodes after these gates."""
+        kinds, between, left = set(), set(), [one for _, one in factors]
         while left:
             node = left.pop()
-            if kind_of(node) in CONSTANT:
+            if self.watched.signal.is_last_gate(node):
                 kinds.add(kind_of(node))
-                continue
-            for one, _ in node.next_functions:
-                if self._has_signal(one) and one not in seen:
-                    seen.add(one)
-                    left.append(one)
-        return kinds
+            elif node not in between:
+                between.add(node)
+                left += [one for one, _ in node.next_functions if self._has_signal(one)]
+        return kinds, between
 
     def _ends_in_activation(self, node: Node) -> bool:
         """Return whether the last operation on a factor is an activation, as a function or written out."""

@@ -11,7 +11,16 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .kinds import LINEAR_IN_PLACE, PRODUCTS, SUMS_WITH_PRODUCTS, SWITCHES, Node
+from .kinds import (
+    CONSTANT,
+    LINEAR,
+    LINEAR_IN_PLACE,
+    PRODUCTS,
+    SUMS_WITH_PRODUCTS,
+    SWITCHES,
+    Node,
+    kind_of,
+)
 
 
 class Signal:
@@ -26,6 +35,7 @@ class Signal:
     def __init__(self, start: Tensor) -> None:
         self._start = start
         self._depends: dict[Node, bool] = {}
+        self._is_gate: dict[Node, bool] = {}
 
     def __contains__(self, source: Node | Tensor | None) -> bool:
         """Return whether a node or tensor depends on the tokens."""
@@ -40,6 +50,42 @@ class Signal:
     def starts_at(self, node: Node) -> bool:
         """Return whether a node is that of the tokens themselves."""
         return getattr(node, "variable", None) is self._start
+
+    def is_gate(self, node: Node) -> bool:
+        """Return whether a node's output depends on the tokens only through gates."""
+        stack = [node]
+        while stack:
+            top = stack[-1]
+            if top in self._is_gate:
+                stack.pop()
+                continue
+            name = kind_of(top)
+            below = self._below(top)
+            if name in CONSTANT or self._divides_constant(top):
+                self._is_gate[top] = True
+            elif self.starts_at(top) or (name not in LINEAR and name not in PRODUCTS):
+                self._is_gate[top] = False
+            elif waiting := [one for one in below if one not in self._is_gate]:
+                stack += waiting
+                continue
+            else:
+                self._is_gate[top] = bool(below) and all(self._is_gate[one] for one in below)
+            stack.pop()
+        return self._is_gate[node]
+
+    def is_last_gate(self, node: Node) -> bool:
+        """Return whether a node is a gate by itself, and not because all that it depends on are gates."""
+        return kind_of(node) in CONSTANT or (
+            self._divides_constant(node) and not all(map(self.is_gate, self._below(node)))
+        )
+
+    def _divides_constant(self, node: Node) -> bool:
+        """Return whether a node divides something that is not in the signal by something that is."""
+        return kind_of(node) == "Div" and self._below(node) == [node.next_functions[1][0]]
+
+    def _below(self, node: Node) -> list[Node]:
+        """Return the nodes whose outputs a node takes, without those that do not depend on the tokens."""
+        return [one for one, _ in node.next_functions if one in self]
 
     def _find_dependent(self, end: Node) -> None:
         """Find out which nodes depend on the tokens, without recursion, as graphs are deep."""
@@ -56,7 +102,7 @@ class Signal:
             self._depends[node] = self.starts_at(node) or any(self._depends.get(one) for one in below)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Joined:
     """An operation through which something that is not in the signal joins it.
 
@@ -68,17 +114,26 @@ class Joined:
         Its result, which is part of the signal.
     is_detached : bool
         Whether what joins was detached from the signal.
+    is_gate : bool
+        Whether all that was detached is a gate, such as a norm.
     is_factor : bool
         Whether something of the signal is multiplied by it.
     joining : list
         The tensors and numbers that join.
+    is_in_place : bool
+        Whether the operation works in place, on all or part of a tensor.
+    node : Node or None
+        The operation's node in autograd's graph, known once the operation has returned.
     """
 
     name: str
     result: Tensor
     is_detached: bool
+    is_gate: bool
     is_factor: bool
     joining: list[Tensor | float]
+    is_in_place: bool
+    node: Node = None
 
 
 class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -101,8 +156,6 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         What depends on the tokens.
     hidden : set of str
         In-place operations on a view of a tensor that are not linear.
-    joined : list of Joined
-        Operations through which something joins the signal, in order.
     """
 
     supports_higher_order_operators = True
@@ -113,11 +166,26 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._is_own = is_own
         self.signal = Signal(start)
         self.hidden: set[str] = set()
-        self.joined: list[Joined] = []
+        self._joined: list[Joined] = []
         self._detached: dict[int, Tensor] = {}  # keeps the tensors, so that no others get their ids
+        self._gates: set[int] = set()  # of the detached, those that are gates
+
+    @property
+    def joined(self) -> list[Joined]:
+        """Operations through which something joins the signal, in order."""
+        self._find_nodes()
+        return self._joined
+
+    def _find_nodes(self) -> None:
+        """Note the nodes of what has just joined, before an operation in place gives it another one."""
+        for one in reversed(self._joined):
+            if one.node is not None:
+                break
+            one.node = _whole(one.result).grad_fn if one.is_in_place else one.result.grad_fn
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
+        self._find_nodes()
         if not isinstance(func, OpOverload):  # such as torch.cond, whose node is rejected by name
             return func(*args, **(kwargs or {}))
         before = None
@@ -153,17 +221,34 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func.overloadpacket.__name__.replace("_", "")
         if of_signal and torch.is_grad_enabled() and func is not torch.ops.aten.detach.default:
             for summand in (args[:1], args[1:]) if name in _SUMS_WITH_PRODUCTS else (args,):
-                self._note_joining(name, tree_leaves(summand), found)
-        elif (of_signal or is_detached) and name not in _SWITCHES:
+                self._note_joining(name, tree_leaves(summand), found, func._schema.is_mutable)
+        elif (of_signal or is_detached) and name not in _SWITCHES | _MAKERS:
+            if func._schema.is_mutable:
+                found = [*found, *map(_whole, found)]
             self._detached |= {id(one): one for one in found}
+            if name in _GATES or all(map(self._is_gate, [one for one in tensors if self._was_signal(one)])):
+                self._gates |= set(map(id, found))
 
-    def _note_joining(self, name: str, given: list[Any], found: list[Tensor]) -> None:
+    def _was_signal(self, tensor: Tensor) -> bool:
+        return tensor in self.signal or id(tensor) in self._detached
+
+    def _is_gate(self, tensor: Tensor) -> bool:
+        """Return whether something of the signal, or detached from it, is a gate."""
+        if tensor in self.signal:
+            return tensor.grad_fn is not None and self.signal.is_gate(tensor.grad_fn)
+        return id(tensor) in self._gates
+
+    def _note_joining(self, name: str, given: list[Any], found: list[Tensor], is_in_place: bool) -> None:
         """Note what joins the signal in `found`, of what an operation was given."""
         is_factor = name in _PRODUCTS and any(one in self.signal for one in given if isinstance(one, Tensor))
         detached = [one for one in given if id(one) in self._detached and one not in self.signal]
         joining = detached if self._is_own else [one for one in given if self._may_join(one)]
         if joining or detached:
-            self.joined += [Joined(name, one, bool(detached), is_factor, joining) for one in found]
+            is_denominator = name == "div" and id(given[0]) not in self._detached
+            is_gate = is_denominator or all(map(self._is_gate, detached))
+            self._joined += [
+                Joined(name, one, bool(detached), is_gate, is_factor, joining, is_in_place) for one in found
+            ]
 
     def _may_join(self, given: object) -> bool:
         """Return whether the signal may have reached something by a way that torch does not see."""
@@ -181,6 +266,12 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """
         before, _ = self._kept[tanh._saved_result.data_ptr()]
         return before
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """Return the tensor that a tensor is a view of, or the tensor itself."""
+    base = tensor._base
+    return tensor if base is None else base
 
 
 def has_changed(one: Joined, other: Joined, least: float) -> bool:
@@ -207,7 +298,13 @@ def _operations(kinds: frozenset[str]) -> frozenset[str]:
 _TANH = (torch.ops.aten.tanh.default, torch.ops.aten.tanh_.default)
 
 _SWITCHES, _PRODUCTS = _operations(SWITCHES), _operations(PRODUCTS)
+_GATES = _operations(CONSTANT | frozenset("Abs Amax Amin Max Min".split()))
+"""Operations after which what was detached only scales what it multiplies."""
 _SUMS_WITH_PRODUCTS = _operations(SUMS_WITH_PRODUCTS)
+_MAKERS = frozenset(
+    f"{how}{what}" for how in ("new", "") for what in "empty zeros ones full".split()
+) | frozenset(f"{what}like" for what in "empty zeros ones full rand randn".split())
+"""Operations that make a tensor of the shape of another one."""
 
 
 def _hides(func: Any, args: Any) -> bool:

@@ -264,6 +264,7 @@ class Twice(torch.autograd.Function):
         (lambda x: x * (1 + x @ MIX), "MulBackward0 of two signals"),
         (lambda x: 1 / x, "MulBackward0 of a constant"),
         (lambda x: MIX[0] / x, "DivBackward0 of a constant"),
+        (lambda x: x + (MIX[0] / (1 + x.relu())) @ MIX, "Backward0 of a constant"),
         (lambda x: 2 * x.exp(), "MulBackward0 of a constant"),
         (on_a_part(lambda part, _: part.exp_()), "exp_, in place on a part of a tensor"),
         (on_a_part(lambda part, _: part.tanh_()), "tanh_, in place"),
@@ -312,6 +313,24 @@ def without_gradients(x: Tensor) -> Tensor:
     return x + branch
 
 
+def on_a_view(change: Callable[[Tensor, Tensor], object]) -> Callable[[Tensor], Tensor]:
+    """Return a network that changes some of its tokens in place with others that are detached."""
+
+    def network(x: Tensor) -> Tensor:
+        y = x @ MIX
+        change(y[:, :2], (x @ MIX.T).detach()[:, :2])
+        return y
+
+    return network
+
+
+def filled(x: Tensor) -> Tensor:
+    y = torch.zeros_like(x)
+    y[:, 2:] = x.detach()[:, 2:]
+    y[:, :2] = x[:, :2]
+    return y
+
+
 @pytest.mark.parametrize(
     ("network", "named"),
     [
@@ -327,6 +346,19 @@ def without_gradients(x: Tensor) -> Tensor:
         (lambda x: x + torch.addmm(x[0], x[0].detach(), MIX)[None], "addmm"),
         (lambda x: x + x.exp().detach(), "add"),
         (lambda x: x + (x @ MIX @ x.mT).softmax(-1) @ (x @ MIX).detach(), "bmm"),
+        (lambda x: x + (x @ MIX @ x.mT).softmax(-1) @ (x @ MIX).detach() @ MIX, "bmm"),
+        (lambda x: x + F.linear((x @ MIX).sigmoid() * x.detach(), MIX, MIX[0]), "mul"),
+        (lambda x: x + ((1.7 * x).sigmoid() * x.detach()).mT.reshape(-1, WIDTH) @ MIX, "mul"),
+        (lambda x: x + (x.sigmoid() * (x @ MIX).sigmoid() * x.detach()) @ MIX, "mul"),
+        (lambda x: x + (x.sigmoid() * (x.sigmoid() * x.detach())) @ MIX, "mul"),
+        (lambda x: x + (x.detach() / (1 + x.sigmoid())) @ MIX, "div"),
+        (lambda x: x + (x.sigmoid() + x.detach()) @ MIX, "add"),
+        (lambda x: x + (x.sigmoid() * x.detach()).add_(1) @ MIX, "mul"),
+        (lambda x: x + F.silu(x @ MIX) * (x @ MIX.T).detach(), "mul"),
+        (lambda x: x.detach() * 0.5 * (1 + torch.tanh(x)), "mul"),
+        (on_a_view(lambda part, other: part.add_(other)), "add"),
+        (on_a_view(lambda part, other: part.copy_(other)), "copy"),
+        (filled, "copy"),
     ],
 )
 def test_what_is_detached_and_comes_back_is_refused(network: Callable[[Tensor], Tensor], named: str) -> None:
@@ -351,6 +383,8 @@ def test_what_comes_back_from_outside_torch_is_refused(unseen: Callable[[Tensor]
         hold(lambda x: F.gelu(x @ MIX + unseen(x)), x)
     with pytest.raises(ModelError, match="and rejoins it through"):
         hold(lambda x: x + (x @ MIX @ x.mT).softmax(-1) @ (0 * X + unseen(x)), x)
+    with pytest.raises(ModelError, match="and rejoins it through mul,"):
+        hold(lambda x: x + (x.sigmoid() * unseen(x)) @ MIX, x)
     out = hold(lambda x: x @ MIX * unseen(x), x)
     (found,) = torch.autograd.grad(out.sum(), x)
     factor = unseen(X) if isinstance(unseen(X), Tensor) else torch.full_like(X, unseen(X))
@@ -377,8 +411,43 @@ def masked(x: Tensor) -> Tensor:
     return x.masked_fill((x @ MIX).detach() > 1e3, 0) @ MIX
 
 
+def activation_times_gate(x: Tensor) -> Tensor:
+    return F.gelu(x @ MIX) * (1 + x.mean(1, keepdim=True) @ MIX).sigmoid().detach()
+
+
+def response_norm(x: Tensor) -> Tensor:
+    y = F.gelu(x @ MIX)
+    length = y.norm(dim=1, keepdim=True)
+    return y + y * (length / (length.mean(-1, keepdim=True) + 1e-6)).detach()
+
+
+def scaled_by_its_largest(x: Tensor) -> Tensor:
+    y = F.silu(x @ MIX)
+    largest = y.detach().abs().amax(-1, keepdim=True)
+    return (y / largest * 127) * (largest / 127)
+
+
+def prompted(x: Tensor) -> Tensor:
+    """Attention to constants, and another gate of them."""
+    return x + ((x @ MIX).softmax(-1) @ MIX * x.mean(1, keepdim=True).sigmoid()) @ MIX
+
+
 @pytest.mark.parametrize(
-    "network", [softmax_by_hand, with_weights_of_its_own, norm_with_its_scale_detached, masked]
+    "network",
+    [
+        softmax_by_hand,
+        with_weights_of_its_own,
+        norm_with_its_scale_detached,
+        masked,
+        activation_times_gate,
+        response_norm,
+        scaled_by_its_largest,
+        prompted,
+        lambda x: x + (x @ MIX) * (x @ MIX.T).sigmoid().detach() @ MIX,
+        lambda x: x * (x @ MIX).detach(),
+        on_a_view(lambda part, other: part.mul_(other)),
+        lambda x: torch.zeros_like(x.detach()).add_(x @ MIX),
+    ],
 )
 def test_a_gate_may_be_detached(network: Callable[[Tensor], Tensor]) -> None:
     x = X.clone().requires_grad_()
