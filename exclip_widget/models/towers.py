@@ -221,17 +221,21 @@ def _not_known(model: Any) -> str:
 
 
 def _require_python(model: nn.Module, layers: Sequence[Layer]) -> None:
-    """Refuse a model if a part that contains layers, or may contain some, was compiled by TorchScript.
+    """Refuse a model if a layer, or a part that contains or may contain some, was compiled by TorchScript.
 
     Raises
     ------
     ModelError
-        If there is such a part, as it runs without the hooks that cut it.
+        If there is such a part, because it runs without the hooks that cut it.
     """
     for name, part in model.named_modules():
         if not isinstance(part, torch.jit.ScriptModule):
             continue
-        if not layers or any(layer.name.startswith(f"{name}.") for layer in layers):
+        # A traced module takes hooks itself; a scripted one, and all that either contains, takes none.
+        is_scripted = isinstance(part, torch.jit._script.RecursiveScriptModule)
+        if not layers or any(
+            layer.name.startswith(f"{name}.") or (is_scripted and layer.module is part) for layer in layers
+        ):
             raise ModelError(
                 f"module {name!r} was scripted or traced, and cannot be cut into layers; pass the model "
                 "as it was before torch.jit.script or torch.jit.trace"

@@ -12,7 +12,7 @@ from PIL import Image
 from support.definitions import assert_agree, definition
 from support.zoo.families import family, pooled
 from support.zoo.inputs import scene
-from support.zoo.models import build, inputs_of
+from support.zoo.models import build, inputs_of, residual_networks
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
@@ -245,6 +245,27 @@ def test_a_traced_tower_is_refused_and_a_scripted_part_is_run() -> None:
     model.visual = torch.jit.trace(build("plain").visual, pixels, check_trace=False)
     with pytest.raises(ModelError, match="'visual' was scripted or traced"):
         explain(model, IMAGE, "a red boat", **inputs, method="exclip")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("method", ["frozen", "exclip", "similarity", "banzhaf"])
+@pytest.mark.parametrize("tower", ["transformer", "visual.transformer"])
+def test_a_scripted_layer_is_refused(tower: str, method: str) -> None:
+    model = build("plain")
+    blocks: Any = model.get_submodule(f"{tower}.resblocks")
+    blocks[0] = torch.jit.script(blocks[0])
+    with pytest.raises(ModelError, match=rf"'{tower}.resblocks.0' was scripted or traced"):
+        explain(model, IMAGE, "a red boat", **inputs_of(model), method=method)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_traced_layer_is_explained() -> None:
+    model: Any = residual_networks()[0]
+    inputs = inputs_of(model)
+    expected = explain(model, IMAGE, "a red boat", **inputs, image_layer=1).values
+    model.visual.layer2 = torch.jit.trace(model.visual.layer2, torch.randn(1, 32, 8, 8), check_trace=False)
+    found = explain(model, IMAGE, "a red boat", **inputs, image_layer=1).values
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_built_otherwise() -> None:
