@@ -165,6 +165,32 @@ def test_sizes_that_patches_do_not_divide(size: tuple[int, int], patch: int, gri
     assert_found(this.model, grid, image_layer=0, **this.options)
 
 
+@pytest.mark.parametrize("size", [(96, 64), (48, 128)])
+def test_a_tower_that_takes_any_size(size: tuple[int, int]) -> None:
+    named = {"img_size": 64, "embed_dim": 32, "depth": 1, "num_heads": 4, "patch_size": 8}
+    this = of_open_clip(
+        48,
+        size=(64, 64),
+        vision={"timm_model_name": "vit_tiny_patch16_224", "timm_pool": "token", "timm_proj": "linear"},
+        named=named | {"dynamic_img_size": True},
+        embed_dim=32,
+    )
+    options = this.options | {"preprocess": preprocess_to(*size)}
+    assert_found(this.model, (size[0] // 8, size[1] // 8), image_layer=0, **options)
+
+
+def test_blocks_in_lists() -> None:
+    named = {"img_size": 64, "embed_dims": (8, 16, 16, 24), "depths": (1, 2, 1, 2), "num_heads": (1, 2, 2, 3)}
+    this = of_open_clip(
+        49,
+        size=(64, 64),
+        vision={"timm_model_name": "twins_svt_small", "timm_pool": "", "timm_proj": "linear"},
+        named=named,
+        embed_dim=32,
+    )
+    assert_found(this.model, (16, 16), image_layer=0, **this.options)
+
+
 def map_tower(name: str, size: tuple[int, int], layers: tuple[str, ...], grids: Any, **named: Any) -> Family:
     """Make a timm tower whose blocks take feature maps."""
     return of_open_clip(

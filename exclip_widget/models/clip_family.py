@@ -143,20 +143,16 @@ def _orders(visual: Any, count: int) -> list[Order | None]:
 
 
 def _image_size(visual: Any) -> tuple[int, int] | None:
-    """Return the height and width in pixels that the tower takes; None if it does not say."""
-    # timm's own models store it in the patch embedding, if it is fixed.
-    holders = (visual, "image_size"), (visual, "input_resolution"), (_patch_embedding(visual), "img_size")
-    for holder, name in holders:
+    """Return the height and width in pixels that the tower takes; None if it takes any, or does not say."""
+    embedding = getattr(getattr(visual, "trunk", visual), "patch_embed", None)
+    # timm notes in the patch embedding which sizes it takes, even if open_clip has noted one on the tower.
+    if getattr(embedding, "dynamic_img_pad", False) or not getattr(embedding, "strict_img_size", True):
+        return None
+    for holder, name in ((visual, "image_size"), (visual, "input_resolution"), (embedding, "img_size")):
         size: Any = getattr(holder, name, None)
         if size is not None:
             return (size, size) if isinstance(size, int) else tuple(size)
     return None
-
-
-def _patch_embedding(visual: Any) -> Any:
-    found = getattr(visual, "patch_embed", None)
-    takes_any = getattr(found, "dynamic_img_pad", False) or not getattr(found, "strict_img_size", True)
-    return None if takes_any else found
 
 
 def _image_layers(visual: Any) -> list[nn.Module]:
@@ -168,9 +164,17 @@ def _image_layers(visual: Any) -> list[nn.Module]:
     trunk = getattr(visual, "trunk", visual)
     for name in ("blocks", "stages", "layers"):
         if isinstance(found := getattr(trunk, name, None), (nn.ModuleList, nn.Sequential)) and len(found):
-            return list(found)
+            return _without_lists(found)
     kind = f"{type(visual).__module__}.{type(visual).__qualname__}"
     raise ModelError(f"no layers were found in the image tower, a {kind}; wrap the model in DualEncoder")
+
+
+def _without_lists(layers: Iterable[nn.Module]) -> list[nn.Module]:
+    """Return layers with the entries of a list in its place, as a list of modules itself is never run."""
+    found: list[nn.Module] = []
+    for layer in layers:
+        found += _without_lists(layer) if isinstance(layer, nn.ModuleList) else [layer]
+    return found
 
 
 def _image_last_block(model: Any, visual: Any) -> LastBlockSpec | None:

@@ -145,7 +145,10 @@ def _find(
         embedding = embedding_of(encode(inputs)) if to_end else encode(inputs)
     for layer in layers:
         if layer not in found:
-            raise ModelError(f"layer {layer.name!r} is never run by the model's encoder")
+            raise ModelError(
+                f"layer {layer.name!r} is never run by the model's encoder; choose another layer, or wrap "
+                "the model in DualEncoder with layers that are run"
+            )
     return found, embedding
 
 

@@ -13,6 +13,7 @@ import torch
 import transformers
 from support.cuts import picture
 from support.definitions import assert_agree, captions_of, definition
+from support.zoo.families import Family, of_open_clip
 from support.zoo.inputs import preprocess_to
 from support.zoo.models import build, inputs_of
 from support.zoo.tokenizers import bert_tokenizer, saved_tokenizer
@@ -126,11 +127,11 @@ def test_a_tower_without_positions_and_with_gated_units(layer: int, method: str)
     np.testing.assert_allclose(found.values, expected, atol=1e-4 * np.abs(expected).max())
 
 
-def _similarity(model: Any) -> float:
-    inputs = inputs_of(model)
+def _similarity(model: Any, options: dict[str, Any] | None = None) -> float:
+    inputs = options or inputs_of(model)
+    pixels = inputs["preprocess"](picture())[None]
     with torch.no_grad():
-        text = model.encode_text(inputs["tokenizer"](CAPTION))
-        image = model.encode_image(inputs["preprocess"](picture())[None])
+        text, image = model.encode_text(inputs["tokenizer"](CAPTION)), model.encode_image(pixels)
     return float(F.cosine_similarity(text, image))
 
 
@@ -161,3 +162,37 @@ def test_half_precision_with_an_adapter_in_a_hook(method: str) -> None:
     model.visual.transformer.resblocks[0].register_forward_hook(lambda _, __, out: out + adapter(out))
     with pytest.raises(ModelError, match=r"torch.float32.*weights that model.to does not reach"):
         explain(model, picture(), CAPTION, method=method, image_layer=0, **inputs_of(model))
+
+
+def dynamic_vit() -> Family:
+    """Make a timm tower that takes images of any size, although open_clip notes one on it."""
+    named = {"img_size": 64, "embed_dim": 32, "depth": 2, "num_heads": 4}
+    vision = {"timm_model_name": "vit_tiny_patch16_224", "timm_pool": "token", "timm_proj": "linear"}
+    return of_open_clip(48, size=(64, 64), vision=vision, named=named | {"dynamic_img_size": True})
+
+
+def twins() -> Family:
+    """Make a timm tower whose stages are lists of blocks, which are never run themselves."""
+    named = {"img_size": 64, "embed_dims": (8, 16, 16, 24), "depths": (1, 2, 1, 2), "num_heads": (1, 2, 2, 3)}
+    vision = {"timm_model_name": "twins_svt_small", "timm_pool": "", "timm_proj": "linear"}
+    return of_open_clip(49, size=(64, 64), vision=vision, named=named)
+
+
+def test_a_dynamic_tower_takes_images_of_another_size() -> None:
+    this, (height, width) = dynamic_vit(), (96, 64)
+    options = this.options | {"preprocess": preprocess_to(height, width)}
+    found = explain(this.model, picture(), CAPTION, **options)
+    assert found.values.shape[1:] == (height // 16, width // 16)
+    assert found.similarity == pytest.approx(_similarity(this.model, options), abs=1e-5)
+    pixels = options["preprocess"](picture())[None]
+    np.testing.assert_allclose(
+        explain(this.model, pixels, CAPTION, **options).values, found.values, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("layer", "grid"), [(0, 16), (1, 8), (2, 8), (3, 4), (-1, 2)])
+def test_blocks_in_lists(layer: int, grid: int) -> None:
+    this = twins()
+    found = explain(this.model, picture(), CAPTION, image_layer=layer, **this.options)
+    assert found.values.shape[1:] == (grid, grid)
+    assert found.similarity == pytest.approx(_similarity(this.model, this.options), abs=1e-5)
