@@ -193,8 +193,8 @@ def _layers(
     model: nn.Module, name: str, paths: Sequence[str], channels_last: bool | None
 ) -> tuple[Layer, ...]:
     modules = dict(model.named_modules())
-    if isinstance(paths, str) or not paths:
-        raise ParameterError(f"{name}={paths!r} is not a list of module paths")
+    if isinstance(paths, str) or not paths or not all(isinstance(path, str) for path in paths):
+        raise ParameterError(f"{name}={paths!r:.200} is not a list of module paths, such as 'blocks.0'")
     for path in paths:
         if path not in modules:
             raise ParameterError(

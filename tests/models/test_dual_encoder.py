@@ -12,7 +12,7 @@ from support.explaining import IMAGE
 from support.zoo.tokenizers import SmallTokenizer
 from torch import nn
 
-from exclip_widget import DualEncoder, explain
+from exclip_widget import DualEncoder, ParameterError, explain
 
 
 class _Slots(nn.Module):
@@ -89,3 +89,12 @@ def test_patches_are_found_once_and_one_image_at_a_time() -> None:
     again = explain(own, IMAGE, "a boat", **inputs)
     np.testing.assert_array_equal(again.values, first.values)
     assert model.passes < passes
+
+
+def test_modules_in_place_of_their_paths() -> None:
+    model = _OneByOne()
+    layers: Any = [model.mix]
+    with pytest.raises(ParameterError, match=r"image_layers=.*Linear.* is not a list of module paths"):
+        DualEncoder(
+            model, encode_text=model.text, encode_image=model.image, text_layers=["last"], image_layers=layers
+        )
