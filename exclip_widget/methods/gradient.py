@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import torch
 
-from ..paths.autograd import Path
+from ..paths.autograd import InputPath, Path
 from ..results.factors import Factors
 from ..results.interactions import Estimate
 from .base import Method, as_factors, interactions_at_input
@@ -46,4 +46,8 @@ class GradientActivation(Method):
         yield interactions_at_input(texts, self._path(image), image)
 
     def _path(self, side: Side) -> Path:
-        return side.path(torch.zeros_like(side.tokens))
+        origin = torch.zeros_like(side.tokens)
+        if side.last_block_path is not None:
+            return side.last_block_path(origin)
+        cut = side.differentiable()
+        return InputPath(cut, origin, side.tokens, side.row_index, cut.held)

@@ -79,13 +79,12 @@ class Side:
     last_block_path: Callable[[Tensor], Path] | None
     reference_embedding: Callable[[], Float[Tensor, " embed"]]
 
-    def path(self, reference: Float[Tensor, "tokens width"] | None = None) -> Path:
-        """Return the path to the input from its reference, or from another one."""
-        start = self.reference if reference is None else reference
+    def path(self) -> Path:
+        """Return the path to the input from its reference."""
         if self.last_block_path is not None:
-            return self.last_block_path(start)
+            return self.last_block_path(self.reference)
         cut = self.differentiable()
-        return CutPath(cut, start, self.tokens, self.row_index, cut.held)
+        return CutPath(cut, self.reference, self.tokens, self.row_index, cut.held)
 
     def embed_masked(self, present: Bool[Tensor, "masks tokens"]) -> Float[Tensor, "masks embed"]:
         """Return unit embeddings of the side with the reference's tokens in place of those not `present`."""

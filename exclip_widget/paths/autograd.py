@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import ModelError
-from .cut import FAULTS, is_out_of_memory, says_enough
+from .cut import FAULTS, Cut, is_out_of_memory, says_enough
 from .interruption import end_if_unwanted
 from .onednn import fast_products
 
@@ -179,6 +179,17 @@ class CutPath:
 
     def _by_row(self, of_tokens: Float[Tensor, " tokens"]) -> Float[Tensor, " rows"]:
         return sum_by_row(of_tokens, self.row_index)
+
+
+class InputPath(CutPath):
+    """A path that is only evaluated at its end, where no residual would show derivatives that are wrong."""
+
+    def _embed(self, x: Float[Tensor, "nodes tokens width"]) -> Float[Tensor, "nodes embed"]:
+        embedded = super()._embed(x)
+        if isinstance(self.run, Cut):
+            with differentiating():
+                self.run.require_true_derivatives(x, embedded)
+        return embedded
 
 
 def gradients(

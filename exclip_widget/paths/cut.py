@@ -255,6 +255,16 @@ REPEATED_APART = 1e-3
 """Largest relative difference between two passes on the same input: some kernels on GPUs add in any order."""
 
 
+DERIVATIVES_APART = 0.02
+"""Largest relative difference between autograd's derivative and the embedding's own change: in float32,
+rounding makes less than a thousandth."""
+
+
+_STEP = 3e-3
+"""How far each token is moved to see that, as a fraction of its length: a larger step bends, a smaller one
+is lost in rounding."""
+
+
 def _apart(found: Tensor, expected: Tensor) -> float:
     """Return the relative difference of two embeddings."""
     return float((found - expected).norm() / expected.norm())
@@ -366,6 +376,36 @@ class Cut:
                     "do without"
                 )
 
+    def require_true_derivatives(
+        self, tokens: Float[Tensor, "batch tokens width"], recorded: Float[Tensor, "batch embed"]
+    ) -> None:
+        """Refuse a tower whose derivatives by autograd are not those of the function that it computes.
+
+        A hook may scale gradients, for one, and a straight-through estimator makes them up. Where the
+        embedding bends or jumps, the two may differ by that much.
+
+        Raises
+        ------
+        ModelError
+            If a step of the tokens changes the embedding otherwise than autograd's derivative says.
+        """
+        if self._is_own:
+            return
+        start, step = tokens.detach(), _small_step(tokens.detach())
+        with self._unrecorded():
+            ahead, behind = self(start + step), self(start - step)
+        change = (ahead - behind) / 2
+        length, bend = change.norm(), (ahead + behind - 2 * recorded.detach()).norm() / 2
+        (pulled,) = torch.autograd.grad(recorded, tokens, change / length, retain_graph=True)
+        apart = float(((pulled * step).sum() / length - 1).abs())
+        if apart > DERIVATIVES_APART + bend / length:
+            raise ModelError(
+                f"autograd's derivative from layer {self._layer.name!r} on differs by {apart:.1%} from how "
+                "the embedding changes; expected the same, so remove whatever changes or stops gradients, "
+                "such as a tensor's register_hook, a straight-through estimator or detach; methods "
+                "'similarity' and 'banzhaf' do without"
+            )
+
     def _require_apart(self, tokens: Float[Tensor, "batch tokens width"]) -> None:
         """Refuse a tower that embeds an input differently next to another one.
 
@@ -466,6 +506,18 @@ class Cut:
         assert self._tokens is not None
         self._runs += 1
         return _laid_out_like(native, self._layout.native(self._tokens).to(native.dtype))
+
+
+def _small_step(tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
+    """Return a small change of tokens: partly the same for all, as attention averages out what is not."""
+    generator = torch.Generator().manual_seed(0)
+    shared, own = (
+        torch.randn(shape, generator=generator, device="cpu").to(tokens)
+        for shape in (tokens.shape[-1:], tokens.shape)
+    )
+    direction = nn.functional.normalize(shared + own, dim=-1)
+    step: Tensor = _STEP * tokens.norm(dim=-1, keepdim=True) * direction
+    return step
 
 
 def _laid_out_like(native: Tensor, given: Tensor) -> Tensor:

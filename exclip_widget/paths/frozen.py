@@ -14,7 +14,7 @@ from .autograd import CutPath, Nodes, differentiating, gradients, require_gradie
 from .cut import Cut
 from .gates import STEP, hold_gates
 from .onednn import fast_products
-from .watched import WatchedPass
+from .watched import WatchedPass, are_alike
 from .without_zeros import WithoutZeros
 
 
@@ -46,7 +46,7 @@ class FrozenPath(CutPath):
             with WatchedPass(x, is_own=is_own) as watched:
                 embedded = super()._embed(x)
             if isinstance(self.run, Cut):
-                self.run.require_same(x, embedded)
+                _require_as_recorded(self.run, x, embedded, watched, moved)
             hold_gates(embedded, watched, moved)
         self._recorded = embedded.detach()
         return embedded
@@ -61,6 +61,27 @@ def watch_moved(run: Callable[[Tensor], object], x: Float[Tensor, "nodes tokens 
     with watched, torch.enable_grad():
         run(moved)
     return watched
+
+
+def _require_as_recorded(
+    cut: Cut,
+    tokens: Float[Tensor, "nodes tokens width"],
+    embedded: Float[Tensor, "nodes embed"],
+    watched: WatchedPass,
+    moved: WatchedPass | None,
+) -> None:
+    """Refuse a tower that computes something else than autograd has recorded.
+
+    Raises
+    ------
+    ModelError
+        If its embeddings or their derivatives differ.
+    """
+    cut.require_same(tokens, embedded)
+    # If a gate is hidden from autograd, the derivative lacks its share; but gates are held anyway.
+    if moved is not None and are_alike(watched.joined, moved.joined, 1e-3 * STEP):
+        with differentiating():
+            cut.require_true_derivatives(tokens, embedded)
 
 
 class HeldPass:
@@ -96,7 +117,7 @@ class HeldPass:
             with WatchedPass(self._start, is_own=first.is_own) as watched, torch.enable_grad():
                 self._embedded, passed = first.embed_through(self._start, later)
             require_gradient(self._embedded)
-            first.require_same(self._start, self._embedded)
+            _require_as_recorded(first, self._start, self._embedded, watched, moved)
             self._passed = [native for native in passed if native is not None and native.requires_grad]
             if len(self._passed) < len(later):
                 raise NotOnTheWayError

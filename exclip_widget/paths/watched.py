@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -278,6 +279,13 @@ def has_changed(one: Joined, other: Joined, least: float) -> bool:
     """Return whether what joins the signal differs between two passes, by this fraction at least."""
     pairs = zip(one.joining, other.joining, strict=False)
     return any(_differs(first, second, least) for first, second in pairs)
+
+
+def are_alike(one: Sequence[Joined], other: Sequence[Joined], least: float) -> bool:
+    """Return whether whatever joins the signal in either of two passes joins it in the other, unchanged."""
+    return len(one) == len(other) and not any(
+        has_changed(first, second, least) for first, second in zip(one, other, strict=True)
+    )
 
 
 def _differs(one: Tensor | float, other: Tensor | float, least: float) -> bool:

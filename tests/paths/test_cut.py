@@ -216,3 +216,89 @@ def test_a_custom_model_is_compared_with_a_batch_once_for_each_side(monkeypatch:
     model = build("plain")
     explain(model, IMAGE, CAPTION, **inputs_of(model), image_layer=0, method="exclip")
     assert not sides
+
+
+class Backwards(torch.autograd.Function):
+    """The identity, with a derivative of one's choice."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, slope: float) -> Tensor:
+        context.slope = slope
+        return x.clone()
+
+    @staticmethod
+    def backward(context: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return context.slope * grad, None
+
+
+def _scale_gradient(_: nn.Module, __: object, out: Tensor) -> None:
+    if out.requires_grad:
+        out.register_hook(lambda grad: 0.1 * grad)
+
+
+def _scale_in_node(_: nn.Module, __: object, out: Tensor) -> None:
+    if out.grad_fn is not None:
+        out.grad_fn.register_prehook(lambda grads: tuple(0.1 * grad for grad in grads))
+
+
+def _clip_gradient(_: nn.Module, __: object, out: Tensor) -> None:
+    if out.requires_grad:
+        out.register_hook(lambda grad: grad.clamp(-1e-3, 1e-3))
+
+
+@pytest.mark.parametrize("method", ["frozen", "gradient"])
+@pytest.mark.parametrize("where", ["visual.transformer.resblocks.1", "transformer.resblocks.1.mlp"])
+@pytest.mark.parametrize("hook", [_scale_gradient, _scale_in_node, _clip_gradient])
+def test_hooks_that_change_gradients_are_refused(hook: Callable[..., None], where: str, method: str) -> None:
+    """Neither method has a residual that would show them."""
+    model = build("plain")
+    model.get_submodule(where).register_forward_hook(hook)
+    with pytest.raises(ModelError, match=r"autograd's derivative from layer .* differs by .*register_hook"):
+        explain(model, IMAGE, CAPTION, **inputs_of(model), method=method, text_layer=0, image_layer=0)
+
+
+@pytest.mark.parametrize("slope", [0.1, 1])
+def test_a_function_with_derivatives_of_its_own(slope: float) -> None:
+    model: Any = build("plain")
+    options = inputs_of(model) | {"method": "gradient", "text_layer": 0, "image_layer": 0}
+    expected = explain(model, IMAGE, CAPTION, **options).values
+    block = model.visual.transformer.resblocks[1]
+    block.mlp.register_forward_hook(lambda _, __, out: Backwards.apply(out, slope))
+    if slope == 1:
+        found = explain(model, IMAGE, CAPTION, **options).values
+        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+        return
+    with pytest.raises(ModelError, match="autograd's derivative from layer"):
+        explain(model, IMAGE, CAPTION, **options)
+
+
+@pytest.mark.parametrize("method", ["frozen", "gradient"])
+def test_hooks_that_leave_gradients_alone_are_run(method: str) -> None:
+    model: Any = build("plain")
+    options = inputs_of(model) | {"method": method, "text_layer": 0, "image_layer": 0}
+    expected = explain(model, IMAGE, CAPTION, **options).values
+    seen: list[Tensor] = []
+    for tower in (model, model.visual):
+        block = tower.transformer.resblocks[1]
+        block.register_forward_hook(
+            lambda _, __, out: out.register_hook(seen.append) and None if out.requires_grad else None
+        )
+        block.mlp.register_forward_hook(lambda _, __, out: torch.relu(out) - torch.relu(-out))
+    found = explain(model, IMAGE, CAPTION, **options).values
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    assert seen
+
+
+def test_a_straight_through_estimator_is_refused() -> None:
+    """Its residual shows it to whoever integrates gradients; a gradient alone has none."""
+    model: Any = build("plain")
+    options = inputs_of(model) | {"text_layer": 0, "image_layer": 0}
+    block = model.visual.transformer.resblocks[1]
+
+    def quantised(_: nn.Module, __: object, out: Tensor) -> Tensor:
+        return out + (out.sign() - out).detach()
+
+    block.mlp.register_forward_hook(quantised)
+    with pytest.raises(ModelError, match="autograd's derivative from layer"):
+        explain(model, IMAGE, CAPTION, method="gradient", **options)
+    assert explain(model, IMAGE, CAPTION, method="exclip", **options).residual > 0.1

@@ -81,4 +81,4 @@ def test_a_librarys_own_tower_is_not_run_again(monkeypatch: pytest.MonkeyPatch) 
     model.visual.ln_post.register_forward_hook(lambda *_: None)
     passes.clear()
     _explained(model)
-    assert len(passes) == once + 2  # without recording, and with tokens that are moved
+    assert len(passes) == once + 4  # without recording, and with tokens that are moved, three times
