@@ -172,6 +172,7 @@ def find_towers(model: Any) -> Towers:
     ModelError
         If the model belongs to no known family, or is in a state that cannot be explained.
     """
+    _require_unsharded(model)
     model = unwrap(model)
     family = _family_of(model)
     if family is None:
@@ -197,6 +198,35 @@ def find_towers(model: Any) -> Towers:
         ) from error
     _require_python(module, [*text.layers, *image.layers])
     return Towers(model, module, family, text, image)
+
+
+def _require_unsharded(model: Any) -> None:
+    """Refuse a model if FSDP, of either version, has sharded it or a part of it.
+
+    FSDP frees weights after each pass, though the graph of a second derivative still reads them, and torch
+    then ends the process. A pass that ends at a layer also leaves them unsharded, which may spoil training.
+
+    Raises
+    ------
+    ModelError
+        If there is such a part.
+    """
+    module = model.model if isinstance(model, DualEncoder) else model
+    for name, part in module.named_modules() if isinstance(module, nn.Module) else ():
+        if any(
+            kind.__name__ in _SHARDED and kind.__module__.startswith("torch.distributed.")
+            for kind in type(part).__mro__
+        ):
+            where = f"module {name!r} of the model" if name else "model"
+            raise ModelError(
+                f"{where} is sharded by FSDP ({type(part).__name__}), which frees weights between passes; "
+                "expected a model with all of its weights: pass it as it was before fully_shard or "
+                "FullyShardedDataParallel, or another one that loads the full state dict"
+            )
+
+
+_SHARDED = ("FSDPModule", "FullyShardedDataParallel")
+"""Classes of sharded modules, by name: torch.distributed is slow to import, and their modules have moved."""
 
 
 def _family_of(model: Any) -> Family | None:
@@ -280,7 +310,7 @@ def _held_by(wrapper: nn.Module) -> nn.Module | None:
     if type(wrapper).__module__.startswith("peft.") and hasattr(wrapper, "get_base_model"):
         base: nn.Module = cast(Any, wrapper).get_base_model()
         return base
-    is_holder = set(modules) in ({"module"}, {"_fsdp_wrapped_module"}, {"_checkpoint_wrapped_module"})
+    is_holder = set(modules) in ({"module"}, {"_checkpoint_wrapped_module"})
     if is_holder and not wrapper._parameters:  # with its own, such as prompts, it does more than hold a model
         return next(iter(modules.values()))
     if _is_sentence_transformer(wrapper):

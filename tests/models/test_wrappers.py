@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import MethodType
 from typing import Any
 
@@ -13,8 +14,10 @@ from support.definitions import assert_agree, definition
 from support.zoo.families import family, pooled
 from support.zoo.inputs import scene
 from support.zoo.models import build, inputs_of, residual_networks
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from exclip_widget import Explainer, ModelError, explain
@@ -24,7 +27,7 @@ IMAGE = Image.fromarray(scene(0))
 
 
 class PassesOn(nn.Module):
-    """A wrapper with the attributes of its model, like those of PEFT and FSDP."""
+    """A wrapper with the attributes of its model, like those of PEFT."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -266,6 +269,73 @@ def test_a_traced_layer_is_explained() -> None:
     model.visual.layer2 = torch.jit.trace(model.visual.layer2, torch.randn(1, 32, 8, 8), check_trace=False)
     found = explain(model, IMAGE, "a red boat", **inputs, image_layer=1).values
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.fixture
+def process_group() -> Iterator[None]:
+    """Open a process group of this process alone."""
+    distributed.init_process_group("gloo", rank=0, world_size=1, store=distributed.HashStore())
+    yield
+    distributed.destroy_process_group()
+
+
+def _with_scale_of_one_entry() -> Any:
+    """Return a model that FSDP accepts: it takes no scalars."""
+    model: Any = build("plain")
+    model.logit_scale = nn.Parameter(model.logit_scale.detach()[None])
+    return model
+
+
+def _shard(model: Any, *parts: nn.Module) -> Any:
+    mesh = distributed.init_device_mesh("cpu", (1,))
+    for part in parts:
+        fully_shard(part, mesh=mesh)
+    return model
+
+
+def _shard_blocks_as_before(model: Any) -> Any:
+    tower = model.transformer
+    device = torch.device("cpu")
+    tower.resblocks = nn.ModuleList(
+        FullyShardedDataParallel(block, device_id=device, use_orig_params=True) for block in tower.resblocks
+    )
+    return model
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("process_group")
+@pytest.mark.parametrize("method", ["frozen", "exclip", "similarity"])
+@pytest.mark.parametrize(
+    ("shard", "where"),
+    [
+        (lambda model: _shard(model, model), "^model is sharded by FSDP .FSDPCLIP."),
+        (lambda model: _shard(model, *model.transformer.resblocks), r"^module 'transformer\.resblocks\.0'"),
+        (lambda model: _shard(model, model.visual), "^module 'visual' of the model is sharded"),
+        (
+            lambda model: FullyShardedDataParallel(model, device_id=torch.device("cpu")),
+            "^model is sharded by FSDP .FullyShardedDataParallel.",
+        ),
+        (_shard_blocks_as_before, r"^module 'transformer\.resblocks\.0'"),
+    ],
+    ids=["whole", "blocks", "image tower", "whole, FSDP1", "blocks, FSDP1"],
+)
+def test_a_sharded_model_is_refused_and_not_run(shard: Any, where: str, method: str) -> None:
+    """Second derivatives of it end the process, and a pass that stops at a layer leaves it unsharded."""
+    model = shard(_with_scale_of_one_entry())
+    kinds = [type(weight) for weight in model.parameters()]
+    with pytest.raises(ModelError, match=rf"{where}.*before fully_shard"):
+        explain(model, IMAGE, "a red boat", **inputs_of(model), method=method)
+    assert [type(weight) for weight in model.parameters()] == kinds
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("process_group")
+def test_data_parallel_across_processes() -> None:
+    model = build("plain")
+    inputs = inputs_of(model)
+    expected = explain(model, IMAGE, "a red boat", **inputs).values
+    found = explain(DistributedDataParallel(model), IMAGE, "a red boat", **inputs).values
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_built_otherwise() -> None:
