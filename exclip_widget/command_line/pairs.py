@@ -18,6 +18,9 @@ NEEDED = ("image", "caption")
 NAMES = ("id", "name")
 """Columns that may name the files of a pair; the first non-empty one is used."""
 
+COLUMNS = (*NEEDED, "foil", *NAMES)
+"""All columns that are read."""
+
 LONGEST_ID = 160
 """Largest number of bytes of an id in a file name."""
 
@@ -65,7 +68,7 @@ def read_pairs(path: Path) -> list[Entry | BadEntry]:
     Raises
     ------
     FileError
-        If the file as a whole cannot be read, or lacks a column.
+        If the file as a whole cannot be read, or lacks a column or has it twice.
     """
     readers = {".csv": _csv_rows, ".jsonl": _json_rows}
     reader = readers.get(path.suffix.lower())
@@ -143,7 +146,7 @@ def _complete(image: str, folder: Path) -> str:
 
 
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip().lower() for name in next(reader, [])]
     except csv.Error as error:
@@ -154,12 +157,17 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
             f"file {str(path)!r:.200} has no column {missing[0]!r}; expected a header such as "
             f"image,caption, but the first line is {','.join(header)!r:.100}"
         )
+    if twice := [name for name in COLUMNS if header.count(name) > 1]:
+        raise FileError(
+            f"file {str(path)!r:.200} has {header.count(twice[0])} columns {twice[0]!r}; expected one of "
+            "each name, in upper or lower case"
+        )
     while True:
         line = reader.line_num + 1
         try:
             fields = next(reader, None)
         except csv.Error as error:
-            yield line, _RowError(f"it is not valid CSV: {error}")
+            yield line, _RowError(f"it is not valid CSV: {error}; close each quote, and double those inside")
             continue
         if fields is None:
             return

@@ -47,7 +47,7 @@ def read_table(
     Raises
     ------
     FileError
-        If the file or the folder is missing, or the file is of another kind or lacks a column.
+        If the file or the folder is missing, or the file is of another kind, lacks a column or has one twice.
     ParameterError
         If `columns` names an unknown column.
     """
@@ -158,6 +158,11 @@ def _from_csv(path: Path, names: Mapping[str, str], on_error: OnError) -> Iterat
             raise FileError(
                 f"table {str(path)!r:.200} has no column {names[name]!r}; its columns are {header!r:.200}"
             )
+    if twice := [name for name in names.values() if header.count(name) > 1]:
+        raise FileError(
+            f"table {str(path)!r:.200} has {header.count(twice[0])} columns {twice[0]!r}; "
+            "expected one of each name"
+        )
     while True:
         before = reader.line_num
         source = f"{path}:{before + 1}"

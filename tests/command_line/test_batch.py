@@ -128,6 +128,25 @@ def test_bad_rows_are_told_by_their_line_and_skipped(folder: Path, run: Run) -> 
 
 
 @pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ('boat.png,"a red boat\nboat.png,a blue boat\n', "unexpected end of data"),
+        ('boat.png,"a "red" boat"\n', "',' expected after"),
+    ],
+    ids=["not closed", "not doubled"],
+)
+def test_a_wrong_quote_is_told_by_its_line(rows: str, message: str, folder: Path, run: Run) -> None:
+    """Each row before it is used, and no caption contains the rows after it."""
+    (folder / "pairs.csv").write_text(f"image,caption,id\nboat.png,a boat,good\n{rows}")
+    done = run("batch", "pairs.csv", "-o", "out")
+    assert done.exit_code == 1
+    (line,) = lines(done)
+    assert line.startswith("pairs.csv:3: it is not valid CSV")
+    assert message in line
+    assert written(folder / "out") == ["good.safetensors"]
+
+
+@pytest.mark.parametrize(
     ("row", "message"),
     [
         ("[1]", "it is a list; expected an object with image and caption"),
@@ -300,6 +319,11 @@ def test_running_out_of_memory_costs_one_image(
         (None, ["boat.png"], "file 'boat.png' ends in '.png'; expected .csv or .jsonl"),
         (b"", ["pairs.csv"], "has no column 'image'; expected a header such as image,caption"),
         (b"image;caption\na;b\n", ["pairs.csv"], "but the first line is 'image;caption'"),
+        (
+            b"Image,caption, Caption\na,b,c\n",
+            ["pairs.csv"],
+            "file 'pairs.csv' has 2 columns 'caption'; expected one of each",
+        ),
         (b"image,caption\n\n,\n", ["pairs.csv"], "file 'pairs.csv' has no pairs"),
         (b"image,caption\na,\xff\n", ["pairs.csv"], "file 'pairs.csv' is not in UTF-8"),
         (b"image,caption\na,b\n", ["pairs.csv", "--suffix", "gif"], "'.gif' ends in '.gif'; expected one of"),

@@ -574,6 +574,15 @@ def test_a_table_without_its_columns(tmp_path: Path) -> None:
         list(read_table(written(tmp_path / "b.csv", "")))
 
 
+def test_a_table_with_a_column_twice(tmp_path: Path, images: Path) -> None:
+    columns = {"caption": "text"}
+    path = written(tmp_path / "a.csv", "image,text,text\n1.jpg,a boat,a cup\n")
+    with pytest.raises(FileError, match="2 columns 'text'; expected one of each name"):
+        list(read_table(path, images, columns=columns))
+    unread = written(tmp_path / "b.csv", "image,text,caption,caption,,\n1.jpg,a boat,a,b,,\n")
+    assert [pair.caption for pair in read_table(unread, images, columns=columns)] == ["a boat"]
+
+
 def test_faults_are_warned_of_if_nobody_asks(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", "{}\n[]\n")
     with warnings.catch_warnings(record=True) as caught:
