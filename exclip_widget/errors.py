@@ -26,4 +26,4 @@ class FileError(ExclipError, ValueError):
 
 
 class MissingLibraryError(ExclipError, ImportError):
-    """An optional library that this call needs is not installed."""
+    """An optional library that this call needs is not installed, or cannot be imported."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -66,6 +67,13 @@ def refusals(path: str) -> Iterator[None]:
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # click ends quietly if whoever reads the output has gone
+            raise
+        where = "output" if error.filename is None else f"file {str(error.filename)!r:.200}"
+        raise Refusal(f"{where} cannot be written: {one_line(error.strerror or error).lower()}") from None
+    except ImportError as error:
+        raise Refusal(f"a library cannot be imported: {one_line(error):.200}") from None
     except Exception as error:
         if not is_out_of_memory(error):
             raise

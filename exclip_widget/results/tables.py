@@ -22,7 +22,8 @@ def require_library(name: str, extra: str) -> Any:
     Raises
     ------
     MissingLibraryError
-        If it is not installed. The message names the extra that installs it.
+        If it is not installed, in which case the message names the extra that installs it, or if importing
+        it fails.
 
     Examples
     --------
@@ -33,12 +34,18 @@ def require_library(name: str, extra: str) -> Any:
     """
     try:
         return import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name.partition(".")[0]:
-            raise  # it is installed, but one of its own imports is missing
+    except MemoryError:
+        raise
+    except Exception as error:  # a broken library, or a bad setting that it reads, may raise anything
+        library = name.partition(".")[0]
+        if isinstance(error, ModuleNotFoundError) and error.name == library:
+            raise MissingLibraryError(
+                f"{library} is not installed; run: pip install 'exclip-widget[{extra}]'"
+            ) from None
+        told = next(iter(str(error).strip().splitlines()), "")
         raise MissingLibraryError(
-            f"{error.name} is not installed; run: pip install 'exclip-widget[{extra}]'"
-        ) from None
+            f"{library} is installed, but importing it raised {type(error).__name__}: {told:.200}"
+        ) from error
 
 
 def to_pandas(result: Interactions) -> pandas.DataFrame:

@@ -85,6 +85,41 @@ def test_errors_are_one_line_and_no_traceback() -> None:
     assert not done.stdout
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("arguments", [["models"], ["explain", "--help"]])
+def test_output_that_cannot_be_written_is_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "exclip_widget", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            timeout=300,
+            check=False,
+        )
+    assert done.stderr.splitlines() == ["error: output cannot be written: no space left on device"]
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import nothing_such", "ModuleNotFoundError: No module named 'nothing_such'"),
+        ("raise ValueError('Key backend: no such backend')", "ValueError: Key backend: no such backend"),
+    ],
+)
+def test_a_library_that_cannot_be_imported_is_one_line(
+    code: str, reason: str, folder: Path, refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "matplotlib.py").write_text(code)
+    monkeypatch.syspath_prepend(folder)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    found = refusal("explain", "boat.png", "a red boat", "-o", "a.png")
+    assert found == f"matplotlib is installed, but importing it raised {reason}"
+
+
 @pytest.mark.slow
 def test_a_terminal_without_letters_gets_others() -> None:
     done = process("explain", "boat.png", "日本 boat", PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
