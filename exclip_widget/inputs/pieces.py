@@ -20,6 +20,7 @@ from .tokenizers import (
     encoded,
     is_hugging_face,
     no_words,
+    special_token,
     token_ids,
     too_long,
 )
@@ -227,8 +228,9 @@ def _hugging_face(given: Given, inner: Any) -> list[Piece]:
     inside, own = _content(given.text, inner, clean)
     roles = inner.special_tokens_map
     special = {str(token) for role, token in roles.items() if role != "unk_token"}
-    if special & set(inner.convert_ids_to_tokens(inside)):
-        raise no_words(given.text)
+    for name in inner.convert_ids_to_tokens(inside):
+        if name in special:
+            raise special_token(given.text, name, is_padding=name == str(roles.get("pad_token")))
     special |= set(inner.all_special_tokens) - {str(roles.get("unk_token"))}
     names: list[str] = inner.convert_ids_to_tokens(ids)
     shown = {number: _shown(inner, number) for number in set(ids)}

@@ -168,3 +168,9 @@ def too_long(length: object, text: str, tower: TextInput, limit: int) -> Caption
 def no_words(text: str) -> CaptionError:
     """Return the error for a caption with no pieces left."""
     return CaptionError(f"caption {text!r:.80} has no words, or contains a special token")
+
+
+def special_token(text: str, name: str, *, is_padding: bool) -> CaptionError:
+    """Return the error for a caption that contains the special token `name`."""
+    kind = "the tokenizer's padding token" if is_padding else "a special token of the tokenizer"
+    return CaptionError(f"caption {text!r:.80} contains {name!r:.40}, {kind}; leave it out of the caption")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -142,7 +144,16 @@ def test_caption_of_ten_thousand_characters(name: str, padded: bool) -> None:
     ],
 )
 def test_no_words_or_a_special_token(text: str, name: str) -> None:
-    assert "words" in refusal(CaptionError, text, tokenizer(name), tower_of(name))
+    message = refusal(CaptionError, text, tokenizer(name), tower_of(name))
+    assert re.search(r"has no words|contains '.*', (the tokenizer's padding|a special) token", message)
+
+
+def test_padding_that_is_also_text_is_named() -> None:
+    """Stable Diffusion's second tokenizer pads with an exclamation mark."""
+    given = copy.deepcopy(tokenizer("clip of transformers"))
+    given.add_special_tokens({"pad_token": "!"})
+    message = refusal(CaptionError, "a red boat!", given, tower_of("clip of transformers"))
+    assert "contains '!', the tokenizer's padding token; leave it out" in message
 
 
 @pytest.mark.parametrize("name", HUGGING_FACE)
