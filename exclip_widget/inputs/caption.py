@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ..errors import CaptionError
 from ..results.rows import Tokens
 from .pieces import PADDING, read_pieces
+from .randomness import require_repeatable_ids
 from .tokenizers import TextInput, Tokenizer, is_hugging_face, no_words, token_ids
 
 CLASS_TOKEN = "<cls>"
@@ -116,13 +117,14 @@ def read_caption(text: object, tokenizer: Tokenizer, tower: TextInput) -> Captio
         If `text` is not a string, has no words, does not fit the tower's context, or contains a special
         token.
     ParameterError
-        If `tokenizer` returns anything other than ids that the tower takes.
+        If `tokenizer` is random, or returns anything other than ids that the tower takes.
     """
     if not isinstance(text, str):
         shown = " ".join(repr(text).split())
         raise CaptionError(f"caption is a {type(text).__name__} ({shown:.80}); expected a string")
     if not text.strip():
         raise CaptionError(f"caption {text!r} has no words")
+    require_repeatable_ids(tokenizer, lambda caption: token_ids(caption, tokenizer, tower), text)
     ids = token_ids(text, tokenizer, tower)
     stop = _count_read(ids, tokenizer, tower)
     if len(set(ids[stop:].tolist())) > 1:  # not just padding

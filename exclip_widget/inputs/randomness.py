@@ -1,4 +1,4 @@
-"""Randomness: preprocessing that gives other pixels each time, as augmentation for training does."""
+"""Randomness: preprocessing and tokenizers that give something else each time, as those for training do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import ParameterError
+from ..errors import ExclipError, ParameterError
 
 MOST_REPEATS = 32
 """How often to repeat preprocessing that draws random numbers, if that changes nothing."""
@@ -24,6 +24,12 @@ SAME = 1e-4
 
 RUNS_ON_NOISE = 4
 """How often to run preprocessing on a test image: a flip of every second image shows in seven of eight."""
+
+RUNS_ON_CAPTION = 8
+"""How often to tokenise one caption: a choice between two templates shows in 127 of 128."""
+
+TEST_CAPTION = "photograph of sailboats"
+"""Words that every vocabulary splits differently if some of its merges are left out."""
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 """A test image on which hardly any augmentation goes unnoticed."""
@@ -65,7 +71,7 @@ def random_state_kept() -> Iterator[None]:
 
 
 class _Found:
-    """Preprocessing functions that were found to be repeatable, so that each is tried only once."""
+    """Functions that were found to be repeatable, so that each is tried only once."""
 
     def __init__(self) -> None:
         self._functions: WeakSet[Any] = WeakSet()
@@ -80,7 +86,7 @@ class _Found:
             self._functions.add(function)
 
 
-_BY_DRAWING, _BY_NOISE = _Found(), _Found()
+_BY_DRAWING, _BY_NOISE, _TOKENIZERS = _Found(), _Found(), _Found()
 
 
 def require_repeatable(preprocess: object, pixels: Tensor, again: Callable[[], object]) -> None:
@@ -131,6 +137,47 @@ def require_repeatable_on_noise(preprocess: Callable[[Image.Image], Tensor]) -> 
     if not all(_are_same(first, other) for other in others):
         raise _is_random()
     _BY_NOISE.add(preprocess)
+
+
+def require_repeatable_ids(tokenizer: object, ids_of: Callable[[str], Tensor], caption: str) -> None:
+    """Refuse a tokenizer whose ids for one caption differ; each tokenizer is tried once.
+
+    Exceptions from `ids_of` are passed on.
+
+    Parameters
+    ----------
+    tokenizer : callable
+        The tokenizer in question.
+    ids_of : callable
+        Runs it on a caption.
+    caption : str
+        A caption to try if it refuses `TEST_CAPTION`, which dropout is sure to split in several ways.
+
+    Raises
+    ------
+    ParameterError
+        If two runs on the same caption give other ids.
+    """
+    owner = getattr(tokenizer, "__self__", tokenizer)  # each access makes a new bound method
+    if _TOKENIZERS.has(owner):
+        return
+    with random_state_kept():
+        try:
+            is_same = _gives_same(ids_of, TEST_CAPTION)
+        except ExclipError:  # a short context, or a tokenizer that knows only some captions
+            is_same = _gives_same(ids_of, caption)
+    if not is_same:
+        raise ParameterError(
+            "tokenizer is random: run again on the same caption, it gave other ids; pass one without dropout "
+            "(for a Hugging Face tokenizer, tokenizer.backend_tokenizer.model.dropout = None) and with a "
+            "fixed template"
+        )
+    _TOKENIZERS.add(owner)
+
+
+def _gives_same(ids_of: Callable[[str], Tensor], caption: str) -> bool:
+    first, *others = (ids_of(caption) for _ in range(RUNS_ON_CAPTION))
+    return all(torch.equal(first, other) for other in others)
 
 
 def _are_same(one: Tensor, other: Tensor) -> bool:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from open_clip.transform import image_transform
 from PIL import Image
+from support.captions import tokenizer
 from support.explaining import MODEL
 from support.zoo.inputs import picture
 from torch import Tensor
 from torchvision import transforms as T
 
-from exclip_widget import ParameterError, explain
+from exclip_widget import Explainer, ParameterError, explain
 from exclip_widget.inputs.preprocessing import field_of_view, preprocess_image
 
 Preprocess = Callable[[Image.Image], Tensor]
@@ -128,3 +131,48 @@ def test_trying_leaves_the_random_state_alone() -> None:
     seeded()
     field_of_view(preprocess, (64, 48))
     assert draws() == expected
+
+
+def with_dropout() -> Any:
+    """Return one of Hugging Face's tokenizers that leaves out some merges of its byte pairs."""
+    import tokenizers
+    import transformers
+
+    given = json.loads(tokenizer("clip of transformers").backend_tokenizer.to_str())
+    given["model"]["dropout"] = 0.5
+    inner = tokenizers.Tokenizer.from_str(json.dumps(given))
+    end = "<|endoftext|>"
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<|startoftext|>", eos_token=end, pad_token=end
+    )
+
+
+def with_random_template() -> Any:
+    templates, read = ["a photo of {}", "{}"], open_clip.SimpleTokenizer()
+    return lambda text: read(random.choice(templates).format(text))
+
+
+@pytest.mark.parametrize("make", [with_dropout, with_random_template])
+def test_a_random_tokenizer_is_refused(make: Callable[[], Any]) -> None:
+    explainer = Explainer(MODEL, tokenizer=make(), preprocess=resized(T.ToTensor()))
+    before = random.getstate()
+    with pytest.raises(ParameterError, match=r"tokenizer is random: .* gave other ids"):
+        explainer.text_factors("a")
+    with pytest.raises(ParameterError, match=r"tokenizer is random: .* gave other ids"):
+        explainer.classify(picture(), ["a red boat", "two dogs"])
+    assert random.getstate() == before
+
+
+def test_a_tokenizer_is_tried_once() -> None:
+    calls, read = [], open_clip.SimpleTokenizer()
+
+    def given(text: str) -> Tensor:
+        calls.append(text)
+        ids: Tensor = read(text)
+        return ids
+
+    explainer = Explainer(MODEL, tokenizer=given, preprocess=resized(T.ToTensor()))
+    explainer.read_caption("a red boat")
+    first = len(calls)
+    explainer.read_caption("two dogs")
+    assert calls[first:].count("two dogs") == len(calls[first:]) < 3
