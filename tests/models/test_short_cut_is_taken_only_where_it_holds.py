@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from exclip_widget import Explainer, explain
+from exclip_widget import Explainer, ModelError, explain
 from exclip_widget.models import originals
 from exclip_widget.models.as_written import is_as_written
 from exclip_widget.paths import onednn
@@ -343,8 +343,10 @@ class _LouderOperation(TorchDispatchMode):
         return found * self.by if func is torch.ops.aten.gelu.default else found
 
 
-@pytest.mark.parametrize("mode", [_LouderFunction, _LouderOperation])
-@pytest.mark.parametrize("method", ["exclip", "frozen"])
+@pytest.mark.parametrize(
+    ("mode", "method"),
+    [(_LouderFunction, "exclip"), (_LouderFunction, "frozen"), (_LouderOperation, "exclip")],
+)
 def test_a_mode_that_changes(mode: Any, method: str) -> None:
     model, louder = build("plain"), mode()
     inputs = inputs_of(model)
@@ -356,6 +358,13 @@ def test_a_mode_that_changes(mode: Any, method: str) -> None:
                 text = model.encode_text(inputs["tokenizer"](CAPTION))
                 image = model.encode_image(inputs["preprocess"](IMAGE)[None])
         assert found.similarity == pytest.approx(float(torch.cosine_similarity(text, image)), abs=1e-5)
+
+
+def test_a_mode_below_autograd_is_refused_if_a_residual_would_not_show_it() -> None:
+    """Autograd does not know what such a mode changes, so the derivatives are those of another model."""
+    model = build("plain")
+    with _LouderOperation(), pytest.raises(ModelError, match=r"autograd's derivative .* differs"):
+        explain(model, IMAGE, CAPTION, method="frozen", **inputs_of(model))
 
 
 def test_a_default_device_is_no_such_mode() -> None:
