@@ -103,9 +103,11 @@ class _Waiting:
             waiting = [one for one in (known() for known in self._parts) if one is not None and one.bytes]
             self._bytes = sum(one.bytes for one in waiting)
             surplus = []
-            while self._bytes > MOST_WAITING // 2:  # half, so that this is not done for every part
-                surplus.append(waiting.pop(0))
-                self._bytes -= surplus[-1].bytes
+            if self._bytes > MOST_WAITING:
+                # Down to a half, so that this is not done for every part; but the newest may wait.
+                while len(waiting) > 1 and self._bytes > MOST_WAITING // 2:
+                    surplus.append(waiting.pop(0))
+                    self._bytes -= surplus[-1].bytes
             self._parts = deque(map(ref, waiting))
             return surplus
 

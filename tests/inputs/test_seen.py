@@ -102,7 +102,8 @@ def test_the_oldest_are_looked_up_if_too_many_wait(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(seen, "_waiting", waiting)
     preprocess = Changing()
     parts = [seen_by(preprocess)]
-    monkeypatch.setattr(seen, "MOST_WAITING", 4 * parts[0].bytes)
+    each = parts[0].bytes
+    monkeypatch.setattr(seen, "MOST_WAITING", 4 * each)
     parts += [seen_by(preprocess) for _ in range(4)]
     assert [part.bytes > 0 for part in parts] == [False, False, False, True, True]
     preprocess.steps = WHOLE
@@ -111,9 +112,11 @@ def test_the_oldest_are_looked_up_if_too_many_wait(monkeypatch: pytest.MonkeyPat
     del parts, part
     gc.collect()
     runs = preprocess.runs
-    for _ in range(9):
-        seen_by(preprocess)  # which nobody keeps
-    assert preprocess.runs == runs + 9
+    for most in (4 * each, 1.5 * each):
+        monkeypatch.setattr(seen, "MOST_WAITING", most)
+        for _ in range(9):
+            seen_by(preprocess)  # which nobody keeps
+    assert preprocess.runs == runs + 18
 
 
 def test_an_unknown_crop_is_never_shown_as_the_whole_image(tmp_path: Path) -> None:
