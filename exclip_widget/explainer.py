@@ -45,7 +45,7 @@ from .models.fingerprint import digest, fingerprint, weights_fingerprint
 from .models.tower import Tower
 from .models.towers import find_towers
 from .models.transformers_family import from_processor
-from .paths.cut import Layer, embed_each, embedding_of, says_enough
+from .paths.cut import Layer, embedding_of, says_enough
 from .paths.evaluation_mode import evaluation_mode
 from .results.classification import Classification, Logits
 from .results.factors import Factors
@@ -804,8 +804,7 @@ class Explainer:
         """Return the unit embeddings of captions of one length."""
         ids = torch.stack([caption.ids for caption in batch])
         with evaluation_mode(self._towers.model):
-            tower = self._towers.text
-            embeddings = as_array(embed_each(tower.encode, ids, is_own=tower.is_own))
+            embeddings = as_array(embedding_of(self._towers.text.encode(ids)))
         norms: np.ndarray = np.linalg.norm(embeddings, axis=1, keepdims=True)
         for caption, norm in zip(batch, norms[:, 0], strict=True):
             if not (np.isfinite(norm) and norm > 0):

@@ -155,7 +155,7 @@ def covers(
 
     Mentions that are cropped out of the model's view are left out.
     """
-    crop = explainer.read_view(pair.image)[1].crop
+    crop = explainer.read_view(pair.image)[1].crop if result.crop is None else result.crop
     found = [(one, cover(one.mask, crop, (result.grid.rows, result.grid.columns))) for one in pair.mentions]
     seen = [(one, shares) for one, shares in found if shares.any()]
     if not seen:

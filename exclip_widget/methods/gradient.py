@@ -46,8 +46,4 @@ class GradientActivation(Method):
         yield interactions_at_input(texts, self._path(image), image)
 
     def _path(self, side: Side) -> Path:
-        origin = torch.zeros_like(side.tokens)
-        if side.last_block_path is not None:
-            return side.last_block_path(origin)
-        cut = side.differentiable()
-        return InputPath(cut, origin, side.tokens, side.row_index, cut.held)
+        return side.path(torch.zeros_like(side.tokens), InputPath)

@@ -79,12 +79,16 @@ class Side:
     last_block_path: Callable[[Tensor], Path] | None
     reference_embedding: Callable[[], Float[Tensor, " embed"]]
 
-    def path(self) -> Path:
-        """Return the path to the input from its reference."""
+    def path(self, start: Float[Tensor, "tokens width"] | None = None, kind: type[CutPath] = CutPath) -> Path:
+        """Return the path to the input from its reference, or from another `start`.
+
+        The path through the last block has a class of its own; any other is of class `kind`.
+        """
+        start = self.reference if start is None else start
         if self.last_block_path is not None:
-            return self.last_block_path(self.reference)
+            return self.last_block_path(start)
         cut = self.differentiable()
-        return CutPath(cut, self.reference, self.tokens, self.row_index, cut.held)
+        return kind(cut, start, self.tokens, self.row_index, cut.held)
 
     def embed_masked(self, present: Bool[Tensor, "masks tokens"]) -> Float[Tensor, "masks embed"]:
         """Return unit embeddings of the side with the reference's tokens in place of those not `present`."""

@@ -88,6 +88,15 @@ def test_names_of_any_length(folder: Path, run: Run) -> None:
     assert len(written(folder / "out")) == 2
 
 
+def refused_row(run: Run, name: str, folder: Path) -> str:
+    """Return what is said of the only row that is refused, in a file whose other row is written as `good`."""
+    done = run("batch", name, "-o", "out")
+    assert done.exit_code == 1
+    (line,) = lines(done)
+    assert written(folder / "out") == ["good.safetensors"]
+    return line
+
+
 def test_bad_rows_are_told_by_their_line_and_skipped(folder: Path, run: Run) -> None:
     (folder / "text.png").write_text("no image")
     name = table(
@@ -138,12 +147,9 @@ def test_bad_rows_are_told_by_their_line_and_skipped(folder: Path, run: Run) -> 
 def test_a_wrong_quote_is_told_by_its_line(rows: str, message: str, folder: Path, run: Run) -> None:
     """Each row before it is used, and no caption contains the rows after it."""
     (folder / "pairs.csv").write_text(f"image,caption,id\nboat.png,a boat,good\n{rows}")
-    done = run("batch", "pairs.csv", "-o", "out")
-    assert done.exit_code == 1
-    (line,) = lines(done)
+    line = refused_row(run, "pairs.csv", folder)
     assert line.startswith("pairs.csv:3: it is not valid CSV")
     assert message in line
-    assert written(folder / "out") == ["good.safetensors"]
 
 
 @pytest.mark.parametrize(
@@ -163,12 +169,9 @@ def test_a_wrong_quote_is_told_by_its_line(rows: str, message: str, folder: Path
 def test_bad_rows_of_json(row: str, message: str, folder: Path, run: Run) -> None:
     good = json.dumps({"image": "boat.png", "caption": "a boat", "id": "good"})
     (folder / "pairs.jsonl").write_text(f"\n{row}\n{good}\n")
-    done = run("batch", "pairs.jsonl", "-o", "out")
-    assert done.exit_code == 1
-    (line,) = lines(done)
+    line = refused_row(run, "pairs.jsonl", folder)
     assert line.startswith("pairs.jsonl:2: ")
     assert message in line
-    assert written(folder / "out") == ["good.safetensors"]
 
 
 def test_a_terminal_shows_how_far_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
