@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from ..errors import ExclipError, FileError
+from ..whole_file import write_whole
 from .options import explainer_of, explaining
-from .outputs import FORMATS, Explanation, format_of, require_folder, write, write_whole
+from .outputs import FORMATS, Explanation, format_of, require_folder, write
 from .pairs import BadEntry, Entry, read_pairs
 from .refusals import is_out_of_memory, one_line
 
@@ -164,11 +165,7 @@ def _prepare(folder: Path, options: Mapping[str, Any]) -> None:
     except OSError as error:
         raise FileError(f"folder {str(folder)!r:.200} cannot be made: {error.strerror}") from None
     text = json.dumps(options, indent=1)
-
-    def fill(path: Path) -> None:
-        path.write_text(text, encoding="utf-8")
-
-    write_whole(folder / SETTINGS, fill, force=True)
+    write_whole(folder / SETTINGS, lambda partial: partial.write_text(text, encoding="utf-8"), overwrite=True)
 
 
 def _spelled(options: Any) -> str:

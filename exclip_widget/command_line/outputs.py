@@ -17,12 +17,12 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FileError, ParameterError
+from ..whole_file import named, reason, write_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 DOTS_PER_INCH = 200
 """Resolution of raster images: twice that of a screen, and enough for a column in print."""
+
+FORCE = "pass --force to replace it"
+"""What to do about a file that exists already."""
 
 KINDS = ("heat", "words", "both", "caption", "receipt")
 """Kinds of figures that `Interactions.plot` draws."""
@@ -231,7 +234,7 @@ def check_targets(paths: Iterable[Path], *, force: bool) -> None:
     for path in paths:
         format_of(path.suffix, str(path))
         if path in seen:
-            raise ParameterError(f"{_named(path)} is given twice")
+            raise ParameterError(f"{named(path)} is given twice")
         seen.add(path)
         _require_free(path, force=force)
         require_folder(path.parent)
@@ -260,45 +263,14 @@ def write(explanation: Explanation, path: Path, *, force: bool) -> None:
         If it cannot be written, or already exists and `force` is not set.
     """
     found = FORMATS[path.suffix.lower()]
-    write_whole(path, lambda partial: found.write(explanation, partial), force=force)
-
-
-def write_whole(path: Path, fill: Callable[[Path], None], *, force: bool) -> None:
-    """Write a file atomically: `fill` writes to a temporary path, which is then renamed to `path`.
-
-    Raises
-    ------
-    FileError
-        If it cannot be written, or already exists and `force` is not set.
-    """
-    partial = path.with_name(f".exclip-widget.{os.getpid()}{path.suffix}")
-    try:
-        partial.unlink(missing_ok=True)  # left over from a killed process with the same id
-        fill(partial)
-        _require_free(path, force=force)
-        partial.replace(path)
-    except OSError as error:
-        raise FileError(f"{_named(path)} cannot be written: {_reason(error)}") from None
-    except FileError as error:
-        raise FileError(str(error).replace(str(partial), str(path))) from None
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    write_whole(path, lambda partial: found.write(explanation, partial), overwrite=force, advice=FORCE)
 
 
 def _require_free(path: Path, *, force: bool) -> None:
     try:
         if path.is_dir():
-            raise FileError(f"{_named(path)} is a folder; expected the path of a file")
+            raise FileError(f"{named(path)} is a folder; expected the path of a file")
         if not force and (path.exists() or path.is_symlink()):
-            raise FileError(f"{_named(path)} exists already; pass --force to replace it")
+            raise FileError(f"{named(path)} exists already; {FORCE}")
     except OSError as error:  # such as a name that is too long
-        raise FileError(f"{_named(path)} cannot be written: {_reason(error)}") from None
-
-
-def _named(path: Path) -> str:
-    return f"file {str(path)!r:.200}"
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).lower()
+        raise FileError(f"{named(path)} cannot be written: {reason(error)}") from None

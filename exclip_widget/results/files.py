@@ -16,11 +16,9 @@ Later versions of the package read the files of all earlier ones. `version` rise
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -29,6 +27,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import FileError, ParameterError
+from ..whole_file import named, reason, write_whole
 from .interactions import Interactions, shapes_of
 from .origin import Origin, View
 from .rows import Grid, Tokens
@@ -61,7 +60,8 @@ T = TypeVar("T")
 def save(result: Interactions, path: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Write a result to a file; see `Interactions.save`."""
     target = path_of(path, SUFFIX)
-    write_file(target, to_bytes(result), overwrite=overwrite)
+    data = to_bytes(result)
+    write_whole(target, lambda partial: partial.write_bytes(data), overwrite=overwrite)
 
 
 def load(path: str | os.PathLike[str]) -> Interactions:
@@ -70,50 +70,11 @@ def load(path: str | os.PathLike[str]) -> Interactions:
     try:
         data = source.read_bytes()
     except (OSError, ValueError) as error:
-        raise FileError(f"{_named(path)} cannot be read: {_reason(error)}") from None
+        raise FileError(f"{named(path)} cannot be read: {reason(error)}") from None
     try:
         return from_bytes(data)
     except FileError as error:
-        raise FileError(f"{_named(path)} {error}") from None
-
-
-def write_file(path: Path, data: bytes, *, overwrite: bool) -> None:
-    """Write a file so that there is never a partial one under its name.
-
-    Raises
-    ------
-    FileError
-        If it exists already and may not be replaced, or cannot be written.
-    """
-    # Write under another name first, so that the file is always whole.
-    partial = path.with_name(f".exclip-widget.{os.getpid()}.{threading.get_ident()}{path.suffix}")
-    try:
-        partial.unlink(missing_ok=True)  # left by a killed process with the same id
-        try:
-            partial.write_bytes(data)
-            if overwrite:
-                partial.replace(path)
-            else:
-                _rename_to_free(partial, path)
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-    except FileExistsError:
-        raise FileError(f"{_named(path)} exists already; pass overwrite=True to replace it") from None
-    except (OSError, ValueError) as error:
-        raise FileError(f"{_named(path)} cannot be written: {_reason(error)}") from None
-
-
-def _rename_to_free(partial: Path, path: Path) -> None:
-    """Give a file its name, unless another file has it."""
-    try:
-        path.hardlink_to(partial)  # atomic: no other process can come in between
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        if os.path.lexists(path):
-            raise FileExistsError from None
-        partial.replace(path)
+        raise FileError(f"{named(path)} {error}") from None
 
 
 def path_of(path: str | os.PathLike[str], suffix: str) -> Path:
@@ -130,18 +91,10 @@ def path_of(path: str | os.PathLike[str], suffix: str) -> Path:
     try:
         found = Path(os.fsdecode(given)).expanduser()
     except RuntimeError as error:  # no home directory
-        raise FileError(f"{_named(path)} cannot be resolved: {error}") from None
+        raise FileError(f"{named(path)} cannot be resolved: {error}") from None
     if found.suffix.lower() != suffix:
-        raise FileError(f"{_named(path)} ends in {found.suffix or 'no suffix'!r}; expected {suffix!r}")
+        raise FileError(f"{named(path)} ends in {found.suffix or 'no suffix'!r}; expected {suffix!r}")
     return found
-
-
-def _named(path: str | os.PathLike[str]) -> str:
-    return f"file {os.fsdecode(path)!r:.200}"
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 # ------------------------------------------------------------------------------------------------ the bytes

@@ -20,7 +20,8 @@ from typing import Any, TypeAlias
 
 from ..errors import ParameterError
 from ..image import ImageLike
-from .files import path_of, write_file
+from ..whole_file import write_whole
+from .files import path_of
 from .interactions import Interactions
 from .origin import Origin
 from .shown import Encode, encode_image, encoding_once, finished_traits
@@ -144,7 +145,7 @@ def write_figures(
         raise ParameterError(f"title={given!r:.80} is a {type(given).__name__}; expected a string")
     # A lone surrogate, which UTF-8 cannot encode, becomes a reference that browsers show as a question mark.
     data = document(figures, title).encode("utf-8", "xmlcharrefreplace")
-    write_file(target, data, overwrite=overwrite)
+    write_whole(target, lambda partial: partial.write_bytes(data), overwrite=overwrite)
 
 
 def note_of(result: Interactions) -> tuple[str, str]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileError, ParameterError
-from ..results.files import write_file
 from ..results.origin import Option
+from ..whole_file import write_whole
 
 FORMAT = "exclip_widget.Store"
 VERSION = 1
@@ -139,4 +139,5 @@ def write_head(folder: Path, head: Head) -> None:
     FileError
         If it cannot be written.
     """
-    write_file(folder / NAME, head.text().encode(), overwrite=True)
+    data = head.text().encode()
+    write_whole(folder / NAME, lambda partial: partial.write_bytes(data), overwrite=True)

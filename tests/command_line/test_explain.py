@@ -376,41 +376,6 @@ def test_files_are_replaced_only_if_asked(folder: Path, run: Run, refusal: Refus
     assert json.loads((folder / "a.json").read_text())["caption"] == "a red boat"
 
 
-@pytest.fixture
-def empty(tmp_path: Path) -> Path:
-    (tmp_path / "empty").mkdir()
-    return tmp_path / "empty"
-
-
-def test_a_file_that_appears_meanwhile_is_kept(empty: Path) -> None:
-    path = empty / "a.tex"
-
-    def fill(partial: Path) -> None:
-        partial.write_text("ours")
-        path.write_text("theirs")
-
-    with pytest.raises(outputs.FileError, match="exists already"):
-        outputs.write_whole(path, fill, force=False)
-    assert [(one.name, one.read_text()) for one in empty.iterdir()] == [("a.tex", "theirs")]
-
-
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError()])
-def test_there_is_never_a_part_of_a_file(error: BaseException, empty: Path) -> None:
-    path = empty / "a.tex"
-    path.write_text("before")
-
-    def fill(partial: Path) -> None:
-        partial.write_text("half")
-        raise error
-
-    kind = outputs.FileError if isinstance(error, OSError) else type(error)
-    with pytest.raises(kind) as refusal:
-        outputs.write_whole(path, fill, force=True)
-    if kind is outputs.FileError:
-        assert str(refusal.value) == f"file '{path}' cannot be written: no space left on device"
-    assert [(one.name, one.read_text()) for one in empty.iterdir()] == [("a.tex", "before")]
-
-
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written(folder: Path, refusal: Refusal) -> None:
     (folder / "locked").mkdir(mode=0o500)

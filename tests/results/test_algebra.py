@@ -318,7 +318,7 @@ def test_own_terms_and_errors_of_a_difference() -> None:
 # ------------------------------------------------------------------------------------------- the object
 
 
-def test_a_result_never_changes() -> None:
+def test_a_result_cannot_be_assigned_to() -> None:
     with pytest.raises(ValueError, match="read-only"):
         RESULT.values[0, 0, 0] = 1
     with pytest.raises(AttributeError):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -130,26 +128,6 @@ def test_a_file_that_exists_is_replaced_only_if_asked(tmp_path: Path) -> None:
     result_of(seed=1).save(path, overwrite=True)
     assert Interactions.load(path) == result_of(seed=1)
     assert [one.name for one in tmp_path.iterdir()] == ["r.safetensors"]
-
-
-def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path: Path) -> None:
-    stale = tmp_path / f".exclip-widget.{os.getpid()}.{threading.get_ident()}.safetensors"
-    for overwrite in (False, True):
-        stale.write_bytes(b"a part of one")
-        RESULT.save(tmp_path / "a.safetensors", overwrite=overwrite)
-        assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
-
-
-def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
-    path = tmp_path / "a.safetensors"
-    RESULT.save(path)
-    assert Interactions.load(path) == RESULT
-    with pytest.raises(FileError, match="exists already"):
-        RESULT.save(path)
 
 
 @pytest.mark.parametrize(
