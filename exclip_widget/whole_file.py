@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
+from secrets import token_hex
 
 from .errors import FileError
-
-_numbers = count()
 
 
 def write_whole(
@@ -38,11 +36,10 @@ def write_whole(
     FileError
         If the file exists already and may not be replaced, or cannot be written.
     """
-    # A number of its own, because `fill` may write its file by this function too.
-    partial = path.with_name(f".exclip-widget.{os.getpid()}.{next(_numbers)}{path.suffix}")
+    # A random name, because processes of two containers may have the same id.
+    partial = path.with_name(f".exclip-widget.{token_hex(8)}{path.suffix}")
     try:
         _require_name(path)
-        partial.unlink(missing_ok=True)  # left over from a killed process with the same id
         try:
             fill(partial)
             if overwrite:

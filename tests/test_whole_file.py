@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from pathlib import Path
 
 import pytest
 
-from exclip_widget import whole_file
 from exclip_widget.errors import FileError
 from exclip_widget.whole_file import write_whole
 
@@ -60,14 +58,18 @@ def test_an_error_about_the_file_names_its_final_path(tmp_path: Path) -> None:
     assert str(refusal.value) == f"file '{tmp_path / 'a.tex'}' is too large"
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_what_a_killed_process_left_is_in_nobodys_way(
-    overwrite: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_processes_with_the_same_id_may_share_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole_file, "_numbers", itertools.count(7))
-    (tmp_path / f".exclip-widget.{os.getpid()}.7.tex").write_text("a part of one")
-    write_whole(tmp_path / "a.tex", lambda partial: partial.write_text("whole"), overwrite=overwrite)
-    assert found_in(tmp_path) == {"a.tex": "whole"}
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+
+    def fill(partial: Path) -> None:
+        write_whole(tmp_path / "b.tex", lambda other: other.write_text("theirs"), overwrite=True)
+        partial.write_text("ours")
+        write_whole(tmp_path / "c.tex", lambda other: other.write_text("theirs"), overwrite=True)
+
+    write_whole(tmp_path / "a.tex", fill, overwrite=True)
+    assert found_in(tmp_path) == {"a.tex": "ours", "b.tex": "theirs", "c.tex": "theirs"}
 
 
 def test_a_file_may_be_filled_by_what_writes_whole_files_itself(tmp_path: Path) -> None:
