@@ -18,15 +18,14 @@ const MOST_BYTES = { widget: 30_000, captions: 32_000, gallery: 38_000 };
  * protocol, of elements or of styles, or be spelled in a string, which `check` refuses.
  */
 const OWN_NAMES = `
-  abandoned answer answering askAgain before catchUp changed choices chosen clearTests cls column cover
-  cursor dispose draw effect ends expire extend foilOnly follow forget frames gap goTo hasFoil
-  hasQuestions heard heatLock heatScale interactions invert isCatchingUp isComputing isWaiting keep
-  layers
-  lock locked look lookAt mode moved names node notice number onChange onEnd outliersHidden pairs
-  palette parts peek pieces plan point pointed press preview problem questions receive report select
-  selected selectedRegion selectedTokens selectRegion selectTokens sent settings settle shape shapeOf
-  show silent smooth spoken stale strength subscribe summands summary summed tests texts tintLock
-  tintScale units unlocked unwatched watched
+  abandoned answer answering askAgain before catchUp changed choices chosen clearTests cls column
+  cover cursor dispose draw effect ends expire extend foilOnly follow forget gap goTo hasFoil
+  hasQuestions heard heatLock heatScale ink interactions invert isCatchingUp isComputing isTesting
+  isWaiting keep layers lock locked look lookAt mode moved names node notice number onChange
+  onEnd outliersHidden pairs palette parts peek pieces plan point pointed press preview problem
+  questions read receive report select selected selectedRegion selectedTokens selectRegion
+  selectTokens sent settings settle shape shapeOf show silent smooth spoken stale strength subscribe
+  summands summary summed tests texts tintLock tintScale units unlocked unwatched watched
 `;
 const OWN = OWN_NAMES.trim().split(/\s+/).join("|");
 

@@ -5,7 +5,7 @@
  */
 import type { InitializeProps, RenderProps } from "@anywidget/types";
 import { message } from "./ui/message.ts";
-import { Scope } from "./ui/scope.ts";
+import { createScope, type Scope } from "./ui/scope.ts";
 
 /** Hosts before anywidget 0.11 pass no signal; all of them run the returned cleanup. */
 interface Start<M> extends Partial<Pick<InitializeProps, "signal">> {
@@ -27,7 +27,7 @@ export const widgetOf =
     let state: S | undefined;
 
     function initialize({ model, signal }: Start<M>): () => void {
-      const scope = new Scope(signal);
+      const scope = createScope(signal);
       try {
         state = createState(model);
         scope.onEnd(state.dispose);
@@ -38,7 +38,7 @@ export const widgetOf =
     }
 
     function render({ model, el, signal }: Start<M> & Pick<RenderProps, "el">): () => void {
-      const scope = new Scope(signal);
+      const scope = createScope(signal);
       try {
         // On a host that never initializes, the first view starts the widget.
         state ??= createState(model);

@@ -7,7 +7,7 @@ import { createState } from "../state/widget-state.ts";
 import { enable, iconButton, textButton } from "../ui/buttons.ts";
 import { box, element, write } from "../ui/dom.ts";
 import { NO_KERNEL, refusal } from "../ui/message.ts";
-import { Scope } from "../ui/scope.ts";
+import { createScope, type Scope } from "../ui/scope.ts";
 import type { GalleryState } from "./state.ts";
 
 const PREVIOUS = "M10 3L5 8l5 5";
@@ -30,7 +30,7 @@ export function openedPair(
   const waiting = box("exclip-waiting", "Opening…");
   const place = element("span", "exclip-name-of", { "aria-live": "polite" });
   const body = box("exclip-opened-body");
-  let inner = new Scope();
+  let inner = createScope();
   let traits: Partial<Traits> | null = null;
   let asked = 0;
 
@@ -58,7 +58,7 @@ export function openedPair(
   function show(found: Partial<Traits>): void {
     clear(null);
     traits = found;
-    inner = new Scope();
+    inner = createScope();
     const pair = createState(modelOf(found));
     inner.onEnd(pair.dispose);
     mount(body, pair, inner);

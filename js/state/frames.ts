@@ -57,50 +57,45 @@ function interactionsOf(floats: Float32Array, [tokens, rows, columns]: Shape): I
   return { tokens, rows, columns, values: floats.subarray(0, size), cls: floats.subarray(size) };
 }
 
-export class FrameAssembler {
-  readonly #shape: Shape;
+/** Return a function that takes the chunks of frames as they arrive, and gives each frame that is complete. */
+export function assembleFrames(shape: Shape): (chunk: Chunk, data: Bytes) => Outcome {
+  const size = payloadBytes(shape);
   /** Each frame has its own memory: what has been shown is never written to, and nothing is copied. */
-  #floats = new Float32Array(0);
+  let floats = new Float32Array(0);
   /** The frame being assembled, or the last one that was. */
-  #frame = -1;
-  #filled = 0;
+  let frame = -1;
+  let filled = 0;
   /** Whether more of it is expected: it is neither complete nor dropped. */
-  #isFilling = false;
+  let isFilling = false;
 
-  constructor(shape: Shape) {
-    this.#shape = shape;
+  function drop(why: string): Outcome {
+    isFilling = false;
+    return { problem: `Estimate ${frame + 1} was dropped: ${why}.` };
   }
 
-  accept(chunk: Chunk, data: Bytes): Outcome {
-    const { frame, offset } = chunk;
-    let missed: string | undefined;
-    if (frame > this.#frame) {
-      if (this.#isFilling) missed = this.#drop(INCOMPLETE).problem;
-      this.#frame = frame;
-      this.#filled = 0;
-      this.#isFilling = true;
-    } else if (frame < this.#frame || !this.#isFilling) {
+  return (chunk, data) => {
+    const { offset } = chunk;
+    let problem: string | undefined;
+    if (chunk.frame > frame) {
+      if (isFilling) ({ problem } = drop(INCOMPLETE));
+      frame = chunk.frame;
+      filled = 0;
+      isFilling = true;
+    } else if (chunk.frame < frame || !isFilling) {
       return {}; // a newer one is here, or this one's problem has been reported
     }
 
     const bytes = bytesOf(data);
-    const size = payloadBytes(this.#shape);
-    if (chunk.bytes !== size) return this.#drop(misfit(chunk.bytes, this.#shape));
-    if (offset !== this.#filled || offset + bytes.length > size) return this.#drop(INCOMPLETE);
+    if (chunk.bytes !== size) return drop(misfit(chunk.bytes, shape));
+    if (offset !== filled || offset + bytes.length > size) return drop(INCOMPLETE);
 
-    if (offset === 0) this.#floats = new Float32Array(size / 4);
-    new Uint8Array(this.#floats.buffer).set(bytes, offset);
+    if (offset === 0) floats = new Float32Array(size / 4);
+    new Uint8Array(floats.buffer).set(bytes, offset);
+    filled += bytes.length;
     // Checked on arrival, so that the last chunk costs no more than any other.
-    const start = offset >> 2;
-    this.#filled += bytes.length;
-    if (!finite(this.#floats, start, this.#filled >> 2)) return this.#drop(NOT_FINITE);
-    if (this.#filled < size) return { problem: missed };
-    this.#isFilling = false;
-    return { problem: missed, frame: interactionsOf(this.#floats, this.#shape) };
-  }
-
-  #drop(why: string): { problem: string } {
-    this.#isFilling = false;
-    return { problem: `Estimate ${this.#frame + 1} was dropped: ${why}.` };
-  }
+    if (!finite(floats, offset >> 2, filled >> 2)) return drop(NOT_FINITE);
+    if (filled < size) return { problem };
+    isFilling = false;
+    return { problem, frame: interactionsOf(floats, shape) };
+  };
 }

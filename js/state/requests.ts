@@ -2,7 +2,7 @@
 import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
 import { same } from "../algebra/selection.ts";
 import type { EstimateMessage, Report, Request, TextName } from "../protocol.ts";
-import { type Bytes, FrameAssembler, type Shape } from "./frames.ts";
+import { assembleFrames, type Bytes, type Shape } from "./frames.ts";
 import type { Liveness } from "./liveness.ts";
 import type { Results } from "./results.ts";
 import type { SyncedTraits } from "./traits.ts";
@@ -57,7 +57,9 @@ export function createRequests(
 
   let current: number | null = null;
   let refreshed: number = NONE.id;
-  let assemblers: Partial<Record<TextName, { shape: Shape; frames: FrameAssembler }>> = {};
+  let assemblers: Partial<
+    Record<TextName, { shape: Shape; accept: ReturnType<typeof assembleFrames> }>
+  > = {};
   /** Reports on a request that is not in the traits yet: JupyterLab delivers messages first. */
   let early: { report: Exclude<Report, { kind: "alive" }>; buffer: Bytes | undefined }[] = [];
   /** What the time left is calculated from; null if we did not see the request begin. */
@@ -90,10 +92,10 @@ export function createRequests(
     const shape = results.shapeOf(part);
     let assembler = assemblers[part];
     if (!assembler || !same(assembler.shape, shape)) {
-      assembler = { shape, frames: new FrameAssembler(shape) };
+      assembler = { shape, accept: assembleFrames(shape) };
       assemblers[part] = assembler;
     }
-    results.show(part, assembler.frames.accept(estimate, buffer));
+    results.show(part, assembler.accept(estimate, buffer));
   }
 
   function receive(report: Report, buffer: Bytes | undefined): void {

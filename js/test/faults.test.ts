@@ -384,17 +384,17 @@ describe("a stream", () => {
   });
 
   it("of one frame of 64 MB costs each message only its own bytes", async () => {
-    const { FrameAssembler } = await import("../state/frames.ts");
+    const { assembleFrames } = await import("../state/frames.ts");
     const shape = [256, 256, 256] as const;
     const bytes = 4 * (256 ** 3 + 256);
-    const assembler = new FrameAssembler(shape);
+    const assemble = assembleFrames(shape);
     const data = new DataView(new ArrayBuffer(CHUNK));
     const copied = vi.spyOn(Uint8Array.prototype, "set");
     const sliced = vi.spyOn(Uint8Array.prototype, "slice");
     let frame: Interactions | undefined;
     for (let offset = 0; offset < bytes; offset += CHUNK) {
       const piece = new DataView(data.buffer, 0, Math.min(CHUNK, bytes - offset));
-      ({ frame } = assembler.accept({ frame: 0, offset, bytes }, piece));
+      ({ frame } = assemble({ frame: 0, offset, bytes }, piece));
     }
     expect(frame?.values.length).toBe(256 ** 3);
     const sizes = copied.mock.calls.map(([from]) => from.length);

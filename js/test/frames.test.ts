@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { decode, FrameAssembler, type Shape } from "../state/frames.ts";
+import { assembleFrames, decode, type Shape } from "../state/frames.ts";
 import { payload } from "../testing/mock.ts";
 
 const SHAPE: Shape = [2, 2, 3];
@@ -21,8 +21,8 @@ function chunks(frame: number, size: number, values = VALUES) {
 
 type Piece = ReturnType<typeof chunks>[number];
 
-function feed(assembler: FrameAssembler, pieces: (Piece | undefined)[]) {
-  return pieces.map((piece) => (piece ? assembler.accept(piece.chunk, piece.data) : {}));
+function feed(assemble: ReturnType<typeof assembleFrames>, pieces: (Piece | undefined)[]) {
+  return pieces.map((piece) => (piece ? assemble(piece.chunk, piece.data) : {}));
 }
 
 describe("decoding a payload", () => {
@@ -46,55 +46,55 @@ describe("decoding a payload", () => {
 
 describe("assembling frames", () => {
   it.each([56, 40, 16, 5])("works in chunks of %i bytes", (size) => {
-    const outcomes = feed(new FrameAssembler(SHAPE), chunks(0, size));
+    const outcomes = feed(assembleFrames(SHAPE), chunks(0, size));
     expect(outcomes.slice(0, -1).every((o) => !o.frame && !o.problem)).toBe(true);
     expect(Array.from(outcomes.at(-1)?.frame?.values ?? [])).toEqual(VALUES);
   });
 
   it("shows each step when it is complete", () => {
-    const assembler = new FrameAssembler(SHAPE);
+    const assemble = assembleFrames(SHAPE);
     const finer = VALUES.map((value) => value / 2);
-    const [first] = feed(assembler, chunks(0, 56));
-    const [second] = feed(assembler, chunks(1, 56, finer));
+    const [first] = feed(assemble, chunks(0, 56));
+    const [second] = feed(assemble, chunks(1, 56, finer));
     expect(Array.from(first?.frame?.values ?? [])).toEqual(VALUES);
     expect(Array.from(second?.frame?.values ?? [])).toEqual(finer);
   });
 
   it("drops a step whose chunks are out of order, reports it once, and goes on with the next", () => {
-    const assembler = new FrameAssembler(SHAPE);
+    const assemble = assembleFrames(SHAPE);
     const [a, b, c, d] = chunks(0, 16);
-    const outcomes = feed(assembler, [a, c, b, d]);
+    const outcomes = feed(assemble, [a, c, b, d]);
     expect(outcomes.filter((o) => o.problem)).toHaveLength(1);
     expect(outcomes.some((o) => o.frame)).toBe(false);
-    expect(feed(assembler, chunks(1, 56))[0]?.frame).toBeDefined();
+    expect(feed(assemble, chunks(1, 56))[0]?.frame).toBeDefined();
   });
 
   it("drops a step with a repeated chunk", () => {
     const [a, b, c, d] = chunks(0, 16);
-    const outcomes = feed(new FrameAssembler(SHAPE), [a, b, b, c, d]);
+    const outcomes = feed(assembleFrames(SHAPE), [a, b, b, c, d]);
     expect(outcomes[2]?.problem).toMatch(/Estimate 1 was dropped/);
     expect(outcomes.some((o) => o.frame)).toBe(false);
   });
 
   it("keeps a finished step when it arrives again", () => {
-    const assembler = new FrameAssembler(SHAPE);
-    expect(feed(assembler, chunks(0, 56))[0]?.frame).toBeDefined();
-    expect(feed(assembler, chunks(0, 56))).toEqual(feed(assembler, chunks(0, 56)).map(() => ({})));
+    const assemble = assembleFrames(SHAPE);
+    expect(feed(assemble, chunks(0, 56))[0]?.frame).toBeDefined();
+    expect(feed(assemble, chunks(0, 56))).toEqual(feed(assemble, chunks(0, 56)).map(() => ({})));
   });
 
   it("reports a step that ended early, and shows the next", () => {
-    const assembler = new FrameAssembler(SHAPE);
-    feed(assembler, chunks(0, 16).slice(0, 2));
-    const [outcome] = feed(assembler, chunks(1, 56));
+    const assemble = assembleFrames(SHAPE);
+    feed(assemble, chunks(0, 16).slice(0, 2));
+    const [outcome] = feed(assemble, chunks(1, 56));
     expect(outcome?.problem).toContain("missing");
     expect(outcome?.frame).toBeDefined();
   });
 
   it("never writes into a step that was shown", () => {
-    const assembler = new FrameAssembler(SHAPE);
-    const [first] = feed(assembler, chunks(0, 56));
+    const assemble = assembleFrames(SHAPE);
+    const [first] = feed(assemble, chunks(0, 56));
     feed(
-      assembler,
+      assemble,
       chunks(
         1,
         16,
@@ -106,7 +106,7 @@ describe("assembling frames", () => {
 
   it("drops a step with numbers that are not finite, in whatever chunk they arrive", () => {
     const broken = VALUES.map((value, i) => (i === 6 ? Number.POSITIVE_INFINITY : value));
-    const outcomes = feed(new FrameAssembler(SHAPE), chunks(0, 5, broken));
+    const outcomes = feed(assembleFrames(SHAPE), chunks(0, 5, broken));
     expect(outcomes.filter((o) => o.problem).map((o) => o.problem)).toEqual([
       expect.stringContaining("not finite"),
     ]);
@@ -117,14 +117,14 @@ describe("assembling frames", () => {
     const huge: Shape = [1e6, 1e6, 1e6];
     const [piece] = chunks(0, 56);
     if (!piece) return;
-    expect(new FrameAssembler(huge).accept(piece.chunk, piece.data).problem).toContain("needs");
+    expect(assembleFrames(huge)(piece.chunk, piece.data).problem).toContain("needs");
   });
 
   it("drops wrong lengths", () => {
     const [piece] = chunks(0, 56);
     if (!piece) return;
     const accept = (bytes: number, data: DataView) =>
-      new FrameAssembler(SHAPE).accept({ frame: 0, offset: 0, bytes }, data).problem;
+      assembleFrames(SHAPE)({ frame: 0, offset: 0, bytes }, data).problem;
     expect(accept(60, piece.data)).toContain("60 bytes");
     expect(accept(BYTES, new DataView(new ArrayBuffer(64)))).toContain("came twice");
   });

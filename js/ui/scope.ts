@@ -1,6 +1,6 @@
 /**
  * A scope owns everything that has to be cleaned up: listeners, effects and the
- * like. All of it ends with the scope, and a child scope ends with its parent.
+ * like. All of it ends with the scope.
  */
 import { effect } from "@preact/signals-core";
 
@@ -20,44 +20,34 @@ interface Events {
   (target: EventTarget, type: string, listener: (event: Event) => void, capture?: boolean): void;
 }
 
-export class Scope {
-  readonly #ending = new AbortController();
-
-  /** Create a scope that also ends with `outer`, such as a host's signal, if given. */
-  constructor(outer?: AbortSignal) {
-    if (outer?.aborted) this.end();
-    outer?.addEventListener("abort", () => this.end(), { signal: this.#ending.signal });
-  }
-
-  /** Return a scope that ends with this one, or before. */
-  child(): Scope {
-    return new Scope(this.#ending.signal);
-  }
-
+export interface Scope {
   /** Listen to events of `target`. */
-  readonly on: Events = (
-    target: EventTarget,
-    type: string,
-    listener: (event: never) => void,
-    capture = false,
-  ): void => {
-    const { signal } = this.#ending;
-    target.addEventListener(type, listener as (event: Event) => void, { capture, signal });
-  };
-
+  readonly on: Events;
   /** Run `run` now, and again whenever a signal that it read changes. */
-  effect(run: () => unknown): void {
-    this.onEnd(effect(run as () => void));
-  }
-
+  effect(run: () => unknown): void;
   /** Call `cleanup` when the scope ends. */
-  onEnd(cleanup: () => void): void {
-    if (this.#ending.signal.aborted) cleanup();
-    else this.#ending.signal.addEventListener("abort", cleanup);
-  }
-
+  onEnd(cleanup: () => void): void;
   /** End everything in the scope. */
-  end(): void {
-    this.#ending.abort();
-  }
+  end(): void;
+}
+
+/** Create a scope that also ends with `outer`, such as a host's signal, if given. */
+export function createScope(outer?: AbortSignal): Scope {
+  const ending = new AbortController();
+  const { signal } = ending;
+  const end = () => ending.abort();
+  const onEnd = (cleanup: () => void) => {
+    if (signal.aborted) cleanup();
+    else signal.addEventListener("abort", cleanup);
+  };
+  if (outer?.aborted) end();
+  outer?.addEventListener("abort", end, { signal });
+  return {
+    on(target: EventTarget, type: string, listener: (event: never) => void, capture = false) {
+      target.addEventListener(type, listener as (event: Event) => void, { capture, signal });
+    },
+    effect: (run) => onEnd(effect(run as () => void)),
+    onEnd,
+    end,
+  };
 }
