@@ -21,7 +21,7 @@ const OWN_NAMES = `
   abandoned answer answering askAgain before catchUp changed choices chosen clearTests cls column
   cover cursor dispose draw effect ends expire extend foilOnly follow forget gap goTo hasFoil
   hasQuestions heard heatLock heatScale ink interactions invert isCatchingUp isComputing isTesting
-  isWaiting keep layers lock locked look lookAt mode moved names node notice number onChange
+  isWaiting keep layers lock locked look lookAt missed mode moved names node notice number onChange
   onEnd outliersHidden pairs palette parts peek pieces plan point pointed press preview problem
   questions read receive report select selected selectedRegion selectedTokens selectRegion
   selectTokens sent settings settle shape shapeOf show silent smooth spoken stale strength subscribe

@@ -32,7 +32,7 @@ export function imageUpload(
     enable(choose, able.value, able.value ? hint : NO_KERNEL);
     const percent = Math.round(100 * (question?.sent ?? 0));
     const far = percent < 100 ? `${percent} %` : "reading…";
-    sent.show(question?.refused === null ? `${question.value} · ${far}` : null);
+    sent.show(question?.refused === null ? `${(question.value as File).name} · ${far}` : null);
     refused.show(question?.refused);
   });
 

@@ -10,9 +10,12 @@ const TIMEOUT_MS = 10_000;
 
 /** What we are waiting for from the kernel. */
 export interface Owed {
+  /** Whether something is being done that takes its time. */
   isComputing(): boolean;
+  /** Whether something has been asked that is answered at once. */
   hasQuestions(): boolean;
-  askAgain(): void;
+  /** Ask again what has not been answered; `isThere` unless the last `join` is among it. */
+  askAgain(isThere: boolean): void;
 }
 
 type Join = { kind: "join"; refresh?: true };
@@ -79,8 +82,9 @@ export function createLiveness<Message = ToKernel>(
     });
     delay *= 2;
     // If the channel is back, this recovers what was lost with it. What is asked again may be done by now.
+    const isThere = !catchingUp;
     catchUp();
-    owed.askAgain();
+    owed.askAgain(isThere);
   }
 
   function catchUp(): void {

@@ -12,10 +12,12 @@ export type Topic = keyof Changes | "image" | "test";
 
 export interface Question {
   number: number;
-  /** What was asked for; for an image, the file's name. */
+  /** What was asked for; for an image, its file. */
   value: unknown;
   /** How much of it has been sent, 0..1. */
   sent: number;
+  /** How often its answer was due although the kernel was there. */
+  missed: number;
   /** Why it was refused; null if it was not. */
   refused: string | null;
 }
@@ -36,14 +38,26 @@ interface Answered {
   receive(answer: Answer): void;
   /** Whether an answer is due. A masking test may take its time; anything else is answered at once. */
   isWaiting(): boolean;
-  /** Repeat the changes that have not been answered. */
-  askAgain(): void;
+  isTesting(): boolean;
+  /**
+   * Repeat the changes that have not been answered. If the kernel has answered all else (`isThere`),
+   * also repeat an image, which is long; after a few times, report an image or a test as lost.
+   */
+  askAgain(isThere: boolean): void;
 }
 
 const MIB = 2 ** 20;
 /** Hosts drop long messages silently: marimo's limit, 2 MiB, is the lowest. */
 const UPLOAD_CHUNK = MIB;
 const UPLOAD_LIMIT = 32 * MIB;
+
+/** How often an image or a test may miss its answer before it counts as lost. */
+const MOST_MISSED = 2;
+const LOST = "No answer has arrived. If nothing has changed, try again.";
+
+/** Changes are answered in the order in which they are asked. */
+const isChange = (topic: Topic): topic is keyof Changes => topic !== "image" && topic !== "test";
+const isOpen = (question: Question | undefined) => question?.refused === null;
 
 export function createQuestions(
   send: (content: ToKernel, buffer?: ArrayBuffer) => void,
@@ -53,21 +67,34 @@ export function createQuestions(
   let last = Date.now();
 
   const list = () => Object.entries(open.peek()) as [Topic, Question][];
-  const isOpen = (question: Question | undefined) => question?.refused === null;
 
   function put(topic: Topic, question: Question | undefined): void {
     const { [topic]: _, ...others } = open.peek();
     open.value = question ? { ...others, [topic]: question } : others;
   }
 
-  function begin(topic: Topic, value: unknown): number {
-    put(topic, { number: last, value, sent: 0, refused: null });
-    return last;
+  function begin(topic: Topic, value: unknown): void {
+    put(topic, { number: last, value, sent: 0, missed: 0, refused: null });
   }
 
   function refuse(topic: Topic, refused: string): void {
     const question = open.peek()[topic];
     if (question) put(topic, { ...question, refused });
+  }
+
+  /** Send an image from its start, until its question is no longer open or is sent from the start again. */
+  async function sendImage(number: number, file: File): Promise<void> {
+    const { name, size } = file;
+    for (let offset = 0; offset < size; offset += UPLOAD_CHUNK) {
+      const read = file.slice(offset, offset + UPLOAD_CHUNK).arrayBuffer();
+      const chunk = await read.catch(() => null);
+      const question = open.peek().image;
+      if (question?.number !== number || !isOpen(question) || question.sent !== offset / size)
+        return;
+      if (!chunk) return refuse("image", `${name} could not be read. Choose an image file.`);
+      put("image", { ...question, sent: Math.min(1, (offset + UPLOAD_CHUNK) / size) });
+      send({ kind: "upload", question: number, offset, bytes: size, name }, chunk);
+    }
   }
 
   return {
@@ -79,60 +106,52 @@ export function createQuestions(
     },
     test(tokens, region) {
       last += 1;
-      const question = begin("test", null);
-      send({ kind: "test", question, tokens: [...tokens], region: [...region] });
+      begin("test", null);
+      send({ kind: "test", question: last, tokens: [...tokens], region: [...region] });
     },
     clearTests() {
       put("test", undefined);
       send({ kind: "clear_tests" });
     },
-    async upload(file) {
+    upload(file) {
       const { name, size } = file;
       last += 1;
-      const number = begin("image", name);
-      const current = () => {
-        const question = open.peek().image;
-        return question?.number === number && isOpen(question) ? question : null;
-      };
+      begin("image", file);
       if (size > UPLOAD_LIMIT) {
         const mib = (size / MIB).toFixed(0);
-        return refuse(
+        refuse(
           "image",
           `${name} has ${mib} MiB; an image may have at most ${UPLOAD_LIMIT / MIB} MiB.`,
         );
-      }
-      if (size === 0) return refuse("image", `${name} is empty.`);
-      try {
-        for (let offset = 0; offset < size; offset += UPLOAD_CHUNK) {
-          const chunk = await file.slice(offset, offset + UPLOAD_CHUNK).arrayBuffer();
-          const question = current();
-          if (!question) return;
-          put("image", { ...question, sent: Math.min(1, (offset + UPLOAD_CHUNK) / size) });
-          send({ kind: "upload", question: number, offset, bytes: size, name }, chunk);
-        }
-      } catch {
-        if (current()) refuse("image", `${name} could not be read. Choose an image file.`);
-      }
+      } else if (size === 0) refuse("image", `${name} is empty.`);
+      else sendImage(last, file);
     },
     forget: (topic) => put(topic, undefined),
     isWaiting: () => list().some(([topic, question]) => topic !== "test" && isOpen(question)),
-    askAgain() {
-      for (const [topic, { number, value, refused }] of list()) {
-        if (refused !== null || topic === "image" || topic === "test") continue;
-        send({ kind: "change", question: number, changes: { [topic]: value } });
+    isTesting: () => isOpen(open.peek().test),
+    askAgain(isThere) {
+      for (const [topic, question] of list()) {
+        const { number, value, missed } = question;
+        if (!isOpen(question)) continue;
+        if (isChange(topic)) {
+          send({ kind: "change", question: number, changes: { [topic]: value } });
+        } else if (isThere && missed === MOST_MISSED) refuse(topic, LOST);
+        else if (isThere) {
+          put(topic, { ...question, sent: 0, missed: missed + 1 });
+          // A test may still be running, and would be made twice.
+          if (topic === "image") sendImage(number, value as File);
+        }
       }
     },
     receive(answer) {
-      const own = (topic: Topic) => open.peek()[topic]?.number === answer.question;
-      if (answer.kind === "refused") {
-        for (const [topic] of list()) if (own(topic)) refuse(topic, answer.message);
-        return;
-      }
-      const alone = (["image", "test"] as const).find(own);
-      if (alone) return put(alone, undefined);
-      // Changes are answered in order: this one answers those before it too.
       for (const [topic, question] of list()) {
-        if (topic === "image" || topic === "test" || question.number > answer.question) continue;
+        const own = question.number === answer.question;
+        if (answer.kind === "refused") {
+          if (own) refuse(topic, answer.message);
+          continue;
+        }
+        // This one answers the changes before it too.
+        if (!own && !(isChange(topic) && question.number < answer.question)) continue;
         // The reason for a refusal stays beside a text that is still being written.
         const written = topic === "caption" || topic === "foil";
         if (isOpen(question) || !written) put(topic, undefined);

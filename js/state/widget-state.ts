@@ -69,9 +69,9 @@ export function createState(model: Model): WidgetState {
     ...selections.cover(given),
   }));
   const liveness = createLiveness(model, {
-    isComputing: () => requests.status.peek().phase === "computing",
+    isComputing: () => requests.status.peek().phase === "computing" || questions.isTesting(),
     hasQuestions: () => questions.isWaiting(),
-    askAgain: () => questions.askAgain(),
+    askAgain: (isThere) => questions.askAgain(isThere),
   });
   const { send, silent } = liveness;
   const questions = createQuestions(send);

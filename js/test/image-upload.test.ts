@@ -1,6 +1,6 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { userEvent } from "vitest/browser";
-import { open, type View } from "../testing/harness.ts";
+import { missAnswer, open, type View } from "../testing/harness.ts";
 import type { MockModel } from "../testing/mock.ts";
 
 describe("another image", () => {
@@ -90,6 +90,57 @@ describe("another image", () => {
       .toBe(1);
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(uploads(model).filter(({ name }) => name === "first.png").length).toBeLessThan(5);
+  });
+
+  describe("whose answer does not arrive", () => {
+    async function dropped(bytes: number) {
+      const { model, view } = await open();
+      vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+      model.receive({ kind: "alive" });
+      drop(view, file(new Uint8Array(bytes), "dog.png"));
+      await expect.poll(() => uploads(model).length).toBe(Math.ceil(bytes / MIB));
+      return { model, view };
+    }
+
+    it("is sent again from its start, under its number", async () => {
+      const { model, view } = await dropped(1.5 * MIB);
+      missAnswer(model);
+      await expect.poll(() => uploads(model).length).toBe(4);
+      vi.useRealTimers();
+      const sent = uploads(model);
+      expect(sent.slice(2)).toEqual(sent.slice(0, 2));
+      expect(view.find("exclip-uploading").textContent).toBe("dog.png · reading…");
+      model.receive({ kind: "accepted", question: sent[0]?.question });
+      expect(view.find("exclip-uploading").hidden).toBe(true);
+      expect(view.find("exclip-choose").ariaDisabled).toBe("false");
+    });
+
+    it("counts as lost after a while, and another can be chosen", async () => {
+      const { model, view } = await dropped(10);
+      for (const times of [2, 3, 3]) {
+        missAnswer(model);
+        await expect.poll(() => uploads(model).length).toBe(times);
+      }
+      expect(view.find("exclip-uploading").hidden).toBe(true);
+      expect(view.find("exclip-refused-image").textContent).toContain("try again");
+      const before = model.sent.length;
+      vi.advanceTimersByTime(100_000);
+      vi.useRealTimers();
+      expect(model.sent.length).toBe(before);
+      expect(view.find("exclip-choose").ariaDisabled).toBe("false");
+      // It was only late.
+      model.receive({ kind: "accepted", question: uploads(model)[0]?.question });
+      expect(view.find("exclip-refused-image").hidden).toBe(true);
+    });
+
+    it("is not sent over and over to a kernel that is silent", async () => {
+      const { model, view } = await dropped(10);
+      vi.advanceTimersByTime(600_000);
+      vi.useRealTimers();
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      expect(uploads(model).length).toBe(2);
+      expect(view.find("exclip-choose").ariaDisabled).toBe("true");
+    });
   });
 
   it("ignores text that is pasted or dragged", async () => {

@@ -1,6 +1,6 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { userEvent } from "vitest/browser";
-import { accept, click, open, refuse } from "../testing/harness.ts";
+import { accept, click, missAnswer, open, refuse } from "../testing/harness.ts";
 
 describe("testing a selection", () => {
   const TESTS = [
@@ -77,6 +77,46 @@ describe("testing a selection", () => {
     model.begin(1, { image_layer: 3 });
     accept(model);
     expect(view.find("exclip-test").textContent).toBe("Test this selection");
+  });
+
+  it("counts as lost if no answer arrives, and can be made again", async () => {
+    const { model, view } = await open({ tokens: [2] });
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    model.receive({ kind: "alive" });
+    view.find("exclip-test").click();
+    const { question } = model.sent.at(-1) as { question: number };
+    for (let i = 0; i < 3; i++) {
+      expect(view.find("exclip-test").textContent).toBe("Testing…");
+      missAnswer(model);
+    }
+    const before = model.sent.length;
+    vi.advanceTimersByTime(100_000);
+    vi.useRealTimers();
+    // A test that is still running would be made twice.
+    expect(model.sent.filter(({ kind }) => kind === "test").length).toBe(1);
+    expect(model.sent.length).toBe(before);
+    expect(view.find("exclip-test").textContent).toBe("Test this selection");
+    expect(view.find("exclip-test").ariaDisabled).toBe("false");
+    expect(view.find("exclip-refused-test").textContent).toContain("try again");
+    // It was only slow.
+    model.set("_tests", TESTS);
+    accept(model, { question });
+    expect(view.find("exclip-refused-test").hidden).toBe(true);
+  });
+
+  it("that takes its time leaves everything else to be used", async () => {
+    const { model, view } = await open({ tokens: [2] });
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    model.receive({ kind: "alive" });
+    view.find("exclip-test").click();
+    vi.advanceTimersByTime(11_000);
+    expect(view.find("exclip-choose").ariaDisabled).toBe("false");
+    // Until the kernel answers, it may as well be gone.
+    expect(view.find("exclip-notice").textContent).toContain("not responding");
+    model.receive({ kind: "alive" });
+    vi.useRealTimers();
+    expect(view.find("exclip-notice").hidden).toBe(true);
+    expect(view.find("exclip-test").textContent).toBe("Testing…");
   });
 
   it("waits for the result", async () => {

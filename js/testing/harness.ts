@@ -1,4 +1,5 @@
 /** Opens the widget on a small example whose every number is known. */
+import { vi } from "vitest";
 import { commands } from "vitest/browser";
 import exclip from "../main.ts";
 import type { TextName, ToKernel, Traits } from "../protocol.ts";
@@ -225,3 +226,9 @@ export const refuse = (
   message: string,
   { question }: { question: number } = lastChange(model),
 ) => model.receive({ kind: "refused", question, message });
+
+/** Let the time for an answer pass, while timers are frozen; the kernel then turns out to be there. */
+export function missAnswer(model: MockModel): void {
+  vi.advanceTimersByTime(11_000);
+  model.receive({ kind: "alive" });
+}
