@@ -23,6 +23,9 @@ const MOST_KEPT = 600;
 const MOST_ASKED = 512;
 /** Time between two windows, so that a fast scroll does not ask for every row on its way. */
 const ASK_EVERY_MS = 60;
+/** How often an opened pair may miss its answer, such as one that is too long for the host, before it counts as lost. */
+const MOST_MISSED = 2;
+const LOST = "No answer has arrived. Open it again.";
 /** Steps on each side of 0 in a heat map as sent. */
 const LEVELS = 127;
 
@@ -31,6 +34,14 @@ export interface Tile extends SentTile {
   picture: Blob | null;
   /** In units of cosine similarity, row by row; null if there is none. */
   heat: Float64Array | null;
+}
+
+interface Opening {
+  message: ToKernel;
+  /** How often its answer was due although the kernel was there. */
+  missed: number;
+  resolve(traits: Partial<Traits>): void;
+  reject(reason: Error): void;
 }
 
 export interface GalleryState {
@@ -84,10 +95,8 @@ export function createGalleryState(model: GalleryModel): GalleryState {
   const done = signal<number | null>(null);
   const tiles = new Map<number, Tile>();
   const wanted = new Map<object, readonly number[]>();
-  const opening = new Map<
-    number,
-    { resolve(traits: Partial<Traits>): void; reject(reason: Error): void }
-  >();
+  /** What was asked to be opened and has not come yet, by the number of the question. */
+  const opening = new Map<number, Opening>();
   /** Identifies this browser among those that show the gallery. */
   const view = Math.floor(Math.random() * Number.MAX_SAFE_INTEGER);
   // Rises across reloads of the page too, because the kernel outlives the page.
@@ -103,9 +112,17 @@ export function createGalleryState(model: GalleryModel): GalleryState {
 
   const liveness = createLiveness<ToKernel>(model, {
     isComputing: () => request.peek().phase === "computing",
-    hasQuestions: () => asked !== null || owedTiles,
-    askAgain() {
+    hasQuestions: () => asked !== null || opening.size > 0 || owedTiles,
+    askAgain(isThere) {
       if (asked) liveness.send({ kind: "ask", ...asked });
+      for (const [number, one] of opening) {
+        if (isThere) one.missed += 1;
+        if (one.missed <= MOST_MISSED) liveness.send(one.message);
+        else {
+          opening.delete(number);
+          one.reject(new Error(LOST));
+        }
+      }
       askForTiles();
     },
   });
@@ -252,9 +269,10 @@ export function createGalleryState(model: GalleryModel): GalleryState {
     },
     open(tile) {
       question += 1;
-      liveness.send({ kind: "open", question, request: shown.peek(), tile });
+      const message = { kind: "open", question, request: shown.peek(), tile } as const;
+      liveness.send(message);
       return new Promise((resolve, reject) => {
-        opening.set(question, { resolve, reject });
+        opening.set(question, { message, missed: 0, resolve, reject });
       });
     },
     dispose() {

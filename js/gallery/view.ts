@@ -66,10 +66,9 @@ export function mountGallery(el: HTMLElement, state: GalleryState, scope: Scope)
       box("exclip-gallery-tools", scaleOf(state, ink, scope), panelButton),
     ),
     panel,
-    trouble.node,
     grid.node,
   );
-  root.append(line, all, opened.node);
+  root.append(line, trouble.node, all, opened.node);
 
   scope.effect(() => {
     all.hidden = opened.tile.value !== null;

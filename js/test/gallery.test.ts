@@ -1,6 +1,6 @@
 /** The gallery with a kernel that has every tile: what is in the page, what is asked, and which keys work. */
 import axe from "axe-core";
-import { afterEach, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { userEvent } from "vitest/browser";
 import "../gallery.css";
 import { layOut, MOST_HEIGHT, scrollTo, seenAt } from "../gallery/layout.ts";
@@ -242,6 +242,55 @@ test("a click opens the full widget, and *Back* returns to the tile", async () =
   find("exclip-back").click();
   expect(document.activeElement).toBe(grid);
   expect(said(el.querySelector(".exclip-active"))).toContain("8 +");
+});
+
+describe("a pair whose message is lost", () => {
+  /** Click a tile while the connection is down. */
+  async function lost() {
+    const { model, tiles, find, el, loaded } = await open();
+    await loaded();
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    model.receive({ kind: "alive" });
+    vi.spyOn(model, "send").mockImplementation((message) => {
+      model.sent.push(message as ToKernel);
+    });
+    tiles()[5]?.click();
+    ended.push(() => vi.useRealTimers());
+    /** Let the time for an answer pass; the kernel then turns out to be there. */
+    const miss = () => {
+      vi.advanceTimersByTime(11_000);
+      model.receive({ kind: "alive" });
+    };
+    return { model, find, el, miss };
+  }
+
+  test("is asked for again, and opens", async () => {
+    const { model, el, miss } = await lost();
+    const [asked] = of(model, "open");
+    miss();
+    expect(of(model, "open")).toEqual([asked, asked]);
+    const { _image, _result, _foil_result, ...traits } = await pairTraits({ _choices: null });
+    model.receive({ kind: "opened", question: asked?.question, tile: 5, traits, binary: [] });
+    vi.useRealTimers();
+    await until(() => expect(el.querySelector('[data-testid="exclip"]')).not.toBeNull());
+    expect(el.querySelector<HTMLElement>(".exclip-opened > .exclip-waiting")?.hidden).toBe(true);
+  });
+
+  test("counts as lost after a while", async () => {
+    const { model, find, miss } = await lost();
+    for (let i = 0; i < 3; i++) miss();
+    await vi.waitFor(() => expect(find("exclip-refused-open").textContent).toContain("again"));
+    const before = model.sent.length;
+    vi.advanceTimersByTime(100_000);
+    expect(model.sent.length).toBe(before);
+  });
+
+  test("says so if the kernel is gone", async () => {
+    const { find } = await lost();
+    vi.advanceTimersByTime(11_000);
+    expect(find("exclip-gallery-error").checkVisibility()).toBe(true);
+    expect(find("exclip-gallery-error").textContent).toContain("not responding");
+  });
 });
 
 test("a tile without a picture says why", async () => {
