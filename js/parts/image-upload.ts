@@ -49,8 +49,10 @@ export function imageUpload(
   });
 
   scope.on(root, "paste", (event) => {
-    if (!take(event.clipboardData?.files)) return;
-    claim(event);
+    const { clipboardData: pasted, target } = event;
+    // Office copies text as a picture of it, too: where text is written, it is meant as text.
+    const isText = pasted?.types.includes("text/plain") && (target as Element).matches("textarea");
+    if (!isText && take(pasted?.files)) claim(event);
   });
   const drags = (event: DragEvent) => {
     if (!event.dataTransfer?.types.includes("Files")) return false;

@@ -54,6 +54,26 @@ describe("another image", () => {
     await expect.poll(() => uploads(model)[0]?.name).toBe("pasted.png");
   });
 
+  it("is not pasted in place of text that is copied together with a picture of it", async () => {
+    const { model, view } = await open();
+    view.el.querySelector<HTMLElement>("[aria-label='Edit the caption']")?.click();
+    const paste = (node: HTMLElement, name: string, text?: string) => {
+      const clipboardData = new DataTransfer();
+      if (text) clipboardData.setData("text/plain", text);
+      clipboardData.items.add(file("image", name));
+      return node.dispatchEvent(
+        new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }),
+      );
+    };
+    const field = view.find("exclip-field-caption");
+    expect(paste(field, "cells.png", "two dogs")).toBe(true);
+    // Without text, there is only the picture to paste; and a file may come with its name as text.
+    expect(paste(field, "picture.png")).toBe(false);
+    expect(paste(view.canvas, "dog.png", "dog.png")).toBe(false);
+    await expect.poll(() => uploads(model).at(-1)?.name).toBe("dog.png");
+    expect(uploads(model).map(({ name }) => name)).not.toContain("cells.png");
+  });
+
   it("can be chosen", async () => {
     const { model, view } = await open();
     await userEvent.upload(view.find("exclip-file"), file("image", "chosen.png"));
