@@ -98,20 +98,26 @@ def _rows_of(tokens: Tokens, words: object) -> Iterable[int]:
     if isinstance(words, slice):
         return _rows_of_slice(tokens, words)
     if hasattr(words, "__array__"):
-        return _rows_of(tokens, _not_none(_as_list(words)))
+        return _rows_of(tokens, _not_none(as_list("words", words, EXPECTED)))
     if isinstance(words, Iterable) and not isinstance(words, (bytes, dict)):
         return [row for one in words for row in _rows_of(tokens, _not_none(one))]
     return [_row_of_index(tokens, words)]
 
 
-def _as_list(array: Any) -> object:
-    """Return an array or a tensor as nested lists, or as a number if it has no axes."""
+def as_list(name: str, array: Any, expected: str) -> object:
+    """Return an array or a tensor as nested lists, or as a number if it has no axes.
+
+    Raises
+    ------
+    ParameterError
+        If its values cannot be read.
+    """
     try:
         # A tensor's own `tolist` also reads one that is on a GPU.
         return array.tolist() if hasattr(array, "tolist") else np.asarray(array).tolist()
     except Exception as error:
         raise ParameterError(
-            f"words is a {type(array).__name__} whose values cannot be read ({error!s:.200}); {EXPECTED}"
+            f"{name} is a {type(array).__name__} whose values cannot be read ({error!s:.200}); {expected}"
         ) from error
 
 

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 import traitlets
+from jaxtyping import Bool
+
+from ..results.selection import as_list
 
 
 class InputTrait(traitlets.Any):
@@ -32,19 +35,34 @@ class SelectionTrait(traitlets.List):  # type: ignore[type-arg]
 
     def validate(self, obj: Any, value: Any) -> Any:
         """Return the indices in a mask, an array or any other collection, sorted and checked."""
+        assert self.name is not None
         grid = obj._grid
         shape = (len(obj._tokens),) if self.name == "tokens" else (grid["rows"], grid["columns"])
-        if isinstance(value, np.ndarray) and value.dtype == bool:
-            if value.shape != shape:
-                raise traitlets.TraitError(
-                    f"{self.name} was set to a mask of shape {value.shape}; expected {shape}"
-                )
-            value = np.flatnonzero(value)
-        if isinstance(value, (np.ndarray, set, tuple, range)):
+        count = int(np.prod(shape))
+        expected = f"expected numbers from 0 to {count - 1}, or a mask of shape {shape}"
+        if hasattr(value, "__array__"):
+            value = as_list(self.name, value, expected)
+        if isinstance(value, (list, tuple, set, range)):
+            value = list(value)
+            if (mask := _mask_of(value)) is not None:
+                if mask.shape != shape:
+                    raise traitlets.TraitError(f"{self.name} is a mask of shape {mask.shape}; {expected}")
+                value = np.flatnonzero(mask).tolist()
+            for number in value:
+                if isinstance(number, (bool, np.bool_)):  # to Python, True is also the number 1
+                    raise traitlets.TraitError(f"{self.name} has {bool(number)} among numbers; {expected}")
             value = [int(number) if isinstance(number, np.integer) else number for number in value]
         chosen = sorted(set(super().validate(obj, value) or ()))
-        count = int(np.prod(shape))
         if chosen and (chosen[0] < 0 or chosen[-1] >= count):
             wrong = chosen[0] if chosen[0] < 0 else chosen[-1]
-            raise traitlets.TraitError(f"{self.name} has {wrong}; expected numbers from 0 to {count - 1}")
+            raise traitlets.TraitError(f"{self.name} has {wrong}; {expected}")
         return chosen
+
+
+def _mask_of(value: list[Any]) -> Bool[np.ndarray, "..."] | None:
+    """Return nested lists of bools as a mask; None if they contain anything else, or nothing."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # NumPy makes no array from lists of unequal lengths
+        return None
+    return array if array.dtype == bool else None

@@ -78,7 +78,8 @@ class ExplainWidget(SyncedWidget):
     text_layer, image_layer : int or "output"
         Where the towers are cut. Set to None for the method's default.
     tokens : list of int
-        Selected tokens, as indices into `interactions.tokens`. Synced in both directions.
+        Selected tokens, as indices into `interactions.tokens`. Synced in both directions. May be set to a
+        boolean mask, one entry for each token.
     region : list of int
         Selected patches, ``row * columns + column``. May be set to a boolean mask (rows, columns).
     session : Session or Viewing

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import traitlets
 from support.widgets import book, line, make
 
@@ -29,6 +30,31 @@ def test_selection_from_python() -> None:
     assert widget.region == []
 
 
+def test_lists_of_bools_are_masks_as_arrays_of_them_are() -> None:
+    widget = make()
+    texts = [token["text"] for token in widget._tokens]
+    chosen = [text in ("red", "boat") for text in texts]
+    expected = [texts.index("red"), texts.index("boat")]
+    for mask in (chosen, tuple(chosen), [np.bool_(one) for one in chosen], np.array(chosen)):
+        widget.tokens = []
+        widget.tokens = mask
+        assert widget.tokens == expected
+    widget.tokens = torch.tensor(chosen)
+    assert widget.tokens == expected
+    widget.tokens = torch.tensor([1])
+    assert widget.tokens == [1]
+    patches = np.zeros((12, 12), bool)
+    patches[1, 2] = True
+    for mask in (patches.tolist(), torch.from_numpy(patches)):
+        widget.region = []
+        widget.region = mask
+        assert widget.region == [14]
+    with pytest.raises(traitlets.TraitError, match=r"tokens is a mask of shape \(3,\); expected numbers"):
+        widget.tokens = [True, False, True]
+    with pytest.raises(traitlets.TraitError, match="tokens has True among numbers; expected"):
+        widget.tokens = [2, True]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -40,6 +66,14 @@ def test_selection_from_python() -> None:
         ("region", np.zeros((3, 3))),
         ("region", np.ones((3, 3), bool)),
         ("region", 4),
+        ("tokens", [True, False]),
+        ("tokens", [1, True]),
+        ("tokens", {True}),
+        ("tokens", [[True], [True, False]]),
+        ("tokens", np.array(3)),
+        ("tokens", np.array(True)),
+        ("region", [True] * 144),
+        ("region", np.ones((12, 12)).tolist()),
     ],
 )
 def test_selection_out_of_range_changes_nothing(name: str, value: Any) -> None:
