@@ -99,15 +99,22 @@ def write_page(
     """
     target = path_of(path, SUFFIX)
     encode = encoding_once()
-    figures = [figure_of(*_read_shown(one), encode=encode) for one in results]
+    figures = [figure_of(*read_shown("results", one), encode=encode) for one in results]
     write_figures(target, figures, title=title, overwrite=overwrite)
 
 
-def _read_shown(given: Any) -> tuple[Any, Any, Any]:
+def read_shown(name: str, given: Any) -> tuple[Any, Any, Any]:
+    """Return a result, its image, and its foil's result or None, from a tuple or a list of two or three.
+
+    Raises
+    ------
+    ParameterError
+        If it is neither. The message begins with `name`.
+    """
     if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
         count = f" of {len(given)}" if isinstance(given, (tuple, list)) else ""
         raise ParameterError(
-            f"results has a {type(given).__name__}{count}; expected tuples of a result, its image and, "
+            f"{name} has a {type(given).__name__}{count}; expected tuples of a result, its image and, "
             "if there is one, the result of a foil"
         )
     result, image, foil = (*given, None)[:3]

@@ -93,11 +93,22 @@ def finished_traits(
     }
 
 
-def _require_whole(name: str, result: Interactions) -> Interactions:
-    """Return the result of a caption, if all its numbers are still finite as sent to a browser."""
-    given: object = result
+def require_result(name: str, given: object) -> Interactions:
+    """Return a value, if it is a result.
+
+    Raises
+    ------
+    ParameterError
+        If it is not.
+    """
     if not isinstance(given, Interactions):
         raise ParameterError(f"{name} is a {type(given).__name__}; expected Interactions, as explain returns")
+    return given
+
+
+def _require_whole(name: str, result: Interactions) -> Interactions:
+    """Return the result of a caption, if all its numbers are still finite as sent to a browser."""
+    require_result(name, result)
     if result.foil is not None:
         raise ParameterError(
             f"{name} is a difference from the foil {result.foil!r:.80}; expected the result of the caption "

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from itertools import chain, islice
-from typing import Any, TypeAlias
+from typing import Any
 
 import traitlets
 
@@ -18,7 +18,10 @@ from ..errors import ParameterError
 from ..explainer import Explainer
 from ..filling import write_store
 from ..image import ImageLike
-from ..results.interactions import Interactions
+from ..methods.batches import naming
+from ..results.interactions import Interactions, require_comparable
+from ..results.page import Shown, read_shown
+from ..results.shown import require_result
 from ..store import Ranked, Store
 from .gallery_protocol import Ask, Open, Window, read_changes, read_message
 from .gallery_session import GallerySession
@@ -31,9 +34,6 @@ from .traits import InputTrait
 from .widget import EXIT_TIMEOUT, ExplainWidget
 
 STATIC = resources.files(__package__) / "static"
-
-Explained: TypeAlias = tuple[Interactions, ImageLike]
-"""A result and the image it explains."""
 
 CHANGEABLE = ("phrase", "words", "order")
 
@@ -49,9 +49,10 @@ class ExplainGallery(SyncedWidget):
 
     Parameters
     ----------
-    data : Store, path of one, iterable of Pair, or of tuples of Interactions and its image
+    data : Store, path of one, iterable of Pair, or of tuples of Interactions, its image and its foil's result
         What to show. Pairs are first explained into a store in a temporary folder, which needs an
-        `explainer`; for a large data set, make a permanent store with `write_store`. Results cannot be
+        `explainer`; for a large data set, make a permanent store with `write_store`. Results come with their
+        images, and optionally with the result of a foil, which is shown in the opened pair. They cannot be
         searched for a phrase, and support only the orders `"set"` and `"special"`.
     explainer : Explainer, optional
         The explainer that made the store. With it, you can search for any phrase; without it, only for the
@@ -124,7 +125,7 @@ class ExplainGallery(SyncedWidget):
 
     def __init__(
         self,
-        data: Store | str | os.PathLike[str] | Iterable[Pair] | Iterable[Explained],
+        data: Store | str | os.PathLike[str] | Iterable[Pair] | Iterable[Shown],
         explainer: Explainer | None = None,
         *,
         images: Pictures | None = None,
@@ -235,7 +236,7 @@ class ExplainGallery(SyncedWidget):
 
 
 def _opened(
-    data: Store | str | os.PathLike[str] | Iterable[Pair] | Iterable[Explained],
+    data: Store | str | os.PathLike[str] | Iterable[Pair] | Iterable[Shown],
     explainer: Explainer | None,
     images: Pictures | None,
 ) -> tuple[StoreImages | ResultImages, Pictures]:
@@ -257,11 +258,14 @@ def _opened(
         )
     stream: Iterator[Any] = iter(data)
     first = list(islice(stream, 1))
-    if first and isinstance(first[0], tuple) and isinstance(first[0][0], Interactions):
-        some: list[Explained] = [*first, *stream]
-        return ResultImages([result for result, _ in some]), {
-            str(number): image for number, (_, image) in enumerate(some)
-        }
+    if not first and explainer is None:
+        raise ParameterError("data is empty; expected at least one result with its image, or a pair")
+    if first and _is_of_results(first[0], explainer):
+        results, shown_on = [], dict[str, ImageLike]()
+        for number, one in enumerate(chain(first, stream)):
+            found, shown_on[str(number)] = _read_result(number, one)
+            results.append(found)
+        return ResultImages(results), shown_on
     if explainer is None:
         raise ParameterError(
             "explainer=None; expected an Explainer, which explains the pairs. Without one, show a store"
@@ -288,3 +292,22 @@ def _opened(
     # Delete the folder together with the store: the user may still hold it after the gallery is gone.
     weakref.finalize(store, shutil.rmtree, folder, ignore_errors=True)
     return StoreImages(store, explainer), pictures if images is None else images
+
+
+def _is_of_results(first: object, explainer: Explainer | None) -> bool:
+    """Return whether data is meant as results, judging from its first entry."""
+    parts = first if isinstance(first, (tuple, list)) else (first,)
+    if any(isinstance(part, Interactions) for part in parts):
+        return True
+    return explainer is None and not isinstance(first, Pair)
+
+
+def _read_result(number: int, given: Any) -> tuple[tuple[Interactions, ...], ImageLike]:
+    """Return a result, followed by its foil's if there is one, and its image."""
+    result, image, foil = read_shown("data", given)
+    with naming("data", number):
+        require_result("result", result)
+        if foil is None:
+            return (result,), image
+        require_comparable(result, require_result("foil", foil))
+        return (result, foil), image

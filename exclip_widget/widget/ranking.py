@@ -290,14 +290,15 @@ class ResultImages:
 
     Parameters
     ----------
-    results : sequence of Interactions
-        The results. Their ids are "0", "1", and so on.
+    results : sequence of tuples of Interactions
+        The results, each followed by that of its foil if there is one. Their ids are "0", "1", and so on.
     """
 
     orders = ("set", "special")
 
-    def __init__(self, results: Sequence[Interactions]) -> None:
-        self._results = {str(number): result for number, result in enumerate(results)}
+    def __init__(self, results: Sequence[tuple[Interactions, ...]]) -> None:
+        self._with_foils = {str(number): found for number, found in enumerate(results)}
+        self._results = {key: result for key, (result, *_) in self._with_foils.items()}
         self.count = len(results)
         self.texts = {key: result.caption for key, result in self._results.items()}
         self.views = {key: result.view for key, result in self._results.items()}
@@ -342,9 +343,9 @@ class ResultImages:
         return self._results[entry.ranked.image_id].heat()
 
     def results(self, query: Query, ranked: Ranked) -> list[Interactions]:
-        """Return the result of a tile."""
+        """Return the result of a tile, followed by that of its foil if there is one."""
         del query
-        return [self._results[ranked.image_id]]
+        return list(self._with_foils[ranked.image_id])
 
 
 def _special_share(result: Interactions) -> float:

@@ -164,6 +164,42 @@ def test_results_are_shown_with_their_images(store: Store) -> None:
         gallery.order = "foils"
 
 
+def test_a_result_may_come_with_that_of_a_foil(store: Store) -> None:
+    """Tuples and lists of two or three are read as `write_page` reads them."""
+    result, foil = (store.interactions(caption, "scene 0") for caption in ("0", "1"))
+    image = PAIRS[0].image
+    gallery = make_gallery([(result, image, foil), [result, image], (result, image, None)])
+    gallery.wait(60)
+    assert [gallery.open_pair(tile).foil for tile in range(3)] == [foil.caption, None, None]
+    assert gallery.open_pair(0).foil_interactions == foil
+    line(gallery).says({"kind": "open", "question": 4, "request": 1, "tile": 0})
+    assert refusal(gallery, 4) == ""
+    assert line(gallery).messages()[-1][0]["traits"]["foil"] == foil.caption
+
+
+def test_what_are_no_results_is_said(store: Store) -> None:
+    result, other = (store.interactions(pair.id, pair.image_id) for pair in PAIRS[:2])
+    image = PAIRS[0].image
+    expected = "expected tuples of a result, its image and, if there is one, the result of a foil"
+    for data, message in (
+        ([(result,)], f"data has a tuple of 1; {expected}"),
+        ([()], f"data has a tuple of 0; {expected}"),
+        ([(result, image, other, 1)], f"data has a tuple of 4; {expected}"),
+        ([result], f"data has a Interactions; {expected}"),
+        ([(result, image), PAIRS[0]], f"data has a Pair; {expected}"),
+        ([(result, image), None], f"data has a NoneType; {expected}"),
+        (["a boat"], f"data has a str; {expected}"),
+        ([(result, image), (image, result)], r"data\[1\]: result is a Image; expected Interactions"),
+        ([(result, image, "a boat")], r"data\[0\]: foil is a str; expected Interactions"),
+        ([(result, image, other)], r"data\[0\]: the foil is of another image"),
+        ([], "data is empty; expected at least one result"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            make_gallery(data)
+    with pytest.raises(ParameterError, match="data has a tuple of 1"):
+        make_gallery([(result,)], explainer())
+
+
 def test_what_cannot_be_shown_is_refused(store: Store, tmp_path: Path) -> None:
     for given, message in (
         ({"data": store}, "a store keeps no pictures"),
