@@ -54,7 +54,39 @@ class SyncedWidget(anywidget.AnyWidget):
             finally:
                 self._thread.changes = None
         for change in changes:
+            self._notify_observers_of(change)
+
+    @contextmanager
+    def hold_trait_notifications(self) -> Iterator[None]:
+        """Call observers only after the block, and once for each trait that it changes.
+
+        Values are checked, requested and sent to the browser as without a hold. traitlets' own would hold
+        back the changes of all threads, and set each changed trait again at the end: a new request for it.
+        """
+        if not self._constructed:
+            with super().hold_trait_notifications():
+                yield
+            return
+        if self._thread.held is not None:
+            yield
+            return
+        held = self._thread.held = {}
+        try:
+            yield
+        finally:
+            self._thread.held = None
+            for change in held.values():
+                self._notify_observers_of(change)
+
+    def _notify_observers_of(self, change: Any) -> None:
+        """Call the observers of a change, now or after the hold of this thread."""
+        held = self._thread.held
+        if held is None:
             traitlets.HasTraits.notify_change(self, change)
+        elif change.name in held:
+            held[change.name].new = change.new
+        else:
+            held[change.name] = change
 
     def publish(self, **traits: Any) -> None:
         """Set traits within a transaction."""
@@ -104,11 +136,14 @@ class SyncedWidget(anywidget.AnyWidget):
             change.new._reply_subshell_for = lambda _data, addressed: addressed
 
     def notify_change(self, change: Any) -> None:
-        """Notify the browser and observers of a change, or record it if a transaction is open."""
-        if self._thread.changes is None:
-            super().notify_change(change)
-        else:
+        """Notify the browser and observers of a change, or record it if a transaction or a hold is open."""
+        if self._thread.changes is not None:
             self._thread.changes.append(change)
+        elif self._thread.held is not None:
+            with self.transaction():
+                self.notify_change(change)
+        else:
+            super().notify_change(change)
 
     @property
     def publishes(self) -> bool:
@@ -117,7 +152,18 @@ class SyncedWidget(anywidget.AnyWidget):
 
 
 class _ThreadState(threading.local):
-    """The open transaction of this thread: its changes, and how many of them have been sent."""
+    """What is open in this thread.
+
+    Attributes
+    ----------
+    changes : list of changes, or None
+        What the transaction has changed so far; None if there is no transaction.
+    sent : int
+        How many of them have been sent.
+    held : dict from names to changes, or None
+        What observers are called with after the hold; None if there is no hold.
+    """
 
     changes: list[Any] | None = None
     sent: int = 0
+    held: dict[str, Any] | None = None

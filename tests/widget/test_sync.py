@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
+import pytest
+from support.galleries import explainer, make_gallery, scenes
 from support.widgets import ask, decoded, line, make, stopped_after_first_frame, until, working
 
 
@@ -32,6 +36,80 @@ def test_new_inputs_reach_the_browser_as_one() -> None:
         name: getattr(widget, name)
         for name in ("caption", "foil", "_tokens", "_alignment", "_result", "_summary")
     }
+
+
+INPUTS = ("caption", "foil", "method", "text_layer", "image_layer")
+
+
+def set_inputs(*, hold: bool) -> tuple[list[Any], list[tuple[str, Any]], list[dict[str, Any]]]:
+    """Set inputs, with or without a hold, and return what they are, what observers saw, and what was sent."""
+    widget = make(method="frozen")
+    widget.wait(60)
+    seen: list[tuple[str, Any]] = []
+    widget.observe(lambda change: seen.append((change["name"], change["new"])), [*INPUTS, "tokens"])
+    before = len(line(widget).updates())
+    with widget.hold_trait_notifications() if hold else nullcontext():
+        widget.tokens = [1]
+        widget.caption, widget.foil = "a blue boat", "a fish"
+        widget.method = "exclip"
+        widget.caption = "a red boat"
+        if hold:
+            assert seen == []
+            assert widget.wait(60).caption == "a red boat"  # also in the middle of a hold
+    exclip = [getattr(widget, name) for name in INPUTS]
+    widget.wait(60)
+    sent = line(widget).updates()[before:]
+    widget.method = "frozen"
+    return [*exclip, widget.text_layer, widget.image_layer, widget.tokens], seen, sent
+
+
+def test_a_hold_delays_observers_and_nothing_else() -> None:
+    found, seen, sent = set_inputs(hold=True)
+    expected, _, sent_without = set_inputs(hold=False)
+    assert found == expected
+    assert seen[:5] == [
+        ("tokens", []),
+        ("caption", "a red boat"),
+        ("foil", "a fish"),
+        ("method", "exclip"),
+        ("text_layer", expected[3]),
+    ]
+    assert [name for name, _ in seen].count("caption") == 1
+    asked, asked_without = (
+        [update for update in updates if update.get("_request", {}).get("phase") == "computing"]
+        for updates in (sent, sent_without)
+    )
+    assert [update.keys() for update in asked] == [update.keys() for update in asked_without]
+    assert all("_revision" in update for update in asked)
+
+
+def test_a_hold_does_not_ask_a_gallery_twice() -> None:
+    gallery = make_gallery(iter(scenes(2)), explainer(), phrase="a red boat")
+    seen: list[str] = []
+    gallery.observe(lambda change: seen.append(change["name"]), ["phrase", "words", "order"])
+    with gallery.hold_trait_notifications(), gallery.hold_trait_notifications():
+        gallery.phrase, gallery.words, gallery.order = "two yellow fish", "fish", "special"
+        with pytest.raises(ValueError, match="expected one of"):
+            gallery.order = "best"
+        assert seen == []
+    assert (gallery.phrase, gallery.words, gallery.order) == ("two yellow fish", [3], "special")
+    assert seen == ["phrase", "words", "order"]
+    assert line(gallery).state()["words"] == [3]
+
+
+def test_a_hold_is_that_of_one_thread() -> None:
+    widget = make()
+    widget.wait(60)
+    seen: list[Any] = []
+    widget.observe(lambda change: seen.append(change["new"]), "tokens")
+    with widget.hold_trait_notifications():
+        other = threading.Thread(target=setattr, args=(widget, "tokens", [2]))
+        other.start()
+        other.join()
+        assert seen == [[2]]
+        widget.layout = {"width": "50%"}  # no transaction of the widget's own
+        assert line(widget).state()["layout"] == f"IPY_MODEL_{widget.layout.model_id}"
+    assert seen == [[2]]
 
 
 def test_joining_repeats_what_was_missed() -> None:
