@@ -65,7 +65,9 @@ class View:
         return view
 
     def is_of_other_pixels(self, image: Image.Image) -> bool:
-        """Return whether an image's pixels differ from those of the view; False if those are unknown."""
+        """Return whether an image differs from that of the view in size, or in pixels if those are known."""
+        if self.size != image.size:
+            return True
         return self.digest is not None and self.digest != _digest(image)
 
     @property
@@ -78,7 +80,7 @@ class View:
     @property
     def picture(self) -> Image.Image | None:
         """The image itself, if it is among the last ones that this process explained."""
-        return recall(self.digest)
+        return recall(self.size, self.digest)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, View) and self._parts == other._parts

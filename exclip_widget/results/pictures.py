@@ -1,4 +1,4 @@
-"""A cache of the images that were explained last, by the hash of their pixels, to show results on them.
+"""A cache of the images that were explained last, by their size and the hash of their pixels.
 
 A result contains no image, so thousands of results take little memory. The last few images are cached here,
 up to a limit, for the results that are displayed.
@@ -27,10 +27,14 @@ _lock = Lock()
 def remember(digest: str, image: Image.Image) -> None:
     """Cache an image, and drop the least recently used ones if there is no room."""
     with _lock:
-        _kept.put(digest, image)
+        _kept.put((image.size, digest), image)
 
 
-def recall(digest: str | None) -> Image.Image | None:
-    """Return the image with this hash, or None if it is not cached any more."""
+def recall(size: tuple[int, int], digest: str | None) -> Image.Image | None:
+    """Return the image of this size and with this hash, or None if it is not cached any more.
+
+    The hash alone would not do: it is of the pixels in one row, and a plain image has the same ones lying
+    down as standing up.
+    """
     with _lock:
-        return _kept.get(digest)
+        return _kept.get((size, digest))

@@ -48,3 +48,10 @@ def test_one_image_is_kept_once() -> None:
 
 def test_a_view_without_a_hash_has_no_image() -> None:
     assert View((10, 10)).picture is None
+
+
+def test_plain_images_of_the_same_pixels_lying_and_standing_are_two() -> None:
+    lying, standing = (View.of(Image.new("RGB", size, "white")) for size in ((15, 10), (10, 15)))
+    pictures = [lying.picture, standing.picture]
+    assert [picture and picture.size for picture in pictures] == [lying.size, standing.size]
+    assert lying.is_of_other_pixels(Image.new("RGB", (10, 15), "white"))
