@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..checks import positive_number
-from ..errors import ImageError, ParameterError
+from ..errors import ParameterError
+from ..image import ImageLike
 from .colormap import PALETTES, colormap, colors_at, is_dark, opacity
+from .explained_image import read_explained_image
 from .interactions import Interactions
 from .latex import tinted
 from .regions import Box, Region, view_box
@@ -35,6 +37,9 @@ SIZES = {
 
 For an image, the height is an upper limit. Heat maps of words get as many rows as they need.
 """
+
+IMAGELESS = ("caption", "receipt")
+"""Kinds of figures that show no image."""
 
 COLUMNS = 4
 """Heat maps side by side in a new figure of words."""
@@ -83,7 +88,7 @@ def register_colormaps() -> None:
 
 def plot(
     result: Interactions,
-    image: Any,
+    image: ImageLike | Literal[False] | None,
     words: Words,
     region: Region,
     *,
@@ -115,7 +120,7 @@ class Drawing:
     kind : str
         A key of `SIZES`.
     pixels : np.ndarray or None
-        The image.
+        The image, uint8, (height, width, 3).
     words, region : words, region
         As `Interactions.plot` takes them.
     heats : sequence of (str, np.ndarray)
@@ -130,7 +135,7 @@ class Drawing:
 
     result: Interactions
     kind: str
-    pixels: np.ndarray | None
+    pixels: UInt8[np.ndarray, "height width 3"] | None
     words: Words
     region: Region
     heats: Sequence[tuple[str, np.ndarray]]
@@ -196,7 +201,7 @@ class Drawing:
 
 def read_drawing(
     result: Interactions,
-    image: Any,
+    image: ImageLike | Literal[False] | None,
     words: Words,
     region: Region,
     *,
@@ -213,11 +218,8 @@ def read_drawing(
     """
     if kind not in SIZES:
         raise ParameterError(f"kind={kind!r} is not one of {', '.join(map(repr, SIZES))}")
-    if kind in ("caption", "receipt"):
-        if image is not None and image is not False:
-            raise ParameterError(f"kind={kind!r} shows no image; leave image out, or give kind='both'")
-    elif image is None and result.view is not None:
-        image = result.view.picture
+    if kind in IMAGELESS and image is not None and image is not False:
+        raise ParameterError(f"kind={kind!r} shows no image; leave image out, or give kind='both'")
     limit = None if scale is None else positive_number("scale", scale)
     if kind == "words":
         heats = [(text_of(result.rows, rows), result.heat(list(rows))) for rows in _parts_of(result, words)]
@@ -227,7 +229,7 @@ def read_drawing(
     return Drawing(
         result=result,
         kind=kind,
-        pixels=None if image is None or image is False else _pixels_of(image, result),
+        pixels=None if kind in IMAGELESS else _pixels_of(result, image),
         words=words,
         region=region,
         heats=heats,
@@ -253,25 +255,13 @@ def latex(result: Interactions, region: Region, *, scale: float | None, palette:
     return tinted(texts, colors_at(fractions, colormap(palette)))
 
 
-def _pixels_of(image: Any, result: Interactions) -> np.ndarray:
-    pixels = np.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
-        raise ImageError(
-            f"image is a {type(image).__name__} of shape {pixels.shape}; expected a PIL image, or an array "
-            "(height, width) or (height, width, 3)"
-        )
-    if result.view is None:
-        raise ImageError(
-            "the result was computed from preprocessed pixels, so it is not known where in the image they "
-            "lie; leave image out to plot the patches alone"
-        )
-    width, height = result.view.size
-    if pixels.shape[:2] != (height, width):
-        raise ImageError(
-            f"image is {pixels.shape[1]} x {pixels.shape[0]} pixels; expected {width} x {height}, those of "
-            "the image that was explained"
-        )
-    return pixels
+def _pixels_of(result: Interactions, image: ImageLike | Literal[False] | None) -> np.ndarray | None:
+    """Return the pixels to show beneath a heat map; None if there is no image."""
+    if image is None:
+        shown = None if result.view is None else result.view.picture
+    else:
+        shown = None if image is False else read_explained_image(result, image)[0]
+    return None if shown is None else np.asarray(shown)
 
 
 def _places_of(result: Interactions) -> tuple[Box, tuple[float, float]]:
@@ -292,7 +282,7 @@ def _draw_heat(axes: Axes, drawing: Drawing, heat: Float[np.ndarray, "rows colum
     shown = np.concatenate([colors_at(fractions, drawing.colors) / 255, alpha[..., None]], axis=-1)
     (left, top, right, bottom), (width, height) = _places_of(drawing.result)
     if pixels is not None:
-        axes.imshow(pixels, extent=(0, width, height, 0), cmap="gray")
+        axes.imshow(pixels, extent=(0, width, height, 0))
     axes.imshow(shown, extent=(left, right, bottom, top), interpolation="nearest")
     outliers = drawing.result.outliers
     if outliers is not None and outliers.any():

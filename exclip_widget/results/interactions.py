@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -866,7 +866,7 @@ class Interactions:
 
     def plot(
         self,
-        image: Any = None,
+        image: ImageLike | Literal[False] | None = None,
         words: Words = None,
         region: Region = None,
         *,
@@ -881,9 +881,10 @@ class Interactions:
 
         Parameters
         ----------
-        image : PIL image, array or False, optional
-            The image that was explained, at its original size. It may be left out if it is among the last
-            ones that this process explained. Otherwise, or with False, the patches are drawn alone.
+        image : image or False, optional
+            The image that was explained, in any form that `explain` accepts. It may be left out if it is
+            among the last ones that this process explained. Otherwise, or with False, the patches are drawn
+            alone.
         words, region : optional
             As `__getitem__` and `patches` take them. The heat map is of `words`, the tints are of `region`,
             and a receipt is of both.
@@ -910,7 +911,8 @@ class Interactions:
         MissingLibraryError
             If matplotlib is not installed.
         ImageError
-            If the image has another size, or the result was computed from preprocessed pixels.
+            If the image cannot be read or has another size, or the result was computed from preprocessed
+            pixels.
         ParameterError
             If any other argument is invalid.
 

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
 
-from ..errors import ImageError, ParameterError
-from ..image import ImageLike, open_image
+from ..errors import ParameterError
+from ..image import ImageLike
 from .alignment import align_rows
 from .classification import Classification
+from .explained_image import read_explained_image
 from .interactions import Interactions, require_comparable
 from .origin import Crop, View
 from .phrases import stand_alone
@@ -84,10 +84,10 @@ def finished_traits(
     if foil is not None:
         results.append(_require_whole("foil", foil))
         require_comparable(result, foil)
-    shown, crop = _image_of(result, image)
+    shown, view = read_explained_image(result, image)
     return {
         **text_traits([one.rows for one in results]),
-        **image_traits(encode(shown), (result.grid.rows, result.grid.columns), crop),
+        **image_traits(encode(shown), (result.grid.rows, result.grid.columns), view.crop),
         **result_traits(results),
         "method": result.method,
     }
@@ -122,28 +122,6 @@ def _require_whole(name: str, result: Interactions) -> Interactions:
             "explanation of a model with finite weights"
         )
     return result
-
-
-def _image_of(result: Interactions, given: ImageLike) -> tuple[Image.Image, Crop]:
-    image = open_image(given)
-    if result.view is None:
-        raise ImageError(
-            "the result was computed from preprocessed pixels, so it is not known where in the image its "
-            "patches lie; expected the result of explaining the image itself"
-        )
-    if image.size != result.view.size:
-        width, height = result.view.size
-        raise ImageError(
-            f"image is {image.width} x {image.height} pixels; expected {width} x {height}, those of the "
-            "image that was explained"
-        )
-    if result.view.is_of_other_pixels(image):
-        warnings.warn(
-            f"the image has different pixels from the one in which {result.caption!r:.80} was explained: it "
-            "is another one, or a copy that was compressed or edited. The numbers do not describe it.",
-            stacklevel=4,  # at the line that shows it
-        )
-    return image, result.view.crop
 
 
 def text_traits(captions: Sequence[Tokens]) -> dict[str, Any]:
