@@ -34,6 +34,7 @@ from .masking import (
     describe_selection,
     patches_as_tokens,
     predicted_change,
+    require_same_image,
     require_same_words,
 )
 from .methods import DEFAULT_METHOD, METHODS, Method, as_method, options_of
@@ -693,17 +694,19 @@ class Explainer:
         interactions : Interactions
             The interactions of the caption and the image, which make the prediction.
         image : image or tensor
-            The image.
+            The image that `interactions` are of.
         tokens, region : sequence of int
             Rows of the caption, and patches of the grid of `interactions` as ``row * columns + column``.
 
         Raises
         ------
         ParameterError
-            If both are empty, a number is out of range, or the tokenizer now gives the caption other words.
+            If both are empty, a number is out of range, the image is another one, or the tokenizer now gives
+            the caption other words.
         """
         tokens, region = check_selection(interactions, tokens, region)
-        caption, pixels = self.read_caption(interactions.caption), self.read_image(image)
+        caption, (pixels, view) = self.read_caption(interactions.caption), self._read_image(image)
+        require_same_image(interactions, view)
         _, rows, columns = interactions.values.shape
         with evaluation_mode(self._towers.model):
             text, side = self._first_sides(caption, pixels)

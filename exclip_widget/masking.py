@@ -19,6 +19,7 @@ from .checks import whole_number
 from .errors import ParameterError
 from .methods.side import Side
 from .results.interactions import Interactions
+from .results.origin import View
 from .results.rows import Grid, Rows, Tokens
 
 
@@ -80,6 +81,24 @@ def require_same_words(interactions: Interactions, rows: Rows) -> None:
         raise ParameterError(
             f"interactions are of the tokens {' '.join(before.values())!r:.200}, and the tokenizer now gives "
             f"{' '.join(now.values())!r:.200}; explain the caption again"
+        )
+
+
+def require_same_image(interactions: Interactions, view: View | None) -> None:
+    """Require that an image is the one that interactions were computed for, as far as both are known.
+
+    Raises
+    ------
+    ParameterError
+        If it has another size or other pixels.
+    """
+    there = interactions.view
+    if there is not None and view is not None and there.is_of_another_image(view):
+        sizes = ["{} x {}".format(*one.size) for one in (there, view)]
+        said = f"{sizes[1]} pixels, not {sizes[0]}" if sizes[0] != sizes[1] else "other pixels"
+        raise ParameterError(
+            f"the image is not the one in which {interactions.caption!r:.80} was explained: it has {said}; "
+            "give that image, or explain this one"
         )
 
 

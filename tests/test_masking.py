@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from exclip_widget import Explainer, Interactions, ParameterError
 from exclip_widget.masking import patches_as_tokens
+from exclip_widget.results import View
 
 PAGE = book().pages[0]
 PATCH = 8  # side in pixels, for the picture book's model
@@ -178,6 +180,32 @@ def test_words_that_have_changed_since() -> None:
     tokenizer.words = 3
     with pytest.raises(ParameterError, match=r"tokens 'a red boat left of .*now gives .*; explain .* again"):
         explainer.test(interactions, PAGE.image, [2])
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            book().pages[1].image,
+            r"'a red boat left of .* explained: it has other pixels; give that image, or",
+        ),
+        (PAGE.image.resize((64, 48)), "it has 64 x 48 pixels, not 480 x 480"),
+    ],
+)
+def test_another_image_is_refused(other: Image.Image, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        EXPLAINER.test(INTERACTIONS, other, [2])
+
+
+def test_an_image_of_which_nothing_is_known_is_taken() -> None:
+    """Preprocessed pixels show nothing of their image, and neither does a result of them."""
+    pixels = book().preprocess(PAGE.image)
+    found = [
+        EXPLAINER.test(INTERACTIONS, pixels, [2]),
+        EXPLAINER.test(EXPLAINER.explain(pixels, PAGE.caption), PAGE.image, [2]),
+        EXPLAINER.test(replace(INTERACTIONS, view=View(PAGE.image.size)), PAGE.image, [2]),
+    ]
+    assert [test.actual for test in found] == pytest.approx([found[0].actual] * 3)
 
 
 def test_model_is_as_it_was() -> None:

@@ -66,9 +66,12 @@ class View:
 
     def is_of_other_pixels(self, image: Image.Image) -> bool:
         """Return whether an image differs from that of the view in size, or in pixels if those are known."""
-        if self.size != image.size:
-            return True
-        return self.digest is not None and self.digest != _digest(image)
+        return self.is_of_another_image(View(image.size, digest=self.digest and _digest(image)))
+
+    def is_of_another_image(self, other: View) -> bool:
+        """Return whether another view's image differs in size, or in pixels if those of both are known."""
+        digests = {one.digest for one in (self, other) if one.digest is not None}
+        return self.size != other.size or len(digests) > 1
 
     @property
     def crop(self) -> Crop:
