@@ -967,7 +967,8 @@ class Interactions:
         Raises
         ------
         ParameterError
-            If the foil is of another image, method, layer or model, or is itself a difference.
+            If the foil is of another image, method, layer or model, is itself a difference, or shows outlier
+            patches that are hidden in this result, or the other way round.
 
         Examples
         --------
@@ -1067,6 +1068,12 @@ def require_comparable(one: Interactions, foil: Interactions) -> None:
         raise ParameterError(
             "the foil is of another image of the same size: its pixels differ; expected two captions of one "
             "image"
+        )
+    if one.outliers is not None and foil.outliers is not None and one.outliers.any() != foil.outliers.any():
+        hidden, there = ("the first result", "the foil")[:: -1 if one.outliers.any() else 1]
+        raise ParameterError(
+            f"outlier patches are hidden in {hidden} and not in {there}; call without_outliers of both, or of "
+            "neither"
         )
 
 

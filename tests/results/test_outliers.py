@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.outliers import with_long_patches
 from support.results import result_of, results
 
-from exclip_widget import Explainer, demo, interactions_of
+from exclip_widget import Explainer, ParameterError, demo, interactions_of
 from exclip_widget.results import Interactions
 from exclip_widget.results.outliers import find_outliers
 
@@ -150,6 +150,19 @@ def test_the_receipt_adds_up_with_its_line(drawn: Interactions, seed: int) -> No
     assert chosen.parts["selection"] + chosen.parts["outlier"] == pytest.approx(
         receipt.parts["outlier"], abs=1e-6
     )
+
+
+def test_a_difference_hides_the_outliers_of_both_or_of_neither() -> None:
+    outliers = np.zeros((3, 4), bool)
+    outliers[1, 2] = True
+    one, foil = (result_of(caption, outliers=outliers) for caption in ("a red boat", "a blue boat"))
+    both = one.without_outliers() - foil.without_outliers()
+    np.testing.assert_allclose(both.heat(), (one - foil).without_outliers().heat(), atol=1e-6)
+    with pytest.raises(ParameterError, match="are hidden in the first result and not in the foil; call"):
+        one.without_outliers() - foil
+    with pytest.raises(ParameterError, match="are hidden in the foil and not in the first result; call"):
+        one - foil.without_outliers()
+    assert (one.without_outliers() - result_of("a blue boat")).outliers is not None  # unknown in the foil
 
 
 def test_the_receipt_has_no_line_without_outliers() -> None:
