@@ -51,6 +51,7 @@ from .paths.evaluation_mode import evaluation_mode
 from .results.classification import Classification, Logits
 from .results.factors import Factors
 from .results.interactions import Estimate, Interactions, label_estimate
+from .results.matching import as_texts, require_made_by
 from .results.origin import Option, Origin, View
 from .results.outliers import find_outliers
 from .results.rows import Grid
@@ -557,7 +558,7 @@ class Explainer:
         Parameters
         ----------
         texts : sequence of Factors
-            Factors of the captions, as `text_factors` returns them.
+            Factors of the captions, as this explainer's `text_factors` returns them.
         image : image or tensor
             As `explain` takes it.
         estimates : int
@@ -568,12 +569,19 @@ class Explainer:
 
         Raises
         ------
-        ImageError
-            If the image cannot be read.
+        ImageError, ParameterError
+            If the image cannot be read, or the factors are not those of this explainer.
         """
         self._look_again()
+        texts = self._checked(texts)
         pixels, found = self._read_image(image)
         return self._refine(texts, pixels, view or found, estimates)
+
+    def _checked(self, given: Sequence[Factors]) -> list[Factors]:
+        """Return the factors of captions as a list, if this explainer made them, or one like it."""
+        texts = as_texts(given)
+        require_made_by(texts, self.method.name, self._text_layer.name)
+        return texts
 
     def _refine(
         self,
@@ -610,9 +618,11 @@ class Explainer:
         Raises
         ------
         ImageError, ParameterError
-            If the image cannot be read, or its tower has no such layer.
+            If the image cannot be read, its tower has no such layer, or the factors are not those of this
+            explainer.
         """
         self._look_again()
+        texts = self._checked(texts)
         by_layer = _layers_of(self._towers.image, image_layers)
         pixels, found = self._read_image(image)
         return self._refine_layers(texts, pixels, view or found, by_layer)

@@ -28,6 +28,7 @@ from ..errors import ModelError, ParameterError
 from ..paths.hidden_tokens import are_of_tokens, only_attending_to
 from ..results.factors import Factors, Samples
 from ..results.interactions import Estimate, product
+from ..results.matching import require_width
 from ..results.rows import Tokens
 from .base import Method, as_array, as_factors, masked_embeddings
 from .side import Side
@@ -94,6 +95,7 @@ class Banzhaf(Method):
     ) -> Iterator[list[Estimate]]:
         """Yield interactions estimated from more and more masks of the image."""
         for factors in self._estimates(image, estimates, memory):
+            require_width(texts, len(factors.embedding))
             steps = min(self.samples, 2 ** min(int(_players(image).sum()), 62))
             yield [product(text, factors)._replace(steps=steps) for text in texts]
 

@@ -15,6 +15,7 @@ from ..errors import ModelError
 from ..paths.autograd import Path
 from ..results.factors import Factors, Samples
 from ..results.interactions import Estimate, OwnTerms, product
+from ..results.matching import require_width
 from .side import Side
 
 
@@ -71,6 +72,7 @@ class Method(ABC):
         """
         del estimates
         factors = self.factors(image, memory)
+        require_width(texts, len(factors.embedding))
         yield [product(text, factors) for text in texts]
 
     def refine_layers(
@@ -177,6 +179,7 @@ def interactions_at_input(texts: Sequence[Factors], path: Path, image: Side) -> 
     """
     once = image.tokens.new_ones(1)
     (end,) = path.embeddings(once)
+    require_width(texts, len(end))
     interactions = path.integrate_cotangents(once, once, stack_factors(texts, end))
     return split_by_caption(texts, interactions / norm_of(end, "image"), end)
 

@@ -38,6 +38,7 @@ from ..paths.autograd import sum_by_row
 from ..paths.frozen import FrozenPath, HeldPass, NotOnTheWayError
 from ..results.factors import Factors
 from ..results.interactions import Estimate
+from ..results.matching import require_width
 from ..results.normalisation import Normalisation
 from .base import Method, as_array, as_factors, norm_of, split_by_caption
 from .directions import Directions, shared_directions
@@ -166,6 +167,7 @@ class FrozenGates(Method):
         cuts = [image.differentiable() for image in images]
         held = HeldPass(cuts, [image.reference for image in images], [image.tokens for image in images])
         yield None
+        require_width(texts, len(held.embedding))
         norm = norm_of(held.embedding, "image")
         directions = Directions.of(
             texts,

@@ -22,6 +22,7 @@ from ..paths.autograd import Path
 from ..paths.quadrature import RULES, probes, quadrature
 from ..results.factors import Factors
 from ..results.interactions import Estimate, relative_residual
+from ..results.matching import require_width
 from .base import Method, as_array, as_factors, norm_of, split_by_caption, stack_factors
 from .directions import Directions
 from .side import Side
@@ -120,6 +121,7 @@ class IntegratedJacobians(Method):
         fits = max(1, memory // path.bytes_per_node(len(cotangents)))
         curve = self._curve(image, path, fits)
         start, end = curve[0], curve[-1]
+        require_width(texts, len(end))
         norm = norm_of(end, "image")
         totals = [float((end - start) @ torch.from_numpy(text.change).to(end) / norm) for text in texts]
         for steps in self._attempts():

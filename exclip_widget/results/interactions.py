@@ -15,6 +15,7 @@ from ..errors import ImageError, ParameterError
 from .alignment import align_rows
 from .difference import aligned, difference_of
 from .factors import Factors
+from .matching import require_same_kind, require_side
 from .normalisation import Normalisation
 from .origin import Crop, Origin, View
 from .outliers import without_outliers
@@ -1100,26 +1101,11 @@ def interactions_of(
     single = isinstance(texts, Factors) and isinstance(images, Factors)
     rows = list(texts) if isinstance(texts, Iterable) else [texts]
     columns = list(images) if isinstance(images, Iterable) else [images]
-    _require_matching(rows, columns)
+    require_side("text", rows)
+    require_side("image", columns)
+    require_same_kind(rows, columns)
     result = _all_products(rows, columns)
     return result[0][0] if single else result
-
-
-def _require_matching(texts: list[Factors], images: list[Factors]) -> None:
-    for name, factors, kind in (("texts", texts, Tokens), ("images", images, Grid)):
-        for one in factors:
-            given: object = one
-            if not isinstance(given, Factors) or not isinstance(given.rows, kind):
-                other = "image" if kind is Tokens else "text"
-                what = f"{other} factors" if isinstance(given, Factors) else f"a {type(given).__name__}"
-                side = name.removesuffix("s")
-                raise ParameterError(
-                    f"{name} has {what}; expected {side} factors of Explainer.{side}_factors"
-                )
-    kinds = {(one.method, one.values.shape[1]) for one in (*texts, *images)}
-    if len(kinds) > 1:
-        found = ", ".join(f"{method!r} with {width} dimensions" for method, width in sorted(kinds))
-        raise ParameterError(f"factors are of different methods or models: {found}")
 
 
 def _all_products(texts: list[Factors], images: list[Factors]) -> list[list[Interactions]]:

@@ -1,0 +1,102 @@
+"""Checks that factors belong together, because a product of any two vectors of one width looks plausible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..errors import ParameterError
+from .factors import Factors
+from .rows import Tokens
+
+
+def as_texts(given: Any) -> list[Factors]:
+    """Return the factors of captions as a list.
+
+    Raises
+    ------
+    ParameterError
+        If there are none, or something else is among them.
+    """
+    if isinstance(given, Factors) or not isinstance(given, Iterable):
+        raise ParameterError(
+            f"texts is a {type(given).__name__}; expected a list of what Explainer.text_factors returns"
+        )
+    texts = list(given)
+    if not texts:
+        raise ParameterError("texts is empty; expected factors of at least one caption")
+    require_side("text", texts)
+    return texts
+
+
+def require_side(side: str, given: Iterable[Any]) -> None:
+    """Refuse anything but factors of one side, `"text"` or `"image"`.
+
+    Raises
+    ------
+    ParameterError
+        If there is anything else.
+    """
+    for one in given:
+        if isinstance(one, Factors):
+            found = "text" if isinstance(one.rows, Tokens) else "image"
+            if found == side:
+                continue
+            what = f"{found} factors"
+        else:
+            what = f"a {type(one).__name__}"
+        raise ParameterError(f"{side}s has {what}; expected {side} factors of Explainer.{side}_factors")
+
+
+def require_same_kind(texts: Sequence[Factors], images: Sequence[Factors]) -> None:
+    """Refuse factors whose products are no interactions.
+
+    Raises
+    ------
+    ParameterError
+        If they are of different methods or models.
+    """
+    kinds = {(one.method, one.values.shape[1]) for one in (*texts, *images)}
+    if len(kinds) > 1:
+        found = ", ".join(f"{method!r} with {width} dimensions" for method, width in sorted(kinds))
+        raise ParameterError(f"factors are of different methods or models: {found}")
+
+
+def require_made_by(texts: Sequence[Factors], method: str, layer: str) -> None:
+    """Refuse factors of captions that an explainer did not make, or one like it.
+
+    Parameters
+    ----------
+    texts : sequence of Factors
+        The factors.
+    method, layer : str
+        The explainer's method, and its text layer.
+
+    Raises
+    ------
+    ParameterError
+        If another method or layer made one of them. The message gives its index.
+    """
+    for index, text in enumerate(texts):
+        for name, found, expected in (("method", text.method, method), ("text layer", text.layer, layer)):
+            if found != expected:
+                raise ParameterError(
+                    f"texts[{index}] has {name} {found!r}, and the explainer {expected!r}; expected what "
+                    "text_factors of the same explainer returns"
+                )
+
+
+def require_width(texts: Sequence[Factors], width: int) -> None:
+    """Refuse factors of captions that have other dimensions than an image's embedding.
+
+    Raises
+    ------
+    ParameterError
+        If one of them has. The message gives its index.
+    """
+    for index, text in enumerate(texts):
+        if text.values.shape[1] != width:
+            raise ParameterError(
+                f"texts[{index}] has {text.values.shape[1]} dimensions, and the image's embedding {width}; "
+                "expected factors by the same model"
+            )
