@@ -16,7 +16,7 @@ from torchvision.transforms.functional import gaussian_blur
 from ..errors import CaptionError, ImageError, ParameterError
 from ..image import open_image
 from .preprocessing import Preprocess, preprocess_image
-from .tokenizers import TextInput, Tokenizer, token_ids
+from .tokenizers import CLIP_VOCABULARY, TextInput, Tokenizer, token_ids
 
 KINDS = ("zeros", "mean", "blur", "noise")
 """Names of the reference images."""
@@ -92,8 +92,9 @@ def reference_ids(text: str | None, tokenizer: Tokenizer, tower: TextInput) -> I
             f"text_reference is a {type(text).__name__} ({text!r:.80}); expected a string or None"
         )
     ids = token_ids(text or "", tokenizer, tower)
-    if text is None and len(ids) > 1 and ids[1] == tower.vocabulary - 1:
-        # CLIP's end-of-text has the highest id of all; one padding token goes before it.
+    if text is None and len(ids) > 1 and ids[1] in (tower.vocabulary - 1, CLIP_VOCABULARY - 1):
+        # CLIP's end-of-text has the highest id of all; one padding token goes before it. A model to which
+        # ids were added may still be used with CLIP's own tokenizer.
         ids = torch.cat([ids[:1], ids.new_zeros(1), ids[1:]])
     return ids
 

@@ -84,6 +84,11 @@ _REGISTRIES = (
 )
 
 
+def is_of_library(module: nn.Module) -> bool:
+    """Return whether a module's class is one of its library's, whatever has been done to it since."""
+    return _package(type(module).__module__) in LIBRARIES
+
+
 def is_watched(module: nn.Module) -> bool:
     """Return whether a module has forward or backward hooks other than our own."""
     state = vars(module)

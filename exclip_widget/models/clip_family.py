@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from inspect import signature
 from typing import Any
@@ -18,12 +18,13 @@ from ..inputs.preprocessing import Preprocess
 from ..paths.cut import FAULTS, Layer, Order, embedding_of, is_out_of_memory, read_activations
 from ..paths.evaluation_mode import evaluation_mode
 from ..paths.last_block import LastBlock
-from .as_written import are_as_written, is_as_written
+from .as_written import are_as_written, is_as_written, is_of_library
 from .family import Family
 from .fingerprint import Fingerprint, outline
 from .shortcuts import agrees
 from .tail import tail_of
 from .tower import (
+    ANY_VOCABULARY,
     ImageTower,
     LastBlockSpec,
     TextTower,
@@ -32,6 +33,7 @@ from .tower import (
     is_pointwise,
     is_pointwise_itself,
     layers_at,
+    rows_of,
     weight_in,
 )
 
@@ -192,7 +194,8 @@ def _image_last_block(model: Any, visual: Any) -> LastBlockSpec | None:
 def _text_tower(model: Any) -> TextTower:
     text = _text_of(model)
     modules = _text_modules(model, text)
-    vocabulary = next((part.num_embeddings for part in modules if isinstance(part, nn.Embedding)), 0)
+    embedding = _token_embedding(text)
+    rows = rows_of(modules if embedding is None else embedding.modules())
     blocks = list(text.transformer.resblocks) if hasattr(text, "ln_final") else find_blocks(modules)
     if not blocks:
         kind = f"{type(text).__module__}.{type(text).__qualname__}"
@@ -223,7 +226,7 @@ def _text_tower(model: Any) -> TextTower:
         encode=encode_whole,
         layers=layers,
         context_length=context,
-        vocabulary=vocabulary,
+        vocabulary=_vocabulary(embedding, rows),
         padded=pad is None,
         appended=int(getattr(text, "cls_emb", None) is not None),
         is_own=is_own_call and are_as_written(modules),
@@ -233,12 +236,15 @@ def _text_tower(model: Any) -> TextTower:
     def settle() -> TextTower:
         state = outline(modules)
         can_be_short = state is not None and _can_be_short(model, modules)
-        if can_be_short and _agrees_on_captions(model, text, context, state, encode_short, encode_padded):
+        captions = _stand_ins(text, rows, context)
+        if not captions:
+            changes: dict[str, Any] = {}
+        elif can_be_short and _agrees_on_captions(model, captions[0], state, encode_short, encode_padded):
             last_block = _last_block_spec(
                 [text], text.transformer, text.ln_final, text.text_projection, row=-1
             )
-            changes: dict[str, Any] = {"encode": encode_short, "last_block": last_block}
-        elif _ignores_padding(model, text, context, state, layers[0], encode_padded):
+            changes = {"encode": encode_short, "last_block": last_block}
+        elif _ignores_padding(model, captions, context, state, layers[0], encode_padded):
             changes = {"encode": encode_padded, "trimmed": True}
         else:
             changes = {}
@@ -268,6 +274,22 @@ def _text_in(model: Any) -> Any | None:
     if isinstance(text, nn.Module):
         return text
     return model if hasattr(model, "ln_final") else None
+
+
+def _token_embedding(text: Any) -> nn.Module | None:
+    """Return the module that embeds ids, whoever wrote it; None if it cannot be found by name."""
+    found = getattr(text, "token_embedding", None)
+    if found is None:  # a text tower of transformers
+        get = getattr(getattr(text, "transformer", None), "get_input_embeddings", None)
+        with suppress(NotImplementedError):
+            found = get() if callable(get) else None
+    return found if isinstance(found, nn.Module) else None
+
+
+def _vocabulary(embedding: nn.Module | None, rows: int | None) -> int:
+    """Return the number of token ids. A user's own embedding may have ids beyond those that it holds."""
+    is_known = embedding is None or isinstance(embedding, nn.Embedding) or is_of_library(embedding)
+    return ANY_VOCABULARY if rows is None or not is_known else rows
 
 
 def _context_length(text: Any) -> int:
@@ -315,14 +337,12 @@ def _is_named(module: nn.Module, *names: str) -> bool:
 
 def _agrees_on_captions(
     model: Any,
-    text: Any,
-    context: int,
+    ids: Tensor,
     state: Fingerprint | None,
     short: Callable[[Tensor], object],
     padded: Callable[[Tensor], object],
 ) -> bool:
     """Return whether two ways to run captions give the same embedding of a made-up caption."""
-    ids = _stand_in(text, min(8, context))
 
     def embedding_by(encode: Callable[[Tensor], object]) -> Callable[[], Tensor]:
         return lambda: _embed(model, encode, ids[None])
@@ -332,14 +352,13 @@ def _agrees_on_captions(
 
 def _ignores_padding(
     model: Any,
-    text: Any,
+    captions: list[Tensor],
     context: int,
     state: Fingerprint | None,
     layer: Layer,
     encode: Callable[[Tensor], object],
 ) -> bool:
-    """Return whether what follows a caption makes no difference, whatever has been added to the tower."""
-    captions = [_stand_in(text, length) for length in (min(8, context), context // 2 + 1)]
+    """Return whether what follows made-up captions has no effect, whatever has been added to the tower."""
     end = int(captions[0][-1])
 
     def embedding_with(padding: int) -> Callable[[], Tensor]:
@@ -366,13 +385,21 @@ def _embed(model: nn.Module, encode: Callable[[Tensor], object], ids: Tensor) ->
         return embedding_of(encode(ids))
 
 
-def _stand_in(text: Any, length: int) -> Tensor:
-    """Return the ids of a made-up caption that ends with the token that the tower pools."""
-    vocabulary = text.token_embedding.num_embeddings
+def _stand_ins(text: Any, rows: int | None, context: int) -> list[Tensor]:
+    """Return the ids of a short and of a long made-up caption, each ending with the token that is pooled.
+
+    Return none if it is unknown which ids the tower takes: an id that is too high may ruin a GPU's session.
+    """
+    if rows is None or rows < 3:
+        return []
     end = getattr(text, "eos_id", getattr(text, "text_eos_id", None)) if _pool_of(text) == "eos" else None
-    end = vocabulary - 1 if end is None else end
-    words = 1 + torch.arange(length - 1, device="cpu") * 7919 % (vocabulary - 2)
-    return torch.cat([torch.where(words == end, 0, words), torch.tensor([end], device="cpu")])
+    end = rows - 1 if end is None else end
+
+    def caption(length: int) -> Tensor:
+        words = 1 + torch.arange(length - 1, device="cpu") * 7919 % (rows - 2)
+        return torch.cat([torch.where(words == end, 0, words), torch.tensor([end], device="cpu")])
+
+    return [caption(min(8, context)), caption(context // 2 + 1)]
 
 
 def _pool_of(text: Any) -> str:

@@ -16,7 +16,7 @@ from ..results.classification import Logits
 from .as_written import is_as_written
 from .family import Family
 from .patch_places import PatchPlaces
-from .tower import ImageTower, TextTower
+from .tower import ANY_VOCABULARY, ImageTower, TextTower
 
 Encode = Callable[[Tensor], object]
 
@@ -125,9 +125,8 @@ class DualEncoder:
     def towers(self) -> tuple[TextTower, ImageTower]:
         """Return the text tower and the image tower."""
         example, grid = next(self.model.parameters()), self._grid
-        vocabulary = next(
-            (part.num_embeddings for part in self.model.modules() if isinstance(part, nn.Embedding)), 2**31
-        )
+        # Positions may have an embedding too, but there are more token ids.
+        rows = [part.num_embeddings for part in self.model.modules() if isinstance(part, nn.Embedding)]
         return (
             TextTower(
                 side="text",
@@ -135,7 +134,7 @@ class DualEncoder:
                 encode=lambda ids: self._encode_text(ids.to(example.device)),
                 layers=self._text_layers,
                 context_length=self._context_length,
-                vocabulary=vocabulary,
+                vocabulary=max(rows, default=ANY_VOCABULARY),
                 padded=self._padded,
                 end_of=lambda ids: len(ids) - 1,
             ),

@@ -12,7 +12,7 @@ from ..errors import ModelError
 from ..inputs.preprocessing import Preprocess
 from ..inputs.tokenizers import CLIP_VOCABULARY, Tokenizer, clip_tokenizer
 from ..results.classification import Logits
-from .tower import ImageTower, TextTower
+from .tower import ANY_VOCABULARY, ImageTower, TextTower
 
 
 class Family(ABC):
@@ -74,8 +74,9 @@ class Family(ABC):
             If it cannot be inferred from the model.
         """
         if text.vocabulary != CLIP_VOCABULARY:
+            size = "an unknown number of" if text.vocabulary == ANY_VOCABULARY else text.vocabulary
             raise ModelError(
-                f"the model's vocabulary has {text.vocabulary} rows, not CLIP's {CLIP_VOCABULARY}; pass "
+                f"the model's vocabulary has {size} rows, not CLIP's {CLIP_VOCABULARY}; pass "
                 "tokenizer=, such as open_clip.get_tokenizer(name), or a transformers model's processor="
             )
         tokenizer: Tokenizer = clip_tokenizer(text.context_length)

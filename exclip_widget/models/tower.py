@@ -216,6 +216,10 @@ class ImageTower(Tower):
         return places
 
 
+ANY_VOCABULARY = 2**31
+"""Number of token ids of a text tower whose embedding does not say how many it takes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TextTower(Tower):
     """A text encoder, from token ids (batch, tokens).
@@ -225,7 +229,7 @@ class TextTower(Tower):
     context_length : int
         Largest number of tokens in a caption.
     vocabulary : int
-        Number of token ids.
+        Number of token ids; `ANY_VOCABULARY` if unknown.
     padded : bool
         Whether captions must be padded to the context, and the tower reads the padding.
     trimmed : bool
@@ -272,6 +276,18 @@ def find_blocks(modules: Iterable[nn.Module]) -> list[nn.Module]:
         if isinstance(part, (nn.ModuleList, nn.Sequential)) and len({type(member) for member in part}) == 1
     ]
     return max(chains, key=len, default=[])
+
+
+def rows_of(modules: Iterable[nn.Module]) -> int | None:
+    """Return the number of rows of the first embedding among `modules`; None if there is none.
+
+    A module of another class counts as one if it has a table named `weight` itself.
+    """
+    found = list(modules)
+    tables = (getattr(part, "weight", None) for part in found[:1])
+    rows = [part.num_embeddings for part in found if isinstance(part, nn.Embedding)]
+    rows += [len(table) for table in tables if isinstance(table, Tensor) and table.ndim == 2]
+    return rows[0] if rows else None
 
 
 def layers_at(
