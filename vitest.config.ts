@@ -2,7 +2,8 @@ import { existsSync } from "node:fs";
 import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
 import { drag } from "./js/testing/drag.command.ts";
-import { touch } from "./js/testing/touch.command.ts";
+
+import { touch, twoFingers } from "./js/testing/touch.command.ts";
 
 /** The browser that is named, else Debian's own, else the one Playwright manages. */
 const browser = [process.env.EXCLIP_CHROMIUM, "/usr/bin/chromium"].find(
@@ -24,7 +25,7 @@ export default defineConfig({
       headless: true,
       screenshotFailures: false,
       viewport: { width: 1000, height: 800 },
-      commands: { drag, touch },
+      commands: { drag, touch, twoFingers },
       provider: playwright({
         launchOptions: {
           ...(browser ? { executablePath: browser } : {}),

@@ -49,6 +49,8 @@ export function imageGestures(
   const spoken = signal("");
   let lastCursor = 0;
   let drag: Drag | null = null;
+  /** The pointer that drags: other fingers do not count. */
+  let dragging = -1;
   /** The patch just selected: it is not previewed until the pointer has been elsewhere. */
   let justKept = -1;
 
@@ -106,12 +108,14 @@ export function imageGestures(
     const dab = dabOf(from);
     drag = { path: [from], dab, patches: dab, moved: false };
     cursor.value = null;
-    canvas.setPointerCapture(event.pointerId);
+    dragging = event.pointerId;
+    canvas.setPointerCapture(dragging);
     canvas.focus({ preventScroll: true });
   });
   scope.on(canvas, "pointermove", (event) => {
     const to = pointOf(event);
     if (drag) {
+      if (event.pointerId !== dragging) return;
       drag.patches = drawn(drag, to);
       drag.moved ||= !same(drag.patches, drag.dab);
       repaint();
@@ -126,7 +130,7 @@ export function imageGestures(
     axis.preview.value = patches.length > 0 ? patches : null;
   });
   scope.on(canvas, "pointerup", (event) => {
-    if (!drag) return;
+    if (!drag || event.pointerId !== dragging) return;
     const { moved } = drag;
     const to = pointOf(event);
     const patches = drawn(drag, to);
@@ -135,7 +139,9 @@ export function imageGestures(
     axis.keep(patches, event, !moved);
     repaint();
   });
-  scope.on(canvas, "pointercancel", stopDrag);
+  scope.on(canvas, "pointercancel", ({ pointerId }) => {
+    if (pointerId === dragging) stopDrag();
+  });
   scope.on(canvas, "pointerleave", () => {
     if (drag) return;
     justKept = -1;

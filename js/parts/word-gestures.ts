@@ -44,6 +44,8 @@ export function wordGestures(
   };
 
   let drag: { from: number; to: number } | null = null;
+  /** The pointer that drags: other fingers do not count. */
+  let dragging = -1;
   /** The word just selected: it is not previewed until the pointer has been elsewhere. */
   let justKept = -1;
 
@@ -70,11 +72,13 @@ export function wordGestures(
     const index = indexOf(event.target);
     if (index < 0 || event.button !== 0 || !event.isPrimary) return;
     drag = { from: index, to: index };
-    caption.setPointerCapture(event.pointerId);
+    dragging = event.pointerId;
+    caption.setPointerCapture(dragging);
     focus(index);
   });
   scope.on(caption, "pointermove", (event) => {
     if (drag) {
+      if (event.pointerId !== dragging) return;
       const to = nearest(event);
       if (to === drag.to) return;
       drag.to = to;
@@ -87,12 +91,14 @@ export function wordGestures(
     axis.preview.value = buttons()[index]?.tokens ?? null;
   });
   scope.on(caption, "pointerup", (event) => {
-    if (!drag) return;
+    if (!drag || event.pointerId !== dragging) return;
     const { from, to } = drag;
     drag = null;
     keep(from, to, event);
   });
-  scope.on(caption, "pointercancel", stopDrag);
+  scope.on(caption, "pointercancel", ({ pointerId }) => {
+    if (pointerId === dragging) stopDrag();
+  });
   scope.on(caption, "pointerleave", () => {
     if (drag) return;
     justKept = -1;

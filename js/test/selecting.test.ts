@@ -143,6 +143,14 @@ describe("users without a keyboard", () => {
     await expect.poll(() => model.get("tokens")).toEqual([2]);
   });
 
+  it("follow the first finger, whatever a second one does", async () => {
+    const { view, model } = await open();
+    await commands.twoFingers(view.patch(0), view.patch(11));
+    await expect.poll(() => model.get("region")).toEqual([0]);
+    await commands.twoFingers(view.middle("a"), view.middle("boat"));
+    await expect.poll(() => model.get("tokens")).toEqual([1]);
+  });
+
   it("draw with one finger if the tool needs strokes", async () => {
     const { view, model, at } = await large();
     await press(view, "Brush");
