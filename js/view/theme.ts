@@ -14,11 +14,12 @@ function hostTheme(el: Element): Theme {
   const code = (name: string) => document.body.classList.contains(`vscode-${name}`);
   if (code("light") || code("high-contrast-light")) return "light";
   if (code("dark") || code("high-contrast")) return "dark";
-  // marimo, documentation pages; the host of a shadow root counts as its parent
+  // marimo, documentation pages, Colab (`theme`); the host of a shadow root counts as its parent
   for (let node: Node | null = el; node; node = parentOf(node)) {
     if (!(node instanceof HTMLElement)) continue;
     for (const name of ["dark", "light"] as const) {
-      if (node.dataset.theme?.includes(name) || node.classList.contains(name)) return name;
+      const named = `${node.dataset.theme} ${node.getAttribute("theme")}`;
+      if (named.includes(name) || node.classList.contains(name)) return name;
     }
   }
   return systemDark().matches ? "dark" : "light";
