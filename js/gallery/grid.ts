@@ -65,7 +65,7 @@ export function tileGrid(
       node: element("div", "exclip-tile-row", { role: "row" }),
       tiles: [],
     };
-    while (row.tiles.length < layout.columns) row.tiles.push(tileView(idOf));
+    while (row.tiles.length < layout.columns) row.tiles.push(tileView(idOf, row.tiles.length + 1));
     return row;
   }
 
@@ -155,7 +155,6 @@ export function tileGrid(
     const place = scrollTo(layout, row, node.scrollTop, viewHeight);
     if (place !== null) node.scrollTop = place;
     draw();
-    give(node, { "aria-activedescendant": idOf(active.peek()) });
   }
 
   scope.effect(() => {
@@ -164,6 +163,9 @@ export function tileGrid(
     relayOut();
     node.scrollTop = 0;
     active.value = 0;
+  });
+  scope.effect(() => {
+    give(node, { "aria-activedescendant": idOf(active.value) });
   });
   scope.effect(() => {
     void [state.arrived.value, look.value];

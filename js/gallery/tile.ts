@@ -37,7 +37,8 @@ const LONG_START = 20;
 
 const percentages = (fraction: number) => `${100 * fraction}%`;
 
-export function tileView(id: (index: number) => string): TileView {
+/** Return a tile in a column of the grid (from 1); its id follows from its index. */
+export function tileView(id: (index: number) => string, column: number): TileView {
   const image = element("img", "exclip-tile-image", { alt: "", draggable: "false" });
   const canvas = element("canvas", "exclip-tile-heat");
   const boxes = box("exclip-tile-boxes");
@@ -50,7 +51,7 @@ export function tileView(id: (index: number) => string): TileView {
   const node = element(
     "div",
     "exclip-tile",
-    { role: "gridcell", "data-testid": "exclip-tile" },
+    { role: "gridcell", "aria-colindex": column, "data-testid": "exclip-tile" },
     box("exclip-tile-frame", picture, error),
     // The blanks between them are for screen readers.
     box("exclip-tile-text", place, value, " ", text, " ", against),
@@ -125,7 +126,7 @@ export function tileView(id: (index: number) => string): TileView {
     node,
     shows: (index, tile) => index === at && tile === shown,
     show(index, tile, next) {
-      if (index !== at) give(node, { id: id(index), "aria-colindex": 1 });
+      if (index !== at) give(node, { id: id(index) });
       const isNew = tile !== shown || index !== at;
       at = index;
       if (isNew) {

@@ -207,6 +207,27 @@ test("the grid works by keyboard alone", async () => {
   expect(of(model, "open").at(-1)).toMatchObject({ tile: 0, request: 1 });
 });
 
+test("a screen reader hears where each tile is, the first one on focus", async () => {
+  const { model, grid, el, tiles, loaded } = await open();
+  await loaded();
+  const active = () => el.querySelector(`#${grid.getAttribute("aria-activedescendant")}`);
+  const columns = Number(grid.getAttribute("aria-colcount"));
+  const places = tiles().map((tile) => [
+    Number(tile.closest("[role=row]")?.getAttribute("aria-rowindex")),
+    Number(tile.getAttribute("aria-colindex")),
+  ]);
+  const expected = tiles().map((_, i) => [Math.floor(i / columns) + 1, (i % columns) + 1]);
+  expect(columns).toBeGreaterThan(2);
+  expect(places).toEqual(expected);
+  grid.focus();
+  expect(said(active())).toContain("1 +");
+  await userEvent.keyboard("{End}");
+  // A new order starts at its first tile again.
+  model.ranked("red boat", 2);
+  await loaded();
+  expect(said(active())).toMatch(/^1 /);
+});
+
 test("a click opens the full widget, and *Back* returns to the tile", async () => {
   const { model, grid, tiles, find, el, loaded } = await open();
   await loaded();
