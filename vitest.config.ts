@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
 import { drag } from "./js/testing/drag.command.ts";
-
+import { highContrast } from "./js/testing/high-contrast.command.ts";
 import { touch, twoFingers } from "./js/testing/touch.command.ts";
 
 /** The browser that is named, else Debian's own, else the one Playwright manages. */
@@ -25,7 +25,7 @@ export default defineConfig({
       headless: true,
       screenshotFailures: false,
       viewport: { width: 1000, height: 800 },
-      commands: { drag, touch, twoFingers },
+      commands: { drag, highContrast, touch, twoFingers },
       provider: playwright({
         launchOptions: {
           ...(browser ? { executablePath: browser } : {}),

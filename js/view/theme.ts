@@ -4,9 +4,13 @@ import type { Scope } from "../ui/scope.ts";
 
 export type Theme = "light" | "dark";
 
-const systemDark = () => matchMedia("(prefers-color-scheme: dark)");
+const systemDark = matchMedia("(prefers-color-scheme: dark)");
+/** High contrast, in which the system's colours take the place of the host's. */
+const forced = matchMedia("(forced-colors: active)");
 
 function hostTheme(el: Element): Theme {
+  const system = systemDark.matches ? "dark" : "light";
+  if (forced.matches) return system;
   // JupyterLab and Notebook
   const jupyter = document.body.dataset.jpThemeLight;
   if (jupyter !== undefined) return jupyter === "false" ? "dark" : "light";
@@ -22,7 +26,7 @@ function hostTheme(el: Element): Theme {
       if (named.includes(name) || node.classList.contains(name)) return name;
     }
   }
-  return systemDark().matches ? "dark" : "light";
+  return system;
 }
 
 function parentOf(node: Node): Node | null {
@@ -41,6 +45,6 @@ export function watchTheme(el: Element, scope: Scope): ReadonlySignal<Theme> {
     observer.observe(node, { attributes: true });
   }
   scope.onEnd(() => observer.disconnect());
-  scope.on(systemDark(), "change", update);
+  for (const query of [systemDark, forced]) scope.on(query, "change", update);
   return theme;
 }
