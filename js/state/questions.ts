@@ -64,7 +64,8 @@ export function createQuestions(
 ): Questions & Answered {
   const open = signal<Partial<Record<Topic, Question>>>({});
   // Rises across reloads of the page too, because the kernel outlives the page.
-  let last = Date.now();
+  const first = Date.now();
+  let last = first;
 
   const list = () => Object.entries(open.peek()) as [Topic, Question][];
 
@@ -144,6 +145,8 @@ export function createQuestions(
       }
     },
     receive(answer) {
+      // Each browser hears the answers to the others as well.
+      if (answer.question <= first || answer.question > last) return;
       for (const [topic, question] of list()) {
         const own = question.number === answer.question;
         if (answer.kind === "refused") {

@@ -100,6 +100,18 @@ describe("editing the caption", () => {
     expect(view.values()[0]).toBeCloseTo(sum([1], range(PATCHES)), 10);
   });
 
+  it("is refused in place even if another browser was answered meanwhile", async () => {
+    const { model, view } = await open();
+    await userEvent.click(pencil(view));
+    await write(view, "boat ".repeat(90));
+    const { question } = lastChange(model);
+    // Its page was opened five seconds later, or earlier.
+    for (const other of [question + 5000, question - 5000]) accept(model, { question: other });
+    expect(editing(view)).toBe(true);
+    refuse(model, "The caption has 92 tokens.");
+    expect(view.find("exclip-refused-caption").textContent).toBe("The caption has 92 tokens.");
+  });
+
   it("shows exactly the last result after ten quick edits", async () => {
     const { model, view } = await open();
     await userEvent.click(pencil(view));
