@@ -65,13 +65,13 @@ export interface Choices {
 /** A row of the caption beside one of the foil; null if one has no counterpart. */
 export type AlignedRows = readonly [row: number | null, foilRow: number | null];
 
-/** A selection that was masked: the change of similarity, predicted and measured. */
+/** A selection that was masked: the change of similarity, predicted and measured; null if not finite. */
 export interface MaskingTest {
   id: number;
   tokens: number[];
   region: number[];
-  predicted: number;
-  actual: number;
+  predicted: number | null;
+  actual: number | null;
   label: string;
 }
 

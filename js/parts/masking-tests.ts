@@ -74,7 +74,7 @@ export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
   scope.effect(() => {
     const all = tests.value;
     kept.hidden = clear.hidden = !all.length;
-    const end = largest(all.flatMap((one) => [one.predicted, one.actual])) || 1;
+    const end = largest(all.flatMap((one) => [one.predicted ?? 0, one.actual ?? 0])) || 1;
     const axes = drawing("exclip-plot", "M0 50H100M50 0V100M0 100L100 0", 100, 100);
     give(axes, {
       role: "img",
@@ -83,14 +83,17 @@ export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
     });
     dots.clear();
     const lines = all.map((one) => {
-      const dot = shape("circle", {
-        cx: 50 + (REACH * one.predicted) / end,
-        cy: 50 - (REACH * one.actual) / end,
-      });
-      axes.append(dot);
+      const { predicted, actual } = one;
       const row = rowOf(one);
       row.addEventListener("click", () => again(one));
-      dots.set(row, dot);
+      if (predicted !== null && actual !== null) {
+        const dot = shape("circle", {
+          cx: 50 + (REACH * predicted) / end,
+          cy: 50 - (REACH * actual) / end,
+        });
+        axes.append(dot);
+        dots.set(row, dot);
+      }
       return row;
     });
     const head = element(

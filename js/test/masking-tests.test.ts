@@ -49,6 +49,15 @@ describe("testing a selection", () => {
     expect(dots[1]?.[0]).toBeLessThan(0);
   });
 
+  it("shows numbers that are not finite as unknown", async () => {
+    const unknown = { id: 3, tokens: [1], region: [], predicted: null, actual: null, label: "a" };
+    const { view } = await open({ _tests: [...TESTS, unknown] });
+    const [row] = view.el.querySelectorAll<HTMLElement>("button.exclip-trial");
+    expect(row?.textContent).toBe("a––");
+    expect(row?.ariaLabel).toContain("predicted –, actual –");
+    expect(view.el.querySelectorAll("circle").length).toBe(TESTS.length);
+  });
+
   it("selects again what a row tested", async () => {
     const { model, view } = await open({ _tests: TESTS });
     const row = view.el.querySelectorAll<HTMLElement>("button.exclip-trial")[1];

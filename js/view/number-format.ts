@@ -10,7 +10,9 @@ export function plain(value: number): string {
   return value.toFixed(decimalsOf(size, 3)).replace("-", "−");
 }
 
-export function signed(value: number): string {
+/** Format with a sign; a number that is not known is a dash. */
+export function signed(value: number | null): string {
+  if (value === null) return "–";
   return value > 0 ? `+${plain(value)}` : plain(value);
 }
 
