@@ -145,7 +145,11 @@ class GallerySession:
             query = self._images.read(before, changes)
             with self._host.transaction():
                 if self.query is before:
-                    self._begin(query)
+                    try:
+                        self._begin(query)
+                    except BaseException:  # Ctrl-C can interrupt this anywhere
+                        self._begin(before)
+                        raise
                     return
 
     def ask(self, question: gallery_protocol.Ask) -> None:
@@ -215,12 +219,13 @@ class GallerySession:
         }
 
     def _begin(self, query: Query) -> None:
+        # Queue the job first: it waits for the lock, and a query without a job would never end.
+        self.worker.submit(RANKING, self._rank)
         self.id += 1
         self.query, self._error = query, None
         self._host.publish(**self.traits_of(query))
         self._publish_phase("computing")
         self._host.flush()
-        self.worker.submit(RANKING, self._rank)
 
     def _publish_phase(self, phase: str, message: str = "") -> None:
         self.phase = phase

@@ -195,8 +195,12 @@ class Session:
             request = before.changed(changes)
             with self._host.transaction():
                 if self.request is before:
-                    self._supersede(changes)
-                    self._accept(request)
+                    try:
+                        self._supersede(changes)
+                        self._accept(request)
+                    except BaseException:  # Ctrl-C can interrupt this anywhere
+                        self._begin(before)
+                        raise
                     return
 
     def change(self, changes: Mapping[str, Any], question: int | None = None) -> None:
@@ -273,13 +277,14 @@ class Session:
     # --------------------------------------------------------------- life of a request (the lock is held)
 
     def _begin(self, request: Request) -> None:
+        # Queue the job first: it waits for the lock, and a request without a job would never end.
+        self.worker.submit(COMPUTING, partial(self._compute, self.id + 1))
         self.id += 1
         self._sent_layers.clear()
         self._error = None
         self._show(request, (), self.classification if request.same_list_as(self.request) else None)
         self._publish_phase("computing")
         self._host.flush()
-        self.worker.submit(COMPUTING, partial(self._compute, self.id))
 
     def _move(self, request: Request, result: Result) -> None:
         """Show a cached result of the same request at other layers."""

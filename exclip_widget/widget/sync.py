@@ -40,21 +40,26 @@ class SyncedWidget(anywidget.AnyWidget):
     def transaction(self) -> Iterator[None]:
         """Hold the lock, and send all changes of traits to the browser together.
 
-        Observers are called after the lock is released, so they may block on anything.
+        Observers are called after the lock is released, so they may block on anything. If the block is
+        interrupted, what it has changed by then is still sent, and observers are still called.
         """
         if self._thread.changes is not None:
             yield
             return
         changes: list[Any] = []
-        with self.lock:
-            self._thread.changes, self._thread.sent = changes, 0
-            try:
-                yield
-                self.flush()
-            finally:
-                self._thread.changes = None
-        for change in changes:
-            self._notify_observers_of(change)
+        try:
+            with self.lock:
+                self._thread.changes, self._thread.sent = changes, 0
+                try:
+                    yield
+                finally:
+                    try:
+                        self.flush()
+                    finally:
+                        self._thread.changes = None
+        finally:
+            for change in changes:
+                self._notify_observers_of(change)
 
     @contextmanager
     def hold_trait_notifications(self) -> Iterator[None]:

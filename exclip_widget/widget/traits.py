@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import traitlets
 from jaxtyping import Bool
+from PIL import Image
 
 from ..results.selection import as_list
 
@@ -16,10 +17,16 @@ class InputTrait(traitlets.Any):
 
     def set(self, obj: Any, value: Any) -> None:
         """Set `value` if the widget itself publishes it; otherwise request the change."""
-        if obj.publishes:
-            super().set(obj, value)
-        else:
+        if not obj.publishes:
             obj.session.change_now({self.name: value})
+        elif isinstance(value, Image.Image):
+            # traitlets asks whether images are equal, and Pillow compares all their pixels to answer that.
+            before = obj._trait_values.get(self.name, self.default_value)
+            obj._trait_values[self.name] = self._validate(obj, value)
+            if value is not before:
+                obj._notify_trait(self.name, before, value)
+        else:
+            super().set(obj, value)
 
 
 class SelectionTrait(traitlets.List):  # type: ignore[type-arg]

@@ -49,9 +49,13 @@ class Worker:
                 return
             heapq.heappush(self._jobs, (priority, next(self._count), job))
             if self._thread is None:
-                # A daemon, so that a long job does not keep the interpreter alive; see `stop`.
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                try:
+                    # A daemon, so that a long job does not keep the interpreter alive; see `stop`.
+                    self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                    self._thread.start()
+                except BaseException:  # it may have been interrupted; the next job starts another thread
+                    self._thread = None
+                    raise
 
     def has_urgent(self, priority: int) -> bool:
         """Return whether jobs of at most `priority` are queued."""
@@ -80,6 +84,8 @@ class Worker:
 
     def _next(self, priority: int | None = None) -> Job | None:
         with self._lock:
+            if priority is None and not self.is_current_thread:
+                return None  # the start of this thread was interrupted, so it does not count as started
             if self._jobs and (priority is None or self._jobs[0][0] <= priority):
                 return heapq.heappop(self._jobs)[2]
             if priority is None:

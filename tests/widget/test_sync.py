@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import threading
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.galleries import explainer, make_gallery, scenes
-from support.widgets import ask, decoded, line, make, stopped_after_first_frame, until, working
+from support.widgets import ask, book, decoded, line, make, stopped_after_first_frame, until, working
+
+from exclip_widget.widget.gallery_session import GallerySession
+from exclip_widget.widget.session import Session
+from exclip_widget.widget.sync import SyncedWidget
+from exclip_widget.widget.worker import Worker
 
 
 def test_new_inputs_reach_the_browser_as_one() -> None:
@@ -110,6 +118,84 @@ def test_a_hold_is_that_of_one_thread() -> None:
         widget.layout = {"width": "50%"}  # no transaction of the widget's own
         assert line(widget).state()["layout"] == f"IPY_MODEL_{widget.layout.model_id}"
     assert seen == [[2]]
+
+
+INTERRUPTED = (
+    (SyncedWidget, "publish"),
+    (SyncedWidget, "flush"),
+    (SyncedWidget, "send_state"),
+    (Worker, "submit"),
+    (threading.Thread, "start"),
+    (Session, "_show"),
+    (Session, "_publish_phase"),
+    (GallerySession, "traits_of"),
+)
+"""Some functions that are called while an input is set."""
+
+
+@contextmanager
+def interrupt(owner: type, name: str, *, after: bool) -> Iterator[None]:
+    """Interrupt the first call of a method, before or after it, as Ctrl-C may."""
+    own = getattr(owner, name)
+    left = [1]
+
+    def interrupted(*given: Any, **options: Any) -> Any:
+        if not left:
+            return own(*given, **options)
+        left.pop()
+        if after:
+            own(*given, **options)
+        raise KeyboardInterrupt
+
+    with mock.patch.object(owner, name, interrupted):
+        yield
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_interrupted_inputs_stay_as_they_were(after: bool) -> None:
+    """The widget neither waits for a result that nothing computes nor shows one of other inputs."""
+    widget = make(caption="a red boat")
+    result = widget.wait(60)
+    until(lambda: not working())
+    for owner, name in INTERRUPTED[:-1]:
+        with pytest.raises(KeyboardInterrupt), interrupt(owner, name, after=after):
+            widget.caption = "a blue fish"
+        assert widget.wait(60) == result
+        assert widget.caption == line(widget).state()["caption"] == "a red boat"
+        assert line(widget).state()["_request"] == widget._request
+        assert [token["text"] for token in line(widget).state()["_tokens"]] == list(result.tokens)
+        until(lambda: not working())
+    widget.caption = "a blue fish"
+    assert widget.wait(60).caption == "a blue fish"
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interrupted_query_stays_as_it_was(after: bool) -> None:
+    gallery = make_gallery(iter(scenes(2)), explainer(), phrase="a red boat")
+    ranked = gallery.wait(60)
+    for owner, name in INTERRUPTED:
+        if owner is not Session:
+            with pytest.raises(KeyboardInterrupt), interrupt(owner, name, after=after):
+                gallery.phrase = "a blue fish"
+            assert gallery.wait(60) == ranked
+            assert gallery.phrase == line(gallery).state()["phrase"] == "a red boat"
+            assert line(gallery).state()["_request"] == gallery._request
+            until(lambda: gallery.session.worker._thread is None)
+    gallery.phrase = "a blue fish"
+    gallery.wait(60)
+    assert gallery.phrase == gallery.session.ranking.query.tokens.caption == "a blue fish"
+
+
+def test_images_are_not_compared_by_their_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    widget = make()
+    seen: list[Any] = []
+    widget.observe(lambda change: seen.append(change["new"]), "image")
+    monkeypatch.setattr(Image.Image, "__eq__", lambda *_: pytest.fail("compared by pixels"))
+    image = book().pages[1].image
+    widget.image = image
+    assert widget.wait(60) is not None
+    assert len(seen) == 1
+    assert seen[0] is widget.image
 
 
 def test_joining_repeats_what_was_missed() -> None:
