@@ -72,6 +72,14 @@ class SyncedWidget(anywidget.AnyWidget):
             with super().hold_trait_notifications():
                 yield
             return
+        if self._thread.changes is not None:
+            # Observers of a transaction wait anyway. It is flushed here, because this is where ipywidgets'
+            # `set_state` still knows what the browser has set itself, so that is not sent back.
+            try:
+                yield
+            finally:
+                self.flush()
+            return
         if self._thread.held is not None:
             yield
             return
@@ -102,9 +110,10 @@ class SyncedWidget(anywidget.AnyWidget):
     def flush(self) -> None:
         """Send what has changed so far in this transaction, before any later message."""
         assert self._thread.changes is not None
-        if len(self._thread.changes) > self._thread.sent:
-            self._revision += 1
         names = {change.name for change in self._thread.changes[self._thread.sent :]} & set(self.keys)
+        if names - self._property_lock.keys():  # a browser already has what it has set itself
+            self._revision += 1
+            names.add("_revision")
         self._thread.sent = len(self._thread.changes)
         self.send_state({name for name in names if self._should_send_property(name, getattr(self, name))})
 

@@ -279,7 +279,7 @@ class ExplainWidget(SyncedWidget):
             if chosen is None:
                 continue
             try:
-                with self.lock:
+                with self.transaction():
                     super().set_state({name: list(chosen)})
             except traitlets.TraitError:  # the caption or grid was replaced in the meantime
                 self.send_state(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from typing import Any
 from unittest import mock
@@ -118,6 +119,33 @@ def test_a_hold_is_that_of_one_thread() -> None:
         widget.layout = {"width": "50%"}  # no transaction of the widget's own
         assert line(widget).state()["layout"] == f"IPY_MODEL_{widget.layout.model_id}"
     assert seen == [[2]]
+
+
+def test_observers_of_a_browsers_selection_may_block() -> None:
+    """They are called without the lock, so they may wait for threads that need it, and for the result."""
+    widget = make()
+    found: list[Any] = []
+
+    def answer(change: Any) -> None:
+        if not change["new"]:  # cleared by the new caption
+            return
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(setattr, widget, "caption", "a blue boat").result(60)
+        found.append((change["name"], change["new"], widget.wait(60).caption))
+
+    widget.observe(answer, ["tokens", "region"])
+    line(widget).sets(tokens=[3, 2])
+    assert found[0] == ("tokens", [2, 3], "a blue boat")
+
+
+def test_a_browsers_selection_is_not_sent_back() -> None:
+    widget = make()
+    widget.wait(60)
+    before = len(line(widget).updates())
+    line(widget).sets(tokens=[2, 3], region=[14])
+    assert line(widget).updates()[before:] == []
+    line(widget).sets(tokens=[4, 3])
+    assert line(widget).updates()[before:] == [{"tokens": [3, 4]}]
 
 
 INTERRUPTED = (
