@@ -2,9 +2,10 @@
 
 Only then may handwritten code stand in for a module, and only then may its results be cached. A class is its
 library's own if every function that a pass can reach has the code in the library's file. An instance is as
-written if, in addition, no hooks but ours watch it, none of its own attributes shadow those functions, and
-none of its weights is hidden by an attribute of the class. Nothing is as written while torch itself is not;
-see `originals`.
+written if, in addition, no hooks but ours watch it, none of its own attributes shadow those functions, none
+of its weights is hidden by an attribute of the class, and all of them are of torch's own types: others, such
+as quantised weights, bring functions that run in place of torch's. Nothing is as written while torch itself
+is not; see `originals`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from .originals import is_torch_itself
@@ -33,6 +34,9 @@ _WATCHERS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backwa
 
 _HELD = ("_parameters", "_buffers", "_modules")
 """Where a module holds what `nn.Module.__getattr__` finds, unless an attribute of the class hides it."""
+
+TENSORS = {Tensor, nn.Parameter, getattr(nn, "Buffer", nn.Parameter)}
+"""torch's own types of tensors and weights."""
 
 _MACHINERY = (
     *("__call__", "_wrapped_call_impl", "_call_impl", "_slow_forward", "__getattr__"),
@@ -64,10 +68,16 @@ def _is_as_written(module: nn.Module, method: str, own: dict[type, _Search]) -> 
     search, state = own[kind], vars(module)
     if search.names is None or not search.names.isdisjoint(state) or is_watched(module):
         return False
-    if not all(search.attributes.isdisjoint(state[name]) for name in _HELD if state.get(name)):
+    held = [state[name] for name in _HELD if state.get(name)]
+    if not all(map(search.attributes.isdisjoint, held)) or not all(map(_are_plain, (state, *held))):
         return False
     implementation = getattr(state.get("config"), "_attn_implementation", None)
     return implementation is None or all(map(_reaches_own_functions, _registered(implementation)))
+
+
+def _are_plain(values: Mapping[str, Any]) -> bool:
+    """Return whether all tensors among some attributes are of torch's own types."""
+    return not any(isinstance(value, Tensor) and type(value) not in TENSORS for value in values.values())
 
 
 def _registered(implementation: object) -> Iterator[Any]:

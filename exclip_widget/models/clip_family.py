@@ -29,7 +29,6 @@ from .tower import (
     LastBlockSpec,
     TextTower,
     find_blocks,
-    is_plain,
     is_pointwise,
     is_pointwise_itself,
     layers_at,
@@ -304,7 +303,7 @@ def _can_be_short(model: Any, modules: Iterable[nn.Module]) -> bool:
     That every module runs its library's own code was already checked when their outline was taken.
     """
     return is_as_written(model, "encode_text") and all(
-        is_plain(module) and (_is_of_blocks(module) or is_pointwise_itself(module))
+        _is_of_blocks(module) or is_pointwise_itself(module)
         for module in modules
         if not _is_named(module, "CLIP", "TextTransformer", "CustomTextCLIP")
     )
@@ -490,7 +489,7 @@ def _last_block_spec(
     if not all(isinstance(part, nn.Module) for part in tail):  # such as a function in place of an MLP
         return None
     replaced = [*callers, transformer, transformer.resblocks, *block.modules(), norm, *tail[3:]]
-    if not are_as_written(replaced) or not all(map(is_plain, replaced)):
+    if not are_as_written(replaced):
         return None
     if not all(map(is_pointwise, [ln_1, *tail])) or ln_1.weight is None:
         return None

@@ -19,7 +19,7 @@ import torch
 import xxhash
 from torch import Tensor, nn
 
-from .as_written import LIBRARIES, are_as_written, class_data, is_library_function
+from .as_written import LIBRARIES, TENSORS, are_as_written, class_data, is_library_function
 
 Fingerprint = tuple[object, ...]
 
@@ -134,7 +134,7 @@ class _Describer:
         kind = type(value)
         if kind in _PLAIN:
             return kind, value
-        if kind in _TENSORS:
+        if kind in TENSORS:
             return self._tensor(value)
         if isinstance(value, dict):
             if all(type(key) is str for key in value):
@@ -180,8 +180,6 @@ class _Describer:
         self.tensors += parts
         return tensor.layout, tensor.shape, [_layout(part) for part in parts]
 
-
-_TENSORS = {Tensor, nn.Parameter, getattr(nn, "Buffer", nn.Parameter)}
 
 _SPARSE_PARTS = {
     torch.sparse_coo: (Tensor._indices, Tensor._values),

@@ -305,13 +305,6 @@ def layers_at(
     )
 
 
-def is_plain(module: nn.Module) -> bool:
-    """Return whether a module's own weights are of torch's own types."""
-    return all(
-        weight is None or type(weight) in (nn.Parameter, Tensor) for weight in module._parameters.values()
-    )
-
-
 def is_pointwise(module: nn.Module) -> bool:
     """Return whether a module is known to treat every token separately, and as handwritten code expects."""
     return all(map(is_pointwise_itself, module.modules()))

@@ -25,7 +25,6 @@ from .tower import (
     LastBlockSpec,
     TextTower,
     find_blocks,
-    is_plain,
     is_pointwise,
     layers_at,
     weight_in,
@@ -195,7 +194,7 @@ def _last_block_spec(
     replaced = [tower, tower.encoder, tower.encoder.layers, *block.modules(), norm, projection]
     if not is_as_written(model, method) or not are_as_written(replaced):
         return None
-    if not all(map(is_plain, replaced)) or not all(map(is_pointwise, [block.layer_norm1, *tail])):
+    if not all(map(is_pointwise, [block.layer_norm1, *tail])):
         return None
     if any(type(part) is not nn.Linear for part in projections) or block.layer_norm1.weight is None:
         return None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -265,9 +265,37 @@ _STEP = 3e-3
 is lost in rounding."""
 
 
+_LARGER, _SMALLER = (3e-2, 3e-1), 3e-4
+"""Steps to try instead if that one is not straight, as it rounds or jumps, or bends in so short a space."""
+
+
+_STRAIGHT, _JUMPS = 0.1, 0.5
+"""How much two opposite steps may differ, in lengths of the change that they make: up to the first, one step
+tells enough; beyond the second for all steps, the embedding jumps."""
+
+
+_DIRECTIONS = 4
+"""In how many directions other steps go: what rounding and jumps make in each averages out."""
+
+
 def _apart(found: Tensor, expected: Tensor) -> float:
     """Return the relative difference of two embeddings."""
     return float((found - expected).norm() / expected.norm())
+
+
+class _Compared(NamedTuple):
+    """What steps of the tokens to either side say about autograd's derivative.
+
+    Attributes
+    ----------
+    bend : float
+        How much the steps to either side differ, in lengths of the change that they make.
+    apart : float
+        How much more autograd's derivative says that the embedding changes, as a fraction of how it does.
+    """
+
+    bend: float
+    apart: float
 
 
 class Cut:
@@ -382,29 +410,74 @@ class Cut:
         """Refuse a tower whose derivatives by autograd are not those of the function that it computes.
 
         A hook may scale gradients, for one, and a straight-through estimator makes them up. Where the
-        embedding bends or jumps, the two may differ by that much.
+        embedding bends, the two may differ by that much. If it jumps at any scale, as with activations that
+        are rounded to a few values, no derivative says how it changes.
 
         Raises
         ------
         ModelError
-            If a step of the tokens changes the embedding otherwise than autograd's derivative says.
+            If a step of the tokens changes the embedding otherwise than autograd's derivative says, or any
+            step makes it jump.
         """
         if self._is_own:
             return
-        start, step = tokens.detach(), _small_step(tokens.detach())
+        found = self._compare_step(tokens, recorded, _STEP)
+        allowed = found.bend
+        if not found.bend <= _STRAIGHT:
+            found = self._compare_straightest(tokens, recorded)
+            allowed = found.bend / math.sqrt(_DIRECTIONS)
+        if not found.bend <= _JUMPS:
+            raise ModelError(
+                f"the embedding jumps as tokens at layer {self._layer.name!r} change: small and large steps "
+                "to either side change it by different amounts, so no derivative says what a token adds; "
+                "expected activations that are neither rounded, such as by dynamic quantisation, nor chosen "
+                "from a few values; methods 'similarity' and 'banzhaf' do without"
+            )
+        if abs(found.apart) > DERIVATIVES_APART + allowed:
+            raise ModelError(
+                f"autograd's derivative from layer {self._layer.name!r} on differs by {abs(found.apart):.1%} "
+                "from how the embedding changes; expected the same, so remove whatever changes or stops "
+                "gradients, such as a tensor's register_hook, a straight-through estimator, detach or "
+                "activations that are quantised; methods 'similarity' and 'banzhaf' do without"
+            )
+
+    def _compare_straightest(
+        self, tokens: Float[Tensor, "batch tokens width"], recorded: Float[Tensor, "batch embed"]
+    ) -> _Compared:
+        """Compare steps in several directions, of the size for which the embedding bends least.
+
+        Larger steps show a rounded function as it is between its jumps. Between two of its jumps, a smaller
+        one sees a constant, so it is the last resort.
+        """
+
+        def compare(size: float) -> _Compared:
+            each = [self._compare_step(tokens, recorded, size, seed) for seed in range(_DIRECTIONS)]
+            bend, apart = (sum(values) / _DIRECTIONS for values in zip(*each, strict=True))
+            return _Compared(bend, apart)
+
+        found = min((compare(size) for size in (_STEP, *_LARGER)), key=lambda one: one.bend)
+        return found if found.bend <= _JUMPS else compare(_SMALLER)
+
+    def _compare_step(
+        self,
+        tokens: Float[Tensor, "batch tokens width"],
+        recorded: Float[Tensor, "batch embed"],
+        size: float,
+        seed: int = 0,
+    ) -> _Compared:
+        """Compare what steps of the tokens to either side change with autograd's derivative."""
+        start, embedding = tokens.detach(), recorded.detach()
+        step = size * _direction(start, seed)
         with self._unrecorded():
             ahead, behind = self(start + step), self(start - step)
         change = (ahead - behind) / 2
-        length, bend = change.norm(), (ahead + behind - 2 * recorded.detach()).norm() / 2
-        (pulled,) = torch.autograd.grad(recorded, tokens, change / length, retain_graph=True)
-        apart = float(((pulled * step).sum() / length - 1).abs())
-        if apart > DERIVATIVES_APART + bend / length:
-            raise ModelError(
-                f"autograd's derivative from layer {self._layer.name!r} on differs by {apart:.1%} from how "
-                "the embedding changes; expected the same, so remove whatever changes or stops gradients, "
-                "such as a tensor's register_hook, a straight-through estimator or detach; methods "
-                "'similarity' and 'banzhaf' do without"
-            )
+        length, bend = change.norm(), (ahead + behind - 2 * embedding).norm() / 2
+        along = change / length if length else embedding
+        (pulled,) = torch.autograd.grad(recorded, tokens, along, retain_graph=True)
+        if not length:
+            # A constant has no derivative, but further steps may show jumps on either side of it.
+            return _Compared(math.inf if bend or pulled.any() else _JUMPS, 0.0)
+        return _Compared(float(bend / length), float((pulled * step).sum() / length - 1))
 
     def _require_apart(self, tokens: Float[Tensor, "batch tokens width"]) -> None:
         """Refuse a tower that embeds an input differently next to another one.
@@ -508,16 +581,19 @@ class Cut:
         return _laid_out_like(native, self._layout.native(self._tokens).to(native.dtype))
 
 
-def _small_step(tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-    """Return a small change of tokens: partly the same for all, as attention averages out what is not."""
-    generator = torch.Generator().manual_seed(0)
+def _direction(tokens: Float[Tensor, "batch tokens width"], seed: int) -> Float[Tensor, "batch tokens width"]:
+    """Return a change of tokens as long as they are, partly the same for all: attention averages others out.
+
+    Zeros stay zero, as they may lie in the kink of a ReLU, where there is no derivative.
+    """
+    generator = torch.Generator().manual_seed(seed)
     shared, own = (
         torch.randn(shape, generator=generator, device="cpu").to(tokens)
         for shape in (tokens.shape[-1:], tokens.shape)
     )
-    direction = nn.functional.normalize(shared + own, dim=-1)
-    step: Tensor = _STEP * tokens.norm(dim=-1, keepdim=True) * direction
-    return step
+    unit = nn.functional.normalize((shared + own) * tokens.ne(0), dim=-1)
+    direction: Tensor = tokens.norm(dim=-1, keepdim=True) * unit
+    return direction
 
 
 def _laid_out_like(native: Tensor, given: Tensor) -> Tensor:

@@ -302,3 +302,46 @@ def test_a_straight_through_estimator_is_refused() -> None:
     with pytest.raises(ModelError, match="autograd's derivative from layer"):
         explain(model, IMAGE, CAPTION, method="gradient", **options)
     assert explain(model, IMAGE, CAPTION, method="exclip", **options).residual > 0.1
+
+
+def _rounded(out: Tensor) -> Tensor:
+    """Return activations rounded to 8 bits for each token, as dynamic quantisation does."""
+    scale = out.abs().amax(-1, keepdim=True) / 127
+    return (out / scale).round() * scale
+
+
+def _rounded_coarsely(out: Tensor) -> Tensor:
+    return out + ((2 * out).round() / 2 - out).detach()
+
+
+def _from_codebook(out: Tensor) -> Tensor:
+    codes = torch.randn(8, out.shape[-1], generator=torch.Generator().manual_seed(0)).to(out)
+    nearest = codes[torch.cdist(out.detach(), codes.expand(len(out), -1, -1)).argmin(-1)]
+    return out + (nearest - out).detach()
+
+
+def _largest(out: Tensor) -> Tensor:
+    return out * (out.abs() > out.detach().abs().quantile(0.5, -1, keepdim=True))
+
+
+@pytest.mark.parametrize("jumps", [_rounded, _rounded_coarsely, _from_codebook, _largest])
+@pytest.mark.parametrize("where", ["mlp", ""])
+def test_derivatives_of_what_jumps_are_refused(jumps: Callable[[Tensor], Tensor], where: str) -> None:
+    model: Any = build("plain")
+    options = inputs_of(model) | {"text_layer": 0, "image_layer": 0}
+    for block in model.visual.transformer.resblocks:
+        block.get_submodule(where).register_forward_hook(lambda _, __, out: jumps(out))
+    with pytest.raises(ModelError, match=r"the embedding jumps|autograd's derivative from layer"):
+        explain(model, IMAGE, CAPTION, method="gradient", **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rounding_in_half_precision_is_no_jump(dtype: torch.dtype) -> None:
+    model: Any = build("plain")
+    options = inputs_of(model) | {"method": "gradient", "text_layer": 0, "image_layer": 0}
+    expected = explain(model, IMAGE, CAPTION, **options).values
+    for block in (*model.transformer.resblocks, *model.visual.transformer.resblocks):
+        rounded = torch.autocast("cpu", dtype)(block.forward)
+        block.forward = lambda *args, rounded=rounded, **kwargs: rounded(*args, **kwargs).float()
+    found = explain(model, IMAGE, CAPTION, **options).values
+    assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(expected)
