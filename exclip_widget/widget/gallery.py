@@ -13,6 +13,7 @@ from typing import Any
 
 import traitlets
 
+from ..checks import whole_number
 from ..datasets import Pair
 from ..errors import ParameterError
 from ..explainer import Explainer
@@ -191,9 +192,11 @@ class ExplainGallery(SyncedWidget):
         FileError
             If a part of the store is damaged.
         """
+        tile = whole_number("tile", tile, least=0)
         count = len(self.wait())
-        if not 0 <= tile < count:
-            raise ParameterError(f"tile={tile!r:.40}; expected a number from 0 to {count - 1}")
+        if tile >= count:
+            expected = f"expected a number from 0 to {count - 1}" if count else "the gallery shows no tiles"
+            raise ParameterError(f"tile={tile!r:.40}; {expected}")
         (result, *foil), picture = self.session.results(tile)
         return ExplainWidget.from_result(result, picture, *foil)
 

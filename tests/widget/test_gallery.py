@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import re
 import threading
 import time
 from pathlib import Path
@@ -365,6 +366,10 @@ def test_a_tile_opens_the_full_instrument(store: Store, order: str) -> None:
     assert traits["foil"] == widget.foil == foil
     with pytest.raises(ParameterError, match="tile=99; expected a number from 0"):
         gallery.open_pair(99)
+    for wrong in ("a", 1.5, None, True, [0], -1):
+        with pytest.raises(ParameterError, match=re.escape(f"tile={wrong!r} is not a whole number")):
+            gallery.open_pair(wrong)  # type: ignore[arg-type]
+    assert gallery.open_pair(np.int64(1)).interactions == result  # type: ignore[arg-type]
 
 
 def test_nothing_to_show_is_said(tmp_path: Path) -> None:
@@ -374,6 +379,8 @@ def test_nothing_to_show_is_said(tmp_path: Path) -> None:
     gallery = gallery_of(bare, images={"b": PAIRS[0].image})
     gallery.order = "foils"
     assert gallery.wait(60) == []
+    with pytest.raises(ParameterError, match="tile=0; the gallery shows no tiles"):
+        gallery.open_pair(0)
     assert line(gallery).state()["_request"]["message"] == "No caption of this store has a foil."
 
 
