@@ -18,6 +18,7 @@ from ..results.rows import Tokens
 from ..results.selection import Rows, select_rows
 from ..store import Head, Ranked, Store
 from ..store.asking import share_of
+from .request import require_short
 
 ORDERS = ("set", "match", "foils", "off_box", "special", "outlier")
 """What a gallery can sort pairs by: their order in the data set; how strongly the phrase interacts with the
@@ -177,7 +178,7 @@ class StoreImages:
             rows = select_rows(tokens, words)
             rows = () if rows == select_rows(tokens, None) else rows
         order = changes.get("order", order)
-        if order not in ORDERS:
+        if not isinstance(order, str) or order not in ORDERS:
             raise ParameterError(f"order={order!r:.40}; expected one of {', '.join(map(repr, ORDERS))}")
         if order == "match" and phrase is None:
             raise ParameterError("order='match' needs a phrase; set one first")
@@ -186,6 +187,7 @@ class StoreImages:
     def _phrase(self, text: object) -> tuple[Factors, Rows]:
         if not isinstance(text, str):
             raise ParameterError(f"phrase is a {type(text).__name__}; expected text")
+        require_short(text, "phrase")
         if self.explainer is not None:
             return self.explainer.text_factors(text), ()
         for key, caption in self.texts.items():
@@ -313,13 +315,14 @@ class ResultImages:
             If any other change is asked for, or the order is not supported.
         """
         for name in ("phrase", "words"):
-            if changes.get(name):
+            given = changes.get(name)
+            if not (given is None or (isinstance(given, (str, list, tuple)) and not given)):
                 raise ParameterError(
-                    f"{name}={changes[name]!r:.80} cannot be used with results, which contain no factors; "
+                    f"{name}={given!r:.80} cannot be used with results, which contain no factors; "
                     "expected a gallery of a store, such as write_store makes"
                 )
         order = changes.get("order", before.order)
-        if order not in self.orders:
+        if not isinstance(order, str) or order not in self.orders:
             raise ParameterError(f"order={order!r:.40}; expected 'set' or 'special' for results")
         return Query(order)
 

@@ -281,20 +281,26 @@ def _read_caption(explainer: Explainer, text: Any, name: str, listed: Sequence[C
             if one.rows.caption == text:
                 return one
     try:
-        return explainer.read_caption(_require_short(text))
+        return explainer.read_caption(require_short(text))
     except CaptionError as error:
         if name == "caption":
             raise
         raise CaptionError(f"{name}: {error}") from None
 
 
-def _require_short(text: Any) -> Any:
-    """Return a caption unchanged if a browser can display it and it is short enough to tokenise quickly."""
+def require_short(text: Any, name: str = "caption") -> Any:
+    """Return a text unchanged if a browser can display it and it is short enough to tokenise quickly.
+
+    Raises
+    ------
+    CaptionError
+        If it is too long, or contains half of a character. The message begins with `name`.
+    """
     if isinstance(text, str):
         if len(text) > MOST_CHARACTERS:
-            raise CaptionError(f"caption has {len(text)} characters; expected at most {MOST_CHARACTERS}")
+            raise CaptionError(f"{name} has {len(text)} characters; expected at most {MOST_CHARACTERS}")
         if half := next((char for char in text if "\ud800" <= char <= "\udfff"), None):
-            raise CaptionError(f"caption has {half!a}, which is half of a character")
+            raise CaptionError(f"{name} has {half!a}, which is half of a character")
     return text
 
 
@@ -309,7 +315,7 @@ def _read_listed(explainer: Explainer, given: Any, known: Sequence[Caption] = ()
     texts = []
     for index, text in enumerate(given):
         with naming("captions", index):
-            _require_short(text)
+            require_short(text)
         texts.append(by_text.get(text, text) if isinstance(text, str) else text)
     return tuple(explainer.read_captions(texts))
 

@@ -229,7 +229,19 @@ def test_what_cannot_be_shown_is_refused(store: Store, tmp_path: Path) -> None:
             setattr(gallery, name, value)
     with pytest.raises(CaptionError):
         gallery.phrase = "boat " * 500
+    with pytest.raises(CaptionError, match=r"phrase has '\\ud800', which is half of a character"):
+        gallery.phrase = "a \ud800 boat"
+    with pytest.raises(CaptionError, match="phrase has 20001 characters; expected at most 20000"):
+        gallery.phrase = "x" * 20001
+    with pytest.raises(ParameterError, match="expected one of 'set'"):
+        gallery.order = np.array(["set"])
     assert gallery.order == "set"
+    results = make_gallery([(store.interactions("0", "scene 0"), PAIRS[0].image)])
+    for words in (0, np.array([1, 2])):
+        with pytest.raises(ParameterError, match="cannot be used with results"):
+            results.words = words
+    with pytest.raises(ParameterError, match="expected 'set' or 'special'"):
+        results.order = np.array(["set", "special"])
 
 
 def test_a_missing_picture_is_a_tile_that_says_so(store: Store, tmp_path: Path) -> None:
