@@ -10,6 +10,9 @@ from .errors import ParameterError
 
 T = TypeVar("T")
 
+LARGEST_SEED = 2**63 - 1
+"""Largest seed of random numbers: torch takes 64 bits, and some seeds are increased by a small number."""
+
 
 def whole_number(name: str, value: Any, *, least: int = 1) -> int:
     """Return `value` as an int, if it is a whole number of at least `least`.
@@ -31,6 +34,20 @@ def whole_number(name: str, value: Any, *, least: int = 1) -> int:
     if number < least:
         raise ParameterError(f"{name}={value!r} is not a whole number of at least {least}")
     return number
+
+
+def random_seed(value: Any) -> int:
+    """Return `value` as an int, if it is a seed of random numbers.
+
+    Raises
+    ------
+    ParameterError
+        If it is not a whole number from 0 to `LARGEST_SEED`.
+    """
+    seed = whole_number("seed", value, least=0)
+    if seed > LARGEST_SEED:
+        raise ParameterError(f"seed={value!r} is not a whole number from 0 to 2**63 - 1")
+    return seed
 
 
 def positive_number(name: str, value: Any) -> float:

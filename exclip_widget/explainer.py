@@ -15,11 +15,12 @@ from typing import Any, TypeAlias, TypedDict, TypeGuard, TypeVar, Unpack, overlo
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import ArrayLike
 from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .checks import callable_or_none, whole_number
+from .checks import callable_or_none, random_seed, whole_number
 from .errors import CaptionError, ModelError, ParameterError
 from .image import ImageLike, open_image
 from .inputs.caption import Caption, has_same_ids, read_caption
@@ -34,6 +35,7 @@ from .masking import (
     describe_selection,
     patches_as_tokens,
     predicted_change,
+    read_masks,
     require_same_image,
     require_same_words,
 )
@@ -170,7 +172,7 @@ class Explainer:
         memory: int = DEFAULT_MEMORY,
         **method_options: Unpack[MethodOptions],
     ) -> None:
-        self._seed = whole_number("seed", seed, least=0)
+        self._seed = random_seed(seed)
         self._method_options = method_options
         self._towers = find_towers(model)
         if processor is not None:
@@ -569,9 +571,12 @@ class Explainer:
 
         Raises
         ------
-        ImageError, ParameterError
-            If the image cannot be read, or the factors are not those of this explainer.
+        ImageError
+            If the image cannot be read.
+        ParameterError
+            If the factors are not those of this explainer, or `estimates` is not a whole number of at least 1.
         """
+        estimates = whole_number("estimates", estimates)
         self._look_again()
         texts = self._checked(texts)
         pixels, found = self._read_image(image)
@@ -734,8 +739,8 @@ class Explainer:
         self,
         image: ImageLike | Tensor,
         caption: str,
-        tokens: Bool[np.ndarray, "masks tokens"],
-        patches: Bool[np.ndarray, "others rows columns"],
+        tokens: ArrayLike,
+        patches: ArrayLike,
     ) -> tuple[Float[np.ndarray, "masks embed"], Float[np.ndarray, "others embed"]]:
         """Return unit embeddings of a caption and of an image with only some tokens and patches present.
 
@@ -748,26 +753,30 @@ class Explainer:
             The image.
         caption : str
             The caption.
-        tokens : np.ndarray
-            Boolean masks of the caption's rows, True for those that stay.
-        patches : np.ndarray
-            Boolean masks of patches, True for those that stay, on any grid over what the model sees.
+        tokens : array
+            Boolean masks of the caption's rows, True for those that stay, (masks, rows).
+        patches : array
+            Boolean masks of patches, True for those that stay, on any grid over what the model sees, (masks,
+            rows, columns).
 
         Raises
         ------
         ParameterError
-            If `tokens` does not have one column for each row of the caption.
+            If the masks are not boolean or have other axes, or `tokens` does not have one column for each
+            row of the caption.
         """
+        of_tokens = read_masks("tokens", tokens, ("masks", "rows of the caption"))
+        of_patches = read_masks("patches", patches, ("masks", "rows", "columns"))
         read, pixels = self.read_caption(caption), self.read_image(image)
         with evaluation_mode(self._towers.model):
             text, side = self._first_sides(read, pixels)
-            if tokens.shape[1] != len(text.rows):
+            if of_tokens.shape[1] != len(text.rows):
                 raise ParameterError(
-                    f"tokens has {tokens.shape[1]} columns; expected {len(text.rows)}, one for each row of "
-                    f"{caption!r}"
+                    f"tokens has {of_tokens.shape[1]} columns; expected {len(text.rows)}, one for each row "
+                    f"of {caption!r}"
                 )
-            captions = masked_embeddings(text, torch.from_numpy(tokens)[:, text.row_index], self._memory)
-            present = torch.from_numpy(patches_as_tokens(side, patches))
+            captions = masked_embeddings(text, torch.from_numpy(of_tokens)[:, text.row_index], self._memory)
+            present = torch.from_numpy(patches_as_tokens(side, of_patches))
             images = masked_embeddings(side, present, self._memory)
         return as_array(captions), as_array(images)
 
@@ -1054,12 +1063,18 @@ def _layers_of(tower: Tower, given: Iterable[LayerName] | None) -> dict[LayerNam
     name = f"{tower.side}_layers"
     if given is None:
         return dict(enumerate(tower.layers))
-    if isinstance(given, (str, int)):
-        raise ParameterError(f"{name}={given!r} is one layer; expected a list of them")
-    wanted = list(given)
+    try:
+        wanted = None if isinstance(given, (str, bytes)) else list(given)
+    except TypeError:
+        wanted = None
+    if wanted is None:
+        raise ParameterError(f"{name}={given!r:.80} is not a list of layers; give one layer as a list of one")
     if not wanted:
-        raise ParameterError(f"{name}={given!r} names no layer")
-    return {which: tower.layer(which) for which in wanted}
+        raise ParameterError(f"{name}={given!r:.80} names no layer")
+    layers = [tower.layer(which) for which in wanted]
+    # An index of any library becomes an int, because not all of them can be keys.
+    names = [which if isinstance(which, str) else int(which) for which in wanted]
+    return dict(zip(names, layers, strict=True))
 
 
 def _in_order(tower: Tower, by_layer: Mapping[LayerName, Layer]) -> list[LayerName]:

@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike
 
 from .checks import whole_number
 from .errors import ParameterError
@@ -53,11 +54,13 @@ def check_selection(
     Raises
     ------
     ParameterError
-        If both are empty, or a number is out of range.
+        If both are empty, one is not a list, or a number is out of range.
     """
     count, rows, columns = interactions.values.shape
     found = []
     for name, given, most in (("tokens", tokens, count), ("region", region, rows * columns)):
+        if not isinstance(given, Iterable):
+            raise ParameterError(f"{name}={given!r:.80} is not a list; give one number as a list of one")
         chosen = sorted({whole_number(name, number, least=0) for number in given})
         if chosen and chosen[-1] >= most:
             raise ParameterError(f"{name} has {chosen[-1]}; expected numbers from 0 to {most - 1}")
@@ -157,6 +160,25 @@ def own_terms_or_zeros(
     if tokens is None or patches is None:
         return np.zeros(len(interactions.rows)), np.zeros(len(interactions.grid))
     return tokens.astype(np.float64), patches.ravel().astype(np.float64)
+
+
+def read_masks(name: str, given: ArrayLike, axes: Sequence[str]) -> Bool[np.ndarray, "..."]:
+    """Return masks as an array of their own.
+
+    Raises
+    ------
+    ParameterError
+        If they are not booleans, or do not have these axes.
+    """
+    try:
+        masks = np.array(np.asarray(given), order="C")  # torch takes no negative strides
+    except (TypeError, ValueError):  # such as lists of different lengths
+        masks = np.array(None)
+    if masks.dtype != bool or masks.ndim != len(axes):
+        shape = getattr(given, "shape", None)
+        said = f"of {masks.dtype} {masks.shape}" if shape is not None else f"a {type(given).__name__}"
+        raise ParameterError(f"{name} is {said}; expected an array of booleans, ({', '.join(axes)})")
+    return masks
 
 
 def patches_as_tokens(

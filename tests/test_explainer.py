@@ -108,6 +108,13 @@ def test_refined_in_steps(frames: int, layers: tuple[int, int], memory: int | No
         assert relative_error(early[-1].values, last.values) < 1
 
 
+@pytest.mark.parametrize("estimates", [0, 2.5, "4"])
+def test_the_number_of_estimates_is_a_whole_number(estimates: Any) -> None:
+    explainer = Explainer(build("openai"), **inputs_of(build("openai")))
+    with pytest.raises(ParameterError, match=f"estimates={estimates!r} is not a whole number of at least 1"):
+        explainer.refine([explainer.text_factors("a boat")], Image.fromarray(scene(1)), estimates)
+
+
 def new_graphs() -> int:
     """Count live tensors with autograd history that were created since `gc.freeze()`."""
     gc.collect()

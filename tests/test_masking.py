@@ -159,11 +159,56 @@ def test_label(tokens: list[int], region: list[int], label: str) -> None:
         ([-1], [], "tokens=-1"),
         ([1.5], [], r"tokens=1\.5"),
         ([True], [], "tokens=True"),
+        (1, [], "tokens=1 is not a list; give one number as a list of one"),
+        ([], 1, "region=1 is not a list"),
     ],
 )
-def test_bad_selections_are_refused(tokens: list[int], region: list[int], message: str) -> None:
+def test_bad_selections_are_refused(tokens: Any, region: Any, message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         EXPLAINER.test(INTERACTIONS, PAGE.image, tokens, region)
+
+
+MASKS = np.ones((2, len(INTERACTIONS.rows)), bool), np.ones((1, 4, 4), bool)
+
+
+def test_masks_may_be_of_any_kind() -> None:
+    tokens, patches = (masks.copy() for masks in MASKS)
+    tokens[1, 2], patches[0, 1, 2] = False, False
+    expected = EXPLAINER.masked_embeddings(PAGE.image, PAGE.caption, tokens, patches)
+    read_only = tokens.copy()
+    read_only.flags.writeable = False
+    for given in (
+        (tokens.tolist(), patches.tolist()),
+        (torch.from_numpy(tokens), torch.from_numpy(patches)),
+        (read_only, np.ascontiguousarray(patches[:, ::-1])[:, ::-1]),
+    ):
+        found = EXPLAINER.masked_embeddings(PAGE.image, PAGE.caption, *given)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "patches", "message"),
+    [
+        (
+            MASKS[0].astype(int),
+            MASKS[1],
+            r"tokens is of int64 \(2, 10\); expected an array of booleans, \(mas",
+        ),
+        (
+            MASKS[0][0],
+            MASKS[1],
+            r"tokens is of bool \(10,\); expected an array of booleans, \(masks, rows of",
+        ),
+        (MASKS[0], MASKS[1][0], r"patches is of bool \(4, 4\); .*, \(masks, rows, columns\)"),
+        ([[True], [True, False]], MASKS[1], "tokens is a list; expected an array of booleans"),
+        (None, MASKS[1], "tokens is a NoneType"),
+        (MASKS[0][:, 1:], MASKS[1], "tokens has 9 columns; expected 10"),
+    ],
+)
+def test_bad_masks_are_refused(tokens: Any, patches: Any, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        EXPLAINER.masked_embeddings(PAGE.image, PAGE.caption, tokens, patches)
 
 
 def test_words_that_have_changed_since() -> None:

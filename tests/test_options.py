@@ -21,6 +21,7 @@ from exclip_widget import (
     ParameterError,
     explain_layers,
 )
+from exclip_widget.checks import LARGEST_SEED
 from exclip_widget.explainer import ExplainerOptions, MethodOptions
 from exclip_widget.methods import METHODS, options_of
 
@@ -93,6 +94,7 @@ def test_parameters_are_checked_before_anything_is_computed() -> None:
         ({"method": "banzhaf", "samples": 1}, "samples=1 is not a whole number of at least 2"),
         ({"method": "banzhaf", "samples": 2.5}, "samples=2.5"),
         ({"seed": -1}, "seed=-1 is not a whole number of at least 0"),
+        ({"seed": 2**63}, r"seed=9223372036854775808 is not a whole number from 0 to 2\*\*63 - 1"),
         ({"memory": 0}, "memory=0 is not a whole number of at least 1"),
         (
             {"image_layer": [0, 1]},
@@ -115,13 +117,28 @@ def test_options_that_are_refused(options: dict[str, Any], message: str) -> None
     ("layers", "message"),
     [
         ({"image_layers": []}, r"image_layers=\[\] names no layer"),
-        ({"text_layers": -1}, "text_layers=-1 is one layer; expected a list of them"),
+        ({"text_layers": -1}, "text_layers=-1 is not a list of layers; give one layer as a list of one"),
+        ({"text_layers": np.int64(0)}, r"text_layers=.*0.* is not a list of layers"),
+        ({"image_layers": 3.5}, "image_layers=3.5 is not a list of layers"),
+        ({"image_layers": "output"}, "image_layers='output' is not a list of layers"),
+        ({"image_layers": [np.array([0, 1])]}, r"image_layer=array\(\[0, 1\]\) is not a layer"),
         ({"image_layers": [0, "visual.ln_post"]}, "image_layer='visual.ln_post' is not a layer"),
     ],
 )
 def test_layers_that_are_refused(layers: dict[str, Any], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         explain_layers(MODEL, IMAGE, CAPTION, **layers, **inputs_of(MODEL))
+
+
+def test_layers_may_be_numbers_of_any_library() -> None:
+    layers = [np.array(0), torch.tensor(-1), np.int32(1)]
+    found = explain_layers(MODEL, IMAGE, CAPTION, text_layers=[0], image_layers=layers, **inputs_of(MODEL))
+    assert list(found) == [(0, 0), (0, -1), (0, 1)]
+
+
+@pytest.mark.parametrize("options", [{"method": "banzhaf", "samples": 4}, {"image_reference": "noise"}])
+def test_the_largest_seed_is_taken(options: dict[str, Any]) -> None:
+    assert np.isfinite(found(seed=LARGEST_SEED, **options).values).all()
 
 
 def test_options_seen_by_editors_are_those_of_the_explainer() -> None:

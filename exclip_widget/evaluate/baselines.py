@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..checks import random_seed
 from ..results.interactions import Interactions
 from .pairs import Mention
 from .plausibility import Baseline, with_values
@@ -20,7 +21,7 @@ BLOB_WIDTH = 0.25
 
 def chance(seed: int = 0) -> Baseline:
     """Return a baseline of random maps with both signs: the chance level of signed maps."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_seed(seed))
 
     def draw(result: Interactions, known: Sequence[tuple[Mention, np.ndarray]]) -> Interactions:
         del known

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
+from ..checks import random_seed
+
 ON = 0.25
 """A patch lies on an object that covers at least this share of it."""
 
@@ -170,7 +172,7 @@ def interval(
     belongs = np.arange(len(scores)) if groups is None else np.asarray(groups)
     _, group = np.unique(belongs[known], return_inverse=True)
     sums, counts = np.bincount(group, scores[known].astype(np.float64)), np.bincount(group)
-    drawn = np.random.default_rng(seed).integers(len(sums), size=(resamples, len(sums)))
+    drawn = np.random.default_rng(random_seed(seed)).integers(len(sums), size=(resamples, len(sums)))
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)

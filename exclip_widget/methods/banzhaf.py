@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checks import positive_number, whole_number
+from ..checks import positive_number, random_seed, whole_number
 from ..errors import ModelError, ParameterError
 from ..paths.hidden_tokens import are_of_tokens, only_attending_to
 from ..results.factors import Factors, Samples
@@ -78,7 +78,7 @@ class Banzhaf(Method):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples", whole_number("samples", self.samples, least=2))
-        object.__setattr__(self, "seed", whole_number("seed", self.seed, least=0))
+        object.__setattr__(self, "seed", random_seed(self.seed))
         object.__setattr__(self, "p", positive_number("p", self.p))
         if self.p >= 1:
             raise ParameterError(f"p={self.p!r}; expected a probability between 0 and 1")

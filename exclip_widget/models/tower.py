@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import index
 from typing import Any, SupportsIndex
@@ -93,17 +94,17 @@ class Tower:
         ParameterError
             If there is no such layer. The message lists those that exist.
         """
-        last = self.layers[-1]
-        if which == "output":
-            return replace(last, name="output", after=True, order=self.output_order)
         if isinstance(which, str):
+            if which == "output":
+                return replace(self.layers[-1], name="output", after=True, order=self.output_order)
             for layer in self.layers:
                 if layer.name == which:
                     return layer
         elif isinstance(which, SupportsIndex) and not isinstance(which, bool):
-            number = index(which)
-            if -len(self.layers) <= number < len(self.layers):
-                return self.layers[number]
+            with suppress(TypeError):  # an array of several numbers only looks as if it were an index
+                number = index(which)
+                if -len(self.layers) <= number < len(self.layers):
+                    return self.layers[number]
         count, names = len(self.layers), ", ".join(repr(layer.name) for layer in self.layers)
         raise ParameterError(
             f"{self.side}_layer={which!r} is not a layer of the {self.side} tower: it has {count}, 0 to "
