@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ..checks import positive_number, whole_number
+from ..checks import positive_number, random_seed, whole_number
+from ..errors import ParameterError
 from ..explainer import Explainer
 from ..models.dual_encoder import DualEncoder
 from .metrics import rank_correlation
@@ -31,7 +32,7 @@ def randomisation(
     Parameters
     ----------
     model : torch.nn.Module or DualEncoder
-        The model. A copy is randomised.
+        The model, in any wrapper that `explain` accepts. A copy is randomised.
     make_explainer : callable
         Makes an explainer of a model: ``lambda model: Explainer(model, ...)``.
     pair : LabelledPair
@@ -44,20 +45,34 @@ def randomisation(
     list of float
         Rank correlations with the original model's interactions after randomising 0, 1, ... layers. The
         first is 1; if explanations depend on the weights, the others approach 0.
+
+    Raises
+    ------
+    ParameterError
+        If `seed` is out of range, or `make_explainer` explains `model` rather than the copy that it gets.
     """
-    generator = torch.Generator().manual_seed(whole_number("seed", seed, least=0))
-    copy = deepcopy(model)
-    modules = copy.model if isinstance(copy, DualEncoder) else copy
-    explainer = make_explainer(copy)
+    generator = torch.Generator().manual_seed(random_seed(seed))
+    explainer = make_explainer(deepcopy(model))
+    _require_copy(explainer.model, model)
     first = explainer.explain(pair.image, pair.caption).values
     found = [rank_correlation(first, first)]
     texts, images = explainer.layer_names
     for number in range(1, max(len(texts), len(images)) + 1):
         for names in (texts, images):
             if number <= len(names):
-                _shuffle(modules.get_submodule(names[-number]), generator)
+                _shuffle(explainer.model.get_submodule(names[-number]), generator)
         found.append(rank_correlation(explainer.explain(pair.image, pair.caption).values, first))
     return found
+
+
+def _require_copy(explained: nn.Module, model: nn.Module | DualEncoder) -> None:
+    """Require that what is randomised shares no weight with the user's model."""
+    own = model.model if isinstance(model, DualEncoder) else model
+    if not {*explained.parameters()}.isdisjoint(own.parameters()):
+        raise ParameterError(
+            "make_explainer explains the model itself; expected an explainer of the copy that it is given, "
+            "as lambda model: Explainer(model, ...)"
+        )
 
 
 @torch.no_grad()
@@ -91,7 +106,7 @@ def stability(
         Random seed of the noise.
     """
     noise, repeats = positive_number("noise", noise), whole_number("repeats", repeats)
-    rng = np.random.default_rng(whole_number("seed", seed, least=0))
+    rng = np.random.default_rng(random_seed(seed))
     first = explainer.explain(pair.image, pair.caption).values
     pixels = np.asarray(pair.image.convert("RGB"), np.float64)
     found = []
