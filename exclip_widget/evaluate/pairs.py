@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
 from ..datasets.pairs import Pair
-from ..errors import ParameterError
+from ..errors import CaptionError, ParameterError
 from ..image import ImageLike, open_image
 from ..results.regions import mask_of_boxes
 from ..results.rows import Span, Tokens
@@ -72,11 +72,13 @@ def labelled_pair(image: ImageLike, caption: str, places: Mapping[str, Place]) -
 
     Raises
     ------
+    CaptionError
+        If the caption is not a string.
     ImageError
         If the image cannot be read.
     ParameterError
-        If nothing is labelled, a phrase does not occur exactly once in the caption, or a place lies outside
-        the image.
+        If nothing is labelled, a phrase is not a string, it does not occur exactly once in the caption, or a
+        place lies outside the image.
 
     Examples
     --------
@@ -85,6 +87,7 @@ def labelled_pair(image: ImageLike, caption: str, places: Mapping[str, Place]) -
     ((2, 10), 600)
     """
     opened = open_image(image)
+    _require_phrases(caption, places)
     if not places:
         raise ParameterError(f"no phrase of {caption!r} is labelled; expected at least one and its place")
     mentions = [
@@ -126,6 +129,22 @@ def labelled(pair: Pair) -> LabelledPair:
     return LabelledPair(opened, pair.caption, mentions)
 
 
+def _require_phrases(caption: object, places: object) -> None:
+    """Require the types of `labelled_pair`."""
+    if not isinstance(caption, str):
+        raise CaptionError(f"caption is a {type(caption).__name__} ({caption!r:.80}); expected a string")
+    if not isinstance(places, Mapping):
+        raise ParameterError(
+            f"places is a {type(places).__name__}; expected a mapping, such as "
+            "{'red boat': (10, 10, 30, 40)}"
+        )
+    for phrase in places:
+        if not isinstance(phrase, str):
+            raise ParameterError(
+                f"places has {phrase!r:.80}, a {type(phrase).__name__}; expected phrases of the caption"
+            )
+
+
 def _span_of(phrase: str, caption: str) -> Span:
     found = caption.count(phrase) if phrase else 0
     if found != 1:
@@ -148,7 +167,7 @@ def _mask_of(phrase: str, place: Place, size: tuple[int, int]) -> Bool[np.ndarra
         mask = place
     else:
         try:
-            left, top, right, bottom = (float(edge) for edge in place)
+            left, top, right, bottom = _edges_of(place)
         except (TypeError, ValueError):
             raise ParameterError(
                 f"{place!r} is not a place of {phrase!r}; expected a box (left, top, right, bottom) or a mask"
@@ -163,3 +182,16 @@ def _mask_of(phrase: str, place: Place, size: tuple[int, int]) -> Bool[np.ndarra
     if not mask.any():
         raise ParameterError(f"the mask of {phrase!r} is empty; expected at least one pixel")
     return mask
+
+
+def _edges_of(place: Any) -> list[float]:
+    """Return the edges of a box.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not a sequence of numbers.
+    """
+    if isinstance(place, (str, bytes)) or any(isinstance(edge, (str, bytes)) for edge in place):
+        raise TypeError("text is not a box, even if it has four digits")
+    return [float(edge) for edge in place]

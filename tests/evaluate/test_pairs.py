@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from exclip_widget import ParameterError
+from exclip_widget import CaptionError, ParameterError
 from exclip_widget.datasets import Pair, Phrase
 from exclip_widget.evaluate import cover, labelled, labelled_pair
 from exclip_widget.results.rows import Tokens
@@ -49,14 +49,31 @@ def test_tokens_of_a_mention() -> None:
         ({"and": (0, 0, float("nan"), 1)}, "is not in the image"),
         ({"and": (0, 0, 1)}, "(0, 0, 1) is not a place of 'and'"),
         ({"and": "left"}, "'left' is not a place of 'and'"),
+        ({"and": "1234"}, "'1234' is not a place of 'and'"),
+        ({"and": b"1234"}, "b'1234' is not a place of 'and'"),
+        ({"and": ("1", "2", "3", "4")}, "('1', '2', '3', '4') is not a place of 'and'"),
+        ([("and", (0, 0, 1, 1))], "places is a list; expected a mapping, such as {'red boat': (10, 10,"),
+        ({3: (0, 0, 1, 1)}, "places has 3, a int; expected phrases of the caption"),
         ({"and": np.ones((3, 3), bool)}, "the mask of 'and' is bool (3, 3); expected bool (30, 40)"),
         ({"and": np.ones((30, 40))}, "the mask of 'and' is float64 (30, 40)"),
         ({"and": np.zeros((30, 40), bool)}, "the mask of 'and' is empty"),
     ],
 )
-def test_refused(places: dict[str, object], message: str) -> None:
+def test_refused(places: object, message: str) -> None:
     with pytest.raises(ParameterError, match=re.escape(message)):
         labelled_pair(IMAGE, "a cat and a cat", places)  # type: ignore[arg-type]
+
+
+def test_a_caption_is_a_string() -> None:
+    with pytest.raises(CaptionError, match=r"caption is a NoneType \(None\); expected a string"):
+        labelled_pair(IMAGE, None, {"boat": (0, 0, 9, 9)})  # type: ignore[arg-type]
+
+
+def test_a_box_may_be_of_any_numbers() -> None:
+    expected = labelled_pair(IMAGE, "a boat", {"boat": (1, 2, 4, 10)}).mentions[0].mask
+    for box in ([1, 2, 4, 10], np.array([1, 2, 4, 10]), np.float32([1, 2, 4, 10])):
+        found = labelled_pair(IMAGE, "a boat", {"boat": box})  # type: ignore[dict-item]
+        np.testing.assert_array_equal(found.mentions[0].mask, expected)
 
 
 @given(
