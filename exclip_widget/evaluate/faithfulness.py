@@ -12,14 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ..checks import whole_number
+from ..checks import finite_number, random_seed, whole_number
 from ..errors import ParameterError
 from ..explainer import Explainer
-from ..masking import on_grid, own_terms_or_zeros, predicted_similarities
+from ..masking import on_grid, own_terms_or_zeros, predicted_similarities, require_same_image
 from ..results.interactions import Interactions
+from ..results.origin import View
 from .metrics import area, correlation, explained, present_after
 from .pairs import LabelledPair
-from .plausibility import Explain, Score, explained_by
+from .plausibility import Explain, Score, explained_by, view_of
 
 SHARES = (0.3, 0.5, 0.7)
 """Shares of players that random masks leave unmasked, as in FIxLIP."""
@@ -40,14 +41,33 @@ class MaskedPair:
         Maps a share to the patches that each mask leaves, bool, (masks, rows, columns).
     actual : dict
         Maps a kind and a share to the model's own similarities, (masks,).
+    caption : str
+        The caption that was masked.
+    view : View or None
+        Size and hash of the image that was masked; None if unknown.
     """
 
     tokens: dict[float, Bool[np.ndarray, "masks tokens"]]
     patches: dict[float, Bool[np.ndarray, "masks rows columns"]]
     actual: dict[tuple[str, float], Float[np.ndarray, " masks"]]
+    caption: str
+    view: View | None = None
 
     def predicted(self, result: Interactions, kind: str, share: float) -> Float[np.ndarray, " masks"]:
-        """Return the similarities that `result` predicts for the masks of one kind and share."""
+        """Return the similarities that `result` predicts for the masks of one kind and share.
+
+        Raises
+        ------
+        ParameterError
+            If the result is of another caption or another image.
+        """
+        count = self.tokens[share].shape[1]
+        if result.caption != self.caption or len(result.rows) != count:
+            raise ParameterError(
+                f"interactions are of the {len(result.rows)} tokens of {result.caption!r:.80}, and the masks "
+                f"of the {count} tokens of {self.caption!r:.80}; expected those of mask_pair for that pair"
+            )
+        require_same_image(result, self.view)
         tokens, patches = self.tokens[share], on_grid(self.patches[share], *result.values.shape[1:])
         if kind == "patches":
             tokens = np.ones_like(tokens)
@@ -85,13 +105,11 @@ def mask_pair(
     Raises
     ------
     ParameterError
-        If a share is not between 0 and 1, or `samples` is not a whole number of at least 2.
+        If there are no shares, one is not between 0 and 1 or is given twice, `samples` is not a whole number
+        of at least 2, or `seed` is out of range.
     """
-    samples = whole_number("samples", samples, least=2)
-    for share in shares:
-        if not 0 < share < 1:
-            raise ParameterError(f"shares has {share!r}; expected numbers between 0 and 1")
-    rng = np.random.default_rng(seed)
+    samples, shares = whole_number("samples", samples, least=2), _read_shares(shares)
+    rng = np.random.default_rng(random_seed(seed))
     rows = explainer.read_caption(pair.caption).rows
     words = np.array(rows.words) >= 0
     grid = explainer.grid(pair.image)
@@ -111,7 +129,22 @@ def mask_pair(
         actual["patches", share] = image @ captions[0]
         actual["words", share] = text @ images[0]
         actual["both", share] = (text * image).sum(1)
-    return MaskedPair(tokens, patches, actual)
+    return MaskedPair(tokens, patches, actual, pair.caption, view_of(pair))
+
+
+def _read_shares(given: object) -> list[float]:
+    """Return shares as a list, if they are distinct numbers between 0 and 1."""
+    if not isinstance(given, Iterable) or isinstance(given, (str, bytes)):
+        raise ParameterError(f"shares={given!r:.80} is not a list of numbers; give one as a list of one")
+    shares = list(given)
+    if not shares:
+        raise ParameterError("shares is empty; expected at least one number between 0 and 1")
+    for number, share in enumerate(shares):
+        if not 0 < finite_number("one of shares", share) < 1:
+            raise ParameterError(f"shares has {share!r}; expected numbers between 0 and 1")
+        if share in shares[:number]:
+            raise ParameterError(f"shares has {share!r} twice; raise samples for more masks of one share")
+    return shares
 
 
 @dataclass(frozen=True)
@@ -129,7 +162,15 @@ class Faithfulness:
     explained: dict[tuple[str, float], Score]
 
     def mean_correlation(self, kind: str) -> float:
-        """Return the mean correlation for one kind of masks over all shares."""
+        """Return the mean correlation for one kind of masks over all shares.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such kind.
+        """
+        if kind not in KINDS:
+            raise ParameterError(f"kind={kind!r:.80} is not one of {', '.join(map(repr, KINDS))}")
         return float(np.mean([score.mean for (of, _), score in self.correlation.items() if of == kind]))
 
 
@@ -163,8 +204,10 @@ def faithfulness(
     Raises
     ------
     ParameterError
-        If there are no pairs, or `masked` contains a different number of them.
+        If there are no pairs, `masked` contains a different number of them or is of others, `explain` returns
+        the interactions of another pair, or one of `shares`, `samples` and `seed` is out of range.
     """
+    seed = random_seed(seed)
     pairs = list(pairs)
     if not pairs or (masked is not None and len(masked) != len(pairs)):
         raise ParameterError(
@@ -238,8 +281,10 @@ def deletion_curves(
     Raises
     ------
     ParameterError
-        If there are no pairs.
+        If there are no pairs, `steps` is not a whole number of at least 1, or `explain` returns the
+        interactions of another pair.
     """
+    steps = whole_number("steps", steps)
     areas = []
     for pair in pairs:
         result = explained_by(explainer, explain)(pair)

@@ -15,7 +15,10 @@ from jaxtyping import Float
 
 from ..errors import ParameterError
 from ..explainer import Explainer
+from ..image import open_image
+from ..masking import require_same_image
 from ..results.interactions import Interactions
+from ..results.origin import View
 from ..results.regions import cover
 from .metrics import energy, hit, interval, recognition
 from .pairs import LabelledPair, Mention
@@ -104,7 +107,8 @@ def plausibility(
     Raises
     ------
     ParameterError
-        If there are no pairs, or labelled words contain no whole token of the caption.
+        If there are no pairs, one is not a labelled pair, labelled words contain no whole token of the
+        caption, or `explain` returns the interactions of another pair.
 
     Examples
     --------
@@ -144,8 +148,43 @@ def plausibility(
 
 
 def explained_by(explainer: Explainer, explain: Explain | None) -> Explain:
-    """Return `explain`, or `explainer.explain` of a pair if it is None."""
-    return explain or (lambda pair: explainer.explain(pair.image, pair.caption))
+    """Return `explain`, or `explainer.explain` of a pair if it is None.
+
+    What `explain` returns is checked: it must be of the pair that it is given, such as not a saved result of
+    another one.
+
+    Raises
+    ------
+    ParameterError
+        When it is called, if it is not given a labelled pair, or does not return the interactions of that
+        pair.
+    """
+
+    def checked(pair: LabelledPair) -> Interactions:
+        given: object = pair
+        if not isinstance(given, LabelledPair):
+            raise ParameterError(
+                f"pairs has a {type(given).__name__}; expected LabelledPair, as labelled_pair returns"
+            )
+        if explain is None:
+            return explainer.explain(pair.image, pair.caption)
+        result: object = explain(pair)
+        if not isinstance(result, Interactions):
+            raise ParameterError(f"explain returned a {type(result).__name__}; expected Interactions")
+        if result.caption != pair.caption:
+            raise ParameterError(
+                f"explain returned interactions of {result.caption!r:.80} for the pair of "
+                f"{pair.caption!r:.80}; expected those of the pair"
+            )
+        require_same_image(result, view_of(pair))
+        return result
+
+    return checked
+
+
+def view_of(pair: LabelledPair) -> View:
+    """Return the size and the hash of a pair's image."""
+    return View.of(open_image(pair.image))
 
 
 def covers(

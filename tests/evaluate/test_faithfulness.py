@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from exclip_widget.evaluate import (
     deletion_curves,
     faithfulness,
     mask_pair,
+    plausibility,
 )
 from exclip_widget.evaluate.faithfulness import KINDS, SHARES, deletion_order
 from exclip_widget.evaluate.plausibility import covers
@@ -58,7 +60,7 @@ def obeying(result: Interactions, masks: int = 60) -> MaskedPair:
     }
     whole = says(all_tokens[:1], all_patches[:1])
     actual = {(kind, 0.5): result.similarity + one - whole for kind, one in left.items()}
-    return MaskedPair({0.5: tokens}, {0.5: patches}, actual)
+    return MaskedPair({0.5: tokens}, {0.5: patches}, actual, result.caption)
 
 
 def scaled(result: Interactions, factor: float) -> Interactions:
@@ -214,7 +216,76 @@ def test_refused(explainer: Explainer) -> None:
         deletion_curves(explainer, [])
     with pytest.raises(ParameterError, match="masked has 0 pairs; expected one for each of the 2"):
         faithfulness(explainer, PAIRS, masked=[])
-    with pytest.raises(ParameterError, match=r"shares has 1\.5; expected numbers between 0 and 1"):
-        mask_pair(explainer, PAIRS[0], shares=[0.5, 1.5])
-    with pytest.raises(ParameterError, match="samples=1 is not a whole number of at least 2"):
-        mask_pair(explainer, PAIRS[0], samples=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shares": [0.5, 1.5]}, r"shares has 1\.5; expected numbers between 0 and 1"),
+        ({"shares": (0.5, 0.3, 0.5)}, r"shares has 0\.5 twice"),
+        ({"shares": 0.5}, r"shares=0\.5 is not a list of numbers"),
+        ({"shares": "0.5"}, r"shares='0\.5' is not a list of numbers"),
+        ({"shares": ["half"]}, "one of shares='half' is not a finite number"),
+        ({"shares": []}, "shares is empty"),
+        ({"samples": 1}, "samples=1 is not a whole number of at least 2"),
+        ({"seed": -1}, "seed=-1 is not a whole number of at least 0"),
+        ({"seed": None}, "seed=None is not a whole number"),
+    ],
+)
+def test_masks_that_are_refused(explainer: Explainer, options: dict[str, Any], message: str) -> None:
+    for made in (
+        lambda: mask_pair(explainer, PAIRS[0], **options),
+        lambda: faithfulness(explainer, PAIRS[:1], **options),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            made()
+
+
+@pytest.mark.parametrize("steps", [0, -1, 2.5, "8"])
+def test_curves_take_a_whole_number_of_steps(explainer: Explainer, steps: Any) -> None:
+    with pytest.raises(ParameterError, match=f"steps={steps!r} is not a whole number of at least 1"):
+        deletion_curves(explainer, PAIRS[:1], steps=steps)
+
+
+def test_options_of_numpy_are_numbers(explainer: Explainer) -> None:
+    options = {"shares": np.array([0.5]), "samples": np.int64(4), "seed": np.int64(3)}
+    found = mask_pair(explainer, PAIRS[0], **options)
+    expected = mask_pair(explainer, PAIRS[0], shares=[0.5], samples=4, seed=3)
+    for kind in KINDS:
+        np.testing.assert_array_equal(found.actual[kind, 0.5], expected.actual[kind, 0.5])
+
+
+def test_a_kind_of_masks_that_is_not_there(explainer: Explainer, result: Interactions) -> None:
+    scores = faithfulness(explainer, PAIRS[:1], explain=lambda _: result, masked=[obeying(result)])
+    with pytest.raises(ParameterError, match="kind='image' is not one of 'patches', 'words', 'both'"):
+        scores.mean_correlation("image")
+
+
+def test_masks_of_another_pair_are_refused(explainer: Explainer) -> None:
+    """Even if the other caption has as many tokens, or the image alone is another one."""
+    pair = PAIRS[0]
+    masked = mask_pair(explainer, pair, samples=2)
+    scene = LabelledPair(PAIRS[1].image, pair.caption, pair.mentions)
+    for other, message in (
+        (replace(pair, caption=f"{pair.caption} there"), "the masks of the .* tokens of"),
+        (replace(pair, caption=pair.caption.replace("a", "the", 1)), "the masks of the .* tokens of"),
+        (scene, "it has other pixels"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            faithfulness(explainer, [other], masked=[masked])
+
+
+@pytest.mark.parametrize("score", [plausibility, faithfulness, deletion_curves])
+def test_explanations_of_another_pair_are_refused(
+    explainer: Explainer, result: Interactions, score: Any
+) -> None:
+    """Such as saved ones that are looked up in another order."""
+    moved = replace(PAIRS[0], image=PAIRS[1].image)
+    for pair, returned, message in (
+        (PAIRS[1], result, "explain returned interactions of .* for the pair of"),
+        (moved, result, "it has other pixels"),
+        (PAIRS[0], result.values, "explain returned a ndarray; expected Interactions"),
+        ((PAIRS[0].image, PAIRS[0].caption), result, "pairs has a tuple; expected LabelledPair"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            score(explainer, [pair], explain=lambda _, found=returned: found)
