@@ -67,8 +67,9 @@ def write_store(
     Raises
     ------
     ParameterError
-        If the store was made in another way, an id has another caption there, Ray does not start or has
-        fewer cores than `workers`, or the explainer cannot be sent to them.
+        If an option is out of range, something else than a `Pair` is given, the store was made in another
+        way, an id has another caption there, Ray does not start or has fewer cores than `workers`, or the
+        explainer cannot be sent to them.
     FileError
         If the folder contains something else, or cannot be written to.
     MissingLibraryError

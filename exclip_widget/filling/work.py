@@ -77,29 +77,46 @@ def plan(writer: StoreWriter, pairs: Iterable[Pair], together: int) -> Iterator[
     Raises
     ------
     ParameterError
-        If two captions have the same id.
+        If one is not a `Pair`, or two captions have the same id.
     """
+    given: object = pairs
+    if not isinstance(given, Iterable):
+        raise ParameterError(f"pairs is a {type(given).__name__}; expected an iterable of Pair")
     stream = iter(pairs)
     images: set[str] = set()
     captions: dict[str, int] = {}
     while some := list(islice(stream, together)):
         work = Work([], [], len(some))
         for pair in some:
+            _require_pair(pair)
             if pair.image_id not in images:
                 images.add(pair.image_id)
                 if not writer.has_image(pair.image_id):
                     work.images.append(NewImage(pair.image_id, pair.image, pair.source))
             for one in _captions_of(pair):
                 if one.id not in captions:
-                    captions[one.id] = hash(one.input)
+                    captions[one.id] = _hash_of(one.input)
                     if not writer.has_caption(one.id, one.input):
                         work.captions.append(one)
-                elif captions[one.id] != hash(one.input):
+                elif captions[one.id] != _hash_of(one.input):
                     raise ParameterError(
                         f"id {one.id!r:.80} is that of {one.input!r:.80} and of another caption; expected "
                         "one caption per id"
                     )
         yield work
+
+
+def _require_pair(given: object) -> None:
+    if not isinstance(given, Pair):
+        raise ParameterError(
+            f"pairs has a {type(given).__name__} ({given!r:.80}); expected Pair, as the readers of "
+            "exclip_widget.datasets yield"
+        )
+
+
+def _hash_of(caption: object) -> int:
+    """Return the hash of a caption, or of what was given as one: it becomes a fault when it is read."""
+    return hash(caption if isinstance(caption, str) else repr(caption))
 
 
 def _captions_of(pair: Pair) -> Iterator[NewCaption]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from types import TracebackType
 
+from ..checks import whole_number
 from ..datasets.pairs import Phrase
 from ..datasets.reading import path_of
 from ..errors import FileError, ParameterError
@@ -38,7 +39,7 @@ class StoreWriter:
     FileError
         If the folder contains something else, a part is damaged, or it cannot be written to.
     ParameterError
-        If the store was made in another way.
+        If the store was made in another way, or `part_bytes` is not a whole number of at least 1.
     MissingLibraryError
         If pyarrow is not installed.
     """
@@ -47,7 +48,7 @@ class StoreWriter:
         require_pyarrow()
         self.folder = path_of(path)
         self.head = head
-        self._part_bytes = part_bytes
+        self._part_bytes = whole_number("part_bytes", part_bytes)
         self._open()
         self._rows: dict[str, list[Mapping[str, object]]] = {"captions": [], "images": []}
         self._bytes = {"captions": 0, "images": 0}
@@ -93,12 +94,13 @@ class StoreWriter:
         ParameterError
             If another caption has its id, or one of the two cannot be stored as text.
         """
+        given: object = caption
         require_text("id", key)
-        if isinstance(caption, str):  # the explainer refuses anything else
-            require_text(f"caption of id {key!r:.80}", caption)
+        if isinstance(given, str):  # the explainer refuses anything else
+            require_text(f"caption of id {key!r:.80}", given)
         if key not in self._captions:
             return False
-        if self._captions[key] != hash(caption):
+        if not isinstance(given, str) or self._captions[key] != hash(given):
             raise ParameterError(
                 f"id {key!r:.80} has another caption in store {str(self.folder)!r:.200} than "
                 f"{caption!r:.80}; expected one caption per id"

@@ -473,6 +473,37 @@ def test_an_id_of_two_captions_is_refused(tmp_path: Path, copied: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([(PAIRS[0].image, "a boat")], r"pairs has a tuple \(.*; expected Pair, as the readers of"),
+        ({"image": PAIRS[0].image, "caption": "a boat"}, r"pairs has a str \('image'\); expected Pair"),
+        (5, "pairs is a int; expected an iterable of Pair"),
+    ],
+    ids=["tuples", "dict", "int"],
+)
+def test_what_is_not_a_pair_is_refused(tmp_path: Path, pairs: Any, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        write_store(tmp_path / "store", explainer(), pairs)
+
+
+@pytest.mark.parametrize("part_bytes", ["a", 0, 2.5])
+def test_the_size_of_a_part_is_a_whole_number(tmp_path: Path, part_bytes: Any) -> None:
+    with pytest.raises(
+        ParameterError, match=f"part_bytes={part_bytes!r} is not a whole number of at least 1"
+    ):
+        write_store(tmp_path / "store", explainer(), [], part_bytes=part_bytes)
+
+
+def test_a_caption_that_is_not_text_is_a_fault(tmp_path: Path) -> None:
+    faults: list[Fault] = []
+    for caption in (["a", "boat"], {"text": "a boat"}, None):
+        pairs = [replace(PAIRS[0], caption=caption, foil=None, source="a.csv:7")]  # type: ignore[arg-type]
+        assert not write_store(tmp_path / "store", explainer(), pairs, on_error=faults.append).pairs
+    assert [fault.source for fault in faults] == ["a.csv:7"] * 3
+    assert all("expected a string" in fault.reason for fault in faults)
+
+
+@pytest.mark.parametrize(
     ("change", "name"),
     [
         ({"id": "\udcff.png"}, r"id '\\udcff.png'"),
