@@ -22,6 +22,7 @@ from .as_written import are_as_written, is_as_written, is_of_library
 from .family import Family
 from .fingerprint import Fingerprint, outline
 from .shortcuts import agrees
+from .stems import GridOf, grid_after
 from .tail import tail_of
 from .tower import (
     ANY_VOCABULARY,
@@ -75,12 +76,16 @@ def _image_tower(model: Any) -> ImageTower:
     first = next((part for part in visual.modules() if isinstance(part, nn.Conv2d)), None)
     dtype = next(visual.parameters()).dtype if first is None else first.weight.dtype
     orders = _orders(visual, len(blocks))
-    grid_of, extra_tokens = _patches(visual, first)
+
+    def encode(pixels: Tensor) -> object:
+        return model.encode_image(pixels.to(_device(visual), dtype), **options)
+
+    grid_of, extra_tokens = _patches(model, visual, first, encode)
     is_own_call = is_as_written(model, "encode_image")
     return ImageTower(
         side="image",
         root=visual if is_own_call else model,
-        encode=lambda pixels: model.encode_image(pixels.to(_device(visual), dtype), **options),
+        encode=encode,
         layers=layers_at(model, blocks, channels_last=channels_last, orders=orders[:-1]),
         output_order=orders[-1],
         last_block=_image_last_block(model, visual),
@@ -93,12 +98,12 @@ def _image_tower(model: Any) -> ImageTower:
 
 
 def _patches(
-    visual: Any, first: nn.Conv2d | None
-) -> tuple[Callable[[int, int], tuple[int, int]] | None, int | None]:
+    model: Any, visual: Any, first: nn.Conv2d | None, encode: Callable[[Tensor], object]
+) -> tuple[GridOf | None, int | None]:
     """Return a transformer's map from image size to grid of patches, and its number of tokens before."""
-    if hasattr(visual, "class_embedding") and first is not None:
-        stem = getattr(visual, "conv1", first)
-        return lambda height, width: _after_convolutions(stem, (height, width)), 1
+    stem = getattr(visual, "conv1", first)
+    if hasattr(visual, "class_embedding") and isinstance(stem, nn.Module):
+        return grid_after(model, visual, stem, encode), 1
     trunk = getattr(visual, "trunk", visual)
     embedding: Any = getattr(trunk, "patch_embed", None)
     grid, before = getattr(embedding, "grid_size", None), getattr(trunk, "num_prefix_tokens", None)
@@ -111,20 +116,6 @@ def _patches(
         return rows, columns
 
     return grid_of, int(before)
-
-
-def _after_convolutions(stem: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
-    """Return the rows and columns that the convolutions of a stem, one after another, make of an image."""
-    for part in stem.modules():
-        if isinstance(part, nn.Conv2d) and not isinstance(part.padding, str):
-            height, width = (
-                (side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-                for side, padding, dilation, kernel, stride in zip(
-                    size, part.padding, part.dilation, part.kernel_size, part.stride, strict=True
-                )
-            )
-            size = height, width
-    return size
 
 
 def _orders(visual: Any, count: int) -> list[Order | None]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..checks import finite_number, positive_number
+from ..checks import finite_number, positive_number, whole_number
 from ..errors import ModelError, ParameterError
 from ..paths.cut import Layer
 from ..results.classification import Logits
@@ -56,7 +56,8 @@ class DualEncoder:
     Raises
     ------
     ParameterError
-        If a path names no module, an encoder is not callable, or there is a bias without a scale.
+        If a path names no module, an encoder is not callable, a grid is not two whole numbers, or there is a
+        bias without a scale.
     ModelError
         If `model` is not a module.
     """
@@ -90,7 +91,7 @@ class DualEncoder:
         self._image_layers = _layers(model, "image_layers", image_layers, channels_last)
         self._context_length = context_length
         self._padded = padded
-        self._grid = grid
+        self._grid = None if grid is None else _grid(grid)
         self._extra_tokens = extra_tokens
         # Found once: a test run takes many passes up to the layer, which may be a late one.
         self._places: dict[object, tuple[int, PatchPlaces]] = {}
@@ -169,6 +170,14 @@ class DualEncoderFamily(Family):
     def logits(self, model: DualEncoder) -> Logits | None:
         """Return the logit scale and bias that the user specified; None without a scale."""
         return model.logits
+
+
+def _grid(given: Any) -> tuple[int, int]:
+    try:
+        rows, columns = given
+    except (TypeError, ValueError):
+        raise ParameterError(f"grid={given!r} is not a pair; expected rows and columns of patches") from None
+    return whole_number("the first of grid", rows), whole_number("the second of grid", columns)
 
 
 def _logits(scale: Any, bias: Any) -> Logits | None:

@@ -18,6 +18,7 @@ from ..paths.cut import Layer, Order, TokenLayout, infer_grid, read_activations
 from ..paths.last_block import LastBlock
 from .fingerprint import Fingerprint
 from .patch_places import PatchPlaces, with_changed_patches
+from .stems import GridOf
 from .token_sources import token_sources
 
 
@@ -134,7 +135,7 @@ class ImageTower(Tower):
     """
 
     size: tuple[int, int] | None
-    grid_of: Callable[[int, int], tuple[int, int]] | None = None
+    grid_of: GridOf | None = None
     extra_tokens: int | None = None
     is_described: bool = False
     places: dict[object, tuple[int, PatchPlaces]] = field(default_factory=dict, repr=False, compare=False)
@@ -160,7 +161,7 @@ class ImageTower(Tower):
             return (*layout.map, 0)
         height, width = pixels.shape[-2:]
         grid = self.known_grid(pixels) or infer_grid(count, height, width)
-        if grid is None:
+        if grid is None or 0 in grid:
             raise ModelError(
                 f"the {count} tokens at layer {layer.name!r} do not form a grid of patches of an image of "
                 f"{height} x {width} pixels; choose a layer where they do, or give the grid with "

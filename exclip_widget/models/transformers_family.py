@@ -19,6 +19,7 @@ from ..paths.last_block import LastBlock
 from .as_written import are_as_written, is_as_written
 from .family import Family
 from .fingerprint import outline
+from .stems import grid_after
 from .tail import tail_of
 from .tower import (
     ImageTower,
@@ -143,7 +144,9 @@ def _image_tower(model: Any) -> ImageTower:
         encoder_code=type(model).get_image_features if is_own_call else None,
         is_own=is_own_call and are_as_written([*vision.modules(), *beside]),
         size=size,
-        grid_of=lambda height, width: (height // patch, width // patch),
+        grid_of=(lambda height, width: (height // patch, width // patch))
+        if size is None
+        else grid_after(model, vision.embeddings, vision.embeddings.patch_embedding, encode),
         extra_tokens=int(hasattr(vision.embeddings, "class_embedding")),
     )
 
