@@ -53,7 +53,7 @@ from .paths.evaluation_mode import evaluation_mode
 from .results.classification import Classification, Logits
 from .results.factors import Factors
 from .results.interactions import Estimate, Interactions, label_estimate
-from .results.matching import as_texts, require_made_by
+from .results.matching import as_texts, require_made_by, require_same_width
 from .results.origin import Option, Origin, View
 from .results.outliers import find_outliers
 from .results.rows import Grid
@@ -574,7 +574,8 @@ class Explainer:
         ImageError
             If the image cannot be read.
         ParameterError
-            If the factors are not those of this explainer, or `estimates` is not a whole number of at least 1.
+            If the factors are not those of this explainer, or `estimates` is not a whole number of at least
+            1.
         """
         estimates = whole_number("estimates", estimates)
         self._look_again()
@@ -778,6 +779,7 @@ class Explainer:
             captions = masked_embeddings(text, torch.from_numpy(of_tokens)[:, text.row_index], self._memory)
             present = torch.from_numpy(patches_as_tokens(side, of_patches))
             images = masked_embeddings(side, present, self._memory)
+        require_same_width(captions.shape[1], images.shape[1])
         return as_array(captions), as_array(images)
 
     # --------------------------------------------------------------------------------------- classifying
@@ -857,10 +859,11 @@ class Explainer:
     def classify(self, image: ImageLike | Tensor, captions: Iterable[str | Caption]) -> Classification:
         """Return the similarities and probabilities of an image's captions; see the function `classify`."""
         read = self.read_captions(captions)
-        image_embedding = self.image_embedding(image)
+        image_embedding, text_embeddings = self.image_embedding(image), self.text_embeddings(read)
+        require_same_width(text_embeddings.shape[1], len(image_embedding))
         return Classification(
             captions=tuple(caption.rows.caption for caption in read),
-            similarities=self.text_embeddings(read) @ image_embedding,
+            similarities=text_embeddings @ image_embedding,
             logits=self.logits(),
         )
 

@@ -20,6 +20,7 @@ from .checks import whole_number
 from .errors import ParameterError
 from .methods.side import Side
 from .results.interactions import Interactions
+from .results.matching import require_same_width
 from .results.origin import View
 from .results.rows import Grid, Rows, Tokens
 
@@ -228,6 +229,7 @@ def actual_change(
     without_tokens[1] = ~np.isin(text.row_index.numpy(), tokens)
     captions = text.embed_masked(torch.from_numpy(without_tokens))
     images = image.embed_masked(torch.from_numpy(patches_as_tokens(image, without_region)))
+    require_same_width(captions.shape[1], images.shape[1])
     similarity = (captions @ images.T).double().tolist()
     whole, region_gone = similarity[0]
     tokens_gone, both_gone = similarity[1]

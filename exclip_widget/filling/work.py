@@ -13,6 +13,7 @@ from ..errors import CaptionError, ExclipError, ImageError, ParameterError
 from ..explainer import Explainer
 from ..image import ImageLike
 from ..results.factors import Factors
+from ..results.matching import require_same_width
 from ..store import StoreWriter
 
 
@@ -135,12 +136,11 @@ def explain_work(explainer: Explainer, work: Work) -> Done:
             _ = one.view and one.view.crop  # an unknown crop is a fault of its image
         return found
 
-    return Done(
-        images=_each(work.images, image_factors, ImageError, faults),
-        captions=_each(work.captions, explainer.text_factors, CaptionError, faults),
-        faults=faults,
-        pairs=work.pairs,
-    )
+    images = _each(work.images, image_factors, ImageError, faults)
+    captions = _each(work.captions, explainer.text_factors, CaptionError, faults)
+    for (_, caption), (_, image) in zip(captions[:1], images[:1], strict=False):
+        require_same_width(len(caption.embedding), len(image.embedding))
+    return Done(images, captions, faults, work.pairs)
 
 
 def _each(

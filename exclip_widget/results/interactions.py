@@ -15,7 +15,7 @@ from ..errors import ImageError, ParameterError
 from .alignment import align_rows
 from .difference import aligned, difference_of
 from .factors import Factors
-from .matching import require_same_kind, require_side
+from .matching import require_same_kind, require_same_width, require_side
 from .normalisation import Normalisation
 from .origin import Crop, Origin, View
 from .outliers import without_outliers
@@ -1073,8 +1073,8 @@ def require_comparable(one: Interactions, foil: Interactions) -> None:
     if one.outliers is not None and foil.outliers is not None and one.outliers.any() != foil.outliers.any():
         hidden, there = ("the first result", "the foil")[:: -1 if one.outliers.any() else 1]
         raise ParameterError(
-            f"outlier patches are hidden in {hidden} and not in {there}; call without_outliers of both, or of "
-            "neither"
+            f"outlier patches are hidden in {hidden} and not in {there}; call without_outliers of both, or "
+            "of neither"
         )
 
 
@@ -1220,7 +1220,14 @@ def label_estimate(
 
 
 def product(text: Factors, image: Factors) -> Estimate:
-    """Return the interactions of a caption and an image as the product of their factors."""
+    """Return the interactions of a caption and an image as the product of their factors.
+
+    Raises
+    ------
+    ModelError
+        If the model embeds the two in spaces of different width.
+    """
+    require_same_width(len(text.embedding), len(image.embedding))
     total = None
     if text.change is not None and image.change is not None:
         total = float(text.change @ image.change)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..errors import ParameterError
+from ..errors import ModelError, ParameterError
 from .factors import Factors
 from .rows import Tokens
 
@@ -91,12 +91,32 @@ def require_width(texts: Sequence[Factors], width: int) -> None:
 
     Raises
     ------
-    ParameterError
-        If one of them has. The message gives its index.
+    ModelError
+        If one of them has.
     """
-    for index, text in enumerate(texts):
-        if text.values.shape[1] != width:
-            raise ParameterError(
-                f"texts[{index}] has {text.values.shape[1]} dimensions, and the image's embedding {width}; "
-                "expected factors by the same model"
-            )
+    for text in texts:
+        require_same_width(text.values.shape[1], width)
+
+
+def require_same_width(captions: int, images: int) -> None:
+    """Require that captions and images are embedded in equally many numbers.
+
+    Raises
+    ------
+    ModelError
+        If they are not.
+
+    Examples
+    --------
+    >>> require_same_width(512, 768)
+    Traceback (most recent call last):
+    ...
+    exclip_widget.errors.ModelError: captions are embedded in 512 numbers and images in 768; expected ...
+    """
+    if captions != images:
+        raise ModelError(
+            f"captions are embedded in {captions} numbers and images in {images}; expected the same for "
+            "both, so that they have a similarity: check that factors are of one model, and that its "
+            "encoders still end in the projections that they were trained with, such as open_clip's "
+            "visual.proj and text_projection"
+        )

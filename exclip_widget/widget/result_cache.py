@@ -13,6 +13,7 @@ from ..lru_cache import LRUCache
 from ..results.classification import Classification
 from ..results.factors import Factors
 from ..results.interactions import Interactions
+from ..results.matching import require_same_width
 from .request import Layers, Request, key_of
 
 MOST_BYTES = 2**26
@@ -111,6 +112,7 @@ class ResultCache:
         self._listed = {text: self._listed[text] for text in request.texts}
         self._text_embeddings = {one: self._text_embeddings[one] for one in self._listed.values()}
         embeddings = np.stack([self._text_embeddings[self._listed[text]] for text in request.texts])
+        require_same_width(embeddings.shape[1], len(self._image_embedding[1]))
         similarities = embeddings @ self._image_embedding[1]
         return Classification(request.texts, similarities, explainer.logits())
 
