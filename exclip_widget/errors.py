@@ -1,4 +1,8 @@
-"""Errors about inputs, one class for each kind of input."""
+"""Errors about inputs, one class for each kind of input, and how their messages name a value's type."""
+
+from __future__ import annotations
+
+import re
 
 
 class ExclipError(Exception):
@@ -27,3 +31,26 @@ class FileError(ExclipError, ValueError):
 
 class MissingLibraryError(ExclipError, ImportError):
     """An optional library that this call needs is not installed, or cannot be imported."""
+
+
+def named_type(value: object) -> str:
+    """Return the name of a value's type with its article.
+
+    Examples
+    --------
+    >>> named_type(3), named_type("a boat"), named_type(None)
+    ('an int', 'a str', 'a NoneType')
+    """
+    return with_article(type(value).__name__)
+
+
+def with_article(name: str) -> str:
+    """Return the name of a type after "a" or "an", by how it is said.
+
+    Examples
+    --------
+    >>> [with_article(name) for name in ("Explainer", "ndarray", "Union", "UploadedFile")]
+    ['an Explainer', 'an ndarray', 'a Union', 'an UploadedFile']
+    """
+    said_with_vowel = re.match(r"(?i:[aeio]|nd|un(?!i)|up)", name)  # not in "Union", "UserDict", "uint8"
+    return f"{'an' if said_with_vowel else 'a'} {name}"

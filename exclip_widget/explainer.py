@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .checks import callable_or_none, random_seed, whole_number
-from .errors import CaptionError, ModelError, ParameterError
+from .errors import CaptionError, ModelError, ParameterError, named_type
 from .image import ImageLike, open_image
 from .inputs.caption import Caption, has_same_ids, read_caption
 from .inputs.preprocessing import Preprocess, check_pixels, preprocess_image
@@ -312,7 +312,7 @@ class Explainer:
         self._towers = self._towers.settled()
         if not _are_several(captions, (str, Caption)):
             raise CaptionError(
-                f"captions is a {type(captions).__name__} ({captions!r:.80}); expected a list of strings"
+                f"captions is {named_type(captions)} ({captions!r:.80}); expected a list of strings"
             )
         read = self._read_all(captions)
         if not read:

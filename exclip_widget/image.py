@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeAlias
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .errors import ImageError
+from .errors import ImageError, named_type
 
 ImageLike: TypeAlias = Image.Image | np.ndarray | str | os.PathLike[str] | BinaryIO
 """Anything that can be read as an image."""
@@ -52,7 +52,7 @@ def open_image(source: ImageLike) -> Image.Image:
         name = f"image {os.fspath(source)!r:.200}"
         image = _from_path(source, name)
     elif hasattr(source, "read"):
-        name = f"the image in a {type(source).__name__}"
+        name = f"the image in {named_type(source)}"
         image = _from_open_file(source, name)
     else:
         raise _unknown_kind(source)
@@ -64,8 +64,7 @@ def open_image(source: ImageLike) -> Image.Image:
 def _unknown_kind(source: object) -> ImageError:
     remedy = "; wrap the bytes of a file in io.BytesIO" if isinstance(source, (bytes, bytearray)) else ""
     return ImageError(
-        f"image is a {type(source).__name__}; expected a PIL image, a numpy array, a path or a binary "
-        f"file{remedy}"
+        f"image is {named_type(source)}; expected a PIL image, a numpy array, a path or a binary file{remedy}"
     )
 
 

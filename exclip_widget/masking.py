@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 from .checks import whole_number
-from .errors import ParameterError
+from .errors import ParameterError, named_type
 from .methods.side import Side
 from .results.interactions import Interactions
 from .results.matching import require_same_width
@@ -177,7 +177,7 @@ def read_masks(name: str, given: ArrayLike, axes: Sequence[str]) -> Bool[np.ndar
         masks = np.array(None)
     if masks.dtype != bool or masks.ndim != len(axes):
         shape = getattr(given, "shape", None)
-        said = f"of {masks.dtype} {masks.shape}" if shape is not None else f"a {type(given).__name__}"
+        said = f"of {masks.dtype} {masks.shape}" if shape is not None else named_type(given)
         raise ParameterError(f"{name} is {said}; expected an array of booleans, ({', '.join(axes)})")
     return masks
 

@@ -153,7 +153,7 @@ def test_a_bad_one_is_named_by_its_index() -> None:
     explainer = explainer_of()
     with pytest.raises(CaptionError, match=r"^captions\[2\]: caption '' has no words"):
         explainer.text_factors(["a boat", "two boats", "", 3])  # type: ignore[list-item]
-    with pytest.raises(CaptionError, match=r"^captions\[1\]: caption is a int"):
+    with pytest.raises(CaptionError, match=r"^captions\[1\]: caption is an int"):
         explainer.text_factors(iter(["a boat", 3]))  # type: ignore[list-item]
     with pytest.raises(ImageError, match=r"^images\[3\]: there is no image 'gone.jpg'"):
         explainer.image_factors([*IMAGES[:3], "gone.jpg", IMAGES[4]])

@@ -123,7 +123,7 @@ def test_memory_bounds_how_many_go_together(monkeypatch: pytest.MonkeyPatch) -> 
         ([], "captions is empty; expected at least one string"),
         ("a boat", r"captions is a str \('a boat'\); expected a list of strings"),
         (None, "captions is a NoneType"),
-        (["a boat", 3], r"captions\[1\]: caption is a int \(3\)"),
+        (["a boat", 3], r"captions\[1\]: caption is an int \(3\)"),
         (["a boat", "a fish", " "], r"captions\[2\]: caption ' ' has no words"),
         (["boat " * 50], r"captions\[0\]: .* context is 32"),
     ],

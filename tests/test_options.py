@@ -105,7 +105,7 @@ def test_parameters_are_checked_before_anything_is_computed() -> None:
             {"method": Banzhaf(), "steps": 3},
             r"steps=3 was given together with method=Banzhaf",
         ),
-        ({"processor": 3}, "processor is a int"),
+        ({"processor": 3}, "processor is an int"),
     ],
 )
 def test_options_that_are_refused(options: dict[str, Any], message: str) -> None:

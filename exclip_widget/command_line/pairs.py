@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import CaptionError, FileError
+from ..errors import CaptionError, FileError, named_type
 from .texts import require_text, slug
 
 NEEDED = ("image", "caption")
@@ -130,7 +130,7 @@ def _text(row: dict[str, Any], name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise _RowError(f"its {name} is a {type(value).__name__}; expected a string")
+        raise _RowError(f"its {name} is {named_type(value)}; expected a string")
     return value
 
 
@@ -196,5 +196,5 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
             yield line, _RowError(f"it is not valid JSON: {error}")
             continue
         if not isinstance(row, dict):
-            row = _RowError(f"it is a {type(row).__name__}; expected an object with image and caption")
+            row = _RowError(f"it is {named_type(row)}; expected an object with image and caption")
         yield line, row

@@ -11,6 +11,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
+from ..errors import named_type
 from .pairs import Box, Pair, as_box_of_size, as_caption, as_id, named_phrases
 from .reading import Entry, PathLike, file_of, folder_of, image_in, json_entries
 from .reports import Fault, MalformedError, OnError, warn
@@ -84,7 +85,7 @@ def _pairs(captions: Path, folder: Path, instances: Path | None, on_error: OnErr
 
 def _record(entry: Entry) -> dict[str, object]:
     if not isinstance(entry.value, dict):
-        raise MalformedError(f"it is a {type(entry.value).__name__}; expected an object")
+        raise MalformedError(f"it is {named_type(entry.value)}; expected an object")
     return entry.value
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ..errors import named_type
 from .pairs import Box, Pair, as_box_of_size, as_caption, named_phrases
 from .reading import Entry, PathLike, file_of, folder_of, image_in, json_entries
 from .reports import Fault, MalformedError, OnError, warn
@@ -88,7 +89,7 @@ def _captions(entry: Entry) -> Mapping[str, object]:
 
 def _record(given: object) -> Mapping[str, object]:
     if not isinstance(given, dict):
-        raise MalformedError(f"it is a {type(given).__name__}; expected an object")
+        raise MalformedError(f"it is {named_type(given)}; expected an object")
     return given
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ..errors import named_type
 from ..image import ImageLike
 from .reports import MalformedError
 
@@ -166,7 +167,7 @@ def _number(given: object, box: object) -> float:
 
 
 def _kind(given: object) -> str:
-    return "missing" if given is None or given == "" else f"a {type(given).__name__} ({given!r:.40})"
+    return "missing" if given is None or given == "" else f"{named_type(given)} ({given!r:.40})"
 
 
 def phrase_in(caption: str, text: str, boxes: Iterable[Box]) -> Phrase:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn, TypeAlias
 
-from ..errors import FileError
+from ..errors import FileError, named_type
 from .reports import Fault, MalformedError, OnError
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -36,7 +36,7 @@ def path_of(path: PathLike) -> Path:
     """
     given: object = path
     if not isinstance(given, (str, os.PathLike)):
-        raise FileError(f"path={given!r:.80} is a {type(given).__name__}; expected a path")
+        raise FileError(f"path={given!r:.80} is {named_type(given)}; expected a path")
     try:
         return Path(os.fsdecode(given)).expanduser()
     except RuntimeError as error:  # no home directory

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..errors import FileError, ParameterError
+from ..errors import FileError, ParameterError, named_type
 from ..image import ImageLike
 from .pairs import Pair, as_caption, as_id
 from .reports import Fault, MalformedError, OnError, warn
@@ -58,7 +58,7 @@ def read_rows(
     if isinstance(given, Mapping):
         raise ParameterError(f"rows has several splits, {', '.join(map(repr, given))}; expected one of them")
     if isinstance(given, (str, bytes)) or not (isinstance(given, Iterable) or _is_indexed(given)):
-        raise ParameterError(f"rows is a {type(given).__name__}; expected an iterable of dicts")
+        raise ParameterError(f"rows is {named_type(given)}; expected an iterable of dicts")
     return _pairs(rows, names_of_columns(columns, COLUMNS), name, on_error)
 
 
@@ -104,7 +104,7 @@ def _is_indexed(rows: object) -> bool:
 
 def _of_row(row: Any, names: Mapping[str, str], source: str) -> list[Pair]:
     if not isinstance(row, Mapping):
-        raise MalformedError(f"the row is a {type(row).__name__}; expected a mapping")
+        raise MalformedError(f"the row is {named_type(row)}; expected a mapping")
     image = _as_image(row.get(names["image"]))
     given = row.get(names["caption"])
     several = isinstance(given, (list, tuple))
@@ -134,4 +134,4 @@ def _as_image(given: object) -> ImageLike:
         return io.BytesIO(given)
     if isinstance(given, (Image.Image, np.ndarray, str)) and not (isinstance(given, str) and not given):
         return given
-    raise MalformedError(f"image is a {type(given).__name__}; expected an image, its bytes or its path")
+    raise MalformedError(f"image is {named_type(given)}; expected an image, its bytes or its path")

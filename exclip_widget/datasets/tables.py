@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import FileError, ParameterError
+from ..errors import FileError, ParameterError, named_type
 from .pairs import Box, Pair, as_box, as_caption, as_id, phrase_in
 from .reading import PathLike, file_of, folder_of, image_in, lines_of
 from .reports import Fault, MalformedError, OnError, warn
@@ -192,7 +192,7 @@ def _from_json_lines(path: Path, names: Mapping[str, str], on_error: OnError) ->
         try:
             record = json.loads(line)
             if not isinstance(record, dict):
-                raise MalformedError(f"the line is a {type(record).__name__}; expected a JSON object")
+                raise MalformedError(f"the line is {named_type(record)}; expected a JSON object")
             yield _as_row(record, names, source)
         except (MalformedError, RecursionError) as error:
             on_error(Fault(source, str(error)))

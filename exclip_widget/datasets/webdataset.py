@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import FileError
+from ..errors import FileError, named_type
 from .pairs import Pair, as_caption
 from .reading import PathLike, file_of, path_of, refuse
 from .reports import Fault, MalformedError, OnError, warn
@@ -148,7 +148,7 @@ def _captions(sample: dict[str, bytes]) -> tuple[list[object], str | None]:
         elif isinstance(record, dict):
             text = record.get("caption", record.get("text"))
         else:
-            raise MalformedError(f"the JSON is a {type(record).__name__}; expected an object")
+            raise MalformedError(f"the JSON is {named_type(record)}; expected an object")
     except (ValueError, RecursionError) as error:
         if isinstance(error, MalformedError):
             raise

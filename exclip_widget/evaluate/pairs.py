@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from ..datasets.pairs import Pair
-from ..errors import CaptionError, ParameterError
+from ..errors import CaptionError, ParameterError, named_type
 from ..image import ImageLike, open_image
 from ..results.regions import mask_of_boxes
 from ..results.rows import Span, Tokens
@@ -132,16 +132,15 @@ def labelled(pair: Pair) -> LabelledPair:
 def _require_phrases(caption: object, places: object) -> None:
     """Require the types of `labelled_pair`."""
     if not isinstance(caption, str):
-        raise CaptionError(f"caption is a {type(caption).__name__} ({caption!r:.80}); expected a string")
+        raise CaptionError(f"caption is {named_type(caption)} ({caption!r:.80}); expected a string")
     if not isinstance(places, Mapping):
         raise ParameterError(
-            f"places is a {type(places).__name__}; expected a mapping, such as "
-            "{'red boat': (10, 10, 30, 40)}"
+            f"places is {named_type(places)}; expected a mapping, such as {{'red boat': (10, 10, 30, 40)}}"
         )
     for phrase in places:
         if not isinstance(phrase, str):
             raise ParameterError(
-                f"places has {phrase!r:.80}, a {type(phrase).__name__}; expected phrases of the caption"
+                f"places has {phrase!r:.80}, {named_type(phrase)}; expected phrases of the caption"
             )
 
 

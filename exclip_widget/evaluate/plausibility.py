@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float
 
-from ..errors import ParameterError
+from ..errors import ParameterError, named_type
 from ..explainer import Explainer
 from ..image import open_image
 from ..masking import require_same_image
@@ -164,13 +164,13 @@ def explained_by(explainer: Explainer, explain: Explain | None) -> Explain:
         given: object = pair
         if not isinstance(given, LabelledPair):
             raise ParameterError(
-                f"pairs has a {type(given).__name__}; expected LabelledPair, as labelled_pair returns"
+                f"pairs has {named_type(given)}; expected LabelledPair, as labelled_pair returns"
             )
         if explain is None:
             return explainer.explain(pair.image, pair.caption)
         result: object = explain(pair)
         if not isinstance(result, Interactions):
-            raise ParameterError(f"explain returned a {type(result).__name__}; expected Interactions")
+            raise ParameterError(f"explain returned {named_type(result)}; expected Interactions")
         if result.caption != pair.caption:
             raise ParameterError(
                 f"explain returned interactions of {result.caption!r:.80} for the pair of "

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..datasets.pairs import Pair, Phrase
 from ..datasets.reports import Fault, OnError
-from ..errors import CaptionError, ExclipError, ImageError, ParameterError
+from ..errors import CaptionError, ExclipError, ImageError, ParameterError, named_type
 from ..explainer import Explainer
 from ..image import ImageLike
 from ..results.factors import Factors
@@ -82,7 +82,7 @@ def plan(writer: StoreWriter, pairs: Iterable[Pair], together: int) -> Iterator[
     """
     given: object = pairs
     if not isinstance(given, Iterable):
-        raise ParameterError(f"pairs is a {type(given).__name__}; expected an iterable of Pair")
+        raise ParameterError(f"pairs is {named_type(given)}; expected an iterable of Pair")
     stream = iter(pairs)
     images: set[str] = set()
     captions: dict[str, int] = {}
@@ -110,7 +110,7 @@ def plan(writer: StoreWriter, pairs: Iterable[Pair], together: int) -> Iterator[
 def _require_pair(given: object) -> None:
     if not isinstance(given, Pair):
         raise ParameterError(
-            f"pairs has a {type(given).__name__} ({given!r:.80}); expected Pair, as the readers of "
+            f"pairs has {named_type(given)} ({given!r:.80}); expected Pair, as the readers of "
             "exclip_widget.datasets yield"
         )
 

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import CaptionError
+from ..errors import CaptionError, named_type
 from ..results.rows import Tokens
 from .pieces import PADDING, read_pieces
 from .randomness import require_repeatable_ids
@@ -121,7 +121,7 @@ def read_caption(text: object, tokenizer: Tokenizer, tower: TextInput) -> Captio
     """
     if not isinstance(text, str):
         shown = " ".join(repr(text).split())
-        raise CaptionError(f"caption is a {type(text).__name__} ({shown:.80}); expected a string")
+        raise CaptionError(f"caption is {named_type(text)} ({shown:.80}); expected a string")
     if not text.strip():
         raise CaptionError(f"caption {text!r} has no words")
     require_repeatable_ids(tokenizer, lambda caption: token_ids(caption, tokenizer, tower), text)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ..errors import ExclipError, ImageError, ParameterError
+from ..errors import ExclipError, ImageError, ParameterError, named_type
 from .randomness import RandomState, random_state_kept, require_repeatable, require_repeatable_on_noise
 from .view import find_view
 
@@ -93,7 +93,7 @@ def check_pixels(
     height, width = size or ("height", "width")
     expected = f"expected preprocessed pixels, a tensor of floats (3, {height}, {width})"
     if not isinstance(pixels, Tensor):
-        raise ImageError(f"{source} a {type(pixels).__name__}; {expected}")
+        raise ImageError(f"{source} {named_type(pixels)}; {expected}")
     if pixels.is_meta or pixels.is_nested or pixels.layout != torch.strided:
         raise ImageError(
             f"{source} {'a nested' if pixels.is_nested else 'a'} tensor on {pixels.device} with layout "

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from ..errors import CaptionError, ImageError, ParameterError
+from ..errors import CaptionError, ImageError, ParameterError, named_type
 from ..image import open_image
 from .preprocessing import Preprocess, preprocess_image
 from .tokenizers import CLIP_VOCABULARY, TextInput, Tokenizer, token_ids
@@ -88,9 +88,7 @@ def reference_ids(text: str | None, tokenizer: Tokenizer, tower: TextInput) -> I
         If `text` cannot be read.
     """
     if text is not None and not isinstance(text, str):
-        raise CaptionError(
-            f"text_reference is a {type(text).__name__} ({text!r:.80}); expected a string or None"
-        )
+        raise CaptionError(f"text_reference is {named_type(text)} ({text!r:.80}); expected a string or None")
     ids = token_ids(text or "", tokenizer, tower)
     if text is None and len(ids) > 1 and ids[1] in (tower.vocabulary - 1, CLIP_VOCABULARY - 1):
         # CLIP's end-of-text has the highest id of all; one padding token goes before it. A model to which

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ..errors import CaptionError, ExclipError, ParameterError
+from ..errors import CaptionError, ExclipError, ParameterError, named_type
 
 Tokenizer: TypeAlias = Callable[..., Any]
 
@@ -114,7 +114,7 @@ def _checked(ids: object, tower: TextInput) -> Int[Tensor, " ids"]:
     length = tower.context_length
     expected = f"expected whole numbers below {tower.vocabulary}, shape (1, {length})"
     if not isinstance(ids, Tensor):
-        raise ParameterError(f"tokenizer gave a {type(ids).__name__} for one caption; {expected}")
+        raise ParameterError(f"tokenizer gave {named_type(ids)} for one caption; {expected}")
     if ids.is_meta:
         raise ParameterError(
             "tokenizer gave ids on the meta device, which have no values; "

@@ -13,7 +13,7 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
 
-from ..errors import ModelError
+from ..errors import ModelError, with_article
 from ..inputs.preprocessing import Preprocess
 from ..paths.cut import FAULTS, Layer, Order, embedding_of, is_out_of_memory, read_activations
 from ..paths.evaluation_mode import evaluation_mode
@@ -158,7 +158,9 @@ def _image_layers(visual: Any) -> list[nn.Module]:
         if isinstance(found := getattr(trunk, name, None), (nn.ModuleList, nn.Sequential)) and len(found):
             return _without_lists(found)
     kind = f"{type(visual).__module__}.{type(visual).__qualname__}"
-    raise ModelError(f"no layers were found in the image tower, a {kind}; wrap the model in DualEncoder")
+    raise ModelError(
+        f"no layers were found in the image tower, {with_article(kind)}; wrap the model in DualEncoder"
+    )
 
 
 def _without_lists(layers: Iterable[nn.Module]) -> list[nn.Module]:
@@ -189,7 +191,9 @@ def _text_tower(model: Any) -> TextTower:
     blocks = list(text.transformer.resblocks) if hasattr(text, "ln_final") else find_blocks(modules)
     if not blocks:
         kind = f"{type(text).__module__}.{type(text).__qualname__}"
-        raise ModelError(f"no layers were found in the text tower, a {kind}; wrap the model in DualEncoder")
+        raise ModelError(
+            f"no layers were found in the text tower, {with_article(kind)}; wrap the model in DualEncoder"
+        )
     pad = getattr(getattr(text, "config", None), "pad_token_id", None)
     is_own_call = is_as_written(model, "encode_text")
     options = {"normalize": False} if "normalize" in signature(model.encode_text).parameters else {}

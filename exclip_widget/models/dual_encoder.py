@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..checks import finite_number, positive_number, whole_number
-from ..errors import ModelError, ParameterError
+from ..errors import ModelError, ParameterError, named_type
 from ..paths.cut import Layer
 from ..results.classification import Logits
 from .as_written import is_as_written
@@ -79,7 +79,7 @@ class DualEncoder:
         logit_bias: float | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
-            raise ModelError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
+            raise ModelError(f"model is {named_type(model)}; expected a torch.nn.Module")
         for name, encode in (("encode_text", encode_text), ("encode_image", encode_image)):
             if not callable(encode):
                 raise ParameterError(f"{name}={encode!r} is not callable; expected a function of a tensor")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from ..errors import ModelError
+from ..errors import ModelError, named_type
 from ..inputs.preprocessing import Preprocess
 from ..inputs.tokenizers import Tokenizer
 from ..paths.cut import FAULTS, Layer, says_enough
@@ -240,7 +240,7 @@ def _not_known(model: Any) -> str:
     inside = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
     holder = next((name for name, part in inside.items() if name and _family_of(unwrap(part))), None)
     if holder is not None:
-        held = f"holds a {type(inside[holder]).__name__}"
+        held = f"holds {named_type(inside[holder])}"
         if replaced := _replaced_by(model, inside[holder]):
             held += f" but has its own {' and '.join(replaced)}"
         return (

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from ..errors import ParameterError
+from ..errors import ParameterError, named_type
 from ..inputs.preprocessing import Preprocess
 from ..inputs.tokenizers import Tokenizer
 from ..paths.cut import embedding_of
@@ -62,7 +62,7 @@ def from_processor(processor: Any) -> tuple[Preprocess, Tokenizer]:
     tokenizer: Tokenizer | None = getattr(processor, "tokenizer", None)
     if tokenizer is None or not callable(processor):
         raise ParameterError(
-            f"processor is a {type(processor).__name__}; expected one of transformers, such as CLIPProcessor"
+            f"processor is {named_type(processor)}; expected one of transformers, such as CLIPProcessor"
         )
     return partial(_preprocess_by, processor), tokenizer
 

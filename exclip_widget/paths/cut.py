@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import ExclipError, ModelError
+from ..errors import ExclipError, ModelError, named_type
 from .interruption import end_if_unwanted
 from .onednn import fast_products
 
@@ -625,9 +625,7 @@ def embedding_of(output: object) -> Tensor:
         if pooled is None and isinstance(output, (tuple, list)) and output:
             pooled = output[0]
         if pooled is None:
-            raise ModelError(
-                f"the encoder gave a {type(output).__name__}; expected embeddings, (batch, width)"
-            )
+            raise ModelError(f"the encoder gave {named_type(output)}; expected embeddings, (batch, width)")
         output = pooled
     return output
 
@@ -736,7 +734,7 @@ def _on_input(hook: Callable[[Tensor], Tensor | None], ours: int) -> Callable[..
                     tuple(instead if given is value else given for given in args),
                     {name: instead if given is value else given for name, given in kwargs.items()},
                 )
-        raise ModelError(f"a {type(module).__name__} takes no tensor to cut at")
+        raise ModelError(f"{named_type(module)} takes no tensor to cut at")
 
     return pre_hook
 
@@ -751,7 +749,7 @@ def _on_output(hook: Callable[[Tensor], Tensor | None], ours: int) -> Callable[.
         if isinstance(output, tuple) and output and _holds_tokens(output[0]):
             instead = hook(output[0])
             return None if instead is None else (instead, *output[1:])
-        raise ModelError(f"a {type(module).__name__} gives a {type(output).__name__}; expected a tensor")
+        raise ModelError(f"{named_type(module)} gives {named_type(output)}; expected a tensor")
 
     return forward_hook
 

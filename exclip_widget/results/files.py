@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..errors import FileError, ParameterError
+from ..errors import FileError, ParameterError, named_type
 from ..whole_file import named, reason, write_whole
 from .interactions import Interactions, shapes_of
 from .origin import Origin, View
@@ -87,7 +87,7 @@ def path_of(path: str | os.PathLike[str], suffix: str) -> Path:
     """
     given: object = path
     if not isinstance(given, (str, os.PathLike)):
-        raise FileError(f"path={given!r:.80} is a {type(given).__name__}; expected the path of a file")
+        raise FileError(f"path={given!r:.80} is {named_type(given)}; expected the path of a file")
     try:
         found = Path(os.fsdecode(given)).expanduser()
     except RuntimeError as error:  # no home directory
@@ -176,7 +176,7 @@ def _parse(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 def _result(given: Any, tensors: Mapping[str, np.ndarray]) -> Interactions:
     if not isinstance(given, dict):
-        raise TypeError(f"its metadata is a {type(given).__name__}, not an object")
+        raise TypeError(f"its metadata is {named_type(given)}, not an object")
     names = {field.name for field in fields(Interactions)} - set(ARRAYS)
     if unknown := sorted({*given} - names) + sorted({*tensors} - set(ARRAYS)):
         raise ValueError(f"it has {unknown[0]!r}, which a result does not have")
@@ -262,25 +262,25 @@ def _origin(given: Any) -> Origin | None:
     options = _object("options", found["options"])
     for name, value in options.items():
         if not (value is None or isinstance(value, (bool, int, float, str))):
-            raise TypeError(f"option {name!r} is a {type(value).__name__}")
+            raise TypeError(f"option {name!r} is {named_type(value)}")
     return Origin(_text("model", found["model"]), options, _text("version", found["version"]))
 
 
 def _object(name: str, given: Any) -> dict[str, Any]:
     if not isinstance(given, dict):
-        raise TypeError(f"{name} is a {type(given).__name__}, not an object")
+        raise TypeError(f"{name} is {named_type(given)}, not an object")
     return given
 
 
 def _each(name: str, given: Any, read: Callable[[str, Any], T]) -> tuple[T, ...]:
     if not isinstance(given, list):
-        raise TypeError(f"{name} is a {type(given).__name__}, not a list")
+        raise TypeError(f"{name} is {named_type(given)}, not a list")
     return tuple(read(name, one) for one in given)
 
 
 def _text(name: str, given: Any) -> str:
     if not isinstance(given, str):
-        raise TypeError(f"{name} is a {type(given).__name__}, not a string")
+        raise TypeError(f"{name} is {named_type(given)}, not a string")
     return given
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..errors import ModelError, ParameterError
+from ..errors import ModelError, ParameterError, named_type
 from .factors import Factors
 from .rows import Tokens
 
@@ -20,7 +20,7 @@ def as_texts(given: Any) -> list[Factors]:
     """
     if isinstance(given, Factors) or not isinstance(given, Iterable):
         raise ParameterError(
-            f"texts is a {type(given).__name__}; expected a list of what Explainer.text_factors returns"
+            f"texts is {named_type(given)}; expected a list of what Explainer.text_factors returns"
         )
     texts = list(given)
     if not texts:
@@ -44,7 +44,7 @@ def require_side(side: str, given: Iterable[Any]) -> None:
                 continue
             what = f"{found} factors"
         else:
-            what = f"a {type(one).__name__}"
+            what = named_type(one)
         raise ParameterError(f"{side}s has {what}; expected {side} factors of Explainer.{side}_factors")
 
 

@@ -18,7 +18,7 @@ from html import escape
 from importlib import resources
 from typing import Any, TypeAlias
 
-from ..errors import ParameterError
+from ..errors import ParameterError, named_type
 from ..image import ImageLike
 from ..whole_file import write_whole
 from .files import path_of
@@ -114,7 +114,7 @@ def read_shown(name: str, given: Any) -> tuple[Any, Any, Any]:
     if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
         count = f" of {len(given)}" if isinstance(given, (tuple, list)) else ""
         raise ParameterError(
-            f"{name} has a {type(given).__name__}{count}; expected tuples of a result, its image and, "
+            f"{name} has {named_type(given)}{count}; expected tuples of a result, its image and, "
             "if there is one, the result of a foil"
         )
     result, image, foil = (*given, None)[:3]
@@ -149,7 +149,7 @@ def write_figures(
         raise ParameterError("results is empty; expected at least one result with its image")
     given: object = title
     if given is not None and not isinstance(given, str):
-        raise ParameterError(f"title={given!r:.80} is a {type(given).__name__}; expected a string")
+        raise ParameterError(f"title={given!r:.80} is {named_type(given)}; expected a string")
     # A lone surrogate, which UTF-8 cannot encode, becomes a reference that browsers show as a question mark.
     data = document(figures, title).encode("utf-8", "xmlcharrefreplace")
     write_whole(target, lambda partial: partial.write_bytes(data), overwrite=overwrite)

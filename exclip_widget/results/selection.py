@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..errors import ParameterError
+from ..errors import ParameterError, named_type
 from .rows import Span, Tokens
 
 Words: TypeAlias = "str | int | slice | re.Pattern[str] | Sequence[Words] | None"
@@ -117,7 +117,7 @@ def as_list(name: str, array: Any, expected: str) -> object:
         return array.tolist() if hasattr(array, "tolist") else np.asarray(array).tolist()
     except Exception as error:
         raise ParameterError(
-            f"{name} is a {type(array).__name__} whose values cannot be read ({error!s:.200}); {expected}"
+            f"{name} is {named_type(array)} whose values cannot be read ({error!s:.200}); {expected}"
         ) from error
 
 
@@ -140,7 +140,7 @@ def _row_of_index(tokens: Tokens, given: object) -> int:
             raise TypeError
         row = index(given)  # type: ignore[arg-type]  # raises if it is not a number
     except TypeError:
-        raise ParameterError(f"words={given!r} is a {type(given).__name__}; {EXPECTED}") from None
+        raise ParameterError(f"words={given!r} is {named_type(given)}; {EXPECTED}") from None
     if not -count <= row < count:
         raise ParameterError(
             f"words={row} is not a token of {tokens.caption!r}; expected 0 to {count - 1}, or -1 to {-count} "

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from ..errors import ParameterError
+from ..errors import ParameterError, named_type
 from ..image import ImageLike
 from .alignment import align_rows
 from .classification import Classification
@@ -102,7 +102,7 @@ def require_result(name: str, given: object) -> Interactions:
         If it is not.
     """
     if not isinstance(given, Interactions):
-        raise ParameterError(f"{name} is a {type(given).__name__}; expected Interactions, as explain returns")
+        raise ParameterError(f"{name} is {named_type(given)}; expected Interactions, as explain returns")
     return given
 
 

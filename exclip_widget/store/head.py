@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import FileError, ParameterError
+from ..errors import FileError, ParameterError, named_type
 from ..results.origin import Option
 from ..whole_file import write_whole
 
@@ -127,7 +127,7 @@ def _head_of(given: Any) -> Head:
     for name, value in recipe.items():
         is_number = isinstance(value, (int, float)) and math.isfinite(value)
         if not (value is None or isinstance(value, str) or is_number):
-            raise TypeError(f"{name!r:.60} of the recipe is a {type(value).__name__}")
+            raise TypeError(f"{name!r:.60} of the recipe is {named_type(value)}")
     return Head(recipe, given["dtype"])
 
 

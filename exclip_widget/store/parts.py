@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ..errors import FileError, ParameterError
+from ..errors import FileError, ParameterError, named_type
 from ..results.factors import Factors
 from ..results.origin import Origin, View
 from ..results.rows import Grid, Tokens
@@ -111,7 +111,7 @@ def require_text(name: str, text: object) -> None:
         If it is not a string, or is not Unicode, as names of files in another encoding are not.
     """
     if not isinstance(text, str):
-        raise ParameterError(f"{name} {text!r:.80} is a {type(text).__name__}; expected a string")
+        raise ParameterError(f"{name} {text!r:.80} is {named_type(text)}; expected a string")
     try:
         text.encode()
     except UnicodeEncodeError as error:

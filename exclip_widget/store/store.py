@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from ..checks import whole_number
 from ..datasets.reading import path_of
-from ..errors import ParameterError
+from ..errors import ParameterError, named_type
 from ..results.factors import Factors
 from ..results.interactions import Interactions, interactions_of
 from ..results.origin import View
@@ -297,7 +297,7 @@ class Store:
     def _require_same_kind(self, given: object) -> None:
         if not isinstance(given, Factors) or not isinstance(given.rows, Tokens):
             raise ParameterError(
-                f"phrase is a {type(given).__name__}; expected the id of a caption, or factors of one"
+                f"phrase is {named_type(given)}; expected the id of a caption, or factors of one"
             )
         ours, theirs = self.head.recipe, given.origin
         wrong = [

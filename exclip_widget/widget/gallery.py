@@ -15,7 +15,7 @@ import traitlets
 
 from ..checks import whole_number
 from ..datasets import Pair
-from ..errors import ParameterError
+from ..errors import ParameterError, named_type
 from ..explainer import Explainer
 from ..filling import write_store
 from ..image import ImageLike
@@ -136,7 +136,7 @@ class ExplainGallery(SyncedWidget):
         given: object = explainer
         if given is not None and not isinstance(given, Explainer):
             raise ParameterError(
-                f"explainer is a {type(given).__name__}; expected an Explainer, such as Explainer(model)"
+                f"explainer is {named_type(given)}; expected an Explainer, such as Explainer(model)"
             )
         shown, pictures = _opened(data, explainer, images)
         self.store = shown.store if isinstance(shown, StoreImages) else None
@@ -256,7 +256,7 @@ def _opened(
     given: object = data
     if not isinstance(given, Iterable):
         raise ParameterError(
-            f"data is a {type(given).__name__}; expected a Store, its path, pairs, or tuples of a result and "
+            f"data is {named_type(given)}; expected a Store, its path, pairs, or tuples of a result and "
             "its image"
         )
     stream: Iterator[Any] = iter(data)
@@ -280,7 +280,7 @@ def _opened(
             given: object = pair
             if not isinstance(given, Pair):
                 raise ParameterError(
-                    f"data has a {type(given).__name__}; expected a Store, its path, or pairs as the readers "
+                    f"data has {named_type(given)}; expected a Store, its path, or pairs as the readers "
                     "of exclip_widget.datasets yield them"
                 )
             pictures.setdefault(pair.image_id, pair.image)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..errors import ParameterError
+from ..errors import ParameterError, named_type
 from ..explainer import Explainer
 from ..results.factors import Factors
 from ..results.interactions import Interactions, interactions_of
@@ -186,7 +186,7 @@ class StoreImages:
 
     def _phrase(self, text: object) -> tuple[Factors, Rows]:
         if not isinstance(text, str):
-            raise ParameterError(f"phrase is a {type(text).__name__}; expected text")
+            raise ParameterError(f"phrase is {named_type(text)}; expected text")
         require_short(text, "phrase")
         if self.explainer is not None:
             return self.explainer.text_factors(text), ()

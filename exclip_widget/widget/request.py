@@ -11,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ..errors import CaptionError, ImageError
+from ..errors import CaptionError, ImageError, named_type
 from ..explainer import Explainer, LayerName
 from ..image import open_image
 from ..inputs.caption import Caption
@@ -308,7 +308,7 @@ def _read_listed(explainer: Explainer, given: Any, known: Sequence[Caption] = ()
     """Read a list of captions, reusing those already `known`."""
     if not isinstance(given, (list, tuple)):
         shown = " ".join(repr(given).split())
-        raise CaptionError(f"captions is a {type(given).__name__} ({shown:.80}); expected a list of strings")
+        raise CaptionError(f"captions is {named_type(given)} ({shown:.80}); expected a list of strings")
     if len(given) > MOST_LISTED:
         raise CaptionError(f"captions has {len(given)} entries; expected at most {MOST_LISTED}")
     by_text = {one.rows.caption: one for one in reversed(known)}  # the first one wins, as in `_read_caption`

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from PIL import Image
 
 from ..datasets.reading import path_of
-from ..errors import ImageError, ParameterError
+from ..errors import ImageError, ParameterError, named_type
 from ..image import ImageLike, open_image
 from ..lru_cache import LRUCache
 
@@ -111,7 +111,7 @@ def _finder_of(pictures: object) -> Callable[[str], ImageLike]:
     if callable(pictures):
         return lambda key: _picture_by(pictures, key)
     raise ParameterError(
-        f"images is a {type(pictures).__name__}; expected a folder with the pictures, a mapping from the ids "
+        f"images is {named_type(pictures)}; expected a folder with the pictures, a mapping from the ids "
         "of images to them, or a function from an id to one"
     )
 

@@ -159,7 +159,7 @@ def test_a_wrong_quote_is_told_by_its_line(rows: str, message: str, folder: Path
         ("{", "it is not valid JSON"),
         ("[" * 100_000, "it is not valid JSON"),
         ('{"image": "boat.png"}', "it has no caption"),
-        ('{"image": 3, "caption": "a"}', "its image is a int; expected a string"),
+        ('{"image": 3, "caption": "a"}', "its image is an int; expected a string"),
         ('{"image": "boat.png", "caption": ["a"]}', "its caption is a list"),
         ('{"image": "boat.png", "caption": "\\ud800"}', "is not valid text"),
         ('{"image": "boat.png", "caption": "a", "id": true}', "its id is a bool"),

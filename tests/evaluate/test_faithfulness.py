@@ -284,7 +284,7 @@ def test_explanations_of_another_pair_are_refused(
     for pair, returned, message in (
         (PAIRS[1], result, "explain returned interactions of .* for the pair of"),
         (moved, result, "it has other pixels"),
-        (PAIRS[0], result.values, "explain returned a ndarray; expected Interactions"),
+        (PAIRS[0], result.values, "explain returned an ndarray; expected Interactions"),
         ((PAIRS[0].image, PAIRS[0].caption), result, "pairs has a tuple; expected LabelledPair"),
     ):
         with pytest.raises(ParameterError, match=message):

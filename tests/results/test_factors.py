@@ -45,7 +45,7 @@ def test_factors_that_do_not_match() -> None:
     text, image = explainer.text_factors("a boat"), explainer.image_factors(IMAGE)
     with pytest.raises(ParameterError, match="texts has image factors"):
         interactions_of(image, text)
-    with pytest.raises(ParameterError, match="images has a Image"):
+    with pytest.raises(ParameterError, match="images has an Image"):
         interactions_of(text, IMAGE)
     other = Explainer(model, method="gradient", **inputs_of(model)).image_factors(IMAGE)
     with pytest.raises(ParameterError, match=r"'exclip' .* 'gradient'"):

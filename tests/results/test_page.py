@@ -221,9 +221,9 @@ TOO_LARGE = RESULT.values.astype(np.float64) * 1e300
         ((RESULT, IMAGE, result_of(method="frozen")), ParameterError, "method is 'exclip', and that of the"),
         ((RESULT, IMAGE, result_of(rows=5)), ParameterError, "grid is "),
         ((RESULT, IMAGE, "a blue boat"), ParameterError, "foil is a str; expected Interactions, as explain"),
-        ((IMAGE, RESULT), ParameterError, "result is a Image; expected Interactions"),
+        ((IMAGE, RESULT), ParameterError, "result is an Image; expected Interactions"),
         ((RESULT,), ParameterError, "results has a tuple of 1; expected tuples of a result, its image"),
-        (RESULT, ParameterError, "results has a Interactions; expected tuples of a result"),
+        (RESULT, ParameterError, "results has an Interactions; expected tuples of a result"),
     ],
 )
 def test_what_cannot_be_shown(shown: Any, error: type[ExclipError], message: str, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_what_cannot_be_shown(shown: Any, error: type[ExclipError], message: str
 def test_no_results_and_no_title(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="results is empty; expected at least one result"):
         write_page(tmp_path / "p.html", [])
-    with pytest.raises(ParameterError, match="title=5 is a int; expected a string"):
+    with pytest.raises(ParameterError, match="title=5 is an int; expected a string"):
         RESULT.to_html(tmp_path / "p.html", IMAGE, title=5)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
@@ -265,7 +265,7 @@ def test_a_path_that_cannot_be_written(name: str, message: str, tmp_path: Path) 
     for overwrite in (False, True):
         with pytest.raises(FileError, match=message):
             RESULT.to_html(f"{tmp_path}/{name}", IMAGE, overwrite=overwrite)
-    with pytest.raises(FileError, match="path=5 is a int"):
+    with pytest.raises(FileError, match="path=5 is an int"):
         write_page(5, [(RESULT, IMAGE)])  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 

@@ -228,7 +228,7 @@ def test_a_phrase_of_something_else_is_refused(folder: Path) -> None:
         store.find(explainer(text_layer=0).text_factors("a boat"))
     with pytest.raises(ParameterError, match="phrase is a Factors"):
         store.find(store.image_factors("0"))
-    with pytest.raises(ParameterError, match="phrase is a int"):
+    with pytest.raises(ParameterError, match="phrase is an int"):
         store.find(3)  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="by='mean'"):
         store.find("0a", by="mean")
@@ -477,7 +477,7 @@ def test_an_id_of_two_captions_is_refused(tmp_path: Path, copied: Path) -> None:
     [
         ([(PAIRS[0].image, "a boat")], r"pairs has a tuple \(.*; expected Pair, as the readers of"),
         ({"image": PAIRS[0].image, "caption": "a boat"}, r"pairs has a str \('image'\); expected Pair"),
-        (5, "pairs is a int; expected an iterable of Pair"),
+        (5, "pairs is an int; expected an iterable of Pair"),
     ],
     ids=["tuples", "dict", "int"],
 )
@@ -524,7 +524,7 @@ def test_text_that_is_not_unicode_is_refused_before_anything_is_explained(
 
 def test_ids_that_are_not_text_are_refused(tmp_path: Path) -> None:
     for change in ({"id": 7}, {"image_id": 7}):
-        with pytest.raises(ParameterError, match="id 7 is a int; expected a string"):
+        with pytest.raises(ParameterError, match="id 7 is an int; expected a string"):
             write_store(tmp_path / "store", explainer(), [replace(PAIRS[0], **change)])  # type: ignore[arg-type]
     with StoreWriter(tmp_path / "store", Head(explainer().recipe())) as writer:
         factors = explainer().text_factors("a boat")

@@ -182,7 +182,7 @@ def test_the_same_text_twice_counts_twice() -> None:
         ("a boat", "captions is a str"),
         (None, "captions is a NoneType"),
         ({"a boat": 1}, "captions is a dict"),
-        (["a boat", 3], r"captions\[1\]: caption is a int"),
+        (["a boat", 3], r"captions\[1\]: caption is an int"),
         (["a boat", ["a"]], r"captions\[1\]: caption is a list"),
         (["a boat", ""], r"captions\[1\]: caption '' has no words"),
         (["a boat", "\ud800"], r"captions\[1\]: .*half of a character"),

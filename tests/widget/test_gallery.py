@@ -186,11 +186,11 @@ def test_what_are_no_results_is_said(store: Store) -> None:
         ([(result,)], f"data has a tuple of 1; {expected}"),
         ([()], f"data has a tuple of 0; {expected}"),
         ([(result, image, other, 1)], f"data has a tuple of 4; {expected}"),
-        ([result], f"data has a Interactions; {expected}"),
+        ([result], f"data has an Interactions; {expected}"),
         ([(result, image), PAIRS[0]], f"data has a Pair; {expected}"),
         ([(result, image), None], f"data has a NoneType; {expected}"),
         (["a boat"], f"data has a str; {expected}"),
-        ([(result, image), (image, result)], r"data\[1\]: result is a Image; expected Interactions"),
+        ([(result, image), (image, result)], r"data\[1\]: result is an Image; expected Interactions"),
         ([(result, image, "a boat")], r"data\[0\]: foil is a str; expected Interactions"),
         ([(result, image, other)], r"data\[0\]: the foil is of another image"),
         ([], "data is empty; expected at least one result"),
@@ -205,8 +205,8 @@ def test_what_cannot_be_shown_is_refused(store: Store, tmp_path: Path) -> None:
     for given, message in (
         ({"data": store}, "a store keeps no pictures"),
         ({"data": PAIRS}, "expected an Explainer, which explains"),
-        ({"data": 5}, "data is a int; expected a Store"),
-        ({"data": [1], "explainer": explainer()}, "data has a int; expected a Store"),
+        ({"data": 5}, "data is an int; expected a Store"),
+        ({"data": [1], "explainer": explainer()}, "data has an int; expected a Store"),
         ({"data": store, "images": PICTURES, "explainer": book().model}, "expected an Explainer, such as"),
         ({"data": store, "images": PICTURES, "order": "best"}, "order='best'; expected one of 'set'"),
         ({"data": store, "images": PICTURES, "order": "match"}, "needs a phrase"),
@@ -222,7 +222,7 @@ def test_what_cannot_be_shown_is_refused(store: Store, tmp_path: Path) -> None:
     gallery = gallery_of(store)
     for name, value, message in (
         ("words", "boat", "need a phrase"),
-        ("phrase", 5, "phrase is a int"),
+        ("phrase", 5, "phrase is an int"),
         ("order", "best", "expected one of"),
     ):
         with pytest.raises(ParameterError, match=message):

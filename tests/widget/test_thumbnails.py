@@ -69,7 +69,7 @@ def test_what_is_missing_broken_or_of_another_size_is_said(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [("/no/such/folder", "is not a folder"), (5, "images is a int"), (RED, "images is a")],
+    [("/no/such/folder", "is not a folder"), (5, "images is an int"), (RED, "images is a")],
 )
 def test_anything_else_is_refused(given: Any, message: str) -> None:
     with pytest.raises(ParameterError, match=message):

@@ -120,7 +120,7 @@ def test_another_image_of_the_same_size_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("result", "image", "foil", "error", "message"),
     [
-        (5, IMAGE, None, ParameterError, "result is a int; expected Interactions"),
+        (5, IMAGE, None, ParameterError, "result is an int; expected Interactions"),
         (result_of(), IMAGE, None, ImageError, "image is 480 x 480 pixels; expected 80 x 60"),
         (result_of(), "no-such-photo.png", None, ImageError, "there is no image 'no-such-photo.png'"),
         (
