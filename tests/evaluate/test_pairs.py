@@ -53,7 +53,7 @@ def test_tokens_of_a_mention() -> None:
         ({"and": b"1234"}, "b'1234' is not a place of 'and'"),
         ({"and": ("1", "2", "3", "4")}, "('1', '2', '3', '4') is not a place of 'and'"),
         ([("and", (0, 0, 1, 1))], "places is a list; expected a mapping, such as {'red boat': (10, 10,"),
-        ({3: (0, 0, 1, 1)}, "places has 3, a int; expected phrases of the caption"),
+        ({3: (0, 0, 1, 1)}, "places has 3, an int; expected phrases of the caption"),
         ({"and": np.ones((3, 3), bool)}, "the mask of 'and' is bool (3, 3); expected bool (30, 40)"),
         ({"and": np.ones((30, 40))}, "the mask of 'and' is float64 (30, 40)"),
         ({"and": np.zeros((30, 40), bool)}, "the mask of 'and' is empty"),
