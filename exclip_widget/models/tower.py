@@ -17,7 +17,7 @@ from ..errors import ModelError, ParameterError
 from ..paths.cut import Layer, Order, TokenLayout, infer_grid, read_activations
 from ..paths.last_block import LastBlock
 from .fingerprint import Fingerprint
-from .patch_places import PatchPlaces, with_changed_patches
+from .patch_places import SURE_CORRELATION, PatchPlaces, with_changed_patches
 from .stems import GridOf
 from .token_sources import token_sources
 
@@ -189,6 +189,9 @@ class ImageTower(Tower):
         if is_known and self.is_own:
             return declared
         places = self._places_of(layer, count, grid, pixels)
+        if self.grid_of is None and count < self._places_at(self.layers[0], grid, pixels)[0]:
+            self._require_merged(layer, count, grid, pixels, declared)
+            return declared
         if is_known and not places.contradict(declared):
             return declared
         found = [first for first in range(others + 1) if places.confirm(first)]
@@ -205,17 +208,60 @@ class ImageTower(Tower):
     ) -> PatchPlaces:
         """Find which patches each token at `layer` depends on, at the first layer if that has as many."""
         for at in (self.layers[0], layer):
-            key = at, grid, pixels.shape[-2:]
-            if key not in self.places:
-                changed = with_changed_patches(pixels, grid)
-                # What a user's code does before the layer need not know of batches.
-                batches = torch.split(changed, 1) if self.is_described else [changed]
-                runs = [read_activations([at], self.encode, batch)[0].tokens for batch in batches]
-                self.places[key] = runs[0].shape[1], PatchPlaces.of(torch.cat(runs), grid)
-            found, places = self.places[key]
+            found, places = self._places_at(at, grid, pixels)
             if found == count:
                 break
         return places
+
+    def _places_at(
+        self,
+        layer: Layer,
+        grid: tuple[int, int],
+        pixels: Float[Tensor, "1 3 height width"],
+        flipped: tuple[int, ...] = (),
+    ) -> tuple[int, PatchPlaces]:
+        """Return the number of tokens at `layer` and their places, for an image `flipped` along some axes."""
+        key = layer, grid, pixels.shape[-2:], flipped
+        if key not in self.places:
+            changed = with_changed_patches(pixels.flip(flipped), grid)
+            # What a user's code does before the layer need not know of batches.
+            batches = torch.split(changed, 1) if self.is_described else [changed]
+            runs = [read_activations([layer], self.encode, batch)[0].tokens for batch in batches]
+            self.places[key] = runs[0].shape[1], PatchPlaces.of(torch.cat(runs), grid)
+        return self.places[key]
+
+    def _require_merged(
+        self,
+        layer: Layer,
+        count: int,
+        grid: tuple[int, int],
+        pixels: Float[Tensor, "1 3 height width"],
+        first: int,
+    ) -> None:
+        """Require that fewer tokens than at the first layer are a coarser grid, whatever the image shows.
+
+        A tower may also drop tokens by what they hold. Those that are left may be as many as a grid has.
+
+        Raises
+        ------
+        ModelError
+            If the image and its mirror images do not all show that grid. It is looked for at the first layer
+            with as many tokens, as later ones mix them.
+        """
+        until = self.layers.index(layer) if layer in self.layers else len(self.layers)
+        reached = read_activations([*self.layers[:until], layer], self.encode, pixels)
+        earliest = next(at.layer for at in reached if at.tokens.shape[1] == count)
+        found = [
+            self._places_at(earliest, grid, pixels, flipped)[1].correlation(first)
+            for flipped in ((), (-1,), (-2,), (-2, -1))
+        ]
+        if sum(found) < SURE_CORRELATION * len(found):
+            rows, columns = grid
+            raise ModelError(
+                f"layer {layer.name!r} holds {count} tokens, fewer than the first layer, and they are not a "
+                f"grid of {rows} x {columns} patches: the model may drop or merge tokens by what the image "
+                "shows; choose an earlier layer"
+            )
 
 
 ANY_VOCABULARY = 2**31
