@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from ..errors import ExclipError, FileError
-from ..whole_file import write_whole
+from .ledger import Ledger, image_digest
 from .options import explainer_of, explaining
-from .outputs import FORMATS, Explanation, format_of, require_folder, write
+from .outputs import FORMATS, Explanation, format_of, require_folder
 from .pairs import BadEntry, Entry, read_pairs
 from .refusals import is_out_of_memory, one_line
 
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from ..explainer import Explainer
     from ..results.factors import Factors
     from ..results.interactions import Interactions
-
-SETTINGS = ".batch.json"
-"""File in the folder that records the options used; no pair's name can begin with a dot."""
 
 MANY = 16
 """If an image has more captions than this, compute its own factors instead of pulling theirs back."""
@@ -42,6 +38,7 @@ class Report:
 
     pairs: str
     written: int = 0
+    changed: int = 0
     there: int = 0
     failed: int = 0
 
@@ -57,11 +54,12 @@ class Report:
         """Exit code of the program."""
         if not self.failed:
             return 0
-        return 1 if self.written or self.there else 2
+        return 1 if self.written or self.changed or self.there else 2
 
     def __str__(self) -> str:
-        total = self.written + self.there + self.failed
+        total = self.written + self.changed + self.there + self.failed
         parts = [f"{self.written} written"]
+        parts += [f"{self.changed} changed and made again"] if self.changed else []
         parts += [f"{self.there} already there"] if self.there else []
         parts += [f"{self.failed} failed"] if self.failed else []
         return f"{total} pair{'' if total == 1 else 's'}: {', '.join(parts)}"
@@ -76,8 +74,8 @@ class Report:
     "\n"
     "A file of pairs has the columns image and caption, and optionally foil and id. Image paths are relative "
     "to its folder. A pair whose files already exist is skipped, so running the same command again resumes "
-    "where it was stopped. A row that cannot be used is reported with its line, as in pairs.csv:17, and "
-    "skipped.\n"
+    "where it was stopped. A pair whose image, caption or foil has changed since is explained again. A row "
+    "that cannot be used is reported with its line, as in pairs.csv:17, and skipped.\n"
     "\n"
     "Exit codes: 0 if all pairs were explained, 1 if some failed, 2 if nothing could be done.",
 )
@@ -113,65 +111,41 @@ def batch(pairs: Path, folder: Path, suffixes: tuple[str, ...], force: bool, **g
     # The device is not recorded, since it does not affect the results.
     options = {name: value for name, value in given.items() if value is not None and name != "device"}
     require_folder(folder.parent)
-    if not force:
-        _require_same(folder, options)
+    ledger = Ledger(folder, pairs, options, force=force)
     report = Report(str(pairs))
-    todo = []
+    usable = []
     for entry in entries:
         if isinstance(entry, BadEntry):
             report.fail(entry.line, entry.message)
-        elif force or not all(path.exists() for path in _paths(entry, folder, endings)):
-            todo.append(entry)
         else:
-            report.there += 1
-    if todo:
+            usable.append(entry)
+    if usable:
+        # Even if all files exist, only the model can tell whether it would make the same ones.
         explainer = explainer_of(given)
-        _prepare(folder, options)
-        _explain_all(explainer, todo, folder, endings, report, force=force)
+        ledger.require_same(explainer.recipe(), [entry.name for entry in usable])
+        todo = _due(ledger, usable, endings, report)
+        if todo:
+            ledger.prepare()
+            _explain_all(explainer, todo, ledger, endings, report, force=force)
     click.echo(report)
     click.get_current_context().exit(report.exit_code)
 
 
-def _paths(entry: Entry, folder: Path, endings: Sequence[str]) -> list[Path]:
-    return [folder / f"{entry.name}{ending}" for ending in endings]
-
-
-def _require_same(folder: Path, options: Mapping[str, Any]) -> None:
-    """Refuse a folder whose files were made with other options.
-
-    Raises
-    ------
-    FileError
-        If they were, or if the record of the options cannot be read.
-    """
-    settings = folder / SETTINGS
-    try:
-        known = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else options
-    except OSError as error:
-        raise FileError(f"file {str(settings)!r:.200} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise FileError(f"file {str(settings)!r:.200} is damaged; remove it, or give --force") from None
-    if known != options:
-        raise FileError(
-            f"folder {str(folder)!r:.200} has files that were made with other options, {_spelled(known)}; "
-            "give another folder, or --force to make all of them again"
-        )
-
-
-def _prepare(folder: Path, options: Mapping[str, Any]) -> None:
-    """Create the folder, and record the options with which its files are made."""
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise FileError(f"folder {str(folder)!r:.200} cannot be made: {error.strerror}") from None
-    text = json.dumps(options, indent=1)
-    write_whole(folder / SETTINGS, lambda partial: partial.write_text(text, encoding="utf-8"), overwrite=True)
-
-
-def _spelled(options: Any) -> str:
-    if not isinstance(options, dict):
-        return repr(options)
-    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
+def _due(ledger: Ledger, entries: Sequence[Entry], endings: Sequence[str], report: Report) -> list[Entry]:
+    """Return the pairs of which a file is to be written; the report counts all others."""
+    digest_of = lru_cache(None)(image_digest)
+    due = []
+    for entry in entries:
+        try:
+            is_due = ledger.due(entry, endings, ledger.made(entry, digest_of(entry.image)))
+        except ExclipError as error:
+            report.fail(entry.line, error)
+            continue
+        if is_due:
+            due.append(entry)
+        else:
+            report.there += 1
+    return due
 
 
 # ---------------------------------------------------------------------------------------------- explaining
@@ -180,7 +154,7 @@ def _spelled(options: Any) -> str:
 def _explain_all(
     explainer: Explainer,
     entries: Sequence[Entry],
-    folder: Path,
+    ledger: Ledger,
     endings: Sequence[str],
     report: Report,
     *,
@@ -195,18 +169,26 @@ def _explain_all(
     # With disable=None, there is no bar if stderr is not a terminal.
     with tqdm(total=len(entries), unit="pair", file=sys.stderr, disable=None) as bar:
         for group in by_image.values():
+            # Before it is opened: if the file is replaced in between, the next run notices.
+            digest = image_digest(group[0].image)
             for entry, found in _explained(explainer, read, group):
                 bar.update()
                 try:
                     if isinstance(found, Exception):
                         raise found
-                    for path in _paths(entry, folder, endings):
-                        if force or not path.exists():
-                            write(found, path, force=True)
+                    made = ledger.made(entry, digest)
+                    due = ledger.due(entry, endings, made)  # another run may have written some meanwhile
+                    for path, replace in due.items():
+                        ledger.write(found, path, made, replace=replace)
                 except Exception as error:
                     report.fail(entry.line, _of_a_row(error))
                 else:
-                    report.written += 1
+                    if not due:
+                        report.there += 1
+                    elif any(due.values()) and not force:
+                        report.changed += 1
+                    else:
+                        report.written += 1
 
 
 def _of_a_row(error: Exception) -> Exception:

@@ -254,8 +254,12 @@ def require_folder(folder: Path) -> None:
         raise FileError(f"folder {str(folder)!r:.200} cannot be written to: permission denied")
 
 
-def write(explanation: Explanation, path: Path, *, force: bool) -> None:
+def write(
+    explanation: Explanation, path: Path, *, force: bool, finish: Callable[[Path], object] | None = None
+) -> None:
     """Write an explanation to a file, in the format that its suffix determines.
+
+    `finish` is called with the temporary path of the complete file, before that gets its name.
 
     Raises
     ------
@@ -263,7 +267,13 @@ def write(explanation: Explanation, path: Path, *, force: bool) -> None:
         If it cannot be written, or already exists and `force` is not set.
     """
     found = FORMATS[path.suffix.lower()]
-    write_whole(path, lambda partial: found.write(explanation, partial), overwrite=force, advice=FORCE)
+
+    def fill(partial: Path) -> None:
+        found.write(explanation, partial)
+        if finish is not None:
+            finish(partial)
+
+    write_whole(path, fill, overwrite=force, advice=FORCE)
 
 
 def _require_free(path: Path, *, force: bool) -> None:

@@ -17,6 +17,7 @@ from click.testing import Result
 
 from exclip_widget import Explainer, demo
 from exclip_widget.command_line import batch as module
+from exclip_widget.command_line import ledger
 from exclip_widget.command_line.program import program
 from exclip_widget.results import Interactions
 
@@ -37,7 +38,7 @@ def table(*rows: Iterable[str], name: str = "pairs.csv", header: str = "image,ca
 
 
 def written(folder: Path) -> list[str]:
-    return sorted(one.name for one in folder.iterdir() if one.name != module.SETTINGS)
+    return sorted(one.name for one in folder.iterdir() if one.name not in (ledger.SETTINGS, ledger.LINES))
 
 
 def lines(done: Result) -> list[str]:
@@ -195,14 +196,14 @@ def test_a_terminal_shows_how_far_it_is(run: Run, monkeypatch: pytest.MonkeyPatc
 
 def test_a_run_goes_on_where_it_was_stopped(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     name = table(*(("boat.png", f"{word} boat", "", word) for word in ("red", "blue", "green")))
-    real, stop_at = module.write, ["blue.csv"]
+    real, stop_at = ledger.write, ["blue.csv"]
 
     def write(found: Any, path: Path, **options: Any) -> None:
         if path.name in stop_at:
             raise KeyboardInterrupt
         real(found, path, **options)
 
-    monkeypatch.setattr(module, "write", write)
+    monkeypatch.setattr(ledger, "write", write)
     options = ["--suffix", "safetensors", "--suffix", "csv"]
     stopped = run("batch", name, "-o", "out", *options)
     assert stopped.exit_code == 130
@@ -218,8 +219,6 @@ def test_a_run_goes_on_where_it_was_stopped(folder: Path, run: Run, monkeypatch:
     assert done.exit_code == 0
     assert len(written(folder / "out")) == 7
     assert {one: (folder / "out" / one).stat().st_mtime_ns for one in there} == times
-    # Nothing is left to do, so no model is loaded.
-    monkeypatch.setattr(module, "explainer_of", None)
     assert run("batch", name, "-o", "out", *options).stdout == "3 pairs: 0 written, 3 already there\n"
 
 
@@ -243,7 +242,7 @@ def test_a_folder_has_files_of_one_set_of_options(folder: Path, run: Run, refusa
     # Invalid options leave no trace.
     assert "steps=0" in refusal("batch", name, "-o", "other", "--method", "exclip", "--steps", 0)
     assert run("batch", name, "-o", "other", "--method", "exclip", "--steps", 3).exit_code == 0
-    (folder / "out" / module.SETTINGS).write_text("{")
+    (folder / "out" / ledger.SETTINGS).write_text("{")
     assert "is damaged" in refusal("batch", name, "-o", "out")
 
 

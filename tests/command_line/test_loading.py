@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 import transformers
 from click.testing import Result
 from PIL import Image
-from safetensors.torch import save_file
 from support.zoo.tokenizers import SMALL_CONTEXT, hugging_face_clip_tokenizer
 
 from exclip_widget import explain
@@ -23,24 +21,6 @@ from exclip_widget.results import Interactions
 
 Run = Callable[..., Result]
 Refusal = Callable[..., str]
-
-CONFIG = {
-    "embed_dim": 12,
-    "vision_cfg": {"layers": 2, "width": 32, "head_width": 8, "patch_size": 8, "image_size": 32},
-    "text_cfg": {"layers": 2, "width": 24, "heads": 3, "vocab_size": 49408},
-}
-
-
-@pytest.fixture
-def open_clip_folder(folder: Path) -> open_clip.CLIP:
-    """Write a model to the folder `small` in open_clip's format, and return it."""
-    torch.manual_seed(3)
-    model = open_clip.CLIP(**CONFIG).eval()
-    (folder / "small").mkdir()
-    config = {"model_cfg": CONFIG, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}
-    (folder / "small" / "open_clip_config.json").write_text(json.dumps(config))
-    save_file(model.state_dict(), folder / "small" / "open_clip_model.safetensors")
-    return model
 
 
 def test_a_model_of_open_clip(run: Run, open_clip_folder: open_clip.CLIP) -> None:

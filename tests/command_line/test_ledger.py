@@ -1,0 +1,320 @@
+"""What a folder of `batch` records, and which of its files a later run keeps, makes again or refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from click.testing import Result
+from safetensors.torch import save_file
+
+from exclip_widget import Explainer, demo
+from exclip_widget.command_line import ledger
+from exclip_widget.command_line.ledger import Ledger, Made
+from exclip_widget.errors import FileError
+from exclip_widget.results import Interactions
+
+Run = Callable[..., Result]
+Refusal = Callable[..., str]
+
+BOAT = ("boat.png", "a red boat", "", "1")
+HOUSE = ("house.png", "a big house", "", "2")
+
+
+def table(*rows: tuple[str, str, str, str], name: str = "pairs.csv") -> str:
+    Path(name).write_text("image,caption,foil,id\n" + "".join(f"{','.join(row)}\n" for row in rows))
+    return name
+
+
+def contents() -> dict[str, bytes]:
+    """Return the bytes of all files in the folder `out` but the record."""
+    return {one.name: one.read_bytes() for one in Path("out").iterdir() if not one.name.startswith(".batch")}
+
+
+def captions() -> list[str]:
+    """Return the captions of the results in the folder `out`, by name."""
+    return [Interactions.load(one).caption for one in sorted(Path("out").glob("*.safetensors"))]
+
+
+# ---------------------------------------------------------------------------------------------- made again
+
+
+@pytest.mark.parametrize(
+    ("row", "caption", "foil", "page"),
+    [
+        (("boat.png", "a blue boat", "", "1"), "a blue boat", None, 0),
+        (("boat.png", "a red boat", "a blue boat", "1"), "a red boat", "a blue boat", 0),
+        (BOAT, "a red boat", None, 2),  # another image under the same name
+    ],
+    ids=["caption", "foil", "image"],
+)
+def test_a_changed_pair_is_made_again(
+    row: tuple[str, str, str, str],
+    caption: str,
+    foil: str | None,
+    page: int,
+    run: Run,
+    explainer: Explainer,
+    book: demo.PictureBook,
+) -> None:
+    name = table(BOAT, HOUSE)
+    assert run("batch", name, "-o", "out").exit_code == 0
+    before = contents()
+    table(row, HOUSE)
+    book.pages[page].image.save("boat.png")
+    done = run("batch", name, "-o", "out")
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "2 pairs: 0 written, 1 changed and made again, 1 already there\n",
+    )
+    expected = explainer.explain(book.pages[page].image, caption)
+    if foil is not None:
+        expected -= explainer.explain(book.pages[page].image, foil)
+    found = Interactions.load("out/1.safetensors")
+    assert (found.caption, found.foil) == (expected.caption, expected.foil)
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-6)
+    assert contents()["2.safetensors"] == before["2.safetensors"]
+    assert run("batch", name, "-o", "out").stdout == "2 pairs: 0 written, 2 already there\n"
+
+
+def test_all_files_of_a_changed_pair_are_made_again(run: Run) -> None:
+    """Also those of endings that this run does not ask for, so that the files of a pair never differ."""
+    name = table(BOAT)
+    run("batch", name, "-o", "out", "--suffix", "json", "--suffix", "tex")
+    table(("boat.png", "a blue boat", "", "1"))
+    done = run("batch", name, "-o", "out", "--suffix", "json", "--suffix", "safetensors")
+    assert done.stdout == "1 pair: 0 written, 1 changed and made again\n"
+    files = contents()
+    assert files.keys() == {"1.json", "1.safetensors", "1.tex"}
+    assert json.loads(files["1.json"])["caption"] == "a blue boat"
+    assert b"blue" in files["1.tex"]
+
+
+def test_a_folder_and_its_pairs_can_be_moved_together(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "project").mkdir()
+    for image in ("boat.png", "house.png"):
+        shutil.move(image, "project")
+    monkeypatch.chdir(folder / "project")
+    run("batch", table(BOAT, HOUSE), "-o", "out")
+    monkeypatch.chdir(folder)
+    (folder / "project").rename("moved")
+    monkeypatch.chdir(folder / "moved")
+    done = run("batch", table(BOAT, ("house.png", "a house", "", "2")), "-o", "out")
+    assert done.stdout == "2 pairs: 0 written, 1 changed and made again, 1 already there\n"
+
+
+def test_a_pair_whose_image_has_gone_fails_and_keeps_its_files(run: Run) -> None:
+    name = table(BOAT, HOUSE)
+    run("batch", name, "-o", "out")
+    before = contents()
+    Path("boat.png").unlink()
+    done = run("batch", name, "-o", "out")
+    assert done.exit_code == 1
+    assert "pairs.csv:2: there is no image 'boat.png'" in done.stderr
+    assert contents() == before
+
+
+# ------------------------------------------------------------------------------------------------- refused
+
+
+def test_other_weights_under_the_same_name_are_refused(
+    folder: Path, run: Run, refusal: Refusal, open_clip_folder: open_clip.CLIP
+) -> None:
+    name, model = table(BOAT), ["--model", "local-dir:small"]
+    run("batch", name, "-o", "out", *model)
+    before = contents()
+    with torch.no_grad():
+        open_clip_folder.text_projection.mul_(-1)
+    save_file(open_clip_folder.state_dict(), folder / "small" / "open_clip_model.safetensors")
+    # Whether or not there is anything else to do.
+    for rows in ([BOAT], [BOAT, HOUSE]):
+        message = refusal("batch", table(*rows), "-o", "out", *model)
+        assert "folder 'out' has files that were made with weights='" in message
+        assert message.endswith("give another folder, or --force to make all of them again")
+    assert contents() == before
+    similarity = Interactions.load("out/1.safetensors").similarity
+    assert run("batch", name, "-o", "out", *model, "--force").exit_code == 0
+    assert Interactions.load("out/1.safetensors").similarity == pytest.approx(-similarity, abs=1e-5)
+
+
+def test_another_table_with_the_same_ids_replaces_nothing(run: Run) -> None:
+    run("batch", table(BOAT, HOUSE), "-o", "out")
+    before = contents()
+    # The first pair is the same, and only the second is another.
+    second = table(BOAT, ("house.png", "a house", "", "2"), ("house.png", "a house", "", "3"), name="b.csv")
+    done = run("batch", second, "-o", "out")
+    assert (done.exit_code, done.stdout) == (1, "3 pairs: 1 written, 1 already there, 1 failed\n")
+    assert (
+        "b.csv:3: file 'out/2.safetensors' belongs to 'pairs.csv', whose pair of this name differs; give "
+        "another folder or id, or --force to replace it" in done.stderr
+    )
+    assert {name: contents()[name] for name in before} == before
+    # Files of other endings also share the name.
+    assert run("batch", second, "-o", "out", "--suffix", "tex").stdout.endswith("2 written, 1 failed\n")
+    assert "2.tex" not in contents()
+    assert run("batch", second, "-o", "out", "--force").stdout == "3 pairs: 3 written\n"
+    assert captions() == ["a red boat", "a house", "a house"]
+
+
+def test_a_file_that_batch_did_not_write_is_not_replaced(run: Run) -> None:
+    """An image in the same folder, for example."""
+    name = table(("boat.png", "a red boat", "", "boat"))
+    image = Path("boat.png").read_bytes()
+    done = run("batch", name, "-o", ".", "--suffix", "png")
+    assert done.exit_code == 2
+    assert "pairs.csv:2: file 'boat.png' exists already, but not as a batch wrote it here" in done.stderr
+    assert Path("boat.png").read_bytes() == image
+    # A result that was edited since is not replaced either.
+    run("batch", name, "-o", "out", "--suffix", "tex")
+    Path("out/boat.tex").write_text("my own")
+    assert run("batch", name, "-o", "out", "--suffix", "tex").exit_code == 2
+    assert contents() == {"boat.tex": b"my own"}
+    assert run("batch", name, "-o", "out", "--suffix", "tex", "--force").exit_code == 0
+
+
+def test_force_leaves_no_file_of_other_options(run: Run, refusal: Refusal) -> None:
+    run("batch", table(BOAT, HOUSE), "-o", "out")
+    before = contents()
+    options = ["-o", "out", "--method", "similarity"]
+    message = refusal("batch", table(BOAT), *options, "--force")
+    assert message.startswith("file 'out/2.safetensors' is not of a pair to explain, and was made with other")
+    assert contents() == before
+    Path("out/2.safetensors").unlink()
+    assert run("batch", table(BOAT), *options, "--force").stdout == "1 pair: 1 written\n"
+    assert run("batch", table(BOAT, HOUSE), *options).stdout == "2 pairs: 1 written, 1 already there\n"
+
+
+def test_a_forced_run_that_was_stopped_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = table(BOAT, HOUSE)
+    run("batch", name, "-o", "out")
+    options = ["-o", "out", "--method", "similarity"]
+    real = Ledger.write
+
+    def write(self: Ledger, explanation: Any, path: Path, *more: Any, **options: Any) -> None:
+        if path.stem == "2":
+            raise KeyboardInterrupt
+        real(self, explanation, path, *more, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "write", write)
+        assert run("batch", name, *options, "--force").exit_code == 130
+    done = run("batch", name, *options)
+    assert done.stdout == "2 pairs: 0 written, 1 changed and made again, 1 already there\n"
+    assert {Interactions.load(f"out/{one}.safetensors").method for one in "12"} == {"similarity"}
+
+
+def test_a_folder_of_an_earlier_version_is_refused(run: Run, refusal: Refusal) -> None:
+    name = table(BOAT)
+    run("batch", name, "-o", "out")
+    Path("out", ledger.LINES).unlink()
+    options = {"method": "frozen", "seed": 0, "image_reference": "zeros"}
+    Path("out", ledger.SETTINGS).write_text(json.dumps(options, indent=1))
+    message = refusal("batch", name, "-o", "out")
+    assert "folder 'out' was made by another version of exclip-widget, so it is not known from" in message
+    assert run("batch", name, "-o", "out", "--force").stdout == "1 pair: 1 written\n"
+    assert run("batch", name, "-o", "out").stdout == "1 pair: 0 written, 1 already there\n"
+
+
+def test_a_folder_is_continued_with_a_later_version(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = table(BOAT)
+    run("batch", name, "-o", "out")
+    monkeypatch.setattr("exclip_widget.explainer.__version__", "99.0")
+    assert run("batch", name, "-o", "out").stdout == "1 pair: 0 written, 1 already there\n"
+
+
+# ------------------------------------------------------------------------------------ stopped, and together
+
+
+def test_a_run_killed_before_a_file_gets_its_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record then has a line more than the folder has files, and the file is still the former one."""
+    name = table(BOAT)
+    run("batch", name, "-o", "out")
+    before = contents()
+    real = Ledger._add
+
+    def add(self: Ledger, *given: Any) -> None:
+        real(self, *given)
+        raise KeyboardInterrupt
+
+    table(("boat.png", "a blue boat", "", "1"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "_add", add)
+        assert run("batch", name, "-o", "out").exit_code == 130
+    assert contents() == before
+    table(BOAT)
+    assert run("batch", name, "-o", "out").stdout == "1 pair: 0 written, 1 already there\n"
+    table(("boat.png", "a blue boat", "", "1"))
+    assert run("batch", name, "-o", "out").stdout == "1 pair: 0 written, 1 changed and made again\n"
+    assert captions() == ["a blue boat"]
+
+
+def test_a_line_that_was_cut_short_is_ignored(run: Run) -> None:
+    name = table(BOAT)
+    run("batch", name, "-o", "out")
+    with Path("out", ledger.LINES).open("ab") as file:
+        file.write(b'{"file": "2.safetensors", "cont')
+    table(BOAT, HOUSE)
+    assert run("batch", name, "-o", "out").stdout == "2 pairs: 1 written, 1 already there\n"
+    assert run("batch", name, "-o", "out").stdout == "2 pairs: 0 written, 2 already there\n"
+
+
+@pytest.mark.parametrize("caption", ["a red boat", "a blue boat"])
+def test_two_runs_at_once(caption: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is overtaken by another keeps its file if it is the same, and refuses it if it is not."""
+    first, second = table(BOAT), table(("boat.png", caption, "", "1"), name="b.csv")
+    real = ledger.write
+    others = []
+
+    def write(*given: Any, **options: Any) -> None:
+        if not others:
+            others.append(None)
+            others.append(run("batch", second, "-o", "out").stdout)
+        real(*given, **options)
+
+    monkeypatch.setattr(ledger, "write", write)
+    done = run("batch", first, "-o", "out")
+    assert others[1] == "1 pair: 1 written\n"
+    assert captions() == [caption]
+    if caption == "a red boat":
+        assert done.exit_code == 0
+    else:
+        assert done.stdout == "1 pair: 0 written, 1 failed\n"
+        assert "file 'out/1.safetensors' exists already" in done.stderr
+
+
+def test_two_runs_that_begin_at_once(folder: Path) -> None:
+    """Neither finds a record when it begins, and the second to write one has to agree with the first."""
+    first, second, other = (
+        Ledger(folder / "out", folder / "pairs.csv", {"seed": 0}, force=False) for _ in range(3)
+    )
+    for one, weights in ((first, "a"), (second, "a"), (other, "b")):
+        one.require_same({"weights": weights}, [])
+    first.prepare()
+    second.prepare()
+    with pytest.raises(FileError, match="made with weights='a', and the same options now give 'b'"):
+        other.prepare()
+
+
+def test_lines_of_several_runs_do_not_mix(folder: Path) -> None:
+    ledgers = [Ledger(folder, folder / "pairs.csv", {}, force=True) for _ in range(4)]
+    partial = folder / "partial"
+    partial.write_text("")
+    made = [Made("recipe", f"pair {number}" * 40, "pairs.csv") for number in range(400)]
+
+    def add(number: int) -> None:
+        ledgers[number % 4]._add(folder / f"{number}.tex", partial, made[number])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(400)))
+    found = Ledger(folder, folder / "pairs.csv", {}, force=True)._made
+    assert {int(name.removesuffix(".tex")): one for (name, _), one in found.items()} == dict(enumerate(made))
