@@ -90,7 +90,10 @@ class IntegratedJacobians(Method):
         quadrature(self.rule, 1)  # raises if it is not a rule
 
     def factors(self, side: Side, memory: int) -> Factors:
-        """Return ``T[s] = sum_n w_n (d f / d x_s)(r + a_n d) d_s``, which sum to ``f(x) - f(r)``."""
+        """Return ``T[s] = sum_n w_n (d f / d x_s)(r + a_n d) d_s``, which sum to ``f(x) - f(r)``.
+
+        If something goes around the layer, they lack its part of the change; see `Factors.around`.
+        """
         path = side.path()
         fits = max(1, memory // path.bytes_per_node(len(side.tokens)))
         curve = self._curve(side, path, fits)
@@ -107,7 +110,11 @@ class IntegratedJacobians(Method):
             if self.tolerance is None or left <= enough or max(left, before) <= rounding:
                 break
             before = left
-        return as_factors(self, side, values, end, change=change, steps=steps, rule=self.rule)
+        around = side.around()
+        reference = None if around is None else start - around
+        return as_factors(
+            self, side, values, end, change=change, reference=reference, steps=steps, rule=self.rule
+        )
 
     def refine(
         self, texts: Sequence[Factors], image: Side, estimates: int, memory: int
@@ -127,9 +134,16 @@ class IntegratedJacobians(Method):
         curve = self._curve(image, path, fits)
         start, end = curve[0], curve[-1]
         require_width(texts, len(end))
-        norm = norm_of(end, "image")
-        totals = [float((end - start) @ torch.from_numpy(text.change).to(end) / norm) for text in texts]
-        residuals = _Residuals(totals, [_rounding_of_total(text, start, end) for text in texts])
+        norm, around = norm_of(end, "image"), image.around()
+        reference = start if around is None else start - around
+        # What the sums tend to. The totals also include what goes around the layers, which no node reaches.
+        limits = [float((end - start) @ torch.from_numpy(text.change).to(end) / norm) for text in texts]
+        residuals = _Residuals(limits, [_rounding_of_total(text, start, end) for text in texts])
+        totals = [
+            limit
+            + text.total_around(as_array(end / norm), None if around is None else as_array(around / norm))
+            for limit, text in zip(limits, texts, strict=True)
+        ]
         for steps in self._attempts():
             nodes, weights = self._rule(steps, curve)
             summed, weight, done = torch.zeros((), device="cpu").to(start), 0.0, 0
@@ -142,7 +156,7 @@ class IntegratedJacobians(Method):
                     pulled = as_array(interactions).astype(np.float64)
                     interactions = torch.from_numpy(directions.interactions(pulled)).to(end)
                     error = directions.error(pulled)
-                by_caption = split_by_caption(texts, interactions, end, start, error)
+                by_caption = split_by_caption(texts, interactions, end, reference, error)
                 found = [
                     one._replace(total=total, done=done, steps=steps)
                     for one, total in zip(by_caption, totals, strict=True)

@@ -32,6 +32,7 @@ from ..paths.cut import (
 from ..paths.hidden_tokens import only_attending_to
 from ..paths.last_block import LastBlockPath
 from ..results.rows import Grid, Rows
+from .around import change_around, with_other_words
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,9 @@ class Side:
         Maps a reference to the path through the tower's last block, if the layer is the input of that block.
     reference_embedding : callable
         Returns the whole tower's embedding of the reference, (embed,).
+    around : callable
+        Returns how the embedding changes around the layer from the reference to the input, (embed,), while
+        the tokens there are the reference's; None if it does not. See `change_around`.
     """
 
     name: str
@@ -78,6 +82,7 @@ class Side:
     differentiable: Callable[[], Cut]
     last_block_path: Callable[[Tensor], Path] | None
     reference_embedding: Callable[[], Float[Tensor, " embed"]]
+    around: Callable[[], Float[Tensor, " embed"] | None]
 
     def path(self, start: Float[Tensor, "tokens width"] | None = None, kind: type[CutPath] = CutPath) -> Path:
         """Return the path to the input from its reference, or from another `start`.
@@ -126,7 +131,11 @@ def text_sides(
         *each, start = at.tokens
         for caption, ids, tokens, of_caption in zip(captions, batch, each, sides, strict=True):
             trimmed = tower.trimmed and len(tokens) == tower.context_length
-            inputs = F.pad(ids, (0, tower.context_length - len(ids))) if trimmed else ids
+            length = tower.context_length if trimmed else len(ids)
+            inputs, empty = (F.pad(one, (0, length - len(one))) for one in (ids, reference))
+            others = None
+            if not tower.is_own:
+                others = with_other_words(inputs, caption.word_ids(), empty, tower.vocabulary)[None]
             read = _placed(caption, sources, at.layer, len(tokens), trimmed)
             kept, rows, row_index = len(read.row_index), read.rows, read.row_index.clone()
             of_caption.append(
@@ -136,7 +145,8 @@ def text_sides(
                     at,
                     state=tower.state,
                     inputs=inputs[None],
-                    reference_inputs=reference[None],
+                    reference_inputs=empty[None],
+                    others=others,
                     tokens=tokens,
                     reference=start[:kept],
                     row_index=row_index,
@@ -224,6 +234,7 @@ def _side(
     state: Fingerprint | None,
     inputs: Tensor,
     reference_inputs: Tensor,
+    others: Tensor | None = None,
     tokens: Float[Tensor, "read width"],
     reference: Float[Tensor, "tokens width"],
     row_index: Int[Tensor, " tokens"],
@@ -266,6 +277,13 @@ def _side(
             return at.embedding[0]
         return embedding_of((tower.own_encode or tower.encode)(inputs))[0]
 
+    def around() -> Tensor | None:
+        if tower.is_own:  # a library's layers are what everything goes through
+            return None
+        with torch.no_grad():
+            found = change_around(cut, reference, reference_inputs, others)
+        return None if found is None else found.to(dtype)
+
     is_last = layer == tower.layers[-1] and tower.last_block is not None and len(row_index) == len(tokens)
     if is_last and isinstance(tower, TextTower):
         # The last block's path pools the last token. Old models pool the highest id, wherever it is.
@@ -286,4 +304,5 @@ def _side(
         differentiable=differentiable,
         last_block_path=last_block_path if is_last else None,
         reference_embedding=lambda: cached_embedding(tower, state, reference_inputs).to(dtype),
+        around=around,
     )

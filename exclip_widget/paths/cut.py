@@ -341,6 +341,10 @@ class Cut:
         """Whether the tower is known to run only its library's own code."""
         return self._is_own
 
+    def given(self, inputs: Tensor) -> Cut:
+        """Return this cut for another input, (1, ...)."""
+        return Cut(self._encode, inputs, self._layer, self._layout, self._padding, self._is_own)
+
     def __call__(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch embed"]:
         """Return the embeddings of `tokens`.
 

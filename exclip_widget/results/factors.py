@@ -10,6 +10,9 @@ from jaxtyping import Bool, Float
 from .origin import Origin, View
 from .rows import Rows, Tokens
 
+_ROUNDING = 1e-5
+"""Up to this length, a difference of embeddings is rounding in float32."""
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -61,7 +64,8 @@ class Factors:
         The side's embedding at unit length, (embed,).
     change : np.ndarray or None
         What the rows sum to in the limit of many steps, (embed,): the embedding minus that of the
-        reference, in the same units. None for methods without such an identity.
+        reference, in the same units, without what goes around the layer. None for methods without such an
+        identity.
     samples : Samples or None
         The random masks from which `values` was estimated, if it was.
     rows : Tokens or Grid
@@ -112,6 +116,33 @@ class Factors:
     def __post_init__(self) -> None:
         if self.reference is None and self.change is not None:
             object.__setattr__(self, "reference", self.embedding - self.change)
+
+    @property
+    def around(self) -> Float[np.ndarray, " embed"] | None:
+        """What goes around the layer: the embedding without `change` and `reference`, (embed,).
+
+        None if there is nothing, or it is unknown.
+        """
+        if self.change is None or self.reference is None:
+            return None
+        found: np.ndarray = self.embedding - self.change - self.reference
+        return found if np.linalg.norm(found) > _ROUNDING else None
+
+    def total_around(
+        self, embedding: Float[np.ndarray, " embed"], around: Float[np.ndarray, " embed"] | None
+    ) -> float:
+        """Return what goes around the layer of this side or of another one adds to their similarity.
+
+        Parameters
+        ----------
+        embedding, around : np.ndarray
+            The other side's `embedding` and `around`.
+        """
+        here = self.around
+        total = 0.0 if here is None else float(here @ embedding)
+        if around is not None:
+            total += float((self.embedding if here is None else self.embedding - here) @ around)
+        return total
 
     def __repr__(self) -> str:
         rows, embed = self.values.shape

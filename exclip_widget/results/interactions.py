@@ -142,8 +142,9 @@ class Interactions:
         Cosine similarity of caption and image.
     total : float
         What `values` and `cls` sum to in the limit of many steps, for `"exclip"`: the left side of the
-        identity ``(f(x) - f(r)) . (g(y) - g(r')) / (|f(x)| |g(y)|)`` with references r and r'. NaN for
-        methods without such an identity.
+        identity ``(f(x) - f(r)) . (g(y) - g(r')) / (|f(x)| |g(y)|)`` with references r and r'. If something
+        goes around a layer, it also includes all that this adds, which no step makes up for. NaN for methods
+        without such an identity.
     method : str
         Name of the method.
     text_layer, image_layer : str
@@ -248,7 +249,10 @@ class Interactions:
 
     @property
     def residual(self) -> float:
-        """Relative error of the quadrature, ``|total - sum| / |total|``; NaN if `total` is."""
+        """Relative error of the quadrature, ``|total - sum| / |total|``; NaN if `total` is.
+
+        It stays large with any number of steps if something goes around a layer.
+        """
         found = float(self.values.sum(dtype=np.float64) + self.cls.sum(dtype=np.float64))
         return relative_residual(found, None if np.isnan(self.total) else self.total)
 
@@ -1124,7 +1128,7 @@ def _all_products(texts: list[Factors], images: list[Factors]) -> list[list[Inte
     for i, (text, row) in enumerate(zip(texts, np.split(matrix, text_ends), strict=True)):
         of_text = []
         for j, (image, part) in enumerate(zip(images, np.split(row, image_ends, axis=1), strict=True)):
-            total = None if totals is None else float(totals[i, j])
+            total = None if totals is None else float(totals[i, j]) + _total_around(text, image)
             estimate = Estimate(
                 matrix=part,
                 error=None,
@@ -1230,7 +1234,7 @@ def product(text: Factors, image: Factors) -> Estimate:
     require_same_width(len(text.embedding), len(image.embedding))
     total = None
     if text.change is not None and image.change is not None:
-        total = float(text.change @ image.change)
+        total = float(text.change @ image.change) + _total_around(text, image)
     own = _all_own_terms([text], [image])
     return Estimate(
         matrix=text.values @ image.values.T,
@@ -1241,6 +1245,10 @@ def product(text: Factors, image: Factors) -> Estimate:
         steps=image.steps,
         own=None if own is None else own[0][0],
     )
+
+
+def _total_around(text: Factors, image: Factors) -> float:
+    return text.total_around(image.embedding, image.around)
 
 
 def _standard_error(text: Factors, image: Factors) -> Float[np.ndarray, "rows tokens"] | None:

@@ -44,7 +44,7 @@ class Receipt:
         - ``"words"``: own terms of all tokens, their products with the reference image;
         - ``"patches"``: own terms of all of the image's tokens, their products with the reference caption;
         - ``"reference"``: what the references of caption and image already share;
-        - ``"residual"``: what the steps of the quadrature leave over.
+        - ``"residual"``: what the steps of the quadrature leave over, and what goes around a layer.
 
         ``"outlier"`` is left out if no patch is an outlier, or if that is unknown.
 

@@ -132,13 +132,14 @@ def row_of(key: str, factors: Factors, head: Head, more: Mapping[str, object]) -
     values = factors.values.astype(f"<{_CODES[head.dtype]}")
     if not np.isfinite(values).all():
         raise ParameterError(f"factors of {key!r:.80} are not finite in {head.dtype}; they cannot be stored")
+    follows = factors.change is not None and factors.around is None  # from the embedding and its change
     row: dict[str, object] = {
         "id": key,
         "steps": factors.steps,
         "values": values.tobytes(),
         "embedding": factors.embedding.astype("<f4").tobytes(),
         "change": _bytes(factors.change),
-        "reference": _bytes(factors.reference if factors.change is None else None),
+        "reference": _bytes(None if follows else factors.reference),
         "along": _bytes(factors.along),
         "start": _bytes(factors.start),
         "rule": factors.rule,
