@@ -44,7 +44,7 @@ from .methods.base import as_array, masked_embeddings, norm_of
 from .methods.batches import BYTES_OF_A_PASS, MOST_TOGETHER, naming, sides_together
 from .methods.side import Side, image_sides, text_sides
 from .models.dual_encoder import DualEncoder
-from .models.fingerprint import digest, fingerprint, weights_fingerprint
+from .models.fingerprint import digest, fingerprint, known_weights
 from .models.tower import Tower
 from .models.towers import find_towers
 from .models.transformers_family import from_processor
@@ -54,7 +54,7 @@ from .results.classification import Classification, Logits
 from .results.factors import Factors
 from .results.interactions import Estimate, Interactions, label_estimate
 from .results.matching import as_texts, require_made_by, require_same_width
-from .results.origin import Option, Origin, View
+from .results.origin import Option, Origin, View, references_of
 from .results.outliers import find_outliers
 from .results.rows import Grid
 from .version import __version__
@@ -501,7 +501,7 @@ class Explainer:
             pixels, view = self._read_image(images)  # type: ignore[arg-type]
             with evaluation_mode(self._towers.model):
                 ((side,),) = self._image_sides([pixels], [self._image_layer])
-                return replace(self._factors(side), view=view)
+                return replace(self._factors(side, self._origin("image")), view=view)
 
         def read() -> Iterator[tuple[int, _Seen]]:
             for index, image in enumerate(images):
@@ -538,9 +538,10 @@ class Explainer:
         found = []
         most = self._most_together
         for batch in sides_together(inputs, sides_in_mode, like, name=name, memory=self._memory, most=most):
+            origin = self._origin(batch[0][2].name)
             for index, one, side in batch:
                 with naming(name, index), evaluation_mode(self._towers.model):
-                    factors = self._factors(side)
+                    factors = self._factors(side, origin)
                 found.append((index, one, factors))
                 bar.update()
         return found
@@ -586,7 +587,7 @@ class Explainer:
     def _checked(self, given: Sequence[Factors]) -> list[Factors]:
         """Return the factors of captions as a list, if this explainer made them, or one like it."""
         texts = as_texts(given)
-        require_made_by(texts, self.method.name, self._text_layer.name)
+        require_made_by(texts, self.method.name, self._text_layer.name, self._origin("text"))
         return texts
 
     def _refine(
@@ -645,13 +646,14 @@ class Explainer:
 
         def work() -> Iterator[dict[LayerName, list[Interactions]] | None]:
             (sides,) = self._image_sides([pixels], [by_layer[which] for which in names])
+            references = self._references("image")
             yield None
             for found in self.method.refine_layers(texts, sides, self._memory):
                 if found is None:
                     yield None
                     continue
                 yield {
-                    which: _labelled(estimates, texts, side, view)
+                    which: _labelled(estimates, texts, side, view, references)
                     for which, side, estimates in zip(names, sides, found, strict=True)
                 }
 
@@ -685,7 +687,8 @@ class Explainer:
             text_layers = _in_order(self._towers.text, by_text)
             (text_sides,) = self._text_sides([read], [by_text[which] for which in text_layers])
             factors = self.method.factors_at_layers(text_sides, self._memory)
-            texts = [self._with_origin(one) for one in factors]
+            origin = self._origin("text")
+            texts = [replace(one, origin=origin) for one in factors]
             *_, by_layer = self._refine_layers(texts, pixels, view, by_image)
         assert by_layer is not None
         for image_layer, results in by_layer.items():
@@ -916,18 +919,15 @@ class Explainer:
         self._look_again()
         options = asdict(self.method)  # type: ignore[call-overload]  # every method is a dataclass
         origin = Origin.of(_name_of(self._towers.model), options, __version__)
-        reference = self._image_reference
-        if not isinstance(reference, str) or reference not in KINDS:
-            reference = f"image {digest(torch.from_numpy(np.array(open_image(reference)))).hex()}"
         return {
             "model": origin.model,
-            "weights": weights_fingerprint(self._towers.model),
+            "weights": known_weights(self._towers.model, again=True),
             "method": self.method.name,
             **{f"method.{name}": value for name, value in origin.options.items()},
             "text_layer": self._text_layer.name,
             "image_layer": self._image_layer.name,
             "text_reference": self._text_reference,
-            "image_reference": reference,
+            "image_reference": self._image_reference_name(),
             "seed": self._seed,
             "package": origin.version,
         }
@@ -968,20 +968,36 @@ class Explainer:
         is_known = self._towers.state is not None and self._towers.source is self._towers.model
         return MOST_TOGETHER if is_known else 1
 
-    def _factors(self, side: Side) -> Factors:
-        """Return the method's factors of a side, with their origin."""
+    def _factors(self, side: Side, origin: Origin) -> Factors:
+        """Return the method's factors of a side."""
         outliers = _outliers_of(side) if isinstance(side.rows, Grid) else None
-        return self._with_origin(replace(self.method.factors(side, self._memory), outliers=outliers))
+        return replace(self.method.factors(side, self._memory), outliers=outliers, origin=origin)
 
-    def _with_origin(self, factors: Factors) -> Factors:
+    def _origin(self, side: str) -> Origin:
+        """Return what makes the factors of one side, `"text"` or `"image"`."""
         options = asdict(self.method)  # type: ignore[call-overload]  # every method is a dataclass
-        return replace(factors, origin=Origin.of(_name_of(self._towers.model), options, __version__))
+        model = self._towers.model
+        return Origin.of(_name_of(model), options, __version__, known_weights(model), self._references(side))
+
+    def _references(self, side: str) -> dict[str, Option]:
+        """Return the reference of one side."""
+        if side == "text":
+            return references_of(side, {"text_reference": self._text_reference})
+        return references_of(side, {"image_reference": self._image_reference_name(), "seed": self._seed})
+
+    def _image_reference_name(self) -> str:
+        """Return the kind of the reference image, or a hash of the user's own, the same in every process."""
+        given = self._image_reference
+        if isinstance(given, str) and given in KINDS:
+            return given
+        return f"image {digest(torch.from_numpy(np.array(open_image(given)))).hex()}"
 
     def _refine_side(
         self, texts: Sequence[Factors], side: Side, view: View | None, estimates: int
     ) -> Iterator[list[Interactions]]:
+        references = self._references("image")
         for found in self.method.refine(texts, side, estimates, self._memory):
-            yield _labelled(found, texts, side, view)
+            yield _labelled(found, texts, side, view, references)
 
     def _in_evaluation_mode(self, work: Iterator[T]) -> Iterator[T]:
         """Yield from `work`, with the caller's modes restored between its steps."""
@@ -1002,7 +1018,7 @@ class Explainer:
     def _text_factors(self, read: Caption) -> Factors:
         with evaluation_mode(self._towers.model):
             ((side,),) = self._text_sides([read], [self._text_layer])
-            return self._factors(side)
+            return self._factors(side, self._origin("text"))
 
     def _text_sides(self, captions: Sequence[Caption], layers: Sequence[Layer]) -> list[list[Side]]:
         """Return the side of each caption at each of `layers`; all captions must have one length."""
@@ -1108,11 +1124,15 @@ def _name_of(model: object) -> str:
 
 
 def _labelled(
-    estimates: Sequence[Estimate], texts: Sequence[Factors], side: Side, view: View | None
+    estimates: Sequence[Estimate],
+    texts: Sequence[Factors],
+    side: Side,
+    view: View | None,
+    references: Mapping[str, Option],
 ) -> list[Interactions]:
     outliers = _outliers_of(side)
     return [
-        label_estimate(estimate, text, _grid_of(side), side.layer.name, view, outliers)
+        label_estimate(estimate, text, _grid_of(side), side.layer.name, view, outliers, references=references)
         for estimate, text in zip(estimates, texts, strict=True)
     ]
 

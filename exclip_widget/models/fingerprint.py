@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import enum
 import functools
+import itertools
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from operator import mul
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -47,7 +50,8 @@ def outline(modules: Iterable[nn.Module]) -> Fingerprint | None:
 def digest(tensor: Tensor) -> bytes:
     """Return a hash of a tensor's values, shape and dtype."""
     whole = tensor.detach().clone(memory_format=torch.contiguous_format)
-    return f"{whole.dtype} {tuple(whole.shape)} ".encode() + _hash_tensors([whole])
+    # One thread, so that the hash of an image is the same on every machine.
+    return f"{whole.dtype} {tuple(whole.shape)} ".encode() + _hash_tensors([whole], most_threads=1)
 
 
 def weights_fingerprint(module: nn.Module) -> str:
@@ -64,6 +68,48 @@ def weights_fingerprint(module: nn.Module) -> str:
             state.update(f"{name} {whole.dtype} {tuple(part.shape)} ".encode())
             state.update(whole.view(torch.uint8).numpy().data)
     return state.hexdigest()
+
+
+def known_weights(module: nn.Module, *, again: bool = False) -> str | None:
+    """Return `weights_fingerprint`, computed again only if the weights seem to have changed, or if asked.
+
+    A change shows in where they are in memory, in autograd's count of changes and, if they were changed
+    through `.data` or NumPy, in one value of each tensor: training and averaging change all values. So all
+    weights are read only once for each of their states.
+
+    None if the weights cannot be hashed, such as those in tensors of some other library's class.
+    """
+    try:
+        state = _weights_outline(module)
+        known = _known_weights.get(module)
+        if again or known is None or known[0] != state:
+            known = _known_weights[module] = state, weights_fingerprint(module)
+    except Exception:  # a tensor's own class may raise anything
+        return None
+    return known[1]
+
+
+_known_weights: WeakKeyDictionary[nn.Module, tuple[object, str]] = WeakKeyDictionary()
+
+
+def _weights_outline(module: nn.Module) -> tuple[object, ...]:
+    """Return what changes with a module's weights, except for single values changed without autograd."""
+    places: list[object] = []
+    values: dict[torch.dtype, list[Tensor]] = {}
+    for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
+        plain = tensor.detach()
+        for part in [plain] if plain.layout is torch.strided else _parts(plain):
+            places.append((name, part.data_ptr(), _version(tensor), _layout(part)))
+            if part.numel() and not part.is_quantized:
+                at = [int(length * GOLDEN) for length in part.shape]  # not at an edge, which may be padding
+                offset = part.storage_offset() + sum(map(mul, at, part.stride()))
+                values.setdefault(part.dtype, []).append(part.as_strided((1,), (1,), offset))
+    found = [torch.cat(some).cpu().view(torch.uint8).numpy().tobytes() for some in values.values()]
+    return places, found
+
+
+GOLDEN = 0.618
+"""Where in a tensor, along each of its axes, to look for a change."""
 
 
 class _IndescribableError(Exception):
@@ -229,7 +275,7 @@ _CHUNK = 2**22
 """Bytes that are hashed at a time."""
 
 
-def _hash_tensors(tensors: list[Tensor]) -> bytes:
+def _hash_tensors(tensors: list[Tensor], *, most_threads: int = 2) -> bytes:
     """Return a hash of all bytes in the storages of dense tensors, in order."""
     storages = {}
     for tensor in tensors:
@@ -246,7 +292,7 @@ def _hash_tensors(tensors: list[Tensor]) -> bytes:
         else:
             hashes.append(_hash_on_device(whole))
     # Split between two threads: xxhash releases the GIL, and one thread does not saturate the memory bus.
-    threads = 2 if torch.get_num_threads() > 1 and len(chunks) > 8 else 1
+    threads = most_threads if torch.get_num_threads() > 1 and len(chunks) > 8 else 1
     shares = [chunks[first::threads] for first in range(threads)]
     hashes += map(_hash_chunks, shares) if threads == 1 else _pool().map(_hash_chunks, shares)
     return b"".join(hashes)

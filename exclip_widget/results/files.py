@@ -8,8 +8,9 @@ A file contains one result in the safetensors format, which has only numbers and
 - Metadata: `format` is ``"exclip_widget.Interactions"``, `version` is ``"1"``, and `result` is a JSON object
   with all other attributes of `Interactions` by their names. `rows` is an object of `caption`, `texts`,
   `spans` and `words`; `grid` of `rows`, `columns` and `first`; `view` of `size`, `crop` and `digest`, or
-  null; `origin` of `model`, `options` and `version`, or null. A number that is unknown (NaN) is null.
-  `digest` is the XXH3-128 of the image's RGB pixels, or null; if it is missing, it is read as null.
+  null; `origin` of `model`, `options`, `version`, `weights` and `references`, or null. A number that is
+  unknown (NaN) is null. `digest` is the XXH3-128 of the image's RGB pixels, and `weights` a hash of the
+  model's weights, or null. If they are missing, they are read as null, and `references` as empty.
 
 Later versions of the package read the files of all earlier ones. `version` rises if the meaning changes.
 """
@@ -260,10 +261,18 @@ def _origin(given: Any) -> Origin | None:
         return None
     found = _object("origin", given)
     options = _object("options", found["options"])
-    for name, value in options.items():
+    references = _object("references", found.get("references", {}))
+    for name, value in (*options.items(), *references.items()):
         if not (value is None or isinstance(value, (bool, int, float, str))):
             raise TypeError(f"option {name!r} is {named_type(value)}")
-    return Origin(_text("model", found["model"]), options, _text("version", found["version"]))
+    weights = found.get("weights")
+    return Origin(
+        _text("model", found["model"]),
+        options,
+        _text("version", found["version"]),
+        None if weights is None else _text("weights", weights),
+        references,
+    )
 
 
 def _object(name: str, given: Any) -> dict[str, Any]:

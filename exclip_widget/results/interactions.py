@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from .difference import aligned, difference_of
 from .factors import Factors
 from .matching import require_same_kind, require_same_width, require_side
 from .normalisation import Normalisation
-from .origin import Crop, Origin, View
+from .origin import Crop, Difference, Option, Origin, View
 from .outliers import without_outliers
 from .pairs import HALF, strongest_pairs
 from .places import Boxes, Mask, Points, boxes_of, mask_of, points_of
@@ -972,8 +972,9 @@ class Interactions:
         Raises
         ------
         ParameterError
-            If the foil is of another image, method, layer or model, is itself a difference, or shows outlier
-            patches that are hidden in this result, or the other way round.
+            If the foil is of another image, method, layer, reference or model, or of the same model with
+            other weights, is itself a difference, or shows outlier patches that are hidden in this result, or
+            the other way round.
 
         Examples
         --------
@@ -1060,14 +1061,19 @@ def require_comparable(one: Interactions, foil: Interactions) -> None:
     for result, name in ((one, "the first result"), (foil, "the foil")):
         if result.foil is not None:
             raise ParameterError(f"{name} is already a difference; expected the result of a caption")
-    for name in ("grid", "method", "text_layer", "image_layer", "rule", "image_size", "crop", "origin"):
+    differences: list[Difference] = []
+    for name in ("grid", "method", "text_layer", "image_layer", "rule", "image_size", "crop"):
         ours, theirs = getattr(one, name), getattr(foil, name)
-        known = name not in ("image_size", "crop", "origin") or (ours is not None and theirs is not None)
+        known = name not in ("image_size", "crop") or (ours is not None and theirs is not None)
         if known and ours != theirs:
-            raise ParameterError(
-                f"{name} is {ours!r}, and that of the foil {theirs!r}; expected two captions of one image, "
-                "explained in the same way"
-            )
+            differences.append((name, ours, theirs))
+    if one.origin is not None and foil.origin is not None and (found := one.origin.difference(foil.origin)):
+        differences.append(found)
+    for name, ours, theirs in differences[:1]:
+        raise ParameterError(
+            f"{name} is {ours!r}, and that of the foil {theirs!r}; expected two captions of one image, "
+            "explained in the same way by one model"
+        )
     # Results that were saved before pixels were hashed have no digest.
     if one.view is not None and foil.view is not None and one.view.is_of_another_image(foil.view):
         raise ParameterError(
@@ -1100,7 +1106,8 @@ def interactions_of(
     Raises
     ------
     ParameterError
-        If the factors are of different methods or models, or are given in the wrong order.
+        If the factors are of different methods or models, or of a model with different weights, or are given
+        in the wrong order.
     """
     single = isinstance(texts, Factors) and isinstance(images, Factors)
     rows = list(texts) if isinstance(texts, Iterable) else [texts]
@@ -1183,7 +1190,10 @@ def _product_of(text: Factors, image: Factors) -> Interactions:
 
 def _labelled(estimate: Estimate, text: Factors, image: Factors) -> Interactions:
     assert isinstance(image.rows, Grid)
-    return label_estimate(estimate, text, image.rows, image.layer, image.view, image.outliers)
+    references = None if image.origin is None else image.origin.references
+    return label_estimate(
+        estimate, text, image.rows, image.layer, image.view, image.outliers, references=references
+    )
 
 
 def label_estimate(
@@ -1193,9 +1203,17 @@ def label_estimate(
     image_layer: str,
     view: View | None = None,
     outliers: Bool[np.ndarray, "rows columns"] | None = None,
+    *,
+    references: Mapping[str, Option] | None = None,
 ) -> Interactions:
-    """Return an estimate as `Interactions`, with its tokens and patches, method, layers and origin."""
+    """Return an estimate as `Interactions`, with its tokens and patches, method, layers and origin.
+
+    The origin is that of the caption's factors, with the references of the image added.
+    """
     assert isinstance(text.rows, Tokens)
+    origin = text.origin
+    if origin is not None:
+        origin = replace(origin, references={**origin.references, **(references or {})})
     shape = (len(text.rows), grid.rows, grid.columns)
     others = np.delete(estimate.matrix, grid.patches, axis=1)
     own = estimate.own
@@ -1219,7 +1237,7 @@ def label_estimate(
         reference_term=float("nan") if own is None else own.references,
         outliers=outliers,
         view=view,
-        origin=text.origin,
+        origin=origin,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from ..errors import ModelError, ParameterError, named_type
 from .factors import Factors
+from .origin import Difference, Origin
 from .rows import Tokens
 
 
@@ -54,15 +56,24 @@ def require_same_kind(texts: Sequence[Factors], images: Sequence[Factors]) -> No
     Raises
     ------
     ParameterError
-        If they are of different methods or models.
+        If they are of different methods or models, or of a model with different weights.
     """
     kinds = {(one.method, one.values.shape[1]) for one in (*texts, *images)}
     if len(kinds) > 1:
         found = ", ".join(f"{method!r} with {width} dimensions" for method, width in sorted(kinds))
         raise ParameterError(f"factors are of different methods or models: {found}")
+    origins = {one.origin for one in (*texts, *images) if one.origin is not None}
+    # Sorted so that those with known weights are neighbours.
+    for first, other in pairwise(sorted(origins, key=lambda one: one.weights or "")):
+        if difference := first.difference_of_models(other):
+            name, ours, theirs = difference
+            raise ParameterError(
+                f"factors are of different models, with {name} {ours!r} and {theirs!r}; expected captions "
+                "and images explained with one"
+            )
 
 
-def require_made_by(texts: Sequence[Factors], method: str, layer: str) -> None:
+def require_made_by(texts: Sequence[Factors], method: str, layer: str, origin: Origin) -> None:
     """Refuse factors of captions that an explainer did not make, or one like it.
 
     Parameters
@@ -71,19 +82,32 @@ def require_made_by(texts: Sequence[Factors], method: str, layer: str) -> None:
         The factors.
     method, layer : str
         The explainer's method, and its text layer.
+    origin : Origin
+        The origin of factors that the explainer makes of captions.
 
     Raises
     ------
     ParameterError
-        If another method or layer made one of them. The message gives its index.
+        If another method, layer, model or reference made one of them, or the model had other weights. The
+        message gives its index.
     """
     for index, text in enumerate(texts):
-        for name, found, expected in (("method", text.method, method), ("text layer", text.layer, layer)):
-            if found != expected:
-                raise ParameterError(
-                    f"texts[{index}] has {name} {found!r}, and the explainer {expected!r}; expected what "
-                    "text_factors of the same explainer returns"
-                )
+        for name, found, expected in _differences(text, method, layer, origin):
+            raise ParameterError(
+                f"texts[{index}] has {name} {found!r}, and the explainer {expected!r}; expected what "
+                "text_factors of the same explainer returns"
+            )
+
+
+def _differences(text: Factors, method: str, layer: str, origin: Origin) -> Iterator[Difference]:
+    if text.method != method:
+        yield "method", text.method, method
+    if text.layer != layer:
+        yield "text layer", text.layer, layer
+    if text.origin is not None:
+        for compare in (text.origin.difference_of_models, text.origin.difference_of_references):
+            if found := compare(origin):
+                yield found
 
 
 def require_width(texts: Sequence[Factors], width: int) -> None:

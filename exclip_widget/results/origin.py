@@ -17,6 +17,9 @@ Crop: TypeAlias = tuple[float, float, float, float]
 Option: TypeAlias = bool | int | float | str | None
 """The value of a method's option, as stored in a file."""
 
+Difference: TypeAlias = tuple[str, object, object]
+"""The name of what differs, and both values."""
+
 WHOLE: Crop = (0.0, 0.0, 1.0, 1.0)
 """The crop that is the whole image."""
 
@@ -107,23 +110,25 @@ def _digest(image: Image.Image) -> str:
     return xxhash.xxh3_128_hexdigest(image.tobytes())
 
 
-class _Options(dict[str, Option]):
+class _ReadOnly(dict[str, Option]):
     """A read-only dictionary that prints and serialises like any other."""
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
-        raise TypeError("The options of a result cannot be changed; dict(...) makes a copy that can.")
+        raise TypeError(
+            "The options and references of a result cannot be changed; dict(...) makes a copy that can."
+        )
 
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what a copy is made from, because `pickle` would fill an empty dictionary entry by entry."""
-        return _Options, (dict(self),)
+        return _ReadOnly, (dict(self),)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What made a result.
+    """What made a result, or the factors of one side of it.
 
     Attributes
     ----------
@@ -135,26 +140,100 @@ class Origin:
         strings are replaced by their `repr`. This is a read-only copy.
     version : str
         Version of this package.
+    weights : str or None
+        Hash of the model's weights, the same in every process; None if unknown, as in files from earlier
+        versions.
+    references : mapping
+        References of the sides that were explained: `"text_reference"`, `"image_reference"` and, if that is
+        noise, its `"seed"`. Those that are unknown are left out. This is a read-only copy.
     """
 
     model: str
     options: Mapping[str, Option] = field(default_factory=dict, hash=False)
     version: str = ""
+    weights: str | None = None
+    references: Mapping[str, Option] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "options", _Options(self.options))
+        object.__setattr__(self, "options", _ReadOnly(self.options))
+        object.__setattr__(self, "references", _ReadOnly(self.references))
+
+    def difference(self, other: Origin) -> Difference | None:
+        """Return the first thing in which two origins differ, of those that both know; or None.
+
+        Examples
+        --------
+        >>> Origin("CLIP", {"steps": 10}).difference(Origin("CLIP", {"steps": 20}))
+        ('options', {'steps': 10}, {'steps': 20})
+        """
+        for name in ("model", "options", "version"):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if ours != theirs:
+                return name, ours, theirs
+        return self.difference_of_models(other) or self.difference_of_references(other)
+
+    def difference_of_models(self, other: Origin) -> Difference | None:
+        """Return in what two models differ: the weights if both are known, or else the name; or None.
+
+        Examples
+        --------
+        >>> Origin("CLIP", weights="00").difference_of_models(Origin("CLIP", weights="ff"))
+        ('weights', '00', 'ff')
+        >>> Origin("CLIP", weights="00").difference_of_models(Origin("CLIP"))
+        """
+        name = "model" if None in (self.weights, other.weights) else "weights"
+        ours, theirs = getattr(self, name), getattr(other, name)
+        return None if ours == theirs else (name, ours, theirs)
+
+    def difference_of_references(self, other: Origin) -> Difference | None:
+        """Return the first reference in which two origins differ, of those that both know; or None.
+
+        Examples
+        --------
+        >>> zeros = Origin("CLIP", references={"image_reference": "zeros"})
+        >>> zeros.difference_of_references(Origin("CLIP", references={"image_reference": "blur"}))
+        ('image_reference', 'zeros', 'blur')
+        >>> zeros.difference_of_references(Origin("CLIP"))
+        """
+        for name, ours in self.references.items():
+            if name in other.references and ours != other.references[name]:
+                return name, ours, other.references[name]
+        return None
 
     @classmethod
-    def of(cls, model: str, options: Mapping[str, object], version: str) -> Origin:
+    def of(
+        cls,
+        model: str,
+        options: Mapping[str, object],
+        version: str,
+        weights: str | None = None,
+        references: Mapping[str, Option] | None = None,
+    ) -> Origin:
         """Return an origin with `options` in a form that a file can store.
 
         Examples
         --------
-        >>> Origin.of("CLIP", {"steps": 10, "kind": int}, "1.0")
-        Origin(model='CLIP', options={'steps': 10, 'kind': "<class 'int'>"}, version='1.0')
+        >>> Origin.of("CLIP", {"steps": 10, "kind": int}, "1.0").options
+        {'steps': 10, 'kind': "<class 'int'>"}
         """
         plain = {
             name: value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
             for name, value in options.items()
         }
-        return cls(model, plain, version)
+        return cls(model, plain, version, weights, references or {})
+
+
+def references_of(side: str, recipe: Mapping[str, Option]) -> dict[str, Option]:
+    """Return the references of a side, `"text"` or `"image"`, from all that an explainer's factors depend on.
+
+    Examples
+    --------
+    >>> references_of("image", {"text_reference": None, "image_reference": "noise", "seed": 3})
+    {'image_reference': 'noise', 'seed': 3}
+    >>> references_of("image", {"text_reference": None, "image_reference": "blur", "seed": 3})
+    {'image_reference': 'blur'}
+    """
+    names = [f"{side}_reference"]
+    if recipe.get("image_reference") == "noise" and side == "image":
+        names.append("seed")
+    return {name: recipe[name] for name in names if name in recipe}

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ..errors import ParameterError
 from ..results.origin import View
 from ..results.pairs import HALF
 from ..results.regions import cover, grow, mask_of_boxes, patch_boxes
@@ -163,7 +164,7 @@ def strongest(
     best: list[tuple[float, int, Match]] = []
     seen = 0
     for some in images:
-        heats = products(some.values, query)
+        heats = responses(some, query)
         values = _by_image(heats, some, np.maximum if by == "patch" else np.add)
         # Look only at those that may still be among the best.
         least = best[0][0] if len(best) == top else -np.inf
@@ -184,7 +185,7 @@ def heat_maps(
 ) -> Iterator[tuple[str, Float[np.ndarray, "rows columns"]]]:
     """Yield the id and the heat map of each image; see `Store.heats` and, for the arguments, `strongest`."""
     for some in images:
-        heats = products(some.values, query)
+        heats = responses(some, query)
         for row, (key, grid) in enumerate(zip(some.columns["id"], some.grids, strict=True)):
             if known(some.part, some.start + row, key):
                 yield key, heats[some.patches(row)].reshape(grid.rows, grid.columns)
@@ -195,6 +196,23 @@ HALF_TO_SINGLE = 2.0**112
 
 ROWS_A_BLOCK = 2048
 """Rows that are widened at a time: 4 MB at 512 dimensions, which stay in the processor's cache."""
+
+
+def responses(images: Images, query: Float[np.ndarray, " embed"]) -> Float[np.ndarray, " all"]:
+    """Return the products of the factors of images with a phrase's.
+
+    Raises
+    ------
+    ParameterError
+        If the phrase's have another number of dimensions.
+    """
+    width = images.values.shape[1]
+    if len(query) != width:
+        raise ParameterError(
+            f"the phrase's factors have {len(query)} dimensions, and the store's {width}; expected factors "
+            "by the same model"
+        )
+    return products(images.values, query)
 
 
 def products(

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileError, ParameterError, named_type
-from ..results.origin import Option
+from ..results.factors import Factors
+from ..results.origin import Difference, Option
+from ..results.rows import Tokens
 from ..whole_file import write_whole
 
 FORMAT = "exclip_widget.Store"
@@ -69,6 +71,21 @@ class Head:
             for name, value in self.recipe.items()
             if name.startswith("method.")
         }
+
+    def difference(self, factors: Factors) -> Difference | None:
+        """Return the first known thing in which factors were made in another way than the store's.
+
+        Options of the method are not compared. None if nothing differs.
+        """
+        side, origin = "text" if isinstance(factors.rows, Tokens) else "image", factors.origin
+        made: dict[str, Option] = {"method": factors.method, f"{side}_layer": factors.layer}
+        if origin is not None:
+            made |= {"model": origin.model, **origin.references}
+            made |= {} if origin.weights is None else {"weights": origin.weights}
+        for name, found in made.items():
+            if name in self.recipe and found != self.recipe[name]:
+                return name, found, self.recipe[name]
+        return None
 
     def text(self) -> str:
         """Return the head as it is written to files."""

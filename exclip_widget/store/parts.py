@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float
 
 from ..errors import FileError, ParameterError, named_type
 from ..results.factors import Factors
-from ..results.origin import Origin, View
+from ..results.origin import Origin, View, references_of
 from ..results.rows import Grid, Tokens
 from ..results.tables import require_library
 from .head import Head
@@ -231,7 +231,13 @@ def factors_of(row: Mapping[str, Any], head: Head) -> Factors:
         steps=row["steps"],
         rule=row["rule"],
         view=view,
-        origin=Origin(str(recipe["model"]), head.options, str(recipe["package"])),
+        origin=Origin(
+            str(recipe["model"]),
+            head.options,
+            str(recipe["package"]),
+            str(recipe["weights"]),
+            references_of("text" if isinstance(rows, Tokens) else "image", recipe),
+        ),
         reference=_vector(row["reference"]),
         along=_vector(row["along"]),
         start=_vector(row["start"]),

@@ -253,8 +253,8 @@ class Store:
         Raises
         ------
         ParameterError
-            If there is no such caption or there are no such words, or the factors are of another method or
-            model.
+            If there is no such caption or there are no such words, or the factors are of another method,
+            reference or model, or of the same model with other weights.
         FileError
             If a part is damaged.
         """
@@ -299,18 +299,11 @@ class Store:
             raise ParameterError(
                 f"phrase is {named_type(given)}; expected the id of a caption, or factors of one"
             )
-        ours, theirs = self.head.recipe, given.origin
-        wrong = [
-            f"{name} {got!r:.60}, and the store {ours[name]!r:.60}"
-            for name, got in (
-                ("method", given.method),
-                ("text_layer", given.layer),
-                ("model", None if theirs is None else theirs.model),
+        if difference := self.head.difference(given):
+            name, got, ours = difference
+            raise ParameterError(
+                f"the phrase's factors have {name} {got!r:.60}, and the store {ours!r:.60}; expected the same"
             )
-            if got is not None and got != ours[name]
-        ]
-        if wrong:
-            raise ParameterError(f"the phrase's factors have {wrong[0]}; expected the same")
 
     def _counts(self, part: int, row: int, key: str) -> bool:
         """Return whether a row of an image is the one that counts, since two writers may have written it."""

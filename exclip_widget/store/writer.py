@@ -148,7 +148,8 @@ class StoreWriter:
         Raises
         ------
         ParameterError
-            If they are not factors of a caption by the store's method, or cannot be stored in its dtype.
+            If they are not factors of a caption by the store's method and model, or cannot be stored in its
+            dtype.
         FileError
             If a part is full and cannot be written.
         """
@@ -178,7 +179,8 @@ class StoreWriter:
         Raises
         ------
         ParameterError
-            If they are not factors of an image by the store's method, or cannot be stored in its dtype.
+            If they are not factors of an image by the store's method and model, or cannot be stored in its
+            dtype.
         FileError
             If a part is full and cannot be written.
         """
@@ -189,12 +191,9 @@ class StoreWriter:
             self._images.add(key)
 
     def _add(self, kind: str, key: str, factors: Factors, more: Mapping[str, object]) -> None:
-        layer = "text_layer" if kind == "captions" else "image_layer"
-        for name, given in (("method", factors.method), (layer, factors.layer)):
-            if given != self.head.recipe[name]:
-                raise ParameterError(
-                    f"factors of {key!r:.80} have {name}={given!r}; expected {self.head.recipe[name]!r}"
-                )
+        if difference := self.head.difference(factors):
+            name, given, expected = difference
+            raise ParameterError(f"factors of {key!r:.80} have {name}={given!r}; expected {expected!r}")
         row = row_of(key, factors, self.head, more)
         self._rows[kind].append(row)
         self._bytes[kind] += len(row["values"])  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import copy
 import json
 import pickle
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from exclip_widget import Explainer, ParameterError, demo
 from exclip_widget.results import Grid, Interactions, Origin, View
 
 RESULT = result_of()
+ORIGIN = RESULT.origin
+assert ORIGIN is not None
 
 
 def some(data: st.DataObject, count: int) -> list[int]:
@@ -250,7 +252,17 @@ def test_a_caption_less_itself_is_nothing() -> None:
         ({"text_layer": "other"}, "text_layer is"),
         ({"view": View((10, 10))}, r"image_size is \(80, 60\), and that of the foil \(10, 10\)"),
         ({"view": View((80, 60), (0, 0, 0.5, 1))}, "crop is"),
-        ({"origin": Origin("Other")}, "origin is"),
+        ({"origin": Origin("Other")}, "model is 'CLIP', and that of the foil 'Other'"),
+        ({"origin": replace(ORIGIN, options={})}, "options is {'steps': 10, .*}, and that of the foil {}"),
+        ({"origin": replace(ORIGIN, weights="ff")}, "weights is '00', and that of the foil 'ff'"),
+        (
+            {"origin": replace(ORIGIN, references={"image_reference": "blur", "text_reference": None})},
+            "image_reference is 'zeros', and that of the foil 'blur'",
+        ),
+        (
+            {"origin": replace(ORIGIN, references={"text_reference": "a photo"})},
+            "text_reference is None, and that of the foil 'a photo'",
+        ),
         ({"foil": "a dog"}, "the foil is already a difference"),
     ],
 )
@@ -259,6 +271,14 @@ def test_what_is_no_foil_is_refused(changes: dict[str, Any], message: str) -> No
         _ = RESULT - result_of(**changes)
     with pytest.raises(TypeError):
         _ = RESULT - 1  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("changes", [{"weights": None}, {"references": {}}, {"references": {"seed": 1}}])
+def test_what_one_of_two_results_does_not_know_is_not_compared(changes: dict[str, Any]) -> None:
+    """Results that were saved by earlier versions have neither weights nor references."""
+    older = result_of("a blue boat", origin=replace(ORIGIN, **changes))
+    assert (RESULT - older).foil == "a blue boat"
+    assert (older - RESULT).origin == older.origin
 
 
 def test_another_image_of_the_same_size_is_refused() -> None:

@@ -25,7 +25,7 @@ KEPT = Path(__file__).parent / "kept"
 RESULT = result_of()
 
 
-def kept(digest: str | None) -> Interactions:
+def kept(digest: str | None, **origin: Any) -> Interactions:
     """Return the result that the kept files contain, made from whole numbers."""
 
     def numbers(*shape: int) -> np.ndarray:
@@ -50,17 +50,25 @@ def kept(digest: str | None) -> Interactions:
         cls_term=0.5,
         reference_term=float("nan"),
         view=View((640, 480), (0.125, 0.0, 0.75, 1.0), digest),
-        origin=Origin("CLIP", {"samples": 64, "seed": 0}, "0.1.0"),
+        origin=Origin("CLIP", {"samples": 64, "seed": 0}, "0.1.0", **origin),
     )
 
 
+DIGEST = "99aa06d3014798d86001c324468d497f"
+REFERENCES = {"text_reference": "a photo", "image_reference": "noise", "seed": 3}
+
+
 @pytest.mark.parametrize(
-    ("name", "digest"),
-    [("interactions-1", None), ("interactions-1-digest", "99aa06d3014798d86001c324468d497f")],
+    ("name", "expected"),
+    [
+        ("interactions-1", kept(None)),
+        ("interactions-1-digest", kept(DIGEST)),
+        ("interactions-1-weights", kept(DIGEST, weights=DIGEST[::-1], references=REFERENCES)),
+    ],
 )
-def test_files_of_version_1_are_read(name: str, digest: str | None) -> None:
+def test_files_of_version_1_are_read(name: str, expected: Interactions) -> None:
     """Every later version of the package must read these files. Never regenerate them."""
-    assert Interactions.load(KEPT / f"{name}.safetensors") == kept(digest)
+    assert Interactions.load(KEPT / f"{name}.safetensors") == expected
 
 
 @given(results())

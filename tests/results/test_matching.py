@@ -7,12 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 from support.explaining import IMAGE
-from support.zoo.models import build, inputs_of
+from support.zoo.models import build, inputs_of, open_clip_model
+from torch import nn
 
-from exclip_widget import Explainer, Factors, ModelError, ParameterError
+from exclip_widget import Explainer, Factors, ModelError, ParameterError, interactions_of
 from exclip_widget.methods import METHODS
+from exclip_widget.models import fingerprint
 
 CAPTION = "a red boat"
 
@@ -28,11 +33,11 @@ def text_of(method: str) -> Factors:
     return explainer_of(method).text_factors(CAPTION)
 
 
-def refine(explainer: Explainer, texts: Any) -> object:
+def refine(explainer: Explainer, texts: Any) -> Any:
     return list(explainer.refine(texts, IMAGE))[-1]
 
 
-def refine_layers(explainer: Explainer, texts: Any) -> object:
+def refine_layers(explainer: Explainer, texts: Any) -> Any:
     return list(explainer.refine_layers(texts, IMAGE, [1]))[-1]
 
 
@@ -94,3 +99,127 @@ def test_what_is_no_list_of_factors_of_captions_is_not_refined(refined: Refine) 
         with pytest.raises(ParameterError, match=message):
             refined(explainer, texts)
     refined(explainer, (one for one in (text, text)))
+
+
+# -------------------------------------------------------------------------- weights and references
+
+
+def of_weights(weights: int, **options: Any) -> Explainer:
+    """Return an explainer of a model that differs from others in nothing but its weights."""
+    model = open_clip_model(seed=weights)
+    return Explainer(model, **inputs_of(model), **options)
+
+
+def test_another_checkpoint_of_a_model_is_another_model() -> None:
+    one, other = of_weights(1), of_weights(2)
+    text, image = one.text_factors(CAPTION), other.image_factors(IMAGE)
+    with pytest.raises(ParameterError, match=r"different models, with weights '[0-9a-f]{32}' and '"):
+        interactions_of(text, image)
+    for refined in (refine, refine_layers):
+        with pytest.raises(ParameterError, match=r"texts\[0\] has weights .*, and the explainer '"):
+            refined(other, [text])
+    with pytest.raises(ParameterError, match=r"weights is .*, and that of the foil"):
+        _ = one.explain(IMAGE, CAPTION) - other.explain(IMAGE, CAPTION)
+
+
+def test_the_same_weights_are_the_same_model() -> None:
+    """It does not matter which copy of a model, or which process, an explanation is from."""
+    one, other = of_weights(1), of_weights(1)
+    interactions_of(one.text_factors(CAPTION), other.image_factors(IMAGE))
+    refine(other, [one.text_factors(CAPTION)])
+    result = other.explain(IMAGE, "a boat")
+    assert (one.explain(IMAGE, CAPTION) - result).foil == "a boat"
+    assert result.origin is not None
+    assert result.origin.weights == one.recipe()["weights"]
+
+
+@pytest.mark.parametrize("through", ["autograd", "data", "numpy", "replaced"])
+def test_weights_that_change_are_other_weights(through: str) -> None:
+    explainer = of_weights(1)
+    text = explainer.text_factors(CAPTION)
+    for parameter in explainer.model.parameters():
+        if through == "autograd":
+            with torch.no_grad():
+                parameter.view(-1)[:1] *= 1.5  # a single value
+        elif through == "data":
+            parameter.data.mul_(1.5)
+        elif through == "numpy":
+            parameter.detach().numpy()[...] *= 1.5
+        else:
+            parameter.data = 1.5 * parameter.data
+    with pytest.raises(ParameterError, match="has weights"):
+        refine(explainer, [text])
+    found = explainer.text_factors(CAPTION).origin
+    assert found is not None
+    assert found.weights == explainer.recipe()["weights"]
+
+
+def test_all_weights_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[object] = []
+    hashed = fingerprint.weights_fingerprint
+
+    def counted(module: nn.Module) -> str:
+        read.append(module)
+        return hashed(module)
+
+    monkeypatch.setattr(fingerprint, "weights_fingerprint", counted)
+    explainer = of_weights(1)
+    for caption in (CAPTION, "a boat"):
+        refine(explainer, explainer.text_factors([caption, "two dogs"]))
+        explainer.image_factors([IMAGE, IMAGE])
+    assert read == [explainer.model]
+
+
+def test_weights_that_cannot_be_hashed_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(module: nn.Module) -> str:
+        raise NotImplementedError(f"no bytes in {module}")
+
+    monkeypatch.setattr(fingerprint, "weights_fingerprint", fail)
+    one, other = of_weights(1), of_weights(2)
+    result = one.explain(IMAGE, CAPTION)
+    assert result.origin is not None
+    assert result.origin.weights is None
+    assert (result - other.explain(IMAGE, CAPTION)).foil == CAPTION
+
+
+REFERENCES: list[tuple[dict[str, Any], str]] = [
+    ({"image_reference": "blur"}, "image_reference is 'zeros', and that of the foil 'blur'"),
+    ({"image_reference": Image.new("RGB", (32, 32))}, "image_reference is 'zeros', .* 'image [0-9a-f]+'"),
+    ({"text_reference": "a photo"}, "text_reference is None, and that of the foil 'a photo'"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), REFERENCES)
+def test_other_references_are_another_explanation(options: dict[str, Any], message: str) -> None:
+    one, other = of_weights(1), of_weights(1, **options)
+    first, second = one.explain(IMAGE, CAPTION), other.explain(IMAGE, CAPTION)
+    product = interactions_of(one.text_factors(CAPTION), one.image_factors(IMAGE))
+    for of_zeros in (first, product):
+        with pytest.raises(ParameterError, match=message):
+            _ = of_zeros - second
+    _ = second - other.explain(IMAGE, "a boat")
+    layers = other.explain_layers(IMAGE, CAPTION, text_layers=[0], image_layers=[0, 1])
+    assert {one.origin for one in layers.values()} == {second.origin}
+
+
+def test_noise_of_another_seed_is_another_reference() -> None:
+    noise, zeros = (
+        [of_weights(1, image_reference=kind, seed=seed).explain(IMAGE, CAPTION) for seed in (0, 1)]
+        for kind in ("noise", "zeros")
+    )
+    with pytest.raises(ParameterError, match="seed is 0, and that of the foil 1"):
+        _ = noise[0] - noise[1]
+    _ = zeros[0] - zeros[1]
+
+
+def test_each_side_knows_its_own_reference() -> None:
+    """Factors of a caption do not depend on the image's reference, and can be used with any."""
+    one, other = of_weights(1), of_weights(1, image_reference="blur")
+    text = one.text_factors(CAPTION)
+    expected = other.explain(IMAGE, CAPTION)
+    for found in (refine(other, [text])[0], interactions_of(text, other.image_factors(IMAGE))):
+        assert found.origin == expected.origin
+        np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+    described = of_weights(1, text_reference="a photo")
+    with pytest.raises(ParameterError, match=r"has text_reference None, and the explainer 'a photo'"):
+        refine(described, [text])

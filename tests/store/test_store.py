@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from support.outliers import with_long_patches
 
 from exclip_widget import (
@@ -226,6 +227,9 @@ def test_a_phrase_of_something_else_is_refused(folder: Path) -> None:
         store.find(explainer(method="similarity").text_factors("a boat"))
     with pytest.raises(ParameterError, match="text_layer"):
         store.find(explainer(text_layer=0).text_factors("a boat"))
+    with pytest.raises(ParameterError, match="text_reference 'a thing', and the store None"):
+        store.find(explainer(text_reference="a thing").text_factors("a boat"))
+    assert store.find(explainer(image_reference="blur").text_factors("a boat"))
     with pytest.raises(ParameterError, match="phrase is a Factors"):
         store.find(store.image_factors("0"))
     with pytest.raises(ParameterError, match="phrase is an int"):
@@ -436,6 +440,32 @@ def test_a_store_is_continued_as_it_was_begun(copied: Path, name: str, options: 
     assert sorted(path.name for path in copied.rglob("*")) == before
 
 
+def other_weights() -> Explainer:
+    """Return an explainer of another checkpoint of the model, whose embeddings are as wide."""
+    model = demo.load().model
+    with torch.no_grad():
+        model.visual.ln_post.weight.mul_(1.01)
+    return Explainer(model, tokenizer=BOOK.tokenizer, method="exclip")
+
+
+def test_phrases_by_another_model_are_not_searched_for(folder: Path) -> None:
+    """Not even if their factors are as wide; and if the model is unknown, the width shows."""
+    store = Store(folder)
+    phrase = other_weights().text_factors("red boat")
+    narrow = explainer().text_factors("red boat")
+    shorter = {"values": narrow.values[:, 1:], "embedding": narrow.embedding[1:]}
+    narrow = replace(narrow, change=None, reference=None, origin=None, **shorter)
+    for ask in (store.find, lambda given: list(store.heats(given))):
+        with pytest.raises(ParameterError, match=r"have weights '[0-9a-f]{32}', and the store '"):
+            ask(phrase)
+        with pytest.raises(ParameterError, match=r"have \d+ dimensions, and the store's \d+; expected"):
+            ask(narrow)
+    with pytest.raises(ParameterError, match="different models, with weights"):
+        interactions_of(phrase, store.image_factors("0"))
+    (found,) = interactions_of([explainer().text_factors("red boat")], [store.image_factors("0")])
+    assert found[0].origin == explainer().explain(PAIRS[0].image, "red boat").origin
+
+
 def test_a_recipe_is_the_same_in_every_process() -> None:
     script = (
         "import json; from exclip_widget import Explainer, demo; book = demo.load(); "
@@ -608,6 +638,8 @@ def test_numbers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             writer.add_image("1", factors)
         with pytest.raises(ParameterError, match="method='frozen'; expected 'exclip'"):
             writer.add_caption("1", replace(factors, method="frozen"))
+        with pytest.raises(ParameterError, match=r"have weights='[0-9a-f]{32}'; expected '"):
+            writer.add_caption("1", other_weights().text_factors("a boat"))
         writer.add_caption("1", factors)
     store = Store(tmp_path / "store")
     assert store.captions == ("1",)

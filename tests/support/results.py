@@ -58,7 +58,13 @@ def result_of(
         "nodes": 10,
         "rule": "arc-length",
         "view": view,
-        "origin": Origin("CLIP", {"steps": 10, "rule": "arc-length", "tolerance": None}, "0.1.0"),
+        "origin": Origin(
+            "CLIP",
+            {"steps": 10, "rule": "arc-length", "tolerance": None},
+            "0.1.0",
+            "00",
+            {"text_reference": None, "image_reference": "zeros"},
+        ),
     }
     return Interactions(**given | changes)
 
