@@ -6,6 +6,8 @@ what goes around the layer, such as a skip connection from before it or a second
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -73,6 +75,6 @@ def with_other_words(
     word = int(words[0])
     if len(words) == 1:
         taken = {*ids.tolist(), *reference.tolist()}
-        free = [*range(word - 1, -1, -1), *range(word + 1, vocabulary)]
+        free = chain(range(word - 1, -1, -1), range(word + 1, vocabulary))
         word = next((one for one in free if one not in taken), word)
     return torch.where(torch.isin(ids, words.to(ids.device)), word, ids)

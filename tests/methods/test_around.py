@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from exclip_widget import DualEncoder, Explainer, explain, interactions_of
 from exclip_widget.inputs.references import fit_reference
 from exclip_widget.methods.around import with_other_words
+from exclip_widget.models.tower import ANY_VOCABULARY
 from exclip_widget.store import Head
 from exclip_widget.store.parts import factors_of, row_of
 
@@ -123,3 +124,9 @@ def test_other_words_are_no_ids_of_special_tokens() -> None:
     assert other.tolist() == [sot, 4, 4, eot, 0]
     several = with_other_words(torch.tensor([sot, 5, 4, eot]), torch.tensor([4, 5]), ids, 6)
     assert several.tolist() == [sot, 4, 4, eot]
+
+
+def test_a_vocabulary_of_unknown_size_costs_no_memory() -> None:
+    ids, word = torch.tensor([1, 3, 2]), torch.tensor([3])
+    other = with_other_words(ids, word, torch.tensor([0, 1, 2]), ANY_VOCABULARY)
+    assert other.tolist() == [1, 4, 2]
