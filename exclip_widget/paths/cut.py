@@ -265,7 +265,7 @@ _STEP = 3e-3
 is lost in rounding."""
 
 
-_LARGER, _SMALLER = (3e-2, 3e-1), 3e-4
+_LARGER, _SMALLER = (3e-2, 1e-1, 3e-1), 3e-4
 """Steps to try instead if that one is not straight, as it rounds or jumps, or bends in so short a space."""
 
 

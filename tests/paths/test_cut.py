@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from support.zoo.tokenizers import SmallTokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from exclip_widget import DualEncoder, Explainer, Interactions, ModelError, explain
+from exclip_widget import DualEncoder, Explainer, Interactions, ModelError, demo, explain
 from exclip_widget.paths.cut import Cut, _laid_out_like, embed_each, embedding_of
 
 OWN_INPUTS = {"preprocess": preprocess_to(32, 32), "tokenizer": SmallTokenizer()}
@@ -341,3 +342,14 @@ def test_rounding_in_half_precision_is_no_jump(dtype: torch.dtype) -> None:
         block.forward = lambda *args, rounded=rounded, **kwargs: rounded(*args, **kwargs).float()
     found = explain(model, IMAGE, CAPTION, **options).values
     assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(expected)
+
+
+def test_rounding_in_a_trained_model_is_no_jump() -> None:
+    book = demo.load()
+    page, options = book.pages[0], {"tokenizer": book.tokenizer, "text_layer": 0, "image_layer": 0}
+    expected = explain(book.model, page.image, page.caption, method="gradient", **options).values
+    model: Any = copy.deepcopy(book.model)
+    rounded = torch.autocast("cpu", torch.bfloat16)(model.encode_image)
+    model.encode_image = lambda *args, **kwargs: rounded(*args, **kwargs).float()
+    found = explain(model, page.image, page.caption, method="gradient", **options).values
+    assert np.linalg.norm(found - expected) < 0.2 * np.linalg.norm(expected)
