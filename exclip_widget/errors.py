@@ -49,8 +49,10 @@ def with_article(name: str) -> str:
 
     Examples
     --------
-    >>> [with_article(name) for name in ("Explainer", "ndarray", "Union", "UploadedFile")]
-    ['an Explainer', 'an ndarray', 'a Union', 'an UploadedFile']
+    >>> [with_article(name) for name in ("Explainer", "ndarray", "Union", "MLP", "MultiheadAttention")]
+    ['an Explainer', 'an ndarray', 'a Union', 'an MLP', 'a MultiheadAttention']
     """
-    said_with_vowel = re.match(r"(?i:[aeio]|nd|un(?!i)|up)", name)  # not in "Union", "UserDict", "uint8"
+    letters = r"[AEFHILMNORSX](?![a-z])"  # as in "an MLP"
+    vowels = r"(?i:[aeio]|nd|un(?!i)|up)"  # not in "Union", "UserDict", "uint8"
+    said_with_vowel = re.match(f"{letters}|{vowels}", name)
     return f"{'an' if said_with_vowel else 'a'} {name}"
