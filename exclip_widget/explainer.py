@@ -908,6 +908,11 @@ class Explainer:
         (``"method.steps"``), the layers, the references and the version of the package. The code of the
         preprocessing, of the tokenizer and of hooks is not included.
 
+        Raises
+        ------
+        ModelError
+            If the weights cannot be hashed.
+
         Examples
         --------
         >>> from exclip_widget import demo
@@ -917,11 +922,18 @@ class Explainer:
         ('exclip', 10, 'visual.transformer.resblocks.5')
         """
         self._look_again()
+        weights = known_weights(self._towers.model, again=True)
+        if weights is None:
+            raise ModelError(
+                f"the weights of {_name_of(self._towers.model)} cannot be hashed, so it is unknown which "
+                "factors are of the same weights; expected weights in torch's own types, such as before they "
+                "were quantised"
+            )
         options = asdict(self.method)  # type: ignore[call-overload]  # every method is a dataclass
         origin = Origin.of(_name_of(self._towers.model), options, __version__)
         return {
             "model": origin.model,
-            "weights": known_weights(self._towers.model, again=True),
+            "weights": weights,
             "method": self.method.name,
             **{f"method.{name}": value for name, value in origin.options.items()},
             "text_layer": self._text_layer.name,
@@ -980,7 +992,9 @@ class Explainer:
         return Origin.of(_name_of(model), options, __version__, known_weights(model), self._references(side))
 
     def _references(self, side: str) -> dict[str, Option]:
-        """Return the reference of one side."""
+        """Return the reference of one side, if the method depends on it."""
+        if not self.method.needs_references:
+            return {}
         if side == "text":
             return references_of(side, {"text_reference": self._text_reference})
         return references_of(side, {"image_reference": self._image_reference_name(), "seed": self._seed})

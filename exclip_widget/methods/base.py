@@ -32,6 +32,8 @@ class Method(ABC):
         Where it cuts the text and the image tower by default.
     needs_gradients : bool
         Whether it differentiates the towers.
+    needs_references : bool
+        Whether its numbers depend on the references.
     shares_layers : bool
         Whether explaining all layers of the image tower costs little more than explaining the first.
     """
@@ -39,6 +41,7 @@ class Method(ABC):
     name: ClassVar[str]
     default_layers: ClassVar[tuple[int | str, int | str]]
     needs_gradients: ClassVar[bool]
+    needs_references: ClassVar[bool] = True
     shares_layers: ClassVar[bool] = False
 
     @abstractmethod

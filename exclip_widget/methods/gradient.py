@@ -31,6 +31,7 @@ class GradientActivation(Method):
     name: ClassVar = "gradient"
     default_layers: ClassVar = (-2, -2)
     needs_gradients: ClassVar = True
+    needs_references: ClassVar = False
 
     def factors(self, side: Side, memory: int) -> Factors:
         """Return ``T[s] = (d f / d x_s)(x) x_s``: the path from the origin, evaluated at its end."""

@@ -28,6 +28,7 @@ class TokenSimilarity(Method):
     name: ClassVar = "similarity"
     default_layers: ClassVar = ("output", "output")
     needs_gradients: ClassVar = False
+    needs_references: ClassVar = False
 
     def factors(self, side: Side, memory: int) -> Factors:
         """Return the unit embedding of every token alone; a row of several tokens has their sum."""

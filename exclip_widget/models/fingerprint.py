@@ -57,17 +57,22 @@ def digest(tensor: Tensor) -> bytes:
 def weights_fingerprint(module: nn.Module) -> str:
     """Return a hash of a module's weights and buffers with their names, the same in every process.
 
-    It shows whether factors from two processes belong together. It covers neither code nor settings.
+    It shows whether factors from two processes belong together. It covers neither code nor settings. Types
+    other than float32 are named in it, such as ``"…-float16"``, because a model that is loaded in another
+    precision has other weights.
     """
-    state = xxhash.xxh3_128()
-    for name, tensor in sorted({**dict(module.named_parameters()), **dict(module.named_buffers())}.items()):
+    state, kinds = xxhash.xxh3_128(), set()
+    held = itertools.chain(module.named_parameters(), module.named_buffers())
+    # A compiled module has the weights of the module that it compiles.
+    for name, tensor in sorted({name.replace("_orig_mod.", ""): tensor for name, tensor in held}.items()):
         parts = [tensor.detach()] if tensor.layout is torch.strided else _parts(tensor)
         for part in parts:
             plain = part.dequantize() if part.is_quantized else part
             whole = plain.cpu().contiguous().reshape(-1)
             state.update(f"{name} {whole.dtype} {tuple(part.shape)} ".encode())
             state.update(whole.view(torch.uint8).numpy().data)
-    return state.hexdigest()
+            kinds |= {str(whole.dtype).removeprefix("torch.")} if whole.is_floating_point() else set()
+    return "-".join((state.hexdigest(), *sorted(kinds - {"float32"})))
 
 
 def known_weights(module: nn.Module, *, again: bool = False) -> str | None:
@@ -95,7 +100,7 @@ _known_weights: WeakKeyDictionary[nn.Module, tuple[object, str]] = WeakKeyDictio
 def _weights_outline(module: nn.Module) -> tuple[object, ...]:
     """Return what changes with a module's weights, except for single values changed without autograd."""
     places: list[object] = []
-    values: dict[torch.dtype, list[Tensor]] = {}
+    values: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
         plain = tensor.detach()
         for part in [plain] if plain.layout is torch.strided else _parts(plain):
@@ -103,7 +108,7 @@ def _weights_outline(module: nn.Module) -> tuple[object, ...]:
             if part.numel() and not part.is_quantized:
                 at = [int(length * GOLDEN) for length in part.shape]  # not at an edge, which may be padding
                 offset = part.storage_offset() + sum(map(mul, at, part.stride()))
-                values.setdefault(part.dtype, []).append(part.as_strided((1,), (1,), offset))
+                values.setdefault((part.dtype, part.device), []).append(part.as_strided((1,), (1,), offset))
     found = [torch.cat(some).cpu().view(torch.uint8).numpy().tobytes() for some in values.values()]
     return places, found
 

@@ -1071,7 +1071,7 @@ def require_comparable(one: Interactions, foil: Interactions) -> None:
         differences.append(found)
     for name, ours, theirs in differences[:1]:
         raise ParameterError(
-            f"{name} is {ours!r}, and that of the foil {theirs!r}; expected two captions of one image, "
+            f"{name}={ours!r}, and {theirs!r} for the foil; expected two captions of one image, "
             "explained in the same way by one model"
         )
     # Results that were saved before pixels were hashed have no digest.

@@ -141,8 +141,8 @@ class Origin:
     version : str
         Version of this package.
     weights : str or None
-        Hash of the model's weights, the same in every process; None if unknown, as in files from earlier
-        versions.
+        Hash of the model's weights, the same in every process, and their types if they are not float32, as in
+        ``"…-float16"``; None if unknown, as in files from earlier versions.
     references : mapping
         References of the sides that were explained: `"text_reference"`, `"image_reference"` and, if that is
         noise, its `"seed"`. Those that are unknown are left out. This is a read-only copy.
@@ -175,13 +175,18 @@ class Origin:
     def difference_of_models(self, other: Origin) -> Difference | None:
         """Return in what two models differ: the weights if both are known, or else the name; or None.
 
+        Weights in another precision are not compared: a model may explain captions on a laptop in float32,
+        and images on a GPU in float16.
+
         Examples
         --------
         >>> Origin("CLIP", weights="00").difference_of_models(Origin("CLIP", weights="ff"))
         ('weights', '00', 'ff')
         >>> Origin("CLIP", weights="00").difference_of_models(Origin("CLIP"))
+        >>> Origin("CLIP", weights="00").difference_of_models(Origin("CLIP", weights="ff-float16"))
         """
-        name = "model" if None in (self.weights, other.weights) else "weights"
+        precisions = {one.weights and one.weights.partition("-")[2] for one in (self, other)}
+        name = "weights" if len(precisions) == 1 and None not in precisions else "model"
         ours, theirs = getattr(self, name), getattr(other, name)
         return None if ours == theirs else (name, ours, theirs)
 

@@ -118,7 +118,7 @@ def test_another_checkpoint_of_a_model_is_another_model() -> None:
     for refined in (refine, refine_layers):
         with pytest.raises(ParameterError, match=r"texts\[0\] has weights .*, and the explainer '"):
             refined(other, [text])
-    with pytest.raises(ParameterError, match=r"weights is .*, and that of the foil"):
+    with pytest.raises(ParameterError, match=r"weights=.*, and"):
         _ = one.explain(IMAGE, CAPTION) - other.explain(IMAGE, CAPTION)
 
 
@@ -131,6 +131,32 @@ def test_the_same_weights_are_the_same_model() -> None:
     assert (one.explain(IMAGE, CAPTION) - result).foil == "a boat"
     assert result.origin is not None
     assert result.origin.weights == one.recipe()["weights"]
+
+
+def test_a_model_in_another_precision_goes_with_itself() -> None:
+    """A GPU may hold the images' model in half precision, and a laptop the captions' in float32."""
+    one, other = of_weights(1), of_weights(1)
+    expected = interactions_of(one.text_factors(CAPTION), one.image_factors(IMAGE)).values
+    other.model.half()
+    text, image = one.text_factors(CAPTION), other.image_factors(IMAGE)
+    assert image.origin is not None
+    assert str(image.origin.weights).endswith("-float16")
+    found = interactions_of(text, image).values
+    np.testing.assert_allclose(found, expected, atol=0.01 * np.abs(expected).max())
+
+
+def test_a_compiled_part_has_the_weights_of_the_part() -> None:
+    one, other = of_weights(1), of_weights(1)
+    other.model.visual = torch.compile(other.model.visual, backend="eager")
+    assert other.recipe()["weights"] == one.recipe()["weights"]
+
+
+@pytest.mark.parametrize("method", ["gradient", "similarity"])
+def test_methods_without_references_have_none_to_compare(method: str) -> None:
+    one, other = of_weights(1, method=method), of_weights(1, method=method, image_reference="blur")
+    result = one.explain(IMAGE, CAPTION)
+    np.testing.assert_array_equal(result.values, other.explain(IMAGE, CAPTION).values)
+    assert (result - other.explain(IMAGE, "a boat")).foil == "a boat"
 
 
 @pytest.mark.parametrize("through", ["autograd", "data", "numpy", "replaced"])
@@ -180,12 +206,14 @@ def test_weights_that_cannot_be_hashed_are_unknown(monkeypatch: pytest.MonkeyPat
     assert result.origin is not None
     assert result.origin.weights is None
     assert (result - other.explain(IMAGE, CAPTION)).foil == CAPTION
+    with pytest.raises(ModelError, match="the weights of CLIP cannot be hashed"):
+        one.recipe()
 
 
 REFERENCES: list[tuple[dict[str, Any], str]] = [
-    ({"image_reference": "blur"}, "image_reference is 'zeros', and that of the foil 'blur'"),
-    ({"image_reference": Image.new("RGB", (32, 32))}, "image_reference is 'zeros', .* 'image [0-9a-f]+'"),
-    ({"text_reference": "a photo"}, "text_reference is None, and that of the foil 'a photo'"),
+    ({"image_reference": "blur"}, "image_reference='zeros', and 'blur' for the foil"),
+    ({"image_reference": Image.new("RGB", (32, 32))}, "image_reference='zeros', and 'image [0-9a-f]+'"),
+    ({"text_reference": "a photo"}, "text_reference=None, and 'a photo' for the foil"),
 ]
 
 
@@ -207,7 +235,7 @@ def test_noise_of_another_seed_is_another_reference() -> None:
         [of_weights(1, image_reference=kind, seed=seed).explain(IMAGE, CAPTION) for seed in (0, 1)]
         for kind in ("noise", "zeros")
     )
-    with pytest.raises(ParameterError, match="seed is 0, and that of the foil 1"):
+    with pytest.raises(ParameterError, match="seed=0, and 1 for the foil"):
         _ = noise[0] - noise[1]
     _ = zeros[0] - zeros[1]
 

@@ -128,7 +128,7 @@ def test_another_image_of_the_same_size_is_told(tmp_path: Path) -> None:
             Image.new("RGB", (80, 60)),
             result_of(method="frozen"),
             ParameterError,
-            "method is 'exclip', and that of the foil 'frozen'",
+            "method='exclip', and 'frozen' for the foil",
         ),
     ],
 )
