@@ -33,6 +33,9 @@ ESTIMATES = 4
 MOST_TESTS = 50
 """Largest number of masking tests to keep; older ones are dropped."""
 
+MOST_ANSWERS = 1000
+"""Largest number of answers to remember, the most recent ones."""
+
 MOST_MESSAGE_CHARACTERS = 2000
 """Length to which error messages are truncated for the browser."""
 
@@ -118,6 +121,7 @@ class Session:
         self._uploads = Uploads()
         self._cache = ResultCache()
         self._questions: list[_Question] = []
+        self._answers: dict[int, protocol.KernelMessage] = {}
         self._waiting_tests: list[protocol.TestSelection] = []
         self._waiters: list[Callable[[], object]] = []
         self._tests: list[dict[str, Any]] = []
@@ -208,7 +212,10 @@ class Session:
         self._ask(_Question(dict(changes), question))
 
     def upload(self, chunk: protocol.UploadChunk) -> None:
-        """Add a chunk of an uploaded image; once the last has arrived, change the image."""
+        """Add a chunk of an uploaded image; once the last has arrived, change the image.
+
+        A browser that misses the answer sends the image again, by then perhaps for nothing.
+        """
         try:
             file = self._uploads.add(chunk)
         except ImageError as error:
@@ -216,14 +223,16 @@ class Session:
             return
         if file is not None:
             with self._host.lock:
-                self._supersede(["image"])
-            self._ask(_Question({"image": file}, chunk.question))
+                if not self._is_repeated(chunk.question):
+                    self._supersede(["image"])
+                    self._ask(_Question({"image": file}, chunk.question))
 
     def test(self, selection: protocol.TestSelection) -> None:
-        """Run a masking test of a selection, and publish the outcome."""
+        """Run a masking test of a selection, and publish the outcome; a browser may ask for it repeatedly."""
         with self._host.lock:
-            self._waiting_tests.append(selection)
-            self.worker.submit(TESTING, partial(self._run_test, selection))
+            if not self._is_repeated(selection.question):
+                self._waiting_tests.append(selection)
+                self.worker.submit(TESTING, partial(self._run_test, selection))
 
     def clear_tests(self) -> None:
         """Discard the masking tests."""
@@ -269,6 +278,22 @@ class Session:
         with self._host.lock:
             self._questions.append(question)
             self.worker.submit(READING, partial(self._answer, question))
+
+    def _is_repeated(self, number: int) -> bool:
+        """Whether a question has arrived before. If it has been answered, answer it again, and the same."""
+        answer = self._answers.get(number)
+        if answer is not None:
+            self._host.send(answer)
+            return True
+        waiting = [question.number for question in self._questions]
+        return number in waiting + [test.question for test in self._waiting_tests]
+
+    def _reply(self, number: int, answer: protocol.KernelMessage) -> None:
+        """Answer a question, and remember the answer in case the question is repeated."""
+        self._answers[number] = answer
+        if len(self._answers) > MOST_ANSWERS:
+            del self._answers[next(iter(self._answers))]
+        self._host.send(answer)
 
     def _accept(self, request: Request) -> None:
         if not request.same_as(self.request) or self.phase in ("cancelled", "error"):
@@ -361,7 +386,7 @@ class Session:
                     else:
                         self._accept(request)
                     if question.number is not None:  # after the traits, or controls would show old values
-                        self._host.send(protocol.accepted(question.number))
+                        self._reply(question.number, protocol.accepted(question.number))
                     return
 
     def _refuse(self, question: _Question, error: Exception) -> None:
@@ -370,7 +395,7 @@ class Session:
                 return
             self._questions.remove(question)
             if question.number is not None:
-                self._host.send(protocol.refused(question.number, message_of(error)))
+                self._reply(question.number, protocol.refused(question.number, message_of(error)))
             else:
                 self._host.resend(question.changes.keys())  # undoes what the browser has already applied
 
@@ -483,12 +508,12 @@ class Session:
                 self._tests = [*self._tests, wire.test_row(self._test_count, test)][-MOST_TESTS:]
                 self._host.publish(_tests=self._tests)
                 self._host.flush()
-                self._host.send(protocol.accepted(selection.question))
+                self._reply(selection.question, protocol.accepted(selection.question))
 
     def _refuse_test(self, selection: protocol.TestSelection, message: str) -> None:
         if selection in self._waiting_tests:
             self._waiting_tests.remove(selection)
-            self._host.send(protocol.refused(selection.question, message))
+            self._reply(selection.question, protocol.refused(selection.question, message))
 
 
 @dataclass(eq=False)

@@ -270,6 +270,20 @@ def test_tests_are_kept_and_answered() -> None:
     assert host.traits["_tests"] == []
 
 
+def test_a_test_that_is_asked_for_again_is_made_once() -> None:
+    session, host = begun()
+    session.wait(60)
+    selection = TestSelection(4, (2, 3), ())
+    with host.lock:  # the worker cannot begin before it is repeated
+        session.test(selection)
+        session.test(selection)
+    until(lambda: host.messages("accepted"))
+    session.test(selection)
+    until(lambda: not working())
+    assert host.messages("accepted", "refused") == [{"kind": "accepted", "question": 4}] * 2
+    assert len(host.traits["_tests"]) == 1
+
+
 def test_closed_is_closed() -> None:
     session, host = begun()
     session.close()

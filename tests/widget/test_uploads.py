@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support.widgets import answer, book, file_of, make, upload
+from support.widgets import answer, book, file_of, line, make, until, upload, working
 
 from exclip_widget import ImageError, explain
 from exclip_widget.widget.protocol import read_message
@@ -31,6 +31,33 @@ def test_upload_in_parts() -> None:
     expected = explain(book().model, noise, PAGES[0].caption, tokenizer=book().tokenizer, method="exclip")
     np.testing.assert_allclose(widget.wait(60).values, expected.values, rtol=1e-3, atol=1e-6)
     assert widget.tokens == [2]
+
+
+def test_an_image_that_is_sent_again_changes_nothing() -> None:
+    """A browser that misses an answer sends the image again under its number."""
+    widget = make()
+    widget.wait(60)
+    boat, fish = (file_of(Image.new("RGB", (24, 24), colour)) for colour in ("red", "blue"))
+    with widget.lock:  # the worker cannot read the first before the second arrives
+        upload(widget, 7, boat)
+        upload(widget, 7, boat)
+    accepted = {"kind": "accepted", "question": 7}
+    assert answer(widget, 7) == accepted
+    result, request = widget.wait(60), widget._request
+    line(widget).says({"kind": "test", "question": 8, "tokens": [2], "region": []})
+    answer(widget, 8)
+    upload(widget, 7, boat)  # shown already
+    assert line(widget).of_kind("accepted", "refused")[-1] == accepted
+    assert widget.wait(60) is result
+    assert widget._request == request
+    assert len(widget._tests) == 1
+    upload(widget, 9, fish)
+    answer(widget, 9)
+    widget.wait(60)
+    upload(widget, 7, boat)  # not the newest any more
+    assert line(widget).of_kind("accepted", "refused")[-1] == accepted
+    until(lambda: not working())
+    assert widget.image.getpixel((0, 0)) == (0, 0, 255)
 
 
 def test_uploaded_picture_is_upright_and_opaque() -> None:
