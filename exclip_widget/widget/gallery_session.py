@@ -145,10 +145,12 @@ class GallerySession:
             query = self._images.read(before, changes)
             with self._host.transaction():
                 if self.query is before:
+                    id = self.id
                     try:
                         self._begin(query)
                     except BaseException:  # Ctrl-C can interrupt this anywhere
-                        self._begin(before)
+                        if self.id != id:
+                            self._begin(before)
                         raise
                     return
 

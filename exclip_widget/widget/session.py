@@ -199,11 +199,13 @@ class Session:
             request = before.changed(changes)
             with self._host.transaction():
                 if self.request is before:
+                    id = self.id
                     try:
                         self._supersede(changes)
                         self._accept(request)
                     except BaseException:  # Ctrl-C can interrupt this anywhere
-                        self._begin(before)
+                        if self.id != id:
+                            self._begin(before)
                         raise
                     return
 

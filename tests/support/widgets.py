@@ -237,3 +237,21 @@ def run_in_a_loop(work: Coroutine[Any, Any, Any]) -> Any:
     """Run `work` in an event loop in a new thread: browser tests may have left a loop in this one."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
+
+
+@contextmanager
+def interrupt(owner: type, name: str, *, after: bool) -> Iterator[None]:
+    """Interrupt the first call of a method, before or after it, as Ctrl-C may."""
+    own = getattr(owner, name)
+    left = [1]
+
+    def interrupted(*given: Any, **options: Any) -> Any:
+        if not left:
+            return own(*given, **options)
+        left.pop()
+        if after:
+            own(*given, **options)
+        raise KeyboardInterrupt
+
+    with mock.patch.object(owner, name, interrupted):
+        yield

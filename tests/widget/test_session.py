@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from support.widgets import Gate, book, until, working
+from support.widgets import Gate, book, interrupt, until, working
 
 from exclip_widget import Banzhaf, CaptionError, ExclipError, explainer
 from exclip_widget.models import towers
@@ -154,6 +154,19 @@ def test_the_newest_wins() -> None:
     assert [told["kind"] for told in host.messages("accepted", "refused")] == ["refused"] * 3
     assert all("newer request" in told["message"] for told in host.messages("refused"))
     assert [phase for id, phase in host.phases() if phase == "done"] == ["done"]
+
+
+def test_an_interrupted_change_restarts_nothing_if_nothing_has_changed() -> None:
+    gate = Gate()
+    with gate.shut():
+        session, host = begun(model=gate.model)
+        assert gate.reached.wait(60)
+        session.cancel()
+        for name in ("_supersede", "_begin"):
+            with pytest.raises(KeyboardInterrupt), interrupt(Session, name, after=False):
+                session.change_now({"caption": "a green snail"})
+    assert host.phases() == [(1, "cancelled")]
+    assert (session.id, session.phase) == (1, "cancelled")
 
 
 def test_the_last_good_result_stays() -> None:
