@@ -55,11 +55,13 @@ class SyncedWidget(anywidget.AnyWidget):
                 finally:
                     try:
                         self.flush()
+                    except KeyboardInterrupt:
+                        self.flush()
+                        raise
                     finally:
                         self._thread.changes = None
         finally:
-            for change in changes:
-                self._notify_observers_of(change)
+            self._notify_observers_of(changes)
 
     @contextmanager
     def hold_trait_notifications(self) -> Iterator[None]:
@@ -88,18 +90,27 @@ class SyncedWidget(anywidget.AnyWidget):
             yield
         finally:
             self._thread.held = None
-            for change in held.values():
-                self._notify_observers_of(change)
+            self._notify_observers_of(held.values())
 
-    def _notify_observers_of(self, change: Any) -> None:
-        """Call the observers of a change, now or after the hold of this thread."""
+    def _notify_observers_of(self, changes: Iterable[Any]) -> None:
+        """Call the observers of changes, now or after the hold of this thread.
+
+        If an observer of one trait raises an error, those of the others are still called.
+        """
         held = self._thread.held
-        if held is None:
-            traitlets.HasTraits.notify_change(self, change)
-        elif change.name in held:
-            held[change.name].new = change.new
-        else:
-            held[change.name] = change
+        errors: list[Exception] = []
+        for change in changes:
+            if held is None:
+                try:
+                    traitlets.HasTraits.notify_change(self, change)
+                except Exception as error:
+                    errors.append(error)
+            elif change.name in held:
+                held[change.name].new = change.new
+            else:
+                held[change.name] = change
+        if errors:
+            raise errors[0]
 
     def publish(self, **traits: Any) -> None:
         """Set traits within a transaction."""
@@ -114,8 +125,9 @@ class SyncedWidget(anywidget.AnyWidget):
         if names - self._property_lock.keys():  # a browser already has what it has set itself
             self._revision += 1
             names.add("_revision")
-        self._thread.sent = len(self._thread.changes)
+        count = len(self._thread.changes)
         self.send_state({name for name in names if self._should_send_property(name, getattr(self, name))})
+        self._thread.sent = count  # only now: if sending was interrupted, the next flush sends all of it
 
     def resend(self, names: Iterable[str] | None) -> None:
         """Send traits again although they have not changed; if None, all but the front end's code."""

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
 from PIL import Image
 from support.galleries import explainer, make_gallery, scenes
-from support.widgets import ask, book, decoded, line, make, stopped_after_first_frame, until, working
+from support.widgets import (
+    ask,
+    book,
+    decoded,
+    interrupt,
+    line,
+    make,
+    stopped_after_first_frame,
+    until,
+    working,
+)
 
 from exclip_widget.widget.gallery_session import GallerySession
 from exclip_widget.widget.session import Session
@@ -161,24 +169,6 @@ INTERRUPTED = (
 """Some functions that are called while an input is set."""
 
 
-@contextmanager
-def interrupt(owner: type, name: str, *, after: bool) -> Iterator[None]:
-    """Interrupt the first call of a method, before or after it, as Ctrl-C may."""
-    own = getattr(owner, name)
-    left = [1]
-
-    def interrupted(*given: Any, **options: Any) -> Any:
-        if not left:
-            return own(*given, **options)
-        left.pop()
-        if after:
-            own(*given, **options)
-        raise KeyboardInterrupt
-
-    with mock.patch.object(owner, name, interrupted):
-        yield
-
-
 @pytest.mark.parametrize("after", [False, True])
 def test_interrupted_inputs_stay_as_they_were(after: bool) -> None:
     """The widget neither waits for a result that nothing computes nor shows one of other inputs."""
@@ -197,6 +187,41 @@ def test_interrupted_inputs_stay_as_they_were(after: bool) -> None:
     assert widget.wait(60).caption == "a blue fish"
 
 
+def test_what_is_interrupted_while_it_is_sent_is_sent_afterwards() -> None:
+    widget = make()
+    widget.wait(60)
+    until(lambda: not working())
+
+    def select(row: int, *, flush: bool) -> None:
+        with widget.transaction():
+            widget.publish(tokens=[row])
+            if flush:
+                widget.flush()
+
+    for row, flush in ((2, False), (3, True)):
+        with pytest.raises(KeyboardInterrupt), interrupt(SyncedWidget, "send_state", after=False):
+            select(row, flush=flush)
+        assert line(widget).state()["tokens"] == widget.tokens == [row]
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_an_observer_that_fails_does_not_silence_the_others(hold: bool) -> None:
+    widget = make(caption="a red boat")
+    widget.wait(60)
+    until(lambda: not working())
+    seen: list[str] = []
+
+    def fail(change: Any) -> None:
+        raise ValueError(f"{change.name} is not wanted")
+
+    widget.observe(fail, "tokens")
+    widget.observe(lambda change: seen.append(change.name), "region")
+    context = widget.hold_trait_notifications() if hold else widget.transaction()
+    with pytest.raises(ValueError, match="tokens is not wanted"), context:
+        widget.publish(tokens=[2], region=[3])
+    assert seen == ["region"]
+
+
 @pytest.mark.parametrize("after", [False, True])
 def test_an_interrupted_query_stays_as_it_was(after: bool) -> None:
     gallery = make_gallery(iter(scenes(2)), explainer(), phrase="a red boat")
@@ -209,6 +234,10 @@ def test_an_interrupted_query_stays_as_it_was(after: bool) -> None:
             assert gallery.phrase == line(gallery).state()["phrase"] == "a red boat"
             assert line(gallery).state()["_request"] == gallery._request
             until(lambda: gallery.session.worker._thread is None)
+    id = gallery.session.id
+    with pytest.raises(KeyboardInterrupt), interrupt(GallerySession, "_begin", after=False):
+        gallery.phrase = "a blue fish"
+    assert gallery.session.id == id  # nothing had changed, so nothing is ranked again
     gallery.phrase = "a blue fish"
     gallery.wait(60)
     assert gallery.phrase == gallery.session.ranking.query.tokens.caption == "a blue fish"
