@@ -111,9 +111,11 @@ export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
 
 function rowOf({ label, predicted, actual }: MaskingTest): HTMLElement {
   const [before, after] = [signed(predicted), signed(actual)];
+  // Screen readers skip a dash.
+  const numbers = `predicted ${before}, actual ${after}`.replaceAll("–", "unknown");
   return button(
     "exclip-trial",
-    { "aria-label": `${label}: predicted ${before}, actual ${after}. Select it again.` },
+    { "aria-label": `${label}: ${numbers}. Select it again.` },
     ...cells(label, before, after),
   );
 }

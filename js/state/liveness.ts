@@ -82,9 +82,8 @@ export function createLiveness<Message = ToKernel>(
     });
     delay *= 2;
     // If the channel is back, this recovers what was lost with it. What is asked again may be done by now.
-    const isThere = !catchingUp;
+    owed.askAgain(!catchingUp);
     catchUp();
-    owed.askAgain(isThere);
   }
 
   function catchUp(): void {

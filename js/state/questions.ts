@@ -12,11 +12,11 @@ export type Topic = keyof Changes | "image" | "test";
 
 export interface Question {
   number: number;
-  /** What was asked for; for an image, its file. */
+  /** What was asked for; for an image, its file, and for a test, its message. */
   value: unknown;
   /** How much of it has been sent, 0..1. */
   sent: number;
-  /** How often its answer was due although the kernel was there. */
+  /** How often its answer was due; but for the first time, only while the kernel was there. */
   missed: number;
   /** Why it was refused; null if it was not. */
   refused: string | null;
@@ -40,8 +40,9 @@ interface Answered {
   isWaiting(): boolean;
   isTesting(): boolean;
   /**
-   * Repeat the changes that have not been answered. If the kernel has answered all else (`isThere`),
-   * also repeat an image, which is long; after a few times, report an image or a test as lost.
+   * Repeat the changes that have not been answered. An image, which is long, and a test, whose inputs
+   * may have changed, are repeated once the kernel turns out to be there (`isThere`). An image counts
+   * as lost after a few times; a test may take any time.
    */
   askAgain(isThere: boolean): void;
 }
@@ -51,9 +52,9 @@ const MIB = 2 ** 20;
 const UPLOAD_CHUNK = MIB;
 const UPLOAD_LIMIT = 32 * MIB;
 
-/** How often an image or a test may miss its answer before it counts as lost. */
+/** How often an image may miss its answer before it counts as lost. */
 const MOST_MISSED = 2;
-const LOST = "No answer has arrived. If nothing has changed, try again.";
+const LOST = "No answer came; try again.";
 
 /** Changes are answered in the order in which they are asked. */
 const isChange = (topic: Topic): topic is keyof Changes => topic !== "image" && topic !== "test";
@@ -107,8 +108,14 @@ export function createQuestions(
     },
     test(tokens, region) {
       last += 1;
-      begin("test", null);
-      send({ kind: "test", question: last, tokens: [...tokens], region: [...region] });
+      const value: ToKernel = {
+        kind: "test",
+        question: last,
+        tokens: [...tokens],
+        region: [...region],
+      };
+      begin("test", value);
+      send(value);
     },
     clearTests() {
       put("test", undefined);
@@ -136,11 +143,14 @@ export function createQuestions(
         if (!isOpen(question)) continue;
         if (isChange(topic)) {
           send({ kind: "change", question: number, changes: { [topic]: value } });
-        } else if (isThere && missed === MOST_MISSED) refuse(topic, LOST);
+        } else if (!missed) put(topic, { ...question, missed: 1 });
         else if (isThere) {
-          put(topic, { ...question, sent: 0, missed: missed + 1 });
-          // A test may still be running, and would be made twice.
-          if (topic === "image") sendImage(number, value as File);
+          if (topic === "test") send(value as ToKernel);
+          else if (missed === MOST_MISSED) refuse(topic, LOST);
+          else {
+            put(topic, { ...question, sent: 0, missed: missed + 1 });
+            sendImage(number, value as File);
+          }
         }
       }
     },
