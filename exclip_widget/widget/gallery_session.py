@@ -38,6 +38,14 @@ TILES_TOGETHER = 8
 MOST_VIEWS = 16
 """Largest number of views whose windows are kept, the most recent ones."""
 
+MOST_SENT = 2
+"""How often an opened pair may be sent before it counts as lost; hosts drop messages that are too long."""
+
+MOST_OPENED = 100
+"""Largest number of opened pairs to remember, the most recent ones."""
+
+LOST = "The pair was sent, but has not arrived. Open it again."
+
 MOST_HEAT_BYTES = 2**24
 """Largest total size of the cached heat maps of single pairs, in bytes."""
 
@@ -91,6 +99,8 @@ class GallerySession:
         self._host = host
         self._shown_id = 0
         self._questions: list[gallery_protocol.Ask] = []
+        self._opening: list[gallery_protocol.Open] = []
+        self._sent: dict[int, int] = {}
         self._windows: OrderedDict[int, list[int]] = OrderedDict()
         self._heats = LRUCache[np.ndarray](lambda heat: heat.nbytes, MOST_HEAT_BYTES)
         self._error: Exception | None = None
@@ -174,8 +184,13 @@ class GallerySession:
                 self.worker.submit(TILING, self._send_tiles)
 
     def open(self, question: gallery_protocol.Open) -> None:
-        """Explain the pair of one tile in full."""
-        self.worker.submit(OPENING, lambda: self._send_opened(question))
+        """Explain the pair of one tile in full; a browser may ask for it repeatedly."""
+        with self._host.lock:
+            if self._sent.get(question.question) == MOST_SENT:
+                self._host.send(protocol.refused(question.question, LOST))
+            elif question not in self._opening:
+                self._opening.append(question)
+                self.worker.submit(OPENING, lambda: self._send_opened(question))
 
     def join(self, *, refresh: bool) -> None:
         """Answer a view that has just opened."""
@@ -188,6 +203,7 @@ class GallerySession:
         with self._host.lock:
             self.closed = True
             self._questions.clear()
+            self._opening.clear()
             self._windows.clear()
             self.worker.stop()
             self._settled.notify_all()
@@ -381,12 +397,17 @@ class GallerySession:
         except Exception as error:
             with self._host.lock:
                 if not self.closed:
+                    self._opening.remove(question)
                     self._host.send(protocol.refused(question.question, message_of(error)))
             return
         binary = [name for name, value in traits.items() if isinstance(value, bytes)]
         plain = {name: value for name, value in traits.items() if name not in binary}
         with self._host.lock:
             if not self.closed:
+                self._opening.remove(question)
+                self._sent[question.question] = self._sent.get(question.question, 0) + 1
+                if len(self._sent) > MOST_OPENED:
+                    del self._sent[next(iter(self._sent))]
                 self._host.send(
                     gallery_protocol.opened(question.question, question.tile, plain, binary),
                     [memoryview(traits[name]) for name in binary],

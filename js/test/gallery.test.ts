@@ -288,6 +288,8 @@ describe("a pair whose message is lost", () => {
   test("is asked for again, and opens", async () => {
     const { model, el, miss } = await lost();
     const [asked] = of(model, "open");
+    miss(); // it may be on its way
+    expect(of(model, "open")).toEqual([asked]);
     miss();
     expect(of(model, "open")).toEqual([asked, asked]);
     const { _image, _result, _foil_result, ...traits } = await pairTraits({ _choices: null });
@@ -297,9 +299,14 @@ describe("a pair whose message is lost", () => {
     expect(el.querySelector<HTMLElement>(".exclip-opened > .exclip-waiting")?.hidden).toBe(true);
   });
 
-  test("counts as lost after a while", async () => {
+  test("is waited for until the kernel says that it is lost", async () => {
     const { model, find, miss } = await lost();
-    for (let i = 0; i < 3; i++) miss();
+    for (let i = 0; i < 8; i++) miss();
+    const opens = of(model, "open");
+    expect(opens.length).toBe(8);
+    expect(find("exclip-refused-open").hidden).toBe(true);
+    const message = "The pair was sent, but has not arrived. Open it again.";
+    model.receive({ kind: "refused", question: opens[0]?.question, message });
     await vi.waitFor(() => expect(find("exclip-refused-open").textContent).toContain("again"));
     const before = model.sent.length;
     vi.advanceTimersByTime(100_000);

@@ -384,6 +384,29 @@ def test_a_tile_opens_the_full_instrument(store: Store, order: str) -> None:
     assert gallery.open_pair(np.int64(1)).interactions == result  # type: ignore[arg-type]
 
 
+def test_a_pair_that_is_asked_for_again_is_made_again_only_if_it_was_lost(store: Store) -> None:
+    gallery = gallery_of(store, phrase=PHRASE)
+    gallery.wait(60)
+    shown = line(gallery).state()["_request"]["shown"]
+    open_pair = {"kind": "open", "question": 4, "request": shown, "tile": 1}
+
+    def answers() -> list[str]:
+        until(lambda: gallery.session.worker._thread is None)
+        return [one["kind"] for one in line(gallery).of_kind("opened", "refused")]
+
+    with gallery.lock:  # the worker cannot answer it before it is repeated
+        for _ in range(3):
+            line(gallery).says(open_pair)
+    assert answers() == ["opened"]
+    line(gallery).says(open_pair)
+    assert answers() == ["opened"] * 2
+    line(gallery).says(open_pair)  # perhaps too long for the host
+    assert answers() == ["opened", "opened", "refused"]
+    assert "Open it again" in line(gallery).of_kind("refused")[-1]["message"]
+    line(gallery).says(open_pair | {"question": 5})
+    assert answers()[-1] == "opened"
+
+
 def test_nothing_to_show_is_said(tmp_path: Path) -> None:
     bare = write_store(
         tmp_path / "bare", explainer(), [PAIRS[0].__class__("a", "b", PAIRS[0].image, "a boat")]
