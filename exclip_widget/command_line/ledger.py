@@ -1,9 +1,10 @@
 """What the files of a `batch` were made from, so that a run keeps only those that it would make again.
 
-Two hidden files contain it, because no pair's name can begin with a dot. ``.batch.json`` is a JSON object of
+Hidden files contain it, because no pair's name can begin with a dot. ``.batch.json`` is a JSON object of
 `format`, `version`, the `options` as given, and the `recipe` that `Explainer.recipe` returned for them,
 without the version of the package, because later versions compute the same.
-``.batch.jsonl`` has a JSON object for each file that was written:
+Each run that writes files has its own ``.batch.ID.jsonl``, because appends of several programs to one file
+may overwrite each other on network drives and Windows. It has a JSON object for each file that was written:
 
 - `file`, its name, and `content`, a hash of its bytes;
 - `recipe`, a hash of the options and the recipe;
@@ -20,9 +21,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import xxhash
@@ -36,7 +39,8 @@ if TYPE_CHECKING:
     from ..results.origin import Option
 
 SETTINGS = ".batch.json"
-LINES = ".batch.jsonl"
+LINES = re.compile(r"\.batch\.[0-9a-f]+\.jsonl")
+"""Names of the files with a line for each file that was written."""
 
 FORMAT = "exclip_widget.batch"
 VERSION = 1
@@ -90,7 +94,8 @@ class Ledger:
         self._recipe_digest = ""
         self._made: dict[tuple[str, str], Made] = {}
         self._files: set[str] = set()
-        self._read_to = 0
+        self._lines = folder / f".batch.{token_hex(8)}.jsonl"
+        self._read_to: dict[str, int] = {}
         self._read_lines()
 
     # ------------------------------------------------------------------------------------- the whole folder
@@ -242,30 +247,37 @@ class Ledger:
 
     def _add(self, path: Path, partial: Path, made: Made) -> None:
         line = json.dumps({"file": path.name, "content": _content(partial), **asdict(made)})
-        # The first line break ends a line that was cut short. One call appends all, so that lines of several
-        # runs do not mix.
+        # The first line break ends a line that was cut short because no space was left.
         data = f"\n{line}\n".encode()
-        lines = self.folder / LINES
         try:
-            with lines.open("ab", buffering=0) as file:
+            with self._lines.open("ab", buffering=0) as file:
                 if file.write(data) != len(data):
-                    raise FileError(f"{named(lines)} cannot be written: no space left")
+                    raise FileError(f"{named(self._lines)} cannot be written: no space left")
         except OSError as error:
-            raise FileError(f"{named(lines)} cannot be written: {reason(error)}") from None
+            raise FileError(f"{named(self._lines)} cannot be written: {reason(error)}") from None
 
     def _read_lines(self) -> None:
-        """Read the lines that were added since the last time."""
-        lines = self.folder / LINES
+        """Read the lines that all runs added since the last time."""
         try:
-            with lines.open("rb") as file:
-                file.seek(self._read_to)
-                data = file.read()
+            names = sorted(path.name for path in self.folder.iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
+            raise FileError(f"folder {str(self.folder)!r:.200} cannot be read: {reason(error)}") from None
+        for name in filter(LINES.fullmatch, names):
+            self._read_new(name)
+
+    def _read_new(self, name: str) -> None:
+        """Read the lines that were added to one file since the last time."""
+        lines = self.folder / name
+        try:
+            with lines.open("rb") as file:
+                file.seek(self._read_to.get(name, 0))
+                data = file.read()
+        except OSError as error:
             raise FileError(f"{named(lines)} cannot be read: {reason(error)}") from None
         whole = data[: data.rfind(b"\n") + 1]
-        self._read_to += len(whole)
+        self._read_to[name] = self._read_to.get(name, 0) + len(whole)
         for line in whole.split(b"\n"):
             found = _line_of(line)
             if found is not None:

@@ -38,7 +38,7 @@ def table(*rows: Iterable[str], name: str = "pairs.csv", header: str = "image,ca
 
 
 def written(folder: Path) -> list[str]:
-    return sorted(one.name for one in folder.iterdir() if one.name not in (ledger.SETTINGS, ledger.LINES))
+    return sorted(one.name for one in folder.iterdir() if not one.name.startswith(".batch."))
 
 
 def lines(done: Result) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,11 @@ def table(*rows: tuple[str, str, str, str], name: str = "pairs.csv") -> str:
 def contents() -> dict[str, bytes]:
     """Return the bytes of all files in the folder `out` but the record."""
     return {one.name: one.read_bytes() for one in Path("out").iterdir() if not one.name.startswith(".batch")}
+
+
+def records() -> list[Path]:
+    """Return the files with a line for each file that was written."""
+    return sorted(Path("out").glob(".batch.*.jsonl"))
 
 
 def captions() -> list[str]:
@@ -216,7 +220,8 @@ def test_a_forced_run_that_was_stopped_goes_on(run: Run, monkeypatch: pytest.Mon
 def test_a_folder_of_an_earlier_version_is_refused(run: Run, refusal: Refusal) -> None:
     name = table(BOAT)
     run("batch", name, "-o", "out")
-    Path("out", ledger.LINES).unlink()
+    for one in records():
+        one.unlink()
     options = {"method": "frozen", "seed": 0, "image_reference": "zeros"}
     Path("out", ledger.SETTINGS).write_text(json.dumps(options, indent=1))
     message = refusal("batch", name, "-o", "out")
@@ -261,7 +266,7 @@ def test_a_run_killed_before_a_file_gets_its_name(run: Run, monkeypatch: pytest.
 def test_a_line_that_was_cut_short_is_ignored(run: Run) -> None:
     name = table(BOAT)
     run("batch", name, "-o", "out")
-    with Path("out", ledger.LINES).open("ab") as file:
+    with records()[0].open("ab") as file:
         file.write(b'{"file": "2.safetensors", "cont')
     table(BOAT, HOUSE)
     assert run("batch", name, "-o", "out").stdout == "2 pairs: 1 written, 1 already there\n"
@@ -305,16 +310,22 @@ def test_two_runs_that_begin_at_once(folder: Path) -> None:
         other.prepare()
 
 
-def test_lines_of_several_runs_do_not_mix(folder: Path) -> None:
-    ledgers = [Ledger(folder, folder / "pairs.csv", {}, force=True) for _ in range(4)]
-    partial = folder / "partial"
-    partial.write_text("")
-    made = [Made("recipe", f"pair {number}" * 40, "pairs.csv") for number in range(400)]
+def test_each_run_has_its_own_lines(run: Run) -> None:
+    """Appends of several programs to one file may be lost, so no two write to the same."""
+    run("batch", table(BOAT), "-o", "out")
+    first = {one: one.read_bytes() for one in records()}
+    run("batch", table(BOAT, HOUSE), "-o", "out")
+    assert (len(first), len(records())) == (1, 2)
+    assert {one: one.read_bytes() for one in first} == first
+    # A run that writes nothing adds no file, and the next reads those of all.
+    assert run("batch", table(BOAT, HOUSE), "-o", "out").stdout == "2 pairs: 0 written, 2 already there\n"
+    assert len(records()) == 2
 
-    def add(number: int) -> None:
-        ledgers[number % 4]._add(folder / f"{number}.tex", partial, made[number])
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(add, range(400)))
-    found = Ledger(folder, folder / "pairs.csv", {}, force=True)._made
-    assert {int(name.removesuffix(".tex")): one for (name, _), one in found.items()} == dict(enumerate(made))
+def test_a_line_follows_one_that_was_cut_short(folder: Path) -> None:
+    """A run goes on after a file for which no space was left."""
+    one = Ledger(folder, folder / "pairs.csv", {}, force=True)
+    one._lines.write_bytes(b'{"file": "1.tex", "cont')
+    (folder / "2.tex").write_text("two")
+    one._add(folder / "2.tex", folder / "2.tex", Made("recipe", "pair", "pairs.csv"))
+    assert Ledger(folder, folder / "pairs.csv", {}, force=True)._files == {"2.tex"}
