@@ -92,8 +92,9 @@ class Ledger:
             self._require_options(self._settings["options"])
         self._recipe: dict[str, Option] = {}
         self._recipe_digest = ""
+        # By the case-folded name, because some file systems ignore case, and the content.
         self._made: dict[tuple[str, str], Made] = {}
-        self._files: set[str] = set()
+        self._files: dict[str, set[str]] = {}
         self._lines = folder / f".batch.{token_hex(8)}.jsonl"
         self._read_to: dict[str, int] = {}
         self._read_lines()
@@ -121,7 +122,7 @@ class Ledger:
         self._recipe_digest = _digest([self._options, self._recipe])
         if self._settings is not None:
             self._require_recipe(self._settings["recipe"])
-        self._require_none_left({name.casefold() for name in names})
+        self._require_none_left({name.casefold(): name for name in names})
 
     def _require_options(self, then: Mapping[str, Any]) -> None:
         if then != self._options:
@@ -139,14 +140,16 @@ class Ledger:
                     f"{self._recipe.get(name)!r:.80}; {AGAIN}"
                 )
 
-    def _require_none_left(self, names: Collection[str]) -> None:
-        """Refuse a folder with files of pairs other than `names` that were made with another recipe."""
-        if all(made.recipe == self._recipe_digest for made in self._made.values()):
-            return
-        for file in sorted(self._files):
-            path = self.folder / file
-            if path.stem.casefold() not in names:
-                made = self._made.get((file, _content(path) or ""))
+    def _require_none_left(self, names: Mapping[str, str]) -> None:
+        """Refuse a folder with files of other pairs that were made with another recipe.
+
+        `names` are those of the pairs to explain, by their case-folded spelling.
+        """
+        # Only these are read: files of other tables may be many.
+        outdated = {file for (file, _), made in self._made.items() if made.recipe != self._recipe_digest}
+        for path in (self.folder / file for key in sorted(outdated) for file in sorted(self._files[key])):
+            if not _belongs(path, names):
+                made = self._made.get((path.name.casefold(), _content(path) or ""))
                 if made is not None and made.recipe != self._recipe_digest:
                     raise FileError(
                         f"{named(path)} is not of a pair to explain, and was made with other options or "
@@ -196,7 +199,9 @@ class Ledger:
             If the library of another ending is not installed.
         """
         due = {}
-        others = [one for one in FORMATS if one not in endings and f"{entry.name}{one}" in self._files]
+        others = [
+            one for one in FORMATS if one not in endings and f"{entry.name}{one}".casefold() in self._files
+        ]
         for ending in (*endings, *others):
             path, is_asked = self.folder / f"{entry.name}{ending}", ending in endings
             content = _content(path)
@@ -241,9 +246,10 @@ class Ledger:
 
     def _of(self, path: Path, content: str) -> Made | None:
         """Return what a file was made from; None if it is not recorded with this content."""
-        if (path.name, content) not in self._made:
+        key = path.name.casefold(), content
+        if key not in self._made:
             self._read_lines()  # another run may have written it
-        return self._made.get((path.name, content))
+        return self._made.get(key)
 
     def _add(self, path: Path, partial: Path, made: Made) -> None:
         line = json.dumps({"file": path.name, "content": _content(partial), **asdict(made)})
@@ -281,9 +287,20 @@ class Ledger:
         for line in whole.split(b"\n"):
             found = _line_of(line)
             if found is not None:
-                self._files.add(found["file"])
+                self._files.setdefault(found["file"].casefold(), set()).add(found["file"])
                 made = Made(**{one.name: found[one.name] for one in fields(Made)})
-                self._made[found["file"], found["content"]] = made
+                self._made[found["file"].casefold(), found["content"]] = made
+
+
+def _belongs(path: Path, names: Mapping[str, str]) -> bool:
+    """Return whether a file is of a pair with one of these names, which have their case-folded spelling."""
+    name = names.get(path.stem.casefold())
+    if name is None or name == path.stem:
+        return name is not None
+    try:  # only if the file system ignores case
+        return path.samefile(path.with_name(f"{name}{path.suffix}"))
+    except OSError:
+        return False
 
 
 def _line_of(line: bytes) -> dict[str, str] | None:

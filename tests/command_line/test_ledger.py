@@ -198,6 +198,53 @@ def test_force_leaves_no_file_of_other_options(run: Run, refusal: Refusal) -> No
     assert run("batch", table(BOAT, HOUSE), *options).stdout == "2 pairs: 1 written, 1 already there\n"
 
 
+def test_names_that_differ_in_case(run: Run, refusal: Refusal) -> None:
+    upper = table(("boat.png", "a red boat", "", "Boat"), name="a.csv")
+    lower = table(("boat.png", "a red boat", "", "boat"), name="b.csv")
+    options = ["-o", "out", "--suffix", "tex"]
+    run("batch", upper, *options)
+    if not Path("out/boat.tex").exists():
+        # Two files, so the one that is not of the table would remain.
+        message = refusal("batch", lower, *options, "--method", "similarity", "--force")
+        assert message.startswith("file 'out/Boat.tex'")
+        assert contents().keys() == {"Boat.tex"}
+        # One file with two names, as on a file system that ignores case.
+        Path("out/boat.tex").hardlink_to("out/Boat.tex")
+    assert run("batch", lower, *options).stdout == "1 pair: 0 written, 1 already there\n"
+    done = run("batch", lower, "-o", "out", "--suffix", "json", "--method", "similarity", "--force")
+    assert done.stdout == "1 pair: 1 written\n"
+    assert "boat.json" in contents()
+
+
+def test_an_other_ending_is_found_in_another_case(run: Run) -> None:
+    run("batch", table(("boat.png", "a red boat", "", "Boat")), "-o", "out", "--suffix", "tex")
+    if not Path("out/boat.tex").exists():
+        Path("out/boat.tex").hardlink_to("out/Boat.tex")
+    name = table(("boat.png", "a blue boat", "", "boat"))
+    done = run("batch", name, "-o", "out", "--suffix", "json")
+    assert done.stdout == "1 pair: 0 written, 1 changed and made again\n"
+    assert b"blue" in Path("out/boat.tex").read_bytes()
+
+
+def test_files_of_other_tables_are_read_only_if_they_may_differ(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["-o", "out", "--suffix", "json", "--method", "similarity"]
+    name = table(BOAT)
+    run("batch", name, "-o", "out", "--suffix", "json")
+    run("batch", name, *options, "--force")
+    run("batch", table(HOUSE, name="b.csv"), *options)
+    real, read = ledger._content, []
+
+    def content(path: Path) -> str | None:
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(ledger, "_content", content)
+    assert run("batch", name, *options).stdout == "1 pair: 0 written, 1 already there\n"
+    assert set(read) & {"1.json", "2.json"} == {"1.json"}
+
+
 def test_a_forced_run_that_was_stopped_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     name = table(BOAT, HOUSE)
     run("batch", name, "-o", "out")
@@ -328,4 +375,4 @@ def test_a_line_follows_one_that_was_cut_short(folder: Path) -> None:
     one._lines.write_bytes(b'{"file": "1.tex", "cont')
     (folder / "2.tex").write_text("two")
     one._add(folder / "2.tex", folder / "2.tex", Made("recipe", "pair", "pairs.csv"))
-    assert Ledger(folder, folder / "pairs.csv", {}, force=True)._files == {"2.tex"}
+    assert Ledger(folder, folder / "pairs.csv", {}, force=True)._files.keys() == {"2.tex"}
