@@ -42,12 +42,13 @@ class Report:
     there: int = 0
     failed: int = 0
 
-    def fail(self, line: int, message: object) -> None:
-        """Print why a row failed, and count it."""
+    def fail(self, line: int, message: object, removed: Sequence[str] = ()) -> None:
+        """Print why a row failed and which of its files were removed, and count it."""
         from tqdm import tqdm
 
         self.failed += 1
-        tqdm.write(f"{self.pairs}:{line}: {one_line(message)}", file=sys.stderr)
+        end = f"; removed {', '.join(removed)}, made with other options or weights" if removed else ""
+        tqdm.write(f"{self.pairs}:{line}: {one_line(message)}{end}", file=sys.stderr)
 
     @property
     def exit_code(self) -> int:
@@ -122,7 +123,7 @@ def batch(pairs: Path, folder: Path, suffixes: tuple[str, ...], force: bool, **g
     if usable:
         # Even if all files exist, only the model can tell whether it would make the same ones.
         explainer = explainer_of(given)
-        ledger.require_same(explainer.recipe(), [entry.name for entry in usable])
+        ledger.require_same(explainer.recipe(), [entry.name for entry in usable], endings)
         todo = _due(ledger, usable, endings, report)
         if todo:
             ledger.prepare()
@@ -181,7 +182,8 @@ def _explain_all(
                     for path, replace in due.items():
                         ledger.write(found, path, made, replace=replace)
                 except Exception as error:
-                    report.fail(entry.line, _of_a_row(error))
+                    message = _of_a_row(error)
+                    report.fail(entry.line, message, ledger.remove_outdated(entry, endings))
                 else:
                     if not due:
                         report.there += 1

@@ -87,7 +87,15 @@ class Ledger:
         self._pairs = _relative(pairs, folder)
         self._options = dict(options)
         self._force = force
-        self._settings = None if force else _settings_of(folder)
+        self._settings, self._has_unknown = None, False
+        try:
+            self._settings = _settings_of(folder)
+        except FileError:  # another version may have recorded its files in another way
+            if not force:
+                raise
+            self._has_unknown = True
+        if force:
+            self._settings = None
         if self._settings is not None:
             self._require_options(self._settings["options"])
         self._recipe: dict[str, Option] = {}
@@ -101,7 +109,9 @@ class Ledger:
 
     # ------------------------------------------------------------------------------------- the whole folder
 
-    def require_same(self, recipe: Mapping[str, Option], names: Iterable[str]) -> None:
+    def require_same(
+        self, recipe: Mapping[str, Option], names: Iterable[str], endings: Collection[str]
+    ) -> None:
         """Refuse a recipe if files that were made with another one would remain.
 
         Parameters
@@ -110,11 +120,13 @@ class Ledger:
             What `Explainer.recipe` returns.
         names : iterable of str
             Names of the pairs to explain.
+        endings : collection of str
+            Endings of the files to write.
 
         Raises
         ------
         FileError
-            If the folder was made with another recipe, or files of other pairs were.
+            If the folder was made with another recipe, or files that this run would not replace were.
         """
         from ..store.head import FREE
 
@@ -122,7 +134,10 @@ class Ledger:
         self._recipe_digest = _digest([self._options, self._recipe])
         if self._settings is not None:
             self._require_recipe(self._settings["recipe"])
-        self._require_none_left({name.casefold(): name for name in names})
+        by_folded = {name.casefold(): name for name in names}
+        self._require_none_left(by_folded)
+        if self._has_unknown:
+            self._require_none_unknown(by_folded, endings)
 
     def _require_options(self, then: Mapping[str, Any]) -> None:
         if then != self._options:
@@ -155,6 +170,21 @@ class Ledger:
                         f"{named(path)} is not of a pair to explain, and was made with other options or "
                         "weights; remove it, or give another folder"
                     )
+
+    def _require_none_unknown(self, names: Mapping[str, str], endings: Collection[str]) -> None:
+        """Refuse a folder with files that another version may have made, unless they are to be replaced."""
+        for path in sorted(self.folder.iterdir()):
+            ending = path.suffix.lower()
+            if path.name.startswith(".") or ending not in FORMATS or not path.is_file():
+                continue
+            if path.name == self._pairs:
+                continue
+            is_replaced = ending in endings and _belongs(path, names)
+            if not is_replaced and self._of(path, _content(path) or "") is None:
+                raise FileError(
+                    f"{named(path)} would not be replaced, and may have been made with other options or "
+                    "weights; move it away, or give another folder"
+                )
 
     def prepare(self) -> None:
         """Create the folder, and record the options and the recipe with which its files are made."""
@@ -227,6 +257,40 @@ class Ledger:
                 format_of(ending, path.name)
                 due[path] = True
         return due
+
+    def remove_outdated(self, entry: Entry, endings: Collection[str]) -> list[str]:
+        """Remove the files of a pair that failed, if they were made with another recipe.
+
+        Otherwise they would remain among those of this recipe.
+
+        Returns
+        -------
+        list of str
+            Their names.
+
+        Raises
+        ------
+        FileError
+            If one cannot be removed.
+        """
+        removed = []
+        for ending in FORMATS:
+            path = self.folder / f"{entry.name}{ending}"
+            if (content := _content(path)) is None:
+                continue
+            known = self._of(path, content)
+            if known is None:
+                is_outdated = self._has_unknown and ending in endings
+            else:
+                is_ours = self._force or known.pairs == self._pairs
+                is_outdated = is_ours and known.recipe != self._recipe_digest
+            if is_outdated:
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    raise FileError(f"{named(path)} cannot be removed: {reason(error)}") from None
+                removed.append(path.name)
+        return removed
 
     def write(self, explanation: Explanation, path: Path, made: Made, *, replace: bool) -> None:
         """Write a file, and record what it was made from.

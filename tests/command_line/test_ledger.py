@@ -198,6 +198,42 @@ def test_force_leaves_no_file_of_other_options(run: Run, refusal: Refusal) -> No
     assert run("batch", table(BOAT, HOUSE), *options).stdout == "2 pairs: 1 written, 1 already there\n"
 
 
+def test_a_row_that_fails_leaves_no_file_of_other_options(run: Run) -> None:
+    """Files of the same options stay."""
+    name = table(BOAT, HOUSE)
+    run("batch", name, "-o", "out", "--suffix", "json", "--suffix", "tex")
+    Path("house.png").unlink()
+    options = ["-o", "out", "--suffix", "json", "--force"]
+    assert run("batch", name, *options).stdout == "2 pairs: 1 written, 1 failed\n"
+    assert contents().keys() == {"1.json", "1.tex", "2.json", "2.tex"}
+    done = run("batch", name, *options, "--method", "similarity")
+    assert (done.exit_code, done.stdout) == (1, "2 pairs: 1 written, 1 failed\n")
+    assert "pairs.csv:3: there is no image 'house.png'; removed 2.json, 2.tex, made with" in done.stderr
+    assert contents().keys() == {"1.json", "1.tex"}
+    assert json.loads(contents()["1.json"])["method"] == "similarity"
+
+
+def test_force_leaves_no_file_of_another_version(run: Run, refusal: Refusal) -> None:
+    """Such files are not recorded, so all that would not be replaced are refused."""
+    run("batch", table(BOAT, HOUSE), "-o", "out", "--suffix", "json", "--suffix", "tex")
+    for one in records():
+        one.unlink()
+    Path("out", ledger.SETTINGS).write_text("{}")
+    before = contents()
+    name, options = table(BOAT), ["-o", "out", "--suffix", "json", "--force"]
+    for left in ("1.tex", "2.json", "2.tex"):
+        message = refusal("batch", name, *options)
+        assert message.startswith(f"file 'out/{left}' would not be replaced, and may have been made with")
+        assert contents() == before
+        Path("out", left).unlink()
+        del before[left]
+    Path("boat.png").rename("away.png")
+    assert run("batch", name, *options).exit_code == 2
+    assert contents() == {}
+    Path("away.png").rename("boat.png")
+    assert run("batch", name, *options).stdout == "1 pair: 1 written\n"
+
+
 def test_names_that_differ_in_case(run: Run, refusal: Refusal) -> None:
     upper = table(("boat.png", "a red boat", "", "Boat"), name="a.csv")
     lower = table(("boat.png", "a red boat", "", "boat"), name="b.csv")
@@ -350,7 +386,7 @@ def test_two_runs_that_begin_at_once(folder: Path) -> None:
         Ledger(folder / "out", folder / "pairs.csv", {"seed": 0}, force=False) for _ in range(3)
     )
     for one, weights in ((first, "a"), (second, "a"), (other, "b")):
-        one.require_same({"weights": weights}, [])
+        one.require_same({"weights": weights}, [], [])
     first.prepare()
     second.prepare()
     with pytest.raises(FileError, match="made with weights='a', and the same options now give 'b'"):
