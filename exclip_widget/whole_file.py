@@ -50,7 +50,8 @@ def write_whole(
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
     except FileError as error:  # one that `fill` raised has the temporary path
-        raise FileError(str(error).replace(str(partial), str(path))) from None
+        # Only the name, because `named` doubles the backslashes of a path on Windows.
+        raise FileError(str(error).replace(partial.name, path.name)) from None
     except FileExistsError:
         raise FileError(f"{named(path)} exists already; {advice}") from None
     except OSError as error:

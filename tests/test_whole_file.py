@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exclip_widget.errors import FileError
-from exclip_widget.whole_file import write_whole
+from exclip_widget.whole_file import named, write_whole
 
 
 def found_in(folder: Path) -> dict[str, str]:
@@ -105,3 +105,16 @@ def test_a_path_that_cannot_be_written(name: str, message: str, tmp_path: Path) 
     with pytest.raises(FileError, match=message):
         write_whole(tmp_path / name, lambda partial: partial.write_text("whole"), overwrite=True)
     assert found_in(tmp_path) == {}
+
+
+def test_an_error_of_fill_never_shows_the_temporary_name(tmp_path: Path) -> None:
+    r"""Even if it shows the path with escapes, as for each ``\`` of a path on Windows."""
+    folder = tmp_path / "a\\b"
+    folder.mkdir()
+
+    def fill(partial: Path) -> None:
+        raise FileError(f"{named(partial)} cannot be written: no space left")
+
+    with pytest.raises(FileError) as caught:
+        write_whole(folder / "a.tex", fill, overwrite=False)
+    assert str(caught.value) == f"{named(folder / 'a.tex')} cannot be written: no space left"
