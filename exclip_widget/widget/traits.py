@@ -70,6 +70,6 @@ def _mask_of(value: list[Any]) -> Bool[np.ndarray, "..."] | None:
     """Return nested lists of bools as a mask; None if they contain anything else, or nothing."""
     try:
         array = np.asarray(value)
-    except ValueError:  # NumPy makes no array from lists of unequal lengths
+    except (ValueError, TypeError, RuntimeError):  # lists of unequal lengths, tensors with a gradient
         return None
     return array if array.dtype == bool else None

@@ -55,6 +55,11 @@ def test_lists_of_bools_are_masks_as_arrays_of_them_are() -> None:
         widget.tokens = [2, True]
 
 
+def test_a_tensor_with_a_gradient_is_no_token() -> None:
+    with pytest.raises(traitlets.TraitError, match="tokens"):
+        make().tokens = [torch.tensor(1.0, requires_grad=True)]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
