@@ -76,10 +76,10 @@ def _from_path(path: str | os.PathLike[str], name: str) -> Image.Image:
         raise ImageError(
             f"{name} is a URL, and URLs are not fetched; download the image and pass the file's path"
         )
-    return _from_file(_expanded(path), name)
+    return _from_file(expanded(path), name)
 
 
-def _expanded(path: str | os.PathLike[str]) -> Path:
+def expanded(path: str | os.PathLike[str]) -> Path:
     """Return a path with `~` expanded to the home directory, unless a file of exactly this name exists."""
     given = Path(os.fsdecode(path))
     try:

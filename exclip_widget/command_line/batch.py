@@ -111,7 +111,7 @@ def batch(pairs: Path, folder: Path, suffixes: tuple[str, ...], force: bool, **g
         raise FileError(f"file {str(pairs)!r:.200} has no pairs")
     # The device is not recorded, since it does not affect the results.
     options = {name: value for name, value in given.items() if value is not None and name != "device"}
-    require_folder(folder.parent)
+    require_folder(folder if folder.is_dir() else folder.parent)
     ledger = Ledger(folder, pairs, options, force=force)
     report = Report(str(pairs))
     usable = []

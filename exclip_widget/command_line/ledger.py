@@ -415,10 +415,13 @@ def _spelled(options: Mapping[str, Any]) -> str:
 
 def image_digest(image: str) -> str:
     """Return a hash of the bytes of an image's file; empty if it cannot be read (`open_image` says why)."""
-    path = Path(image)
+    from ..image import expanded
+
+    path = expanded(image)
     try:
-        return _content(path if path.exists() else path.expanduser()) or ""
-    except (FileError, OSError, RuntimeError, ValueError):  # no home directory, or not a possible file name
+        # Others may never end, such as /dev/zero.
+        return (_content(path) or "") if path.is_file() else ""
+    except (FileError, OSError):
         return ""
 
 
@@ -439,7 +442,9 @@ def _digest(value: Any) -> str:
 
 def _relative(path: Path, folder: Path) -> str:
     """Return a path relative to a folder, so that both can be moved together."""
+    # Unlike Path.resolve, realpath accepts a link to itself, and opening it gives an error of the system.
+    real = os.path.realpath(path)
     try:
-        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+        return Path(os.path.relpath(real, os.path.realpath(folder))).as_posix()
     except ValueError:  # on another drive
-        return path.resolve().as_posix()
+        return Path(real).as_posix()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -351,6 +352,31 @@ def test_what_cannot_be_done(
         (folder / "pairs.csv").write_bytes(text)
     folders = [] if "-o" in arguments else ["-o", "out"]
     assert message in refusal("batch", *arguments, *folders)
+
+
+def test_a_folder_in_one_that_cannot_be_written_to(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For example one that is mounted into a container."""
+    (folder / "out").mkdir()
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, *how, **more: path != Path() and real(path, *how, **more))
+    assert run("batch", table(("boat.png", BOAT, "", "")), "-o", "out").stdout == "1 pair: 1 written\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need a permission")
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_folder_that_is_a_link_to_itself(force: list[str], folder: Path, refusal: Refusal) -> None:
+    (folder / "loop").symlink_to("loop")
+    message = refusal("batch", table(("boat.png", BOAT, "", "")), "-o", "loop", *force)
+    assert message.endswith("cannot be read: too many levels of symbolic links")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs an endless file")
+def test_an_image_that_never_ends(run: Run) -> None:
+    done = run("batch", table(("/dev/zero", BOAT, "", "")), "-o", "out")
+    assert done.exit_code == 2
+    assert "image '/dev/zero' is not of a format that Pillow can read" in done.stderr
 
 
 def test_where_files_go_has_to_be_said(refusal: Refusal) -> None:
