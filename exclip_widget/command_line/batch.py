@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 MANY = 16
 """If an image has more captions than this, compute its own factors instead of pulling theirs back."""
 
+BEFORE_BAR = 2
+"""Seconds after which a bar appears while existing files are checked."""
+
 KEPT = 1024
 """Number of captions whose factors are cached."""
 
@@ -134,9 +137,15 @@ def batch(pairs: Path, folder: Path, suffixes: tuple[str, ...], force: bool, **g
 
 def _due(ledger: Ledger, entries: Sequence[Entry], endings: Sequence[str], report: Report) -> list[Entry]:
     """Return the pairs of which a file is to be written; the report counts all others."""
+    from tqdm import tqdm
+
     digest_of = lru_cache(None)(image_digest)
     due = []
-    for entry in entries:
+    # Each image and output file is read, which may take long; the bar appears only then.
+    checked = tqdm(
+        entries, "checking", unit="pair", file=sys.stderr, disable=None, delay=BEFORE_BAR, leave=False
+    )
+    for entry in checked:
         try:
             is_due = ledger.due(entry, endings, ledger.made(entry, digest_of(entry.image)))
         except ExclipError as error:
