@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..whole_file import reason
 from .options import explainer_of, explaining, name_of
 from .outputs import FORMATS, KINDS, Explanation, check_targets, format_of, require_folder, write
 from .refusals import visible
@@ -136,7 +137,7 @@ def _write_words(found: Explanation, folder: Path, *, force: bool) -> list[Path]
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise FileError(f"folder {str(folder)!r:.200} cannot be made: {error.strerror}") from None
+        raise FileError(f"folder {str(folder)!r:.200} cannot be created: {reason(error)}") from None
     check_targets(paths, force=force)
     for path, rows in zip(paths, words, strict=True):
         write(replace(found, words=list(rows), kind="heat", scale=scale), path, force=force)

@@ -45,7 +45,7 @@ LINES = re.compile(r"\.batch\.[0-9a-f]+\.jsonl")
 FORMAT = "exclip_widget.batch"
 VERSION = 1
 
-AGAIN = "give another folder, or --force to make all of them again"
+AGAIN = "give another folder, or --force to make the files of this table again"
 """What to do about a folder with files that were made in another way."""
 
 
@@ -162,14 +162,23 @@ class Ledger:
         """
         # Only these are read: files of other tables may be many.
         outdated = {file for (file, _), made in self._made.items() if made.recipe != self._recipe_digest}
+        left = []
         for path in (self.folder / file for key in sorted(outdated) for file in sorted(self._files[key])):
             if not _belongs(path, names):
                 made = self._made.get((path.name.casefold(), _content(path) or ""))
                 if made is not None and made.recipe != self._recipe_digest:
-                    raise FileError(
-                        f"{named(path)} is not of a pair to explain, and was made with other options or "
-                        "weights; remove it, or give another folder"
-                    )
+                    left.append(path)
+        if len(left) == 1:
+            raise FileError(
+                f"{named(left[0])} belongs to no pair in this table, and was made with other options or "
+                "weights; remove it, or give another folder"
+            )
+        if left:
+            others = "another" if len(left) == 2 else f"{len(left) - 1} others"
+            raise FileError(
+                f"{named(left[0])} and {others} belong to no pair in this table, and were made with other "
+                "options or weights; remove them, or give another folder"
+            )
 
     def _require_none_unknown(self, names: Mapping[str, str], endings: Collection[str]) -> None:
         """Refuse a folder with files that another version may have made, unless they are to be replaced."""
@@ -191,7 +200,7 @@ class Ledger:
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise FileError(f"folder {str(self.folder)!r:.200} cannot be made: {error.strerror}") from None
+            raise FileError(f"folder {str(self.folder)!r:.200} cannot be created: {reason(error)}") from None
         if self._settings is not None:
             return
         settings = {"format": FORMAT, "version": VERSION, "options": self._options, "recipe": self._recipe}
@@ -245,13 +254,13 @@ class Ledger:
             elif known is None:
                 if is_asked:
                     raise FileError(
-                        f"{named(path)} exists already, but not as a batch wrote it here; move it away, or "
+                        f"{named(path)} exists already and is not what batch wrote there; move it away, or "
                         "pass --force to replace it"
                     )
             elif not known.is_like(made):
                 if known.pairs != made.pairs and not self._force:
                     raise FileError(
-                        f"{named(path)} belongs to {os.path.normpath(self.folder / known.pairs)!r:.200}, "
+                        f"{named(path)} belongs to {_from_here(self.folder / known.pairs)!r:.200}, "
                         "whose pair of this name differs; give another folder or id, or --force to replace it"
                     )
                 format_of(ending, path.name)
@@ -396,10 +405,16 @@ def _settings_of(folder: Path) -> dict[str, Any] | None:
         raise FileError(f"{named(path)} cannot be read: {reason(error)}") from None
     except (ValueError, RecursionError):
         raise FileError(f"{named(path)} is damaged; remove it, or give --force") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("version") != VERSION:
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise FileError(
-            f"folder {str(folder)!r:.200} was made by another version of exclip-widget, so it is not known "
-            f"from which weights, images and captions; {AGAIN}"
+            f"folder {str(folder)!r:.200} was made by an earlier version of exclip-widget, which did not "
+            f"record the weights, images and captions it used; {AGAIN}"
+        )
+    if found.get("version") != VERSION:
+        raise FileError(
+            f"folder {str(folder)!r:.200} has a record of version {found.get('version')!r:.40}, and this "
+            f"version of exclip-widget reads {VERSION}; update it if the folder is from a later one, "
+            f"or {AGAIN}"
         )
     if not all(isinstance(found.get(name), dict) for name in ("options", "recipe")):
         raise FileError(f"{named(path)} is damaged; remove it, or give --force")
@@ -448,3 +463,12 @@ def _relative(path: Path, folder: Path) -> str:
         return Path(os.path.relpath(real, os.path.realpath(folder))).as_posix()
     except ValueError:  # on another drive
         return Path(real).as_posix()
+
+
+def _from_here(path: Path) -> str:
+    """Return a path as seen from the current folder, without links."""
+    real = os.path.realpath(path)
+    try:
+        return os.path.relpath(real)
+    except ValueError:  # on another drive
+        return real

@@ -330,7 +330,7 @@ def test_running_out_of_memory_costs_one_image(
         (b"image,caption\n\n,\n", ["pairs.csv"], "file 'pairs.csv' has no pairs"),
         (b"image,caption\na,\xff\n", ["pairs.csv"], "file 'pairs.csv' is not in UTF-8"),
         (b"image,caption\na,b\n", ["pairs.csv", "--suffix", "gif"], "'.gif' ends in '.gif'; expected one of"),
-        (b"image,caption\na,b\n", ["pairs.csv", "-o", "boat.png"], "folder 'boat.png' cannot be made"),
+        (b"image,caption\na,b\n", ["pairs.csv", "-o", "boat.png"], "folder 'boat.png' cannot be created"),
         (b"image,caption\na,b\n", ["pairs.csv", "-o", "no/such"], "there is no folder 'no' to write to"),
         (
             b"image,caption\na,b\n",

@@ -330,7 +330,7 @@ def test_hostile_captions(caption: str, folder: Path, run: Run) -> None:
         (["boat.png", "a red boat", "-o", "a.csv", "-o", "a.csv"], "file 'a.csv' is given twice"),
         (["boat.png", "a red boat", "-o", f"{'x' * 300}.csv"], "cannot be written: file name too long"),
         (["boat.png", "a red boat", "--per-word", "no/such"], "there is no folder 'no'"),
-        (["boat.png", "a red boat", "--per-word", "boat.png"], "folder 'boat.png' cannot be made"),
+        (["boat.png", "a red boat", "--per-word", "boat.png"], "folder 'boat.png' cannot be created"),
         (["none.png", "a red boat"], "there is no image 'none.png'"),
         (["d.csv", "a red boat"], "image 'd.csv' cannot be read"),
         (["https://host/a.png", "a red boat"], "is a URL, and URLs are not fetched"),

@@ -144,7 +144,7 @@ def test_other_weights_under_the_same_name_are_refused(
     for rows in ([BOAT], [BOAT, HOUSE]):
         message = refusal("batch", table(*rows), "-o", "out", *model)
         assert "folder 'out' has files that were made with weights='" in message
-        assert message.endswith("give another folder, or --force to make all of them again")
+        assert message.endswith("give another folder, or --force to make the files of this table again")
     assert contents() == before
     similarity = Interactions.load("out/1.safetensors").similarity
     assert run("batch", name, "-o", "out", *model, "--force").exit_code == 0
@@ -176,7 +176,7 @@ def test_a_file_that_batch_did_not_write_is_not_replaced(run: Run) -> None:
     image = Path("boat.png").read_bytes()
     done = run("batch", name, "-o", ".", "--suffix", "png")
     assert done.exit_code == 2
-    assert "pairs.csv:2: file 'boat.png' exists already, but not as a batch wrote it here" in done.stderr
+    assert "pairs.csv:2: file 'boat.png' exists already and is not what batch wrote there" in done.stderr
     assert Path("boat.png").read_bytes() == image
     # A result that was edited since is not replaced either.
     run("batch", name, "-o", "out", "--suffix", "tex")
@@ -191,8 +191,13 @@ def test_force_leaves_no_file_of_other_options(run: Run, refusal: Refusal) -> No
     before = contents()
     options = ["-o", "out", "--method", "similarity"]
     message = refusal("batch", table(BOAT), *options, "--force")
-    assert message.startswith("file 'out/2.safetensors' is not of a pair to explain, and was made with other")
+    assert message == (
+        "file 'out/2.safetensors' belongs to no pair in this table, and was made with other options or "
+        "weights; remove it, or give another folder"
+    )
     assert contents() == before
+    message = refusal("batch", table(("house.png", "a house", "", "3")), *options, "--force")
+    assert message.startswith("file 'out/1.safetensors' and another belong to no pair in this table, and")
     Path("out/2.safetensors").unlink()
     assert run("batch", table(BOAT), *options, "--force").stdout == "1 pair: 1 written\n"
     assert run("batch", table(BOAT, HOUSE), *options).stdout == "2 pairs: 1 written, 1 already there\n"
@@ -308,9 +313,27 @@ def test_a_folder_of_an_earlier_version_is_refused(run: Run, refusal: Refusal) -
     options = {"method": "frozen", "seed": 0, "image_reference": "zeros"}
     Path("out", ledger.SETTINGS).write_text(json.dumps(options, indent=1))
     message = refusal("batch", name, "-o", "out")
-    assert "folder 'out' was made by another version of exclip-widget, so it is not known from" in message
+    assert "folder 'out' was made by an earlier version of exclip-widget, which did not record" in message
     assert run("batch", name, "-o", "out", "--force").stdout == "1 pair: 1 written\n"
     assert run("batch", name, "-o", "out").stdout == "1 pair: 0 written, 1 already there\n"
+
+
+def test_a_folder_of_a_later_version_is_refused(run: Run, refusal: Refusal) -> None:
+    name = table(BOAT)
+    run("batch", name, "-o", "out")
+    path = Path("out", ledger.SETTINGS)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
+    message = refusal("batch", name, "-o", "out")
+    assert "folder 'out' has a record of version 2, and this version of exclip-widget reads 1" in message
+
+
+def test_the_other_table_is_named_if_the_folder_is_a_link(folder: Path, run: Run) -> None:
+    (folder / "disk" / "deep").mkdir(parents=True)
+    (folder / "out").symlink_to(folder / "disk" / "deep", target_is_directory=True)
+    run("batch", table(BOAT), "-o", "out", "--suffix", "tex")
+    other = table(("boat.png", "a boat", "", "1"), name="b.csv")
+    done = run("batch", other, "-o", "out", "--suffix", "tex")
+    assert "file 'out/1.tex' belongs to 'pairs.csv', whose pair of this name differs" in done.stderr
 
 
 def test_a_folder_is_continued_with_a_later_version(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
