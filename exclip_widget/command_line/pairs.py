@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CaptionError, FileError, named_type
+from ..whole_file import named, reason
 from .texts import require_text, slug
 
 NEEDED = ("image", "caption")
@@ -79,8 +80,7 @@ def read_pairs(path: Path) -> list[Entry | BadEntry]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise FileError(f"file {str(path)!r:.200} cannot be read: {reason}") from None
+        raise FileError(f"{named(path)} cannot be read: {reason(error)}") from None
     except UnicodeDecodeError as error:
         raise FileError(f"file {str(path)!r:.200} is not in UTF-8: {error.reason}") from None
     return list(_entries(reader(text, path), path.parent))

@@ -17,7 +17,7 @@ from ..errors import FileError, ParameterError, named_type
 from ..results.factors import Factors
 from ..results.origin import Difference, Option
 from ..results.rows import Tokens
-from ..whole_file import write_whole
+from ..whole_file import reason, write_whole
 
 FORMAT = "exclip_widget.Store"
 VERSION = 1
@@ -124,8 +124,7 @@ def read_head(folder: Path) -> Head:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise FileError(f"there is no store in {str(folder)!r:.200}: {reason.lower()} ({NAME})") from None
+        raise FileError(f"there is no store in {str(folder)!r:.200}: {reason(error)} ({NAME})") from None
     try:
         return _head_of(json.loads(data))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -12,6 +12,7 @@ from ..datasets.reading import path_of
 from ..errors import FileError, ParameterError
 from ..results.factors import Factors
 from ..results.rows import Tokens
+from ..whole_file import reason
 from .head import NAME, Head, read_head, write_head
 from .parts import Part, parts_of, require_pyarrow, require_text, row_of, write_part
 
@@ -75,8 +76,7 @@ class StoreWriter:
         except (OSError, ValueError) as error:
             if isinstance(error, FileError):
                 raise
-            reason = getattr(error, "strerror", None) or str(error)
-            raise FileError(f"{str(self.folder)!r:.200} cannot be a store: {reason.lower()}") from None
+            raise FileError(f"{str(self.folder)!r:.200} cannot be a store: {reason(error)}") from None
         if is_new:
             write_head(self.folder, self.head)
         there = read_head(self.folder)
