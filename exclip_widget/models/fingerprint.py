@@ -22,6 +22,7 @@ import torch
 import xxhash
 from torch import Tensor, nn
 
+from ..paths.cut import FAULTS, is_out_of_memory
 from .as_written import LIBRARIES, TENSORS, are_as_written, class_data, is_library_function
 
 Fingerprint = tuple[object, ...]
@@ -89,7 +90,9 @@ def known_weights(module: nn.Module, *, again: bool = False) -> str | None:
         known = _known_weights.get(module)
         if again or known is None or known[0] != state:
             known = _known_weights[module] = state, weights_fingerprint(module)
-    except Exception:  # a tensor's own class may raise anything
+    except FAULTS as error:
+        if is_out_of_memory(error):
+            raise
         return None
     return known[1]
 

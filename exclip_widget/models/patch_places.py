@@ -82,7 +82,7 @@ class PatchPlaces:
     @classmethod
     def of(cls, tokens: Float[Tensor, "copies tokens width"], grid: tuple[int, int]) -> PatchPlaces:
         """Return the places of the tokens that a tower makes of `with_changed_patches`."""
-        tokens = tokens.double().cpu()
+        tokens = tokens.detach().double().cpu()
         whole, *each = (tokens[1:] - tokens[0]).norm(dim=-1)
         parts = torch.stack([whole, *each], 1)[:, 1:]
         with_set, with_others = parts.chunk(2, 1)

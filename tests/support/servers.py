@@ -6,6 +6,7 @@ the same with Jupyter Notebook 7, and ``MarimoServer`` runs one marimo app. None
 scripts that take screenshots can use them too.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -183,10 +184,15 @@ class MarimoServer:
 
 
 def free_address() -> str:
-    """Return a local address that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    """Return a local address that nothing listens on.
+
+    Its port is below those that systems hand out, because the kernels of other tests ask for such ones.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return f"http://127.0.0.1:{port}"
 
 
 def wait_until_up(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
