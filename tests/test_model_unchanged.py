@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -248,6 +249,27 @@ def test_stopped_at_any_operation(name: str, layer: int) -> None:
                 explain(model, picture(), CAPTION, **inputs, method="exclip")
             found = explain(model, picture(), CAPTION, **inputs, method="exclip").values
             np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("method", ["exclip", "frozen"])
+def test_a_copy_made_in_the_middle_is_explained_as_the_model_is(method: str) -> None:
+    """As another thread may make one, such as to average weights, while a widget computes."""
+    model = build("plain")
+    options = inputs_of(model) | {"method": method, "text_layer": 0, "image_layer": 0}
+    expected = explain(model, picture(), CAPTION, **options).values
+    copies: list[nn.Module] = []
+
+    def copy_once(*_: object) -> None:
+        if not copies:
+            copies.append(copy.deepcopy(model))
+
+    # Within the blocks that are cut at, in either tower.
+    for block in (model.transformer.resblocks[0], model.visual.transformer.resblocks[0]):
+        copies.clear()
+        with block.ln_1.register_forward_hook(copy_once):
+            explain(model, picture(), CAPTION, **options)
+        found = explain(copies[0], picture(), CAPTION, **options).values
+        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -708,7 +708,9 @@ class _AllFound(BaseException):
 @contextmanager
 def _hooked(hooks: dict[Layer, Callable[[Tensor], Tensor | None]]) -> Iterator[None]:
     """Run a block in which each hook gets the tensor at its layer, in this thread, and may replace it."""
-    ours = threading.get_ident()
+    # Emptied at the end, because a copy made of the model meanwhile keeps the hooks, and a later thread may
+    # have the number of this one.
+    ours = {threading.get_ident()}
     handles = []
     try:
         for layer, hook in hooks.items():
@@ -720,13 +722,14 @@ def _hooked(hooks: dict[Layer, Callable[[Tensor], Tensor | None]]) -> Iterator[N
                 )
         yield
     finally:
+        ours.clear()
         for handle in handles:
             handle.remove()
 
 
-def _on_input(hook: Callable[[Tensor], Tensor | None], ours: int) -> Callable[..., Any]:
+def _on_input(hook: Callable[[Tensor], Tensor | None], ours: set[int]) -> Callable[..., Any]:
     def pre_hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if threading.get_ident() != ours:
+        if threading.get_ident() not in ours:
             return None
         for value in (*args, *kwargs.values()):
             if _holds_tokens(value):
@@ -743,10 +746,10 @@ def _on_input(hook: Callable[[Tensor], Tensor | None], ours: int) -> Callable[..
     return pre_hook
 
 
-def _on_output(hook: Callable[[Tensor], Tensor | None], ours: int) -> Callable[..., Any]:
+def _on_output(hook: Callable[[Tensor], Tensor | None], ours: set[int]) -> Callable[..., Any]:
     def forward_hook(module: nn.Module, args: object, output: Any) -> Any:
         del args
-        if threading.get_ident() != ours:
+        if threading.get_ident() not in ours:
             return None
         if isinstance(output, Tensor):
             return hook(output)
