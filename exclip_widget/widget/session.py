@@ -282,7 +282,7 @@ class Session:
             self.worker.submit(READING, partial(self._answer, question))
 
     def _is_repeated(self, number: int) -> bool:
-        """Whether a question has arrived before. If it has been answered, answer it again, and the same."""
+        """Return whether a question has arrived before, and if so, repeat its answer if there is one."""
         answer = self._answers.get(number)
         if answer is not None:
             self._host.send(answer)
