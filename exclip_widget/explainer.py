@@ -905,8 +905,8 @@ class Explainer:
         """Return everything that factors depend on besides their inputs, as a store records it.
 
         This is the model's class and a hash of its weights, the method and its options
-        (``"method.steps"``), the layers, the references and the version of the package. The code of the
-        preprocessing, of the tokenizer and of hooks is not included.
+        (``"method.steps"``), the layers, the references if the method reads them, and the version of the
+        package. The code of the preprocessing, of the tokenizer and of hooks is not included.
 
         Raises
         ------
@@ -938,8 +938,7 @@ class Explainer:
             **{f"method.{name}": value for name, value in origin.options.items()},
             "text_layer": self._text_layer.name,
             "image_layer": self._image_layer.name,
-            "text_reference": self._text_reference,
-            "image_reference": self._image_reference_name(),
+            **(self._references("text") | self._references("image")),
             "seed": self._seed,
             "package": origin.version,
         }
