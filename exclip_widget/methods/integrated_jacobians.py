@@ -162,7 +162,10 @@ class IntegratedJacobians(Method):
                     for one, total in zip(by_caption, totals, strict=True)
                 ]
                 yield found
-            if self.tolerance is None or residuals.are_met(found, self.tolerance):
+            if self.tolerance is None:
+                break
+            residuals.take(found)
+            if residuals.are_met(self.tolerance):
                 break
         if self.tolerance is not None and residuals.largest > self.tolerance:
             warnings.warn(
@@ -206,31 +209,28 @@ class _Residuals:
 
     def __init__(self, totals: list[float], rounding: list[float]) -> None:
         self._totals, self._rounding = totals, rounding
-        self._errors = [abs(total) for total in totals]  # without any nodes
-        self.largest = 0.0
+        self._sums = self._before = [0.0 for _ in totals]  # without any nodes
 
-    def are_met(self, found: Sequence[Estimate], tolerance: float) -> bool:
+    def take(self, found: Sequence[Estimate]) -> None:
+        """Note the sums of another attempt, with more nodes."""
+        self._before = self._sums
+        self._sums = [float(one.matrix.sum(dtype=np.float64)) for one in found]
+
+    @property
+    def largest(self) -> float:
+        """The largest relative residual of the captions of which not all may be due to rounding."""
+        each = zip(self._sums, self._totals, self._rounding, strict=True)
+        known = [relative_residual(found, total) for found, total, least in each if abs(total) > least]
+        return max(known, default=0.0)
+
+    def are_met(self, tolerance: float) -> bool:
         """Return whether all residuals are within a tolerance, or as small as rounding lets them be."""
-        sums = [float(one.matrix.sum(dtype=np.float64)) for one in found]
-        before, self._errors = (
-            self._errors,
-            [abs(one - total) for one, total in zip(sums, self._totals, strict=True)],
-        )
-        # If all that there is to explain may be due to rounding, its relative error means nothing.
-        self.largest = max(
-            (
-                relative_residual(one, total)
-                for one, total, least in zip(sums, self._totals, self._rounding, strict=True)
-                if abs(total) > least
-            ),
-            default=0.0,
-        )
+        each = zip(self._sums, self._before, self._totals, self._rounding, strict=True)
         # If two attempts in a row are off by no more than rounding explains, a third would be, too.
         return all(
-            error <= tolerance * abs(total) or max(error, last) <= least
-            for error, last, total, least in zip(
-                self._errors, before, self._totals, self._rounding, strict=True
-            )
+            abs(found - total) <= tolerance * abs(total)
+            or max(abs(found - total), abs(before - total)) <= least
+            for found, before, total, least in each
         )
 
 
