@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from ..errors import ExclipError, FileError
+from ..whole_file import named
 from .ledger import Ledger, image_digest
 from .options import explainer_of, explaining
 from .outputs import FORMATS, Explanation, format_of, require_folder
@@ -111,7 +112,7 @@ def batch(pairs: Path, folder: Path, suffixes: tuple[str, ...], force: bool, **g
         format_of(ending, ending)
     entries = read_pairs(pairs)
     if not entries:
-        raise FileError(f"file {str(pairs)!r:.200} has no pairs")
+        raise FileError(f"{named(pairs)} has no pairs")
     # The device is not recorded, since it does not affect the results.
     options = {name: value for name, value in given.items() if value is not None and name != "device"}
     require_folder(folder if folder.is_dir() else folder.parent)

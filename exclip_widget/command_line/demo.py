@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from ..errors import FileError
-from ..whole_file import write_whole
+from ..whole_file import named, write_whole
 from .outputs import FORCE, check_targets
 from .refusals import visible
 
@@ -39,7 +39,7 @@ def demo(output: Path | None, no_open: bool, force: bool) -> None:
     path = output or (Path(f"{STEM}.html") if force else _free_name())
     check_targets([path], force=force)
     if path.suffix.lower() != ".html":
-        raise FileError(f"file {str(path)!r:.200} ends in {path.suffix!r}; expected '.html'")
+        raise FileError(f"{named(path)} ends in {path.suffix!r}; expected '.html'")
     write_whole(path, _write_page, overwrite=force, advice=FORCE)
     click.echo(f"wrote {visible(str(path))}")
     if not no_open and _has_browser():

@@ -75,14 +75,14 @@ def read_pairs(path: Path) -> list[Entry | BadEntry]:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise FileError(
-            f"file {str(path)!r:.200} ends in {path.suffix or 'no suffix'!r}; expected {' or '.join(readers)}"
+            f"{named(path)} ends in {path.suffix or 'no suffix'!r}; expected {' or '.join(readers)}"
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise FileError(f"{named(path)} cannot be read: {reason(error)}") from None
     except UnicodeDecodeError as error:
-        raise FileError(f"file {str(path)!r:.200} is not in UTF-8: {error.reason}") from None
+        raise FileError(f"{named(path)} is not in UTF-8: {error.reason}") from None
     return list(_entries(reader(text, path), path.parent))
 
 
@@ -150,16 +150,16 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
     try:
         header = [name.strip().lower() for name in next(reader, [])]
     except csv.Error as error:
-        raise FileError(f"file {str(path)!r:.200} is not valid CSV: {error}") from None
+        raise FileError(f"{named(path)} is not valid CSV: {error}") from None
     missing = [name for name in NEEDED if name not in header]
     if missing:
         raise FileError(
-            f"file {str(path)!r:.200} has no column {missing[0]!r}; expected a header such as "
+            f"{named(path)} has no column {missing[0]!r}; expected a header such as "
             f"image,caption, but the first line is {','.join(header)!r:.100}"
         )
     if twice := [name for name in COLUMNS if header.count(name) > 1]:
         raise FileError(
-            f"file {str(path)!r:.200} has {header.count(twice[0])} columns {twice[0]!r}; expected one of "
+            f"{named(path)} has {header.count(twice[0])} columns {twice[0]!r}; expected one of "
             "each name, in upper or lower case"
         )
     while True:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import FileError, named_type
+from ..whole_file import named
 from .pairs import Pair, as_caption
 from .reading import PathLike, file_of, path_of, refuse
 from .reports import Fault, MalformedError, OnError, warn
@@ -106,7 +107,7 @@ def _files(shard: Path, on_error: OnError) -> Iterator[_File]:
                 assert content is not None
                 data = content.read(most)
                 if len(data) < member.size:
-                    raise FileError(f"file {str(shard)!r:.200} ends in the middle of {member.name!r:.80}")
+                    raise FileError(f"{named(shard)} ends in the middle of {member.name!r:.80}")
                 yield _File(key, suffix, data)
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         if isinstance(error, FileError):

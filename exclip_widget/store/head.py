@@ -17,7 +17,7 @@ from ..errors import FileError, ParameterError, named_type
 from ..results.factors import Factors
 from ..results.origin import Difference, Option
 from ..results.rows import Tokens
-from ..whole_file import reason, write_whole
+from ..whole_file import named, reason, write_whole
 
 FORMAT = "exclip_widget.Store"
 VERSION = 1
@@ -128,7 +128,7 @@ def read_head(folder: Path) -> Head:
     try:
         return _head_of(json.loads(data))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise FileError(f"file {str(path)!r:.200} is not the head of a store: {error!s:.200}") from None
+        raise FileError(f"{named(path)} is not the head of a store: {error!s:.200}") from None
 
 
 def _head_of(given: Any) -> Head:

@@ -28,6 +28,7 @@ from ..results.factors import Factors
 from ..results.origin import Origin, View, references_of
 from ..results.rows import Grid, Tokens
 from ..results.tables import require_library
+from ..whole_file import named
 from .head import Head
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ def write_part(folder: Path, kind: str, head: Head, rows: Sequence[Mapping[str, 
         partial.replace(target)
     except (OSError, pa.ArrowException) as error:
         partial.unlink(missing_ok=True)
-        raise FileError(f"file {str(target)!r:.200} cannot be written: {error!s:.200}") from None
+        raise FileError(f"{named(target)} cannot be written: {error!s:.200}") from None
 
 
 def _next_number(folder: Path) -> int:
