@@ -666,7 +666,8 @@ class Explainer:
 
     def _explain(self, image: ImageLike | Tensor, caption: str) -> Interactions:
         read, (pixels, view) = self._read_caption(caption), self._read_image(image)
-        *_, (result,) = self._refine([self._text_factors(read)], pixels, view, 1)
+        with evaluation_mode(self._towers.model):
+            *_, (result,) = self._refine([self._text_factors(read)], pixels, view, 1)
         return result
 
     def explain_layers(

@@ -77,7 +77,12 @@ def _is_as_written(module: nn.Module, method: str, own: dict[type, _Search]) -> 
 
 def _are_plain(values: Mapping[str, Any]) -> bool:
     """Return whether all tensors among some attributes are of torch's own types."""
-    return not any(isinstance(value, Tensor) and type(value) not in TENSORS for value in values.values())
+    return not any(map(_is_other_tensor, map(type, values.values())))
+
+
+@cache
+def _is_other_tensor(kind: type) -> bool:
+    return issubclass(kind, Tensor) and kind not in TENSORS
 
 
 def _registered(implementation: object) -> Iterator[Any]:

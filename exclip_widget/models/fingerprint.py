@@ -13,7 +13,6 @@ import functools
 import itertools
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from operator import mul
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -109,11 +108,16 @@ def _weights_outline(module: nn.Module) -> tuple[object, ...]:
         for part in [plain] if plain.layout is torch.strided else _parts(plain):
             places.append((name, part.data_ptr(), _version(tensor), _layout(part)))
             if part.numel() and not part.is_quantized:
-                at = [int(length * GOLDEN) for length in part.shape]  # not at an edge, which may be padding
-                offset = part.storage_offset() + sum(map(mul, at, part.stride()))
+                offset = part.storage_offset() + _place(part.shape, part.stride())
                 values.setdefault((part.dtype, part.device), []).append(part.as_strided((1,), (1,), offset))
     found = [torch.cat(some).cpu().view(torch.uint8).numpy().tobytes() for some in values.values()]
     return places, found
+
+
+@functools.cache
+def _place(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
+    """Return where in a tensor's memory to look for a change: not at an edge, which may be padding."""
+    return sum(int(length * GOLDEN) * step for length, step in zip(shape, stride, strict=True))
 
 
 GOLDEN = 0.618

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from types import FunctionType
 from typing import Any
 
@@ -17,6 +18,8 @@ FORK_WAIT_S = 60.0
 
 _lock = threading.RLock()
 _forks = threading.local()
+_devices: dict[int, set[str]] = {}
+"""Types of the devices of each model, by its id, that the thread with the lock has in evaluation mode."""
 
 
 def _before_fork() -> None:
@@ -35,6 +38,7 @@ def _after_fork_in_child() -> None:
         _lock.release()
     else:
         _lock = threading.RLock()
+        _devices.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -48,17 +52,21 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Run a block with `model` in evaluation mode, without gradients or autocast, then restore everything.
 
     Only one thread at a time may do so: modes belong to the model, which several widgets' threads may share.
+    A block within another block of the same model leaves the model as it is.
     """
     with _lock, ExitStack() as stack:
-        modules = list(model.modules())
-        stack.enter_context(_forced(modules))
+        if id(model) not in _devices:
+            modules = list(model.modules())
+            _devices[id(model)] = _device_types(modules)
+            stack.callback(_devices.pop, id(model), None)
+            stack.enter_context(_forced(modules))
+            # Hooks do not run in compiled code. Otherwise torch compiles what it needs to, as for torch.cond.
+            if _is_compiled(modules) and hasattr(torch.compiler, "set_stance"):
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
-        for device in _device_types(modules):
+        for device in _devices[id(model)]:
             stack.enter_context(torch.autocast(device, enabled=False))
-        # Hooks do not run in compiled code. Otherwise torch compiles what it needs to, as torch.cond does.
-        if _is_compiled(modules) and hasattr(torch.compiler, "set_stance"):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
 
 
@@ -101,12 +109,9 @@ def _device_types(modules: list[nn.Module]) -> set[str]:
 
 def _is_compiled(modules: list[nn.Module]) -> bool:
     """Return whether a model runs code compiled by torch: a module, or a function in place of a method."""
-    return any(
-        "_orig_mod" in module._modules
-        or any(
-            isinstance(value, FunctionType) and hasattr(value, COMPILED) for value in vars(module).values()
-        )
-        for module in modules
+    values = chain.from_iterable(vars(module).values() for module in modules)
+    return any("_orig_mod" in module._modules for module in modules) or any(
+        hasattr(value, COMPILED) for value in values if isinstance(value, FunctionType)
     )
 
 

@@ -15,6 +15,7 @@ from support.zoo.models import build, open_clip_model
 from support.zoo.weights import mild
 
 from exclip_widget import ModelError
+from exclip_widget.paths.evaluation_mode import evaluation_mode
 
 
 @pytest.mark.parametrize("layer", [-1, 0])
@@ -97,3 +98,15 @@ def test_compiled_functions_on_instances(path: str) -> None:
     np.testing.assert_allclose(values_of(picture(), model=model), expected, atol=1e-6)
     assert getattr(owner, name) is compiled
     torch.compiler.reset()
+
+
+def test_block_within_another() -> None:
+    """The model stays in evaluation mode until the outermost block ends."""
+    model = build("plain").train()
+    with evaluation_mode(model):
+        with torch.enable_grad(), evaluation_mode(model):
+            assert not torch.is_grad_enabled()
+        assert not any(module.training for module in model.modules())
+    assert all(module.training for module in model.modules())
+    with evaluation_mode(model):
+        assert not model.training
