@@ -56,13 +56,14 @@ def require_same_kind(texts: Sequence[Factors], images: Sequence[Factors]) -> No
     Raises
     ------
     ParameterError
-        If they are of different methods or models, or of a model with different weights.
+        If they are of different methods or models, of a method with different options, or of a model with
+        different weights.
     """
     kinds = {(one.method, one.values.shape[1]) for one in (*texts, *images)}
     if len(kinds) > 1:
         found = ", ".join(f"{method!r} with {width} dimensions" for method, width in sorted(kinds))
         raise ParameterError(f"factors are of different methods or models: {found}")
-    origins = {one.origin for one in (*texts, *images) if one.origin is not None}
+    origins = [*dict.fromkeys(one.origin for one in (*texts, *images) if one.origin is not None)]
     # Sorted so that those with known weights are neighbours.
     for first, other in pairwise(sorted(origins, key=lambda one: one.weights or "")):
         if difference := first.difference_of_models(other):
@@ -70,6 +71,13 @@ def require_same_kind(texts: Sequence[Factors], images: Sequence[Factors]) -> No
             raise ParameterError(
                 f"factors are of different models, with {name} {ours!r} and {theirs!r}; expected captions "
                 "and images explained with one"
+            )
+    for first, other in pairwise(one for one in origins if one.options):
+        if difference := first.difference_of_options(other):
+            _, ours, theirs = difference
+            raise ParameterError(
+                f"factors are of method {texts[0].method!r} with options {ours} and {theirs}; expected "
+                "captions and images explained with the same"
             )
 
 
@@ -88,8 +96,8 @@ def require_made_by(texts: Sequence[Factors], method: str, layer: str, origin: O
     Raises
     ------
     ParameterError
-        If another method, layer, model or reference made one of them, or the model had other weights. The
-        message gives its index.
+        If another method, layer, model or reference made one of them, the method had other options, or the
+        model other weights. The message gives its index.
     """
     for index, text in enumerate(texts):
         for name, found, expected in _differences(text, method, layer, origin):
@@ -105,7 +113,8 @@ def _differences(text: Factors, method: str, layer: str, origin: Origin) -> Iter
     if text.layer != layer:
         yield "text layer", text.layer, layer
     if text.origin is not None:
-        for compare in (text.origin.difference_of_models, text.origin.difference_of_references):
+        ours = text.origin
+        for compare in (ours.difference_of_models, ours.difference_of_options, ours.difference_of_references):
             if found := compare(origin):
                 yield found
 

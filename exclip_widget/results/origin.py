@@ -167,10 +167,13 @@ class Origin:
         ('options', {'steps': 10}, {'steps': 20})
         """
         for name in ("model", "options", "version"):
-            ours, theirs = getattr(self, name), getattr(other, name)
-            if ours != theirs:
-                return name, ours, theirs
+            if difference := self._difference_in(name, other):
+                return difference
         return self.difference_of_models(other) or self.difference_of_references(other)
+
+    def _difference_in(self, name: str, other: Origin) -> Difference | None:
+        ours, theirs = getattr(self, name), getattr(other, name)
+        return None if ours == theirs else (name, ours, theirs)
 
     def difference_of_models(self, other: Origin) -> Difference | None:
         """Return in what two models differ: the weights if both are known, or else the name; or None.
@@ -186,9 +189,19 @@ class Origin:
         >>> Origin("CLIP", weights="00").difference_of_models(Origin("CLIP", weights="ff-float16"))
         """
         precisions = {one.weights and one.weights.partition("-")[2] for one in (self, other)}
-        name = "weights" if len(precisions) == 1 and None not in precisions else "model"
-        ours, theirs = getattr(self, name), getattr(other, name)
-        return None if ours == theirs else (name, ours, theirs)
+        known = len(precisions) == 1 and None not in precisions
+        return self._difference_in("weights" if known else "model", other)
+
+    def difference_of_options(self, other: Origin) -> Difference | None:
+        """Return both methods' options if both are known and they differ; or None.
+
+        Examples
+        --------
+        >>> Origin("CLIP", {"p": 0.5}).difference_of_options(Origin("CLIP", {"p": 0.3}))
+        ('options', {'p': 0.5}, {'p': 0.3})
+        >>> Origin("CLIP", {"p": 0.5}).difference_of_options(Origin("CLIP"))
+        """
+        return self._difference_in("options", other) if self.options and other.options else None
 
     def difference_of_references(self, other: Origin) -> Difference | None:
         """Return the first reference in which two origins differ, of those that both know; or None.

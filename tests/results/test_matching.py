@@ -67,6 +67,30 @@ def test_factors_of_another_layer_are_not_refined(refined: Refine) -> None:
         refined(explainer_of(), texts)
 
 
+OPTIONS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("banzhaf", {"p": 0.5}, {"p": 0.3}),
+    ("exclip", {"steps": 4}, {"steps": 5}),
+    ("frozen", {}, {"length": True}),
+]
+
+
+@pytest.mark.parametrize(("method", "first", "second"), OPTIONS)
+def test_factors_of_other_options_do_not_meet(
+    method: str, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    """A result names one side's options as those of both."""
+    one, other = explainer_of(method, **first), explainer_of(method, **second)
+    text, image = one.text_factors(CAPTION), other.image_factors(IMAGE)
+    with pytest.raises(ParameterError, match=f"method '{method}' with options {{'.*}} and {{'.*}}; expected"):
+        interactions_of(text, image)
+    for refined in (refine, refine_layers):
+        with pytest.raises(ParameterError, match=r"texts\[0\] has options {'.*}, and the explainer {'"):
+            refined(other, [text])
+    unknown = replace(text, origin=None if text.origin is None else replace(text.origin, options={}))
+    interactions_of(unknown, image)
+    interactions_of(text, one.image_factors(IMAGE))
+
+
 @both
 @pytest.mark.parametrize("method", METHODS)
 def test_factors_of_another_width_are_not_refined(refined: Refine, method: str) -> None:
