@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -121,7 +121,7 @@ class Session:
         self._uploads = Uploads()
         self._cache = ResultCache()
         self._questions: list[_Question] = []
-        self._answers: dict[int, protocol.KernelMessage] = {}
+        self._answers: dict[int, _Answer] = {}
         self._waiting_tests: list[protocol.TestSelection] = []
         self._waiters: list[Callable[[], object]] = []
         self._tests: list[dict[str, Any]] = []
@@ -210,8 +210,14 @@ class Session:
                     return
 
     def change(self, changes: Mapping[str, Any], question: int | None = None) -> None:
-        """Change inputs at a browser's request; the worker reads them, and answers `question`."""
-        self._ask(_Question(dict(changes), question))
+        """Change inputs at a browser's request; the worker reads them, and answers `question`.
+
+        A browser that misses the answer asks again, perhaps for one of the inputs at a time, and by then the
+        inputs may have been changed from Python.
+        """
+        with self._host.lock:
+            if question is None or not self._is_repeated(question, changes.keys()):
+                self._ask(_Question(dict(changes), question))
 
     def upload(self, chunk: protocol.UploadChunk) -> None:
         """Add a chunk of an uploaded image; once the last has arrived, change the image.
@@ -281,18 +287,22 @@ class Session:
             self._questions.append(question)
             self.worker.submit(READING, partial(self._answer, question))
 
-    def _is_repeated(self, number: int) -> bool:
-        """Return whether a question has arrived before, and if so, repeat its answer if there is one."""
-        answer = self._answers.get(number)
-        if answer is not None:
-            self._host.send(answer)
+    def _is_repeated(self, number: int, names: Set[str] = frozenset()) -> bool:
+        """Return whether a question about inputs has arrived before, and repeat its answer if it has one."""
+        known = self._answers.get(number)
+        if known is not None and names <= known.names:
+            self._host.send(known.answer)
             return True
-        waiting = [question.number for question in self._questions]
-        return number in waiting + [test.question for test in self._waiting_tests]
+        waiting = [(question.number, question.names) for question in self._questions]
+        waiting += [(test.question, frozenset()) for test in self._waiting_tests]
+        return any(number == other and names <= asked for other, asked in waiting)
 
-    def _reply(self, number: int, answer: protocol.KernelMessage) -> None:
-        """Answer a question, and remember the answer in case the question is repeated."""
-        self._answers[number] = answer
+    def _reply(
+        self, number: int, answer: protocol.KernelMessage, names: frozenset[str] = frozenset()
+    ) -> None:
+        """Answer a question about inputs, and remember the answer in case the question is repeated."""
+        known = self._answers.get(number)
+        self._answers[number] = _Answer(answer, names if known is None else names | known.names)
         if len(self._answers) > MOST_ANSWERS:
             del self._answers[next(iter(self._answers))]
         self._host.send(answer)
@@ -388,7 +398,7 @@ class Session:
                     else:
                         self._accept(request)
                     if question.number is not None:  # after the traits, or controls would show old values
-                        self._reply(question.number, protocol.accepted(question.number))
+                        self._reply(question.number, protocol.accepted(question.number), question.names)
                     return
 
     def _refuse(self, question: _Question, error: Exception) -> None:
@@ -397,7 +407,8 @@ class Session:
                 return
             self._questions.remove(question)
             if question.number is not None:
-                self._reply(question.number, protocol.refused(question.number, message_of(error)))
+                refused = protocol.refused(question.number, message_of(error))
+                self._reply(question.number, refused, question.names)
             else:
                 self._host.resend(question.changes.keys())  # undoes what the browser has already applied
 
@@ -524,6 +535,18 @@ class _Question:
 
     changes: dict[str, Any]
     number: int | None
+    names: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.names = frozenset(self.changes)  # newer questions take over some of the changes
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """An answer, and the names of the inputs that the question was about, if it was a change."""
+
+    answer: protocol.KernelMessage
+    names: frozenset[str]
 
 
 def message_of(error: Exception) -> str:

@@ -270,6 +270,39 @@ def test_a_refusal_changes_nothing_and_is_in_words() -> None:
     until(lambda: host.log[-1] == ("traits", {"method": "exclip"}))
 
 
+@pytest.mark.parametrize("asked", [{"caption": "a fish"}, {"caption": "a fish", "method": "gradient"}])
+def test_a_change_that_is_asked_for_again_is_made_once(asked: dict[str, str]) -> None:
+    """By then, its inputs may have been changed from Python."""
+    session, host = begun()
+    session.wait(60)
+    with host.lock:  # the worker cannot read it before it is repeated
+        session.change(asked, 7)
+        session.change(asked, 7)
+    until(lambda: host.messages("accepted"))
+    session.change_now({"caption": "a green tree"})
+    for name, value in asked.items():
+        session.change({name: value}, 7)
+    until(lambda: not working())
+    expected = {"kind": "accepted", "question": 7}
+    assert host.messages("accepted", "refused") == [expected] * (1 + len(asked))
+    assert session.wait(60).caption == "a green tree"
+    assert [id for id, phase in host.phases() if phase == "computing"] == [2, 3]
+
+
+def test_part_of_a_change_that_has_not_arrived_is_made() -> None:
+    session, host = begun()
+    session.wait(60)
+    for name, value in {"caption": "a fish", "method": "gradient"}.items():
+        session.change({name: value}, 7)
+    until(lambda: len(host.messages("accepted")) == 2)
+    assert session.wait(60).caption == "a fish"
+    assert session.request.method == "gradient"
+    session.change_now({"method": "exclip"})
+    session.change({"method": "gradient"}, 7)
+    until(lambda: len(host.messages("accepted")) == 3)
+    assert session.request.method == "exclip"
+
+
 def test_tests_are_kept_and_answered() -> None:
     session, host = begun()
     session.wait(60)
