@@ -367,7 +367,8 @@ class Explainer:
         """
         pixels, opened = self._open_image(image)
         assert opened is not None
-        return pixels, View.of(opened, SeenPart(self.preprocess, opened, pixels))
+        covered = self._towers.image.covered(pixels)
+        return pixels, View.of(opened, SeenPart(self.preprocess, opened, pixels, covered))
 
     def _read_image(self, image: ImageLike | Tensor) -> _Seen:
         """Return the pixels that the model sees of an image, and which part of it they show, if known."""

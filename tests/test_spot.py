@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from open_clip import CustomTextCLIP
 from PIL import Image
 from support.zoo.families import FAMILIES, Family, family, of_open_clip
 from support.zoo.inputs import picture, preprocess_to
-from support.zoo.models import build, inputs_of
-from support.zoo.tokenizers import SmallTokenizer
+from support.zoo.models import build, inputs_of, open_clip_model, openai_model
+from support.zoo.tokenizers import (
+    CONTEXT,
+    SMALL_CONTEXT,
+    SMALL_VOCABULARY,
+    SmallTokenizer,
+    clip_tokenizer,
+)
+from support.zoo.weights import sharpen
 
-from exclip_widget import DualEncoder, ModelError, explain
+from exclip_widget import Banzhaf, DualEncoder, Explainer, ModelError, explain
+from exclip_widget.results.regions import patch_boxes
 
 PLACES = [(0.2, 0.7), (0.8, 0.3)]
 """Where the spot is, as fractions of the image: down and across."""
@@ -163,6 +173,94 @@ def test_sizes_that_patches_do_not_divide(size: tuple[int, int], patch: int, gri
         embed_dim=32,
     )
     assert_found(this.model, grid, image_layer=0, **this.options)
+
+
+def timm_tower(size: tuple[int, int], patch: int, **named: Any) -> Family:
+    return of_open_clip(
+        50,
+        make=CustomTextCLIP,
+        size=size,
+        vision={"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_proj": "none"},
+        named={"img_size": size, "embed_dim": 32, "depth": 1, "num_heads": 4, "patch_size": patch} | named,
+        embed_dim=32,
+    )
+
+
+def siglip() -> torch.nn.Module:
+    """Make a tower with SigLIP SO400M's ratio of patches to image: 14 pixels of 384."""
+    side = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 3}
+    text = side | {"vocab_size": SMALL_VOCABULARY, "max_position_embeddings": SMALL_CONTEXT}
+    vision = side | {"image_size": 48, "patch_size": 14}
+    return sharpen(
+        transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=vision))
+    )
+
+
+def described(model: Any) -> DualEncoder:
+    return DualEncoder(
+        model,
+        encode_text=model.encode_text,
+        encode_image=model.encode_image,
+        text_layers=["transformer.resblocks.0"],
+        image_layers=["visual.transformer.resblocks.0"],
+        context_length=CONTEXT,
+        padded=False,
+    )
+
+
+UNEVEN: dict[str, tuple[Callable[[], Any], tuple[int, int], int]] = {
+    "open_clip": (lambda: open_clip_model(vision={"image_size": (36, 47)}), (36, 47), 8),
+    "openai": (lambda: openai_model(image_resolution=47), (47, 47), 8),
+    "timm": (lambda: timm_tower((63, 84), 16).model, (63, 84), 16),
+    "timm, padded": (
+        lambda: timm_tower((32, 32), 8, dynamic_img_size=True, dynamic_img_pad=True).model,
+        (33, 45),
+        8,
+    ),
+    "transformers": (siglip, (48, 48), 14),
+    "described": (lambda: described(open_clip_model(vision={"image_size": (36, 47)})), (36, 47), 8),
+}
+"""Models, the size of an image for each, and the side of its square patches."""
+
+
+def tokenizer_of(name: str) -> Any:
+    if name == "transformers":
+        return SmallTokenizer()
+    return timm_tower((32, 32), 8).options["tokenizer"] if "timm" in name else clip_tokenizer()
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_patches_that_do_not_divide_an_image_are_drawn_where_they_are(name: str) -> None:
+    """Each is as large as the stem reads it, and what no patch covers lies outside."""
+    make, (height, width), patch = UNEVEN[name]
+    grey = np.full((height, width, 3), 128, np.uint8)
+    options = {"preprocess": preprocess_to(height, width), "tokenizer": tokenizer_of(name)}
+    options |= {"method": "exclip", "text_layer": 0, "image_layer": 0, "steps": 1}
+    explainer = Explainer(make(), image_reference=Image.fromarray(grey), **options)
+    pad = "padded" in name
+    last = [(-(-side // patch) if pad else side // patch) - 1 for side in (height, width)]
+    for row, column in (last, (1, 1)):
+        pixels = grey.copy()
+        at = slice(row * patch, (row + 1) * patch), slice(column * patch, (column + 1) * patch)
+        pixels[at] = np.random.default_rng(0).integers(0, 256, pixels[at].shape)
+        found = explainer.explain(Image.fromarray(pixels), "a red boat")
+        heat = np.abs(found.values).sum(0)
+        assert heat.argmax() == row * heat.shape[1] + column
+        (box,) = np.array(patch_boxes(found.view, heat.shape)).reshape(*heat.shape, 4)[[row], [column]]
+        edges = [column * patch, row * patch, (column + 1) * patch, (row + 1) * patch]
+        np.testing.assert_allclose(box, edges, atol=0.2)
+
+
+@pytest.mark.parametrize("name", ["open_clip", "openai", "timm", "transformers"])
+def test_patches_that_do_not_divide_an_image_are_hidden_as_a_whole(name: str) -> None:
+    """At the first block of a ViT, to hide a patch and to replace its token are the same."""
+    make, size, _ = UNEVEN[name]
+    options = {"preprocess": preprocess_to(*size), "tokenizer": tokenizer_of(name)}
+    hidden, replaced = (
+        Explainer(make(), method=Banzhaf(samples=32, masks=masks), **options).image_factors(picture()).values
+        for masks in ("hide", "replace")
+    )
+    np.testing.assert_allclose(hidden, replaced, atol=1e-5 * np.abs(replaced).max())
 
 
 @pytest.mark.parametrize("size", [(96, 64), (48, 128)])

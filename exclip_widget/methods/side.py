@@ -14,6 +14,7 @@ from ..errors import ModelError
 from ..inputs.caption import Caption
 from ..models.activation_cache import cached_activations, cached_embedding
 from ..models.fingerprint import Fingerprint
+from ..models.patch_places import Covered, patch_of_pixels
 from ..models.shortcuts import agrees
 from ..models.token_sources import NONE
 from ..models.tower import TextTower, Tower
@@ -51,6 +52,8 @@ class Side:
         The row of the result that each token belongs to, (tokens,).
     rows : Tokens or Grid
         What the rows are.
+    covered : (float, float)
+        How much of the height and of the width of an image its patches cover.
     run : callable
         Maps tokens at the layer, (batch, tokens, width), to embeddings, (batch, embed).
     inputs, reference_inputs : Tensor
@@ -75,6 +78,7 @@ class Side:
     reference: Float[Tensor, "tokens width"]
     row_index: Int[Tensor, " tokens"]
     rows: Rows
+    covered: Covered
     run: Callable[[Tensor], Tensor]
     inputs: Tensor
     reference_inputs: Tensor
@@ -107,8 +111,9 @@ class Side:
         the hidden ones from the layer on.
         """
         if isinstance(self.rows, Grid):
-            patches = present[:, self.rows.patches].reshape(-1, 1, self.rows.rows, self.rows.columns)
-            kept = F.interpolate(patches.to(self.inputs), self.inputs.shape[-2:], mode="nearest").bool()
+            height, width = self.inputs.shape[-2:]
+            patch = patch_of_pixels((height, width), (self.rows.rows, self.rows.columns), self.covered)
+            kept = present[:, None, self.rows.patches][..., patch].to(self.inputs.device)
             return F.normalize(self.encode(self.inputs.where(kept, self.reference_inputs)), dim=-1)
         with only_attending_to(present):
             return F.normalize(self.run(self.tokens.expand(len(present), -1, -1)), dim=-1)
@@ -220,6 +225,7 @@ def image_sides(
                     reference=start.tokens[0],
                     row_index=torch.arange(count, device="cpu"),
                     rows=grid,
+                    covered=tower.covered(pixels),
                 )
             )
         sides.append(of_image)
@@ -239,6 +245,7 @@ def _side(
     reference: Float[Tensor, "tokens width"],
     row_index: Int[Tensor, " tokens"],
     rows: Rows,
+    covered: Covered = (1.0, 1.0),
 ) -> Side:
     dtype = torch.promote_types(tokens.dtype, torch.float32)  # half is too coarse to differentiate in
     tokens, reference = tokens.to(dtype), reference.to(dtype)
@@ -297,6 +304,7 @@ def _side(
         reference=reference,
         row_index=row_index,
         rows=rows,
+        covered=covered,
         run=lambda given: cut(given).to(dtype),
         inputs=inputs,
         reference_inputs=reference_inputs,

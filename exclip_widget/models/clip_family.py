@@ -22,7 +22,7 @@ from .as_written import are_as_written, is_as_written, is_of_library
 from .family import Family
 from .fingerprint import Fingerprint, outline
 from .shortcuts import agrees
-from .stems import GridOf, grid_after
+from .stems import GridOf, grid_after, patch_size_of
 from .tail import tail_of
 from .tower import (
     ANY_VOCABULARY,
@@ -94,6 +94,7 @@ def _image_tower(model: Any) -> ImageTower:
         size=_image_size(visual),
         grid_of=grid_of,
         extra_tokens=extra_tokens,
+        patch=patch_size_of(visual.modules()),
     )
 
 

@@ -16,6 +16,7 @@ from ..results.classification import Logits
 from .as_written import is_as_written
 from .family import Family
 from .patch_places import PatchPlaces
+from .stems import patch_size_of
 from .tower import ANY_VOCABULARY, ImageTower, TextTower
 
 Encode = Callable[[Tensor], object]
@@ -41,7 +42,8 @@ class DualEncoder:
         Whether captions must be padded to that length, and the padding is read. If not, captions are
         passed without padding.
     grid : (int, int), optional
-        Rows and columns of patches, if a sequence is not a grid with the image's own proportions.
+        Rows and columns of patches, if they are neither as many as fit into the image side by side nor a grid
+        with its proportions.
     extra_tokens : int, optional
         Number of tokens before the patches, such as a class token. By default it is inferred.
     channels_last : bool, optional
@@ -148,6 +150,7 @@ class DualEncoder:
                 size=None,
                 grid_of=None if grid is None else lambda *_: grid,
                 extra_tokens=self._extra_tokens,
+                patch=patch_size_of(self.model.modules()),
                 is_described=True,
                 places=self._places,
             ),

@@ -8,10 +8,14 @@ spells the number of its patch, so a few copies are enough for all of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+Covered: TypeAlias = tuple[float, float]
+"""How much of an image's height and of its width the patches cover."""
 
 CHANGE = 0.25
 """Size of the noise that changes a patch. It is small, so that code which sorts tokens hardly notices."""
@@ -43,16 +47,32 @@ def bits_of_patches(grid: tuple[int, int]) -> Bool[Tensor, "bits patches"]:
     return torch.stack(bits).bool() if bits else torch.zeros(0, len(row), dtype=torch.bool, device="cpu")
 
 
+def patch_of_pixels(
+    size: tuple[int, int], grid: tuple[int, int], covered: Covered
+) -> Int[Tensor, "height width"]:
+    """Return the number of the patch that each pixel of an image belongs to, counted row by row.
+
+    Pixels that no patch covers get that of the closest one.
+
+    Examples
+    --------
+    >>> patch_of_pixels((4, 5), (2, 2), (1.0, 0.8)).tolist()
+    [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [2, 2, 3, 3, 3], [2, 2, 3, 3, 3]]
+    """
+    row, column = (
+        (torch.arange(side, device="cpu") * count // round(side * share)).clamp_max(count - 1)
+        for side, count, share in zip(size, grid, covered, strict=True)
+    )
+    return row[:, None] * grid[1] + column
+
+
 def with_changed_patches(
-    pixels: Float[Tensor, "1 3 height width"], grid: tuple[int, int]
+    pixels: Float[Tensor, "1 3 height width"], grid: tuple[int, int], covered: Covered
 ) -> Float[Tensor, "copies 3 height width"]:
     """Return the image, a copy with all patches of a grid changed, and two for each bit of their numbers."""
     height, width = pixels.shape[-2:]
-    rows, columns = grid
     bits = bits_of_patches(grid)
-    row = torch.arange(height, device="cpu") * rows // height
-    column = torch.arange(width, device="cpu") * columns // width
-    patch = row[:, None] * columns + column
+    patch = patch_of_pixels((height, width), grid, covered)
     none = torch.zeros(1, len(bits.T), dtype=torch.bool, device="cpu")
     is_changed = torch.cat([none, ~none, bits, ~bits])[:, patch]
     generator = torch.Generator().manual_seed(0)

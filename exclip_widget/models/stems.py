@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -51,6 +51,21 @@ def _after_convolution(stem: Any, size: tuple[int, int]) -> tuple[int, int]:
         )
     )
     return rows, columns
+
+
+def patch_size_of(modules: Iterable[nn.Module]) -> tuple[int, int] | None:
+    """Return the height and width in pixels of the patches into which the stem among modules cuts an image.
+
+    The stem is the first convolution that looks at more than one pixel. None if its patches overlap.
+    """
+    for stem in modules:
+        if isinstance(stem, nn.Conv2d) and stem.kernel_size != (1, 1):
+            is_padded = stem.padding not in ((0, 0), "valid")
+            if is_padded or stem.kernel_size != stem.stride or stem.dilation != (1, 1):
+                return None
+            height, width = stem.kernel_size
+            return height, width
+    return None
 
 
 def _measured(stem: nn.Module, encode: Callable[[Tensor], object], pixels: Tensor) -> tuple[int, int] | None:

@@ -14,10 +14,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..errors import ModelError, ParameterError
-from ..paths.cut import Layer, Order, TokenLayout, infer_grid, read_activations
+from ..paths.cut import MOST_OTHERS, Layer, Order, TokenLayout, infer_grid, read_activations
 from ..paths.last_block import LastBlock
 from .fingerprint import Fingerprint
-from .patch_places import SURE_CORRELATION, PatchPlaces, with_changed_patches
+from .patch_places import SURE_CORRELATION, Covered, PatchPlaces, with_changed_patches
 from .stems import GridOf
 from .token_sources import token_sources
 
@@ -127,6 +127,8 @@ class ImageTower(Tower):
     extra_tokens : int or None
         Number of tokens that the tower itself puts before the patches; None if it is all those that are not
         patches.
+    patch : (int, int) or None
+        Height and width of the stem's patches in pixels; None if unknown, or if they overlap.
     is_described : bool
         Whether a user described the tower. Then it may be the code of anybody, and what the user says of its
         tokens is believed unless a test run contradicts it.
@@ -137,6 +139,7 @@ class ImageTower(Tower):
     size: tuple[int, int] | None
     grid_of: GridOf | None = None
     extra_tokens: int | None = None
+    patch: tuple[int, int] | None = None
     is_described: bool = False
     places: dict[object, tuple[int, PatchPlaces]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -144,6 +147,24 @@ class ImageTower(Tower):
         """Return the rows and columns of patches of `pixels`, if known and the same at all layers."""
         height, width = pixels.shape[-2:]
         return None if self.grid_of is None else self.grid_of(height, width)
+
+    def covered(self, pixels: Float[Tensor, "1 3 height width"]) -> Covered:
+        """Return how much of the height and of the width of `pixels` the patches cover.
+
+        It is less than 1 if the patches do not divide an image, whose last pixels then go unseen, and more
+        than 1 if the tower pads the image at its end.
+        """
+        size = pixels.shape[-2:]
+        if self.patch is None:
+            return 1.0, 1.0
+        counts = self.known_grid(pixels) or [
+            side // step for side, step in zip(size, self.patch, strict=True)
+        ]
+        down, across = (
+            count * step / side if count and abs(count * step - side) < step else 1.0
+            for side, step, count in zip(size, self.patch, counts, strict=True)
+        )
+        return down, across
 
     def locate_patches(
         self, layer: Layer, layout: TokenLayout, count: int, pixels: Float[Tensor, "1 3 height width"]
@@ -160,7 +181,7 @@ class ImageTower(Tower):
         if layout.map:
             return (*layout.map, 0)
         height, width = pixels.shape[-2:]
-        grid = self.known_grid(pixels) or infer_grid(count, height, width)
+        grid = self.known_grid(pixels) or self._likely_grid(count, pixels)
         if grid is None or 0 in grid:
             raise ModelError(
                 f"the {count} tokens at layer {layer.name!r} do not form a grid of patches of an image of "
@@ -168,6 +189,15 @@ class ImageTower(Tower):
                 "DualEncoder(grid=)"
             )
         return (*grid, self._first_patch(layer, count, grid, pixels))
+
+    def _likely_grid(self, count: int, pixels: Float[Tensor, "1 3 height width"]) -> tuple[int, int] | None:
+        """Return the grid of the whole patches of an image if `count` tokens may be that, or a likely one."""
+        height, width = pixels.shape[-2:]
+        if self.patch is not None:
+            rows, columns = height // self.patch[0], width // self.patch[1]
+            if 0 <= count - rows * columns <= MOST_OTHERS:
+                return rows, columns
+        return infer_grid(count, height, width)
 
     def _first_patch(
         self, layer: Layer, count: int, grid: tuple[int, int], pixels: Float[Tensor, "1 3 height width"]
@@ -223,7 +253,7 @@ class ImageTower(Tower):
         """Return the number of tokens at `layer` and their places, for an image `flipped` along some axes."""
         key = layer, grid, pixels.shape[-2:], flipped
         if key not in self.places:
-            changed = with_changed_patches(pixels.flip(flipped), grid)
+            changed = with_changed_patches(pixels.flip(flipped), grid, self.covered(pixels))
             # What a user's code does before the layer need not know of batches.
             batches = torch.split(changed, 1) if self.is_described else [changed]
             runs = [read_activations([layer], self.encode, batch)[0].tokens for batch in batches]

@@ -19,7 +19,7 @@ from ..paths.last_block import LastBlock
 from .as_written import are_as_written, is_as_written
 from .family import Family
 from .fingerprint import outline
-from .stems import grid_after
+from .stems import grid_after, patch_size_of
 from .tail import tail_of
 from .tower import (
     ImageTower,
@@ -148,6 +148,7 @@ def _image_tower(model: Any) -> ImageTower:
         if size is None
         else grid_after(model, vision.embeddings, vision.embeddings.patch_embedding, encode),
         extra_tokens=int(hasattr(vision.embeddings, "class_embedding")),
+        patch=(patch, patch) if size is None else patch_size_of(vision.modules()),
     )
 
 

@@ -765,14 +765,18 @@ def _holds_tokens(value: object) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point() and value.ndim in (3, 4)
 
 
+MOST_OTHERS = 16
+"""Largest number of tokens that may come with a grid of patches whose size is not known beforehand."""
+
+
 def infer_grid(count: int, height: int, width: int) -> tuple[int, int] | None:
     """Return the rows and columns of patches of an image of this shape that has `count` tokens.
 
-    This is the largest grid of square patches that fits into `count` tokens and leaves at most 16 over; None
-    if there is none.
+    This is the largest grid of square patches that fits into `count` tokens and leaves few over; None if
+    there is none.
     """
     divisor = math.gcd(height, width)
     rows, columns = height // divisor, width // divisor
     scale = math.isqrt(count // (rows * columns))
     rest = count - scale * scale * rows * columns
-    return (scale * rows, scale * columns) if scale and rest <= 16 else None
+    return (scale * rows, scale * columns) if scale and rest <= MOST_OTHERS else None
