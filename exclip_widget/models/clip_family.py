@@ -19,6 +19,7 @@ from ..paths.cut import FAULTS, Layer, Order, embedding_of, is_out_of_memory, re
 from ..paths.evaluation_mode import evaluation_mode
 from ..paths.last_block import LastBlock
 from .as_written import are_as_written, is_as_written, is_of_library
+from .caption_end import confirmed_end
 from .family import Family
 from .fingerprint import Fingerprint, outline
 from .shortcuts import agrees
@@ -214,6 +215,7 @@ def _text_tower(model: Any) -> TextTower:
             return int((ids != pad).nonzero().max())
         return int(_is_end(text, ids).argmax())
 
+    pools_as_written = is_own_call and (text is model or are_as_written([text]))
     layers = layers_at(model, blocks)
     tower = TextTower(
         side="text",
@@ -225,7 +227,7 @@ def _text_tower(model: Any) -> TextTower:
         padded=pad is None,
         appended=int(getattr(text, "cls_emb", None) is not None),
         is_own=is_own_call and are_as_written(modules),
-        end_of=end_of,
+        end_of=end_of if pools_as_written else confirmed_end(model, encode_whole, end_of, trimmed=False),
     )
 
     def settle() -> TextTower:
@@ -241,6 +243,8 @@ def _text_tower(model: Any) -> TextTower:
             changes = {"encode": encode_short, "last_block": last_block}
         elif _ignores_padding(model, captions, context, state, layers[0], encode_padded):
             changes = {"encode": encode_padded, "trimmed": True}
+            if not pools_as_written:
+                changes["end_of"] = confirmed_end(model, encode_padded, end_of, trimmed=True)
         else:
             changes = {}
         if changes:
@@ -353,11 +357,14 @@ def _ignores_padding(
     layer: Layer,
     encode: Callable[[Tensor], object],
 ) -> bool:
-    """Return whether what follows made-up captions has no effect, whatever has been added to the tower."""
-    end = int(captions[0][-1])
+    """Return whether what follows made-up captions has no effect, whatever has been added to the tower.
 
-    def embedding_with(padding: int) -> Callable[[], Tensor]:
-        padded = [nn.functional.pad(ids, (0, context - len(ids)), value=padding) for ids in captions]
+    Words follow them, because a model of somebody's own may know several ids as padding, and pool before it.
+    """
+    words = captions[0][:-1].repeat(context)
+
+    def embedding_with(following: Tensor) -> Callable[[], Tensor]:
+        padded = [torch.cat([ids, following[: context - len(ids)]]) for ids in captions]
         return lambda: _embed(model, encode, torch.stack(padded))
 
     def count() -> int:
@@ -371,8 +378,8 @@ def _ignores_padding(
         if is_out_of_memory(error):
             raise
         return False
-    other = 1 if end != 1 else 2
-    return fits and agrees(model, "padding", state, embedding_with(0), embedding_with(other), 1e-6)
+    padding = torch.zeros_like(words)
+    return fits and agrees(model, "padding", state, embedding_with(padding), embedding_with(words), 1e-6)
 
 
 def _embed(model: nn.Module, encode: Callable[[Tensor], object], ids: Tensor) -> Tensor:

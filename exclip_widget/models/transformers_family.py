@@ -17,6 +17,7 @@ from ..inputs.tokenizers import Tokenizer
 from ..paths.cut import embedding_of
 from ..paths.last_block import LastBlock
 from .as_written import are_as_written, is_as_written
+from .caption_end import confirmed_end
 from .family import Family
 from .fingerprint import outline
 from .stems import grid_after, patch_size_of
@@ -84,6 +85,7 @@ def _text_tower(model: Any) -> TextTower:
     end = getattr(text, "eos_token_id", config.eos_token_id)
     beside = _beside(model, "text_projection")
     is_own_call = is_as_written(model, "get_text_features")
+    pools_as_written = is_own_call and are_as_written([text])
 
     def encode(ids: Tensor) -> Tensor:
         return _embedding(model.get_text_features(input_ids=ids.to(model.device)))
@@ -109,7 +111,7 @@ def _text_tower(model: Any) -> TextTower:
         vocabulary=config.vocab_size,
         padded=not is_clip,  # SigLIP pools its last position, whatever token is there
         is_own=is_own_call and are_as_written([*text.modules(), *beside]),
-        end_of=end_of,
+        end_of=end_of if pools_as_written else confirmed_end(model, encode, end_of, trimmed=False),
     )
 
 
