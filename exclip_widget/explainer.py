@@ -48,7 +48,7 @@ from .models.fingerprint import digest, fingerprint, known_weights
 from .models.tower import Tower
 from .models.towers import find_towers
 from .models.transformers_family import from_processor
-from .paths.cut import Layer, embedding_of, says_enough
+from .paths.cut import Layer, embeddings_of, says_enough
 from .paths.evaluation_mode import evaluation_mode
 from .results.classification import Classification, Logits
 from .results.factors import Factors
@@ -803,7 +803,8 @@ class Explainer:
         CaptionError
             If there are none, or one of them cannot be read. The message gives its index.
         ModelError
-            If an embedding is zero or not finite.
+            If the model gives anything other than an embedding for each caption, or one that is zero or not
+            finite.
 
         Examples
         --------
@@ -833,7 +834,7 @@ class Explainer:
         """Return the unit embeddings of captions of one length."""
         ids = torch.stack([caption.ids for caption in batch])
         with evaluation_mode(self._towers.model):
-            embeddings = as_array(embedding_of(self._towers.text.encode(ids)))
+            embeddings = as_array(embeddings_of(self._towers.text.encode(ids), len(batch)))
         norms: np.ndarray = np.linalg.norm(embeddings, axis=1, keepdims=True)
         for caption, norm in zip(batch, norms[:, 0], strict=True):
             if not (np.isfinite(norm) and norm > 0):
@@ -852,12 +853,12 @@ class Explainer:
         ImageError
             If the image cannot be read.
         ModelError
-            If the embedding is zero or not finite.
+            If the model gives anything other than one embedding, or one that is zero or not finite.
         """
         self._look_again()
         pixels = self.read_image(image)
         with evaluation_mode(self._towers.model):
-            (embedding,) = embedding_of(self._towers.image.encode(pixels)).detach()
+            (embedding,) = embeddings_of(self._towers.image.encode(pixels), 1).detach()
             embedding = embedding.to(torch.promote_types(embedding.dtype, torch.float32))
             return as_array(embedding / norm_of(embedding, "image"))
 

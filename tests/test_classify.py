@@ -146,6 +146,31 @@ def test_embeddings_that_are_none_are_named() -> None:
         classify(model, book.pages[0].image, ["a boat"], tokenizer=book.tokenizer)
 
 
+def _of_tokens(embeddings: torch.Tensor) -> torch.Tensor:
+    return embeddings[:, None].expand(-1, 17, -1)
+
+
+def _squeezed(embeddings: torch.Tensor) -> torch.Tensor:
+    return embeddings.squeeze(0)
+
+
+@pytest.mark.parametrize(("change", "shape"), [(_of_tokens, r"\(1, 17, \d+\)"), (_squeezed, r"\(\d+,\)")])
+@pytest.mark.parametrize("side", ["encode_text", "encode_image"])
+def test_what_is_not_one_embedding_for_each_input_is_refused(change: Any, shape: str, side: str) -> None:
+    model: Any = copy.deepcopy(book.model)
+    own = getattr(model, side)
+    setattr(model, side, lambda inputs, **_: change(own(inputs)))
+    explains, image = Explainer(model, tokenizer=book.tokenizer), book.pages[0].image
+    with pytest.raises(ModelError, match=rf"gave shape {shape} for 1 input; expected embeddings"):
+        explains.classify(image, ["a boat", "a red boat"])
+    alone = {
+        "encode_text": lambda: explains.text_embeddings(["a boat"]),
+        "encode_image": lambda: explains.image_embedding(image),
+    }
+    with pytest.raises(ModelError, match=rf"gave shape {shape} for 1 input; expected embeddings"):
+        alone[side]()
+
+
 def test_a_scale_that_is_no_number_is_refused() -> None:
     model = copy.deepcopy(book.model)
     with torch.no_grad():

@@ -373,13 +373,8 @@ class Cut:
                     raise
             self._needs_whole_batch = True
         with _own_faults(f"the model fails on other activations at layer {self._layer.name!r}"):
-            embedding = self._run(self._inputs.expand(batch, *self._inputs.shape[1:]), tokens)
-        if embedding.ndim != 2 or len(embedding) != batch:
-            raise ModelError(
-                f"the encoder gave shape {tuple(embedding.shape)} for {batch} inputs; "
-                f"expected embeddings, ({batch}, width)"
-            )
-        return embedding
+            whole_batch = self._inputs.expand(batch, *self._inputs.shape[1:])
+            return embeddings_of(self._run(whole_batch, tokens), batch)
 
     def require_same(
         self, tokens: Float[Tensor, "batch tokens width"], recorded: Float[Tensor, "batch embed"]
@@ -632,6 +627,23 @@ def embedding_of(output: object) -> Tensor:
             raise ModelError(f"the encoder gave {named_type(output)}; expected embeddings, (batch, width)")
         output = pooled
     return output
+
+
+def embeddings_of(output: object, count: int) -> Float[Tensor, "count embed"]:
+    """Return the embeddings in an encoder's output for `count` inputs.
+
+    Raises
+    ------
+    ModelError
+        If there is not one for each input.
+    """
+    embeddings = embedding_of(output)
+    if embeddings.ndim != 2 or len(embeddings) != count:
+        raise ModelError(
+            f"the encoder gave shape {tuple(embeddings.shape)} for {count} input{'s' * (count != 1)}; "
+            f"expected embeddings, ({count}, width), one row for each input"
+        )
+    return embeddings
 
 
 def embed_each(
