@@ -34,8 +34,8 @@ class DualEncoder:
         (batch, embed). They run `model`. Up to the layer of a cut, they may be given a batch of one.
     text_layers, image_layers : sequence of str
         Paths of the modules in `model`, from first to last, at whose input each encoder can be cut. The
-        first tensor that they take must be (batch, tokens, width), (tokens, batch, width) or
-        (batch, width, rows, columns).
+        first tensor that they take, by itself or in a list or tuple, must be (batch, tokens, width),
+        (tokens, batch, width) or (batch, width, rows, columns).
     context_length : int
         Largest number of tokens in a caption.
     padded : bool

@@ -727,10 +727,10 @@ def _hooked(hooks: dict[Layer, Callable[[Tensor], Tensor | None]]) -> Iterator[N
     try:
         for layer, hook in hooks.items():
             if layer.after:
-                handles.append(layer.module.register_forward_hook(_on_output(hook, ours)))
+                handles.append(layer.module.register_forward_hook(_on_output(layer, hook, ours)))
             else:
                 handles.append(
-                    layer.module.register_forward_pre_hook(_on_input(hook, ours), with_kwargs=True)
+                    layer.module.register_forward_pre_hook(_on_input(layer, hook, ours), with_kwargs=True)
                 )
         yield
     finally:
@@ -739,42 +739,79 @@ def _hooked(hooks: dict[Layer, Callable[[Tensor], Tensor | None]]) -> Iterator[N
             handle.remove()
 
 
-def _on_input(hook: Callable[[Tensor], Tensor | None], ours: set[int]) -> Callable[..., Any]:
+def _on_input(layer: Layer, hook: Callable[[Tensor], Tensor | None], ours: set[int]) -> Callable[..., Any]:
     def pre_hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        del module
         if threading.get_ident() not in ours:
             return None
-        for value in (*args, *kwargs.values()):
-            if _holds_tokens(value):
-                instead = hook(value)
-                if instead is None:
-                    return None
-                # Attention takes the same tensor as queries, keys and values.
-                return (
-                    tuple(instead if given is value else given for given in args),
-                    {name: instead if given is value else given for name, given in kwargs.items()},
-                )
-        raise ModelError(f"{named_type(module)} takes no tensor to cut at")
+        given = [*args, *kwargs.values()]
+        native = _tokens_in(given)
+        if native is None:
+            raise _no_tokens(layer, "takes", given)
+        instead = hook(native)
+        if instead is None:
+            return None
+        exchanged = _exchanged(given, native, instead)
+        return tuple(exchanged[: len(args)]), dict(zip(kwargs, exchanged[len(args) :], strict=True))
 
     return pre_hook
 
 
-def _on_output(hook: Callable[[Tensor], Tensor | None], ours: set[int]) -> Callable[..., Any]:
+def _on_output(layer: Layer, hook: Callable[[Tensor], Tensor | None], ours: set[int]) -> Callable[..., Any]:
     def forward_hook(module: nn.Module, args: object, output: Any) -> Any:
-        del args
+        del module, args
         if threading.get_ident() not in ours:
             return None
         if isinstance(output, Tensor):
             return hook(output)
-        if isinstance(output, tuple) and output and _holds_tokens(output[0]):
-            instead = hook(output[0])
-            return None if instead is None else (instead, *output[1:])
-        raise ModelError(f"{named_type(module)} gives {named_type(output)}; expected a tensor")
+        native = _tokens_in([output])
+        if native is None:
+            raise _no_tokens(layer, "gives", [output])
+        instead = hook(native)
+        return None if instead is None else _exchanged(output, native, instead)
 
     return forward_hook
 
 
-def _holds_tokens(value: object) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point() and value.ndim in (3, 4)
+def _tokens_in(values: Sequence[object]) -> Tensor | None:
+    """Return the first tensor of tokens among `values` or, if there is none, in the lists or tuples there."""
+    for value in values:
+        if isinstance(value, Tensor) and value.is_floating_point() and value.ndim in (3, 4):
+            return value
+    inside = (_tokens_in(value) for value in values if isinstance(value, (list, tuple)))
+    return next((found for found in inside if found is not None), None)
+
+
+def _exchanged(value: Any, native: Tensor, instead: Tensor) -> Any:
+    """Return a list or tuple with another tensor in place of the one that `_tokens_in` finds there.
+
+    A list is changed itself, because a block may change the one that it is given, for its caller to read.
+    """
+    if any(held is native for held in value):  # attention takes the same as queries, keys and values
+        exchanged = [instead if held is native else held for held in value]
+    else:
+        exchanged = [
+            _exchanged(held, native, instead) if isinstance(held, (list, tuple)) else held for held in value
+        ]
+    if all(held is before for held, before in zip(exchanged, value, strict=True)):
+        return value
+    if isinstance(value, list):
+        value[:] = exchanged
+        return value
+    return value._make(exchanged) if hasattr(value, "_make") else type(value)(exchanged)
+
+
+def _no_tokens(layer: Layer, verb: str, values: Sequence[object]) -> ModelError:
+    """Return the error for a layer that takes or gives no tokens."""
+    found = ", ".join(
+        f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else named_type(value)
+        for value in values
+    )
+    return ModelError(
+        f"layer {layer.name!r}, {named_type(layer.module)}, {verb} {found or 'nothing'}; expected tokens, "
+        "(batch, tokens, width), or a feature map, (batch, width, rows, columns), by itself or in a list or "
+        "tuple; choose another layer, or wrap the model in DualEncoder with layers that have them"
+    )
 
 
 MOST_OTHERS = 16
