@@ -15,9 +15,8 @@ from ..paths.cut import Layer
 from ..results.classification import Logits
 from .as_written import is_as_written
 from .family import Family
-from .patch_places import PatchPlaces
 from .stems import patch_size_of
-from .tower import ANY_VOCABULARY, ImageTower, TextTower
+from .tower import ANY_VOCABULARY, ImageTower, TestRun, TextTower
 
 Encode = Callable[[Tensor], object]
 
@@ -95,8 +94,8 @@ class DualEncoder:
         self._padded = padded
         self._grid = None if grid is None else _grid(grid)
         self._extra_tokens = extra_tokens
-        # Found once: a test run takes many passes up to the layer, which may be a late one.
-        self._places: dict[object, tuple[int, PatchPlaces]] = {}
+        # Remembered: a test run takes many passes up to the layer, which may be a late one.
+        self._test_runs: dict[object, TestRun] = {}
 
     def __repr__(self) -> str:
         texts, images = len(self._text_layers), len(self._image_layers)
@@ -152,7 +151,7 @@ class DualEncoder:
                 extra_tokens=self._extra_tokens,
                 patch=patch_size_of(self.model.modules()),
                 is_described=True,
-                places=self._places,
+                test_runs=self._test_runs,
             ),
         )
 

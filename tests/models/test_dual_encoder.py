@@ -12,7 +12,7 @@ from support.explaining import IMAGE
 from support.zoo.tokenizers import SmallTokenizer
 from torch import nn
 
-from exclip_widget import DualEncoder, ParameterError, explain
+from exclip_widget import DualEncoder, Explainer, ParameterError, explain
 
 
 class _Slots(nn.Module):
@@ -89,6 +89,45 @@ def test_patches_are_found_once_and_one_image_at_a_time() -> None:
     again = explain(own, IMAGE, "a boat", **inputs)
     np.testing.assert_array_equal(again.values, first.values)
     assert model.passes < passes
+
+
+class _Prompted(nn.Module):
+    """A model with four prompts before the patches or, if they are not first, behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.is_first = True
+        self.conv, self.words = nn.Conv2d(3, 16, 8, 8), nn.Embedding(64, 16)
+        self.positions, self.prompts = nn.Parameter(torch.randn(16, 16)), nn.Parameter(torch.randn(4, 16))
+        self.block = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+        self.last = nn.Linear(16, 6)
+
+    def image(self, pixels: torch.Tensor) -> torch.Tensor:
+        patches = self.conv(pixels).flatten(2).mT + self.positions
+        prompts = self.prompts.expand(len(patches), -1, -1)
+        parts = [prompts, patches] if self.is_first else [patches, prompts]
+        return self.last(self.block(torch.cat(parts, 1)).mean(1))
+
+    def text(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.last(self.words(ids)).tanh().mean(1)
+
+    def described(self) -> DualEncoder:
+        layers = {"text_layers": ["last"], "image_layers": ["block"]}
+        return DualEncoder(self, encode_text=self.text, encode_image=self.image, grid=(4, 4), **layers)
+
+
+def test_patches_are_found_again_if_the_model_moves_them() -> None:
+    model = _Prompted()
+    own = model.described()
+    pixels = torch.zeros(3, 32, 32)
+    pixels[:, 8:16, 16:24] = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    inputs = {"tokenizer": SmallTokenizer(), "preprocess": preprocess_of(32, 32), "method": "similarity"}
+    for is_first in (True, False, True):
+        model.is_first = is_first
+        rows = Explainer(own, **inputs).image_factors(pixels).rows
+        assert rows == Explainer(model.described(), **inputs).image_factors(pixels).rows
+        assert rows.first == (4 if is_first else 0)
 
 
 def test_modules_in_place_of_their_paths() -> None:
