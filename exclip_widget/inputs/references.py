@@ -73,7 +73,7 @@ def reference_pixels(
         blurred: Tensor = gaussian_blur(pixels, 2 * reach + 1, sigma)
         return blurred
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(pixels.shape, generator=generator, device="cpu").to(pixels)
+    return torch.randn(pixels.shape, generator=generator, dtype=torch.float32, device="cpu").to(pixels)
 
 
 def reference_ids(text: str | None, tokenizer: Tokenizer, tower: TextInput) -> Int[Tensor, " ids"]:

@@ -174,7 +174,7 @@ def _masks(
         drawn = (torch.arange(2**count, device="cpu")[:, None] >> bits) & 1
     else:
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.rand((samples, count), generator=generator, device="cpu") < p
+        drawn = torch.rand((samples, count), generator=generator, dtype=torch.float32, device="cpu") < p
     masks = torch.ones(len(drawn), len(players), dtype=torch.bool, device="cpu")
     masks[:, players] = drawn.bool()
     return masks, exact

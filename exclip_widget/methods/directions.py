@@ -173,13 +173,13 @@ def shared_directions(
     """
     random = torch.Generator().manual_seed(0)
     embedding = held.embedding
-    cotangent = torch.randn(len(embedding), generator=random, device="cpu").to(embedding)
+    cotangent = torch.randn(len(embedding), generator=random, dtype=torch.float32, device="cpu").to(embedding)
     (seen,) = held.pull_back(cotangent[None])
     sizes = [float(part.norm()) or 1.0 for part in seen]  # so that no layer outweighs the others
 
     def weights() -> list[Tensor]:
         return [
-            (torch.randn(count, generator=random, device="cpu") / size).to(embedding)
+            (torch.randn(count, generator=random, dtype=torch.float32, device="cpu") / size).to(embedding)
             for count, size in zip(tokens, sizes, strict=True)
         ]
 

@@ -146,7 +146,9 @@ class CutPath:
         If some function on the way can be differentiated only once, its contribution to them is missing.
         """
         generator = torch.Generator().manual_seed(0)
-        random = torch.randn(embedded.shape[1], generator=generator, device="cpu").to(embedded)
+        random = torch.randn(embedded.shape[1], generator=generator, dtype=torch.float32, device="cpu").to(
+            embedded
+        )
         expected = self._pull_back(x, embedded, weights, random)
         return bool((factors @ random - expected).norm() <= 1e-3 * expected.norm())
 

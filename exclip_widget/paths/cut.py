@@ -587,7 +587,7 @@ def _direction(tokens: Float[Tensor, "batch tokens width"], seed: int) -> Float[
     """
     generator = torch.Generator().manual_seed(seed)
     shared, own = (
-        torch.randn(shape, generator=generator, device="cpu").to(tokens)
+        torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu").to(tokens)
         for shape in (tokens.shape[-1:], tokens.shape)
     )
     unit = nn.functional.normalize((shared + own) * tokens.ne(0), dim=-1)

@@ -55,7 +55,7 @@ class FrozenPath(CutPath):
 def watch_moved(run: Callable[[Tensor], object], x: Float[Tensor, "nodes tokens width"]) -> WatchedPass:
     """Run a pass with tokens that are moved by `STEP`, to see what changes with them."""
     generator = torch.Generator().manual_seed(0)
-    step = torch.randn(x.shape, generator=generator, device="cpu").to(x)
+    step = torch.randn(x.shape, generator=generator, dtype=torch.float32, device="cpu").to(x)
     moved = (x.detach() + STEP * x.detach().norm() / step.norm() * step).requires_grad_()
     watched = WatchedPass(moved, is_own=False)
     with watched, torch.enable_grad():

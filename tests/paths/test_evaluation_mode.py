@@ -63,11 +63,22 @@ def test_frozen_model() -> None:
     np.testing.assert_allclose(values_of(picture(), model=model), values_of(picture()), rtol=1e-3, atol=1e-6)
 
 
-def test_another_default_dtype() -> None:
-    expected = values_of(picture())
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"method": "frozen"},
+        {"method": "frozen", "rank": 2},
+        {"method": "banzhaf", "samples": 32},
+        {"image_reference": "noise"},
+    ],
+)
+def test_another_default_dtype(options: dict[str, Any]) -> None:
+    options = {"steps": None} | options if "method" in options else options
+    expected = values_of(picture(), **options)
     torch.set_default_dtype(torch.float64)
     try:
-        values = values_of(picture())
+        values = values_of(picture(), **options)
         assert torch.get_default_dtype() == torch.float64
     finally:
         torch.set_default_dtype(torch.float32)
