@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from types import FunctionType, MethodType
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ..errors import ModelError, named_type
 from ..inputs.preprocessing import Preprocess
@@ -58,7 +60,14 @@ class Towers:
     state: Fingerprint | None = None
 
     def found_again(self) -> Towers:
-        """Return the towers of the model in its current state: these, if nothing about it has changed."""
+        """Return the towers of the model in its current state: these, if nothing about it has changed.
+
+        Raises
+        ------
+        ModelError
+            As `find_towers` does.
+        """
+        _require_no_transform()
         state = outline(self.model.modules())
         if state is not None and state == self.state:
             return self
@@ -172,6 +181,7 @@ def find_towers(model: Any) -> Towers:
     ModelError
         If the model belongs to no known family, or is in a state that cannot be explained.
     """
+    _require_no_transform()
     _require_unsharded(model)
     model = unwrap(model)
     family = _family_of(model)
@@ -180,6 +190,7 @@ def find_towers(model: Any) -> Towers:
     module = model.model if isinstance(model, DualEncoder) else model
     if isinstance(module, torch.jit.ScriptModule):
         raise ModelError("model is a TorchScript archive; load it with clip.load(..., jit=False)")
+    _require_initialised(module)
     devices = {parameter.device for parameter in module.parameters()}
     if len(devices) > 1 or torch.device("meta") in devices:
         found = ", ".join(sorted(map(str, devices)))
@@ -223,6 +234,38 @@ def _require_unsharded(model: Any) -> None:
                 "expected a model with all of its weights: pass it as it was before fully_shard or "
                 "FullyShardedDataParallel, or another one that loads the full state dict"
             )
+
+
+def _require_no_transform() -> None:
+    """Refuse to work inside a function that torch transforms, whose tensors have no memory of their own.
+
+    Raises
+    ------
+    ModelError
+        If this is called in one.
+    """
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise ModelError(
+            "the model cannot be explained inside a function that torch.func transforms, such as one "
+            "given to grad, vmap or jvp; explain it outside of that function"
+        )
+
+
+def _require_initialised(model: nn.Module) -> None:
+    """Refuse a model with lazy modules, which an explanation would initialise.
+
+    Raises
+    ------
+    ModelError
+        If a weight has no shape yet.
+    """
+    if any(map(is_lazy, chain(model.parameters(), model.buffers()))):
+        held = chain(model.named_parameters(), model.named_buffers())
+        name = next(name for name, tensor in held if is_lazy(tensor))
+        raise ModelError(
+            f"weight {name!r} has no shape yet, because its module is lazy; run the model once on any input "
+            "before it is explained"
+        )
 
 
 _SHARDED = ("FSDPModule", "FullyShardedDataParallel")

@@ -266,7 +266,20 @@ def _not_differentiable(error: Exception) -> str:
 
 
 def _bytes_kept(run: Callable[[Tensor], Tensor], nodes: Tensor) -> int:
-    """Return how many bytes autograd saves during a run on `nodes`, the model's weights included."""
+    """Return how many bytes autograd saves during a run on `nodes`, the model's weights included.
+
+    Raises
+    ------
+    ModelError
+        If the caller has disabled hooks on what autograd saves.
+    """
+    disabled = torch._C._autograd._saved_tensors_hooks_get_disabled_error_message()
+    if disabled is not None:
+        raise ModelError(
+            "hooks on the tensors that autograd saves are disabled here "
+            f"({disabled:.100}), and without them the memory that a pass takes is unknown; explain outside "
+            "torch.autograd.graph.disable_saved_tensors_hooks, or use another method than 'exclip'"
+        )
     kept: dict[int, torch.UntypedStorage] = {}
 
     def note(tensor: Tensor) -> Tensor | None:
