@@ -378,11 +378,11 @@ class Explainer:
         self, image: ImageLike | Tensor
     ) -> tuple[Float[Tensor, "1 3 height width"], Image.Image | None]:
         """Return the pixels that the model sees of an image, and the image unless it was a tensor."""
-        size = self._towers.image.size
+        size, size_from = self._towers.image.size, self._towers.image.size_from
         if isinstance(image, Tensor):
-            return check_pixels(image, size), None
+            return check_pixels(image, size, size_from=size_from), None
         opened = open_image(image)
-        return preprocess_image(opened, self.preprocess, size), opened
+        return preprocess_image(opened, self.preprocess, size, size_from), opened
 
     def grid(self, image: ImageLike | Tensor) -> tuple[int, int]:
         """Return the rows and columns of an image's patches at the image layer.

@@ -20,9 +20,11 @@ Preprocess: TypeAlias = Callable[[Image.Image], Tensor]
 
 
 def preprocess_image(
-    image: Image.Image, preprocess: Preprocess, size: tuple[int, int] | None = None
+    image: Image.Image, preprocess: Preprocess, size: tuple[int, int] | None = None, size_from: str = ""
 ) -> Float[Tensor, "1 3 height width"]:
     """Return the pixels that the model sees of `image`, checked against `size` = (height, width).
+
+    `size_from` is the attribute of the model that gives the size, for an error message.
 
     `preprocess` gets a copy, because it may change the image that it is given, as `Image.thumbnail` does.
 
@@ -34,7 +36,7 @@ def preprocess_image(
         If `preprocess` is random.
     """
     before = RandomState()
-    pixels = check_pixels(_run(preprocess, image.copy()), size, "preprocess gave")
+    pixels = check_pixels(_run(preprocess, image.copy()), size, "preprocess gave", size_from)
     if RandomState() != before:
         require_repeatable(preprocess, pixels, lambda: _run(preprocess, image.copy()))
     _require_no_generator_of_its_own(preprocess)
@@ -70,7 +72,7 @@ def _run(preprocess: Preprocess, image: Image.Image) -> object:
 
 
 def check_pixels(
-    pixels: object, size: tuple[int, int] | None, source: str = "image is"
+    pixels: object, size: tuple[int, int] | None, source: str = "image is", size_from: str = ""
 ) -> Float[Tensor, "1 3 height width"]:
     """Return a copy of preprocessed pixels with a batch axis, if the model can take them.
 
@@ -84,6 +86,8 @@ def check_pixels(
         Height and width that the model takes; None if it takes any.
     source : str
         Beginning of an error message.
+    size_from : str
+        The attribute of the model that gives the size, for an error message.
 
     Raises
     ------
@@ -100,20 +104,23 @@ def check_pixels(
             f"{pixels.layout}; {expected}, dense (see Tensor.to_dense) and on a device that stores its values"
         )
     pixels = pixels[0] if pixels.ndim == 4 and len(pixels) == 1 else pixels
-    if pixels.ndim != 3 or len(pixels) != 3 or (size and pixels.shape[1:] != size):
-        raise ImageError(f"{source} of shape {tuple(pixels.shape)}; {expected}")
+    if pixels.ndim != 3 or len(pixels) != 3:
+        raise ImageError(f"{source} a tensor of shape {tuple(pixels.shape)}; {expected}")
+    if size and pixels.shape[1:] != size:
+        said = f", as model.{size_from} says; set that if the model takes another size" if size_from else ""
+        raise ImageError(f"{source} a tensor of shape {tuple(pixels.shape)}; {expected}{said}")
     if not pixels.is_floating_point():
-        raise ImageError(f"{source} of {pixels.dtype}; {expected}")
+        raise ImageError(f"{source} a tensor of {pixels.dtype}; {expected}")
     try:
         # torch stores numbers of 8 bits, but barely computes with them.
         pixels = pixels.float() if pixels.dtype.itemsize == 1 else pixels
         is_finite = bool(torch.isfinite(pixels).all())
     except RuntimeError as error:
         raise ImageError(
-            f"{source} of {pixels.dtype}, which torch cannot read ({error}); {expected}"
+            f"{source} a tensor of {pixels.dtype}, which torch cannot read ({error}); {expected}"
         ) from None
     if not is_finite:
-        raise ImageError(f"{source} NaN or infinite in places; {expected}")
+        raise ImageError(f"{source} a tensor that is NaN or infinite in places; {expected}")
     # The caller may be in inference mode, whose tensors autograd rejects.
     with torch.inference_mode(False), torch.no_grad():
         return pixels[None].clone()

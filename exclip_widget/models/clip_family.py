@@ -57,7 +57,7 @@ class ClipFamily(Family):
         """Return the preprocessing that open_clip notes on the tower, or that of OpenAI's models."""
         config: Any = getattr(model.visual, "preprocess_cfg", None)
         if config is None and hasattr(model.visual, "input_resolution"):
-            config = {"size": _image_size(model.visual)}
+            config = {"size": _image_size(model.visual)[0]}
         if not config:
             return super().preprocess(model)
         transform: Preprocess = image_transform_v2(PreprocessCfg(**config), is_train=False)
@@ -81,6 +81,7 @@ def _image_tower(model: Any) -> ImageTower:
     def encode(pixels: Tensor) -> object:
         return model.encode_image(pixels.to(_device(visual), dtype), **options)
 
+    size, size_from = _image_size(visual)
     grid_of, extra_tokens = _patches(model, visual, first, encode)
     is_own_call = is_as_written(model, "encode_image")
     return ImageTower(
@@ -92,7 +93,8 @@ def _image_tower(model: Any) -> ImageTower:
         last_block=_image_last_block(model, visual),
         encoder_code=type(model).encode_image if is_own_call else None,
         is_own=is_own_call and are_as_written(visual.modules()),
-        size=_image_size(visual),
+        size=size,
+        size_from=size_from,
         grid_of=grid_of,
         extra_tokens=extra_tokens,
         patch=patch_size_of(visual.modules()),
@@ -136,17 +138,25 @@ def _orders(visual: Any, count: int) -> list[Order | None]:
     return orders
 
 
-def _image_size(visual: Any) -> tuple[int, int] | None:
-    """Return the height and width in pixels that the tower takes; None if it takes any, or does not say."""
+def _image_size(visual: Any) -> tuple[tuple[int, int] | None, str]:
+    """Return the height and width in pixels that the tower takes, and which attribute of the model says so.
+
+    The size is None if the tower takes any, or does not say.
+    """
+    inside = "visual.trunk" if hasattr(visual, "trunk") else "visual"
     embedding = getattr(getattr(visual, "trunk", visual), "patch_embed", None)
     # timm notes in the patch embedding which sizes it takes, even if open_clip has noted one on the tower.
     if getattr(embedding, "dynamic_img_pad", False) or not getattr(embedding, "strict_img_size", True):
-        return None
-    for holder, name in ((visual, "image_size"), (visual, "input_resolution"), (embedding, "img_size")):
+        return None, ""
+    for holder, path, name in (
+        (visual, "visual", "image_size"),
+        (visual, "visual", "input_resolution"),
+        (embedding, f"{inside}.patch_embed", "img_size"),
+    ):
         size: Any = getattr(holder, name, None)
         if size is not None:
-            return (size, size) if isinstance(size, int) else tuple(size)
-    return None
+            return (size, size) if isinstance(size, int) else tuple(size), f"{path}.{name}"
+    return None, ""
 
 
 def _image_layers(visual: Any) -> list[nn.Module]:

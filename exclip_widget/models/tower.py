@@ -160,6 +160,8 @@ class ImageTower(Tower):
     ----------
     size : (int, int) or None
         Height and width in pixels that it takes; None if it takes any.
+    size_from : str
+        The attribute of the model that says so.
     grid_of : callable or None
         From height and width in pixels to rows and columns of patches, if all layers have the same; None
         if unknown.
@@ -176,6 +178,7 @@ class ImageTower(Tower):
     """
 
     size: tuple[int, int] | None
+    size_from: str = ""
     grid_of: GridOf | None = None
     extra_tokens: int | None = None
     patch: tuple[int, int] | None = None

@@ -146,6 +146,7 @@ def _image_tower(model: Any) -> ImageTower:
         encoder_code=type(model).get_image_features if is_own_call else None,
         is_own=is_own_call and are_as_written([*vision.modules(), *beside]),
         size=size,
+        size_from="" if size is None else "config.vision_config.image_size",
         grid_of=(lambda height, width: (height // patch, width // patch))
         if size is None
         else grid_after(model, vision.embeddings, vision.embeddings.patch_embedding, encode),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -11,10 +14,11 @@ import torch
 from PIL import Image, ImageDraw
 from support.explaining import MODEL, values_of, values_or_refusal
 from support.oracle import assert_close
-from support.zoo.inputs import picture
-from support.zoo.models import inputs_of, preprocess_for
+from support.zoo.families import family
+from support.zoo.inputs import picture, preprocess_to
+from support.zoo.models import build, inputs_of, preprocess_for
 
-from exclip_widget import ExclipError, Explainer, ImageError, ParameterError
+from exclip_widget import ExclipError, Explainer, ImageError, ParameterError, explain
 from exclip_widget.inputs.preprocessing import check_pixels, preprocess_image
 from exclip_widget.results import View
 
@@ -37,6 +41,55 @@ def test_preprocessing_that_gives_nonsense(result: Any) -> None:
     with pytest.raises(ExclipError) as refusal:
         values_of(picture(), preprocess=lambda _: result)
     assert "preprocess" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "holder"),
+    [
+        ("OpenAI ViT", "visual.input_resolution"),
+        ("open_clip ViT", "visual.image_size"),
+        ("open_clip SigLIP", "visual.image_size"),
+        ("transformers CLIP", "config.vision_config.image_size"),
+    ],
+)
+def test_a_size_that_the_model_does_not_take_names_what_says_so(name: str, holder: str) -> None:
+    """Its position embeddings may have been resized since, with that left as it was."""
+    this = family(name)
+    size = attrgetter(holder)(this.model)
+    height, width = (size, size) if isinstance(size, int) else size
+    said = rf"\(3, {height}, {width}\), as model\.{re.escape(holder)} says; set that if"
+    pixels = torch.zeros(3, 48, 64)
+    with pytest.raises(ImageError, match=rf"image is a tensor of shape \(3, 48, 64\); .*{said}"):
+        explain(this.model, pixels, "a boat", **this.options)
+    options = {key: value for key, value in this.options.items() if key != "processor"}
+    options |= {"tokenizer": this.options["processor"].tokenizer} if "processor" in this.options else {}
+    options["preprocess"] = lambda _: pixels
+    with pytest.raises(ImageError, match=rf"preprocess gave a tensor of shape \(3, 48, 64\); .*{said}"):
+        explain(this.model, picture(), "a boat", **options)
+
+
+def test_a_resized_model_is_explained_once_it_says_so() -> None:
+    model: Any = copy.deepcopy(build("openai"))
+    positions = model.visual.positional_embedding
+    larger = torch.nn.functional.interpolate(positions[1:].T.reshape(1, -1, 4, 4), (6, 8)).flatten(2)[0].T
+    model.visual.positional_embedding = torch.nn.Parameter(torch.cat([positions[:1], larger]).detach())
+    pixels, options = preprocess_to(48, 64)(picture()), inputs_of(MODEL)
+    with pytest.raises(ImageError, match=r"model\.visual\.input_resolution says"):
+        explain(model, pixels, "a boat", **options)
+    model.visual.input_resolution = (48, 64)
+    assert explain(model, pixels, "a boat", **options).values.shape[1:] == (6, 8)
+
+
+def test_what_is_wrong_with_pixels_is_a_whole_sentence() -> None:
+    for pixels, said in (
+        (torch.zeros(4, 32, 32), r"a tensor of shape \(4, 32, 32\); expected .*\(3, 32, 32\)$"),
+        (torch.zeros(3, 32, 32, dtype=torch.int64), "a tensor of torch.int64; expected"),
+        (torch.full((3, 32, 32), float("nan")), "a tensor that is NaN or infinite in places; expected"),
+    ):
+        with pytest.raises(ImageError, match=f"^preprocess gave {said}"):
+            values_of(picture(), preprocess=lambda _, pixels=pixels: pixels)
+        with pytest.raises(ImageError, match=f"^image is {said}"):
+            values_of(pixels)
 
 
 def test_preprocessing_that_gives_other_precision() -> None:
