@@ -13,7 +13,7 @@ from __future__ import annotations
 import linecache
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from functools import _lru_cache_wrapper, cache
+from functools import _lru_cache_wrapper, cache, cached_property
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType, SimpleNamespace
@@ -22,6 +22,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
+from .installed import is_as_installed
 from .originals import is_torch_itself
 
 LIBRARIES = ("torch", "torchvision", "open_clip", "clip", "timm", "transformers", "peft")
@@ -45,15 +46,22 @@ _MACHINERY = (
 """Functions that a pass calls implicitly: before `forward`, and to iterate over a container's modules."""
 
 
-def are_as_written(modules: Iterable[nn.Module]) -> bool:
-    """Return whether all of `modules` run their libraries' own `forward`, with no hooks but ours."""
+def are_as_written(modules: Iterable[nn.Module], *, installed: bool = False) -> bool:
+    """Return whether all of `modules` run their libraries' own `forward`, with no hooks but ours.
+
+    If `installed`, the libraries' files must also be as they were installed: what is known of a library need
+    not be true of a copy that somebody has changed.
+    """
     own: dict[type, _Search] = {}
-    return _is_undisturbed() and all(_is_as_written(module, "forward", own) for module in modules)
+    return _is_undisturbed() and all(_is_as_written(module, "forward", own, installed) for module in modules)
 
 
-def is_as_written(module: nn.Module, method: str = "forward") -> bool:
-    """Return whether a module runs its library's own `method` and all it calls, with no hooks but ours."""
-    return _is_undisturbed() and _is_as_written(module, method, {})
+def is_as_written(module: nn.Module, method: str = "forward", *, installed: bool = False) -> bool:
+    """Return whether a module runs its library's own `method` and all it calls, with no hooks but ours.
+
+    `installed` is explained in `are_as_written`.
+    """
+    return _is_undisturbed() and _is_as_written(module, method, {}, installed)
 
 
 def _is_undisturbed() -> bool:
@@ -61,12 +69,14 @@ def _is_undisturbed() -> bool:
     return not is_watched_globally() and is_torch_itself()
 
 
-def _is_as_written(module: nn.Module, method: str, own: dict[type, _Search]) -> bool:
+def _is_as_written(module: nn.Module, method: str, own: dict[type, _Search], installed: bool) -> bool:
     kind = type(module)
     if kind not in own:
         own[kind] = _searched(kind, method)
     search, state = own[kind], vars(module)
     if search.names is None or not search.names.isdisjoint(state) or is_watched(module):
+        return False
+    if installed and not search.is_installed:
         return False
     held = [state[name] for name in _HELD if state.get(name)]
     if not all(map(search.attributes.isdisjoint, held)) or not all(map(_are_plain, (state, *held))):
@@ -181,6 +191,12 @@ class _Search:
     def note(self, functions: Iterable[FunctionType]) -> None:
         """Note functions, whose code may be replaced later."""
         self._functions |= {function: function.__code__ for function in functions}
+
+    @cached_property
+    def is_installed(self) -> bool:
+        """Whether the files of all functions are as they were installed."""
+        packages = ((code.co_filename, _package_of(code.co_filename)) for code in self._functions.values())
+        return all(package is not None and is_as_installed(file, package) for file, package in packages)
 
     def is_current(self) -> bool:
         """Return whether the search would find the same again."""

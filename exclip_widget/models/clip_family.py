@@ -83,7 +83,7 @@ def _image_tower(model: Any) -> ImageTower:
 
     size, size_from = _image_size(visual)
     grid_of, extra_tokens = _patches(model, visual, first, encode)
-    is_own_call = is_as_written(model, "encode_image")
+    is_own_call = is_as_written(model, "encode_image", installed=True)
     return ImageTower(
         side="image",
         root=visual if is_own_call else model,
@@ -92,7 +92,7 @@ def _image_tower(model: Any) -> ImageTower:
         output_order=orders[-1],
         last_block=_image_last_block(model, visual),
         encoder_code=type(model).encode_image if is_own_call else None,
-        is_own=is_own_call and are_as_written(visual.modules()),
+        is_own=is_own_call and are_as_written(visual.modules(), installed=True),
         size=size,
         size_from=size_from,
         grid_of=grid_of,
@@ -207,7 +207,7 @@ def _text_tower(model: Any) -> TextTower:
             f"no layers were found in the text tower, {with_article(kind)}; wrap the model in DualEncoder"
         )
     pad = getattr(getattr(text, "config", None), "pad_token_id", None)
-    is_own_call = is_as_written(model, "encode_text")
+    is_own_call = is_as_written(model, "encode_text", installed=True)
     options = {"normalize": False} if "normalize" in signature(model.encode_text).parameters else {}
     context = _context_length(text)
 
@@ -225,7 +225,7 @@ def _text_tower(model: Any) -> TextTower:
             return int((ids != pad).nonzero().max())
         return int(_is_end(text, ids).argmax())
 
-    pools_as_written = is_own_call and (text is model or are_as_written([text]))
+    pools_as_written = is_own_call and (text is model or are_as_written([text], installed=True))
     layers = layers_at(model, blocks)
     tower = TextTower(
         side="text",
@@ -236,13 +236,13 @@ def _text_tower(model: Any) -> TextTower:
         vocabulary=_vocabulary(embedding, rows),
         padded=pad is None,
         appended=int(getattr(text, "cls_emb", None) is not None),
-        is_own=is_own_call and are_as_written(modules),
+        is_own=is_own_call and are_as_written(modules, installed=True),
         end_of=end_of if pools_as_written else confirmed_end(model, encode_whole, end_of, trimmed=False),
     )
 
     def settle() -> TextTower:
         state = outline(modules)
-        can_be_short = state is not None and _can_be_short(model, modules)
+        can_be_short = _can_be_short(model, modules)
         captions = _stand_ins(text, rows, context)
         if not captions:
             changes: dict[str, Any] = {}

@@ -195,7 +195,7 @@ def _logits(scale: Any, bias: Any) -> Logits | None:
 def _code_of(encode: Encode, model: nn.Module) -> object:
     """Return `encode` if it is a library's own method of the model; None if it may read anything else."""
     name = getattr(encode, "__name__", "")
-    own = getattr(encode, "__self__", None) is model and is_as_written(model, name)
+    own = getattr(encode, "__self__", None) is model and is_as_written(model, name, installed=True)
     return encode if own else None
 
 

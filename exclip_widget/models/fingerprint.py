@@ -131,7 +131,7 @@ class _IndescribableError(Exception):
 def _describe(modules: Iterable[nn.Module]) -> tuple[object, list[Tensor]] | None:
     """Return a description of all attributes of modules, and the tensors whose bytes complete it."""
     modules = list(modules)
-    if not are_as_written(modules):
+    if not are_as_written(modules, installed=True):
         return None
     describer = _Describer(modules)
     try:

@@ -77,7 +77,9 @@ def with_changed_patches(
     is_changed = torch.cat([none, ~none, bits, ~bits])[:, patch]
     generator = torch.Generator().manual_seed(0)
     # Noise alone would cancel out in a tower that averages over patches.
-    change = CHANGE * (1 + torch.randn(pixels.shape[1:], generator=generator, device="cpu"))
+    change = CHANGE * (
+        1 + torch.randn(pixels.shape[1:], generator=generator, dtype=torch.float32, device="cpu")
+    )
     return pixels + (is_changed[:, None] * change).to(pixels)
 
 

@@ -84,8 +84,8 @@ def _text_tower(model: Any) -> TextTower:
     # The module's own copy is what it pools by, whatever the configuration says now.
     end = getattr(text, "eos_token_id", config.eos_token_id)
     beside = _beside(model, "text_projection")
-    is_own_call = is_as_written(model, "get_text_features")
-    pools_as_written = is_own_call and are_as_written([text])
+    is_own_call = is_as_written(model, "get_text_features", installed=True)
+    pools_as_written = is_own_call and are_as_written([text], installed=True)
 
     def encode(ids: Tensor) -> Tensor:
         return _embedding(model.get_text_features(input_ids=ids.to(model.device)))
@@ -110,7 +110,7 @@ def _text_tower(model: Any) -> TextTower:
         context_length=config.max_position_embeddings,
         vocabulary=config.vocab_size,
         padded=not is_clip,  # SigLIP pools its last position, whatever token is there
-        is_own=is_own_call and are_as_written([*text.modules(), *beside]),
+        is_own=is_own_call and are_as_written([*text.modules(), *beside], installed=True),
         end_of=end_of if pools_as_written else confirmed_end(model, encode, end_of, trimmed=False),
     )
 
@@ -131,7 +131,7 @@ def _image_tower(model: Any) -> ImageTower:
         return _embedding(model.get_image_features(**inputs))
 
     beside = _beside(model, "visual_projection")
-    is_own_call = is_as_written(model, "get_image_features")
+    is_own_call = is_as_written(model, "get_image_features", installed=True)
     return ImageTower(
         side="image",
         root=vision if is_own_call else model,
@@ -144,7 +144,7 @@ def _image_tower(model: Any) -> ImageTower:
         if is_clip
         else None,
         encoder_code=type(model).get_image_features if is_own_call else None,
-        is_own=is_own_call and are_as_written([*vision.modules(), *beside]),
+        is_own=is_own_call and are_as_written([*vision.modules(), *beside], installed=True),
         size=size,
         size_from="" if size is None else "config.vision_config.image_size",
         grid_of=(lambda height, width: (height // patch, width // patch))
