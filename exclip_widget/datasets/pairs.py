@@ -48,7 +48,7 @@ class Pair:
     id : str
         Id of the caption, unique in the data set.
     image_id : str
-        Id of the image. Pairs of the same image share it and are consecutive.
+        Id of the image, unique among images. Pairs of the same image share it and are consecutive.
     image : path, PIL image, array or binary file
         The image, in a form that `explain` accepts. It is not decoded, unless the data set stores it decoded.
     caption : str

@@ -45,7 +45,8 @@ def write_store(
         What makes the factors. To continue a store, it must have the same weights, method, layers and
         references.
     pairs : iterable of Pair
-        The data set, as the readers of `exclip_widget.datasets` stream it.
+        The data set, as the readers of `exclip_widget.datasets` stream it. An image that the store already
+        has is compared with the one that is given, without decoding its file if that has not changed.
     workers : int, optional
         Number of processes that explain, as actors of Ray Data. Each takes a core, and a GPU, or its share
         of one, if Ray has any. By default, this process explains. The store is the same in either case.
@@ -68,8 +69,8 @@ def write_store(
     ------
     ParameterError
         If an option is out of range, something else than a `Pair` is given, the store was made in another
-        way, an id has another caption there, Ray does not start or has fewer cores than `workers`, or the
-        explainer cannot be sent to them.
+        way, an id has another caption or image there or in another pair, Ray does not start or has fewer
+        cores than `workers`, or the explainer cannot be sent to them.
     FileError
         If the folder contains something else, or cannot be written to.
     MissingLibraryError

@@ -15,6 +15,7 @@ from ..image import ImageLike
 from ..results.factors import Factors
 from ..results.matching import require_same_width
 from ..store import StoreWriter
+from .given_image import GivenImage, look_at
 
 
 class NewImage(NamedTuple):
@@ -23,6 +24,7 @@ class NewImage(NamedTuple):
     id: str
     input: ImageLike
     source: str
+    stamp: str | None = None
 
 
 class NewCaption(NamedTuple):
@@ -78,22 +80,22 @@ def plan(writer: StoreWriter, pairs: Iterable[Pair], together: int) -> Iterator[
     Raises
     ------
     ParameterError
-        If one is not a `Pair`, or two captions have the same id.
+        If one is not a `Pair`, or two captions or two images have the same id.
     """
     given: object = pairs
     if not isinstance(given, Iterable):
         raise ParameterError(f"pairs is {named_type(given)}; expected an iterable of Pair")
     stream = iter(pairs)
-    images: set[str] = set()
+    images: dict[str, GivenImage] = {}
     captions: dict[str, int] = {}
+    last: Pair | None = None
     while some := list(islice(stream, together)):
         work = Work([], [], len(some))
         for pair in some:
             _require_pair(pair)
-            if pair.image_id not in images:
-                images.add(pair.image_id)
-                if not writer.has_image(pair.image_id):
-                    work.images.append(NewImage(pair.image_id, pair.image, pair.source))
+            if last is None or pair.image is not last.image or pair.image_id != last.image_id:
+                work.images.extend(_new_image(writer, pair, images))
+            last = pair
             for one in _captions_of(pair):
                 if one.id not in captions:
                     captions[one.id] = _hash_of(one.input)
@@ -105,6 +107,34 @@ def plan(writer: StoreWriter, pairs: Iterable[Pair], together: int) -> Iterator[
                         "one caption per id"
                     )
         yield work
+
+
+def _new_image(writer: StoreWriter, pair: Pair, before: dict[str, GivenImage]) -> Iterator[NewImage]:
+    """Yield the image of a pair if the store does not have it and it was not given before.
+
+    Raises
+    ------
+    ParameterError
+        If another image has its id, in the store or in a pair before.
+    """
+    key, given = pair.image_id, look_at(pair.image)
+    first = before.setdefault(key, given)
+    if first is not given:
+        if given.is_another_than(first, pair.image):
+            raise ParameterError(
+                f"image_id {key!r:.80} is that of {first.name:.200} and of another image, {given.name:.200}; "
+                "expected one image per image_id"
+            )
+        return
+    kept = writer.kept_image(key)
+    if kept is None:
+        yield NewImage(key, pair.image, pair.source, given.stamp)
+    elif given.is_another_than_kept(kept, pair.image):
+        raise ParameterError(
+            f"image_id {key!r:.80} has another image in store {str(writer.folder)!r:.200} than "
+            f"{given.name:.200}; expected one image per image_id; if its file has changed, write another "
+            "store"
+        )
 
 
 def _require_pair(given: object) -> None:
@@ -170,7 +200,7 @@ def keep(writer: StoreWriter, done: Done, on_error: OnError) -> None:
     for fault in done.faults:
         on_error(fault)
     for image, factors in done.images:
-        writer.add_image(image.id, factors)
+        writer.add_image(image.id, factors, stamp=image.stamp)
     for caption, factors in done.captions:
         writer.add_caption(
             caption.id,

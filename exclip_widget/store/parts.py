@@ -4,8 +4,8 @@ Factors are a column of bytes: numbers in the dtype of the store's head, little-
 ``(rows, embed)``. As lists of numbers, more tools could read them, but Parquet stores the length of each list
 beside every number and takes ten times as long to read them; bytes are read as fast as memory is copied.
 ``np.frombuffer(bytes, dtype).reshape(-1, embed)`` reads them. `embedding` and `change` are float32.
-`outliers` has a byte for each patch, 1 for an outlier. Parts that were written before this column existed can
-be read too.
+`outliers` has a byte for each patch, 1 for an outlier, and `stamp` is a hash of what an image was given as.
+Parts that were written before these two columns existed can be read too.
 
 A part is written under another name and then renamed, so a half-written part never exists. All parts contain
 the store's head, which distinguishes them from the parts of other stores.
@@ -43,7 +43,7 @@ SUFFIX = ".parquet"
 IMAGES_A_GROUP, CAPTIONS_A_GROUP = 64, 256
 """Rows that are read together: for images of a ViT-B-16 in float16, about 13 MB."""
 
-OPTIONAL = frozenset({"outliers"})
+OPTIONAL = frozenset({"outliers", "stamp"})
 """Columns that parts may lack, because earlier versions did not write them."""
 
 DAMAGE = (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError, NotImplementedError)
@@ -98,6 +98,7 @@ def schema_of(kind: str, head: Head) -> pyarrow.Schema:
             pa.field("crop", pa.list_(real)),
             pa.field("digest", text),
             pa.field("outliers", bytes_),
+            pa.field("stamp", text),
         ],
     }
     return pa.schema(common + own[kind], metadata={HEAD: head.text().encode()})
@@ -324,12 +325,18 @@ class Part:
         return _Errors(self.path)
 
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
-        """Return some columns of all rows."""
+        """Return some columns of all rows; None in every row of one that the part lacks."""
         pa = require_pyarrow()
         with self.errors():
-            table = pa.parquet.read_table(self.path, columns=list(names), page_checksum_verification=True)
+            there = self._present(names, pa.parquet.read_schema(self.path).names)
+            table = pa.parquet.read_table(self.path, columns=there, page_checksum_verification=True)
             found: dict[str, list[Any]] = table.to_pydict()
-        return found
+        return {name: found.get(name, [None] * table.num_rows) for name in names}
+
+    @staticmethod
+    def _present(names: Sequence[str], there: Sequence[str]) -> list[str]:
+        """Return the given columns without those that an earlier version did not write."""
+        return [name for name in names if name not in OPTIONAL or name in there]
 
     def groups(self, names: Sequence[str]) -> Iterator[pyarrow.RecordBatch]:
         """Yield groups of rows that are read together, in order, with the given columns that exist."""
@@ -337,7 +344,7 @@ class Part:
         # Checksums take longer than reading, so a whole part is checked only the first time.
         is_new = asked not in self._checked
         with self.errors(), pa.parquet.ParquetFile(self.path, page_checksum_verification=is_new) as file:
-            there = [name for name in names if name not in OPTIONAL or name in file.schema_arrow.names]
+            there = self._present(names, file.schema_arrow.names)
             for group in range(file.num_row_groups):
                 (batch,) = file.read_row_group(group, there).combine_chunks().to_batches()
                 yield batch

@@ -13,6 +13,7 @@ from ..errors import FileError, ParameterError
 from ..results.factors import Factors
 from ..results.rows import Tokens
 from ..whole_file import reason
+from .hashes import ImageHash
 from .head import NAME, Head, read_head, write_head
 from .parts import Part, parts_of, require_pyarrow, require_text, row_of, write_part
 
@@ -54,14 +55,16 @@ class StoreWriter:
         self._rows: dict[str, list[Mapping[str, object]]] = {"captions": [], "images": []}
         self._bytes = {"captions": 0, "images": 0}
         self._captions: dict[str, int] = {}
-        self._images: set[str] = set()
+        self._images: dict[str, ImageHash] = {}
         for part in self._parts("captions"):
             found = part.columns(["id", "caption"])
             self._captions |= {
                 key: hash(text) for key, text in zip(found["id"], found["caption"], strict=True)
             }
         for part in self._parts("images"):
-            self._images |= set(part.columns(["id"])["id"])
+            # If two writers have written an image, the first one counts.
+            for key, *kept in zip(*part.columns(["id", "stamp", "size", "digest"]).values(), strict=True):
+                self._images.setdefault(key, ImageHash.of(*kept))
 
     def _open(self) -> None:
         try:
@@ -115,8 +118,18 @@ class StoreWriter:
         ParameterError
             If the id cannot be stored as text.
         """
+        return self.kept_image(key) is not None
+
+    def kept_image(self, key: str) -> ImageHash | None:
+        """Return the hashes of an image that is in the store or waiting to be written; None for any other.
+
+        Raises
+        ------
+        ParameterError
+            If the id cannot be stored as text.
+        """
         require_text("image_id", key)
-        return key in self._images
+        return self._images.get(key)
 
     def add_caption(
         self,
@@ -173,22 +186,38 @@ class StoreWriter:
         self._add("captions", key, factors, more)
         self._captions[key] = hash(factors.rows.caption)
 
-    def add_image(self, key: str, factors: Factors) -> None:
+    def add_image(self, key: str, factors: Factors, *, stamp: str | None = None) -> None:
         """Add the factors of an image, unless the store has it.
+
+        Parameters
+        ----------
+        key : str
+            Its id.
+        factors : Factors
+            Its factors.
+        stamp : str, optional
+            A hash of what it was given as, from which `kept_image` shows whether it is given again.
 
         Raises
         ------
         ParameterError
-            If they are not factors of an image by the store's method and model, or cannot be stored in its
-            dtype.
+            If they are not factors of an image by the store's method and model, cannot be stored in its
+            dtype, or another image has the id.
         FileError
             If a part is full and cannot be written.
         """
         if isinstance(factors.rows, Tokens):
             raise ParameterError(f"factors of {key!r:.80} are a caption's; expected an image's")
-        if not self.has_image(key):
-            self._add("images", key, factors, {})
-            self._images.add(key)
+        view, kept = factors.view, self.kept_image(key)
+        given = ImageHash.of(stamp, *((None, None) if view is None else (view.size, view.digest)))
+        if kept is None:
+            self._add("images", key, factors, {"stamp": stamp})
+            self._images[key] = given
+        elif None not in (kept.pixels, given.pixels) and kept.pixels != given.pixels:
+            raise ParameterError(
+                f"image_id {key!r:.80} has another image in store {str(self.folder)!r:.200} than that of "
+                "these factors; expected one image per image_id"
+            )
 
     def _add(self, kind: str, key: str, factors: Factors, more: Mapping[str, object]) -> None:
         if difference := self.head.difference(factors):
