@@ -46,7 +46,8 @@ class Pair:
     Attributes
     ----------
     id : str
-        Id of the caption, unique in the data set.
+        Id of the caption, unique in the data set: pairs with the same id have the same caption, image and
+        phrases.
     image_id : str
         Id of the image, unique among images. Pairs of the same image share it and are consecutive.
     image : path, PIL image, array or binary file

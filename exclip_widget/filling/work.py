@@ -15,6 +15,7 @@ from ..image import ImageLike
 from ..results.factors import Factors
 from ..results.matching import require_same_width
 from ..store import StoreWriter
+from ..store.hashes import CaptionClash, CaptionHash, places_of
 from .given_image import GivenImage, look_at
 
 
@@ -80,14 +81,15 @@ def plan(writer: StoreWriter, pairs: Iterable[Pair], together: int) -> Iterator[
     Raises
     ------
     ParameterError
-        If one is not a `Pair`, or two captions or two images have the same id.
+        If one is not a `Pair`, two images have the same id, or two captions that are not the same in all that
+        the store keeps of them.
     """
     given: object = pairs
     if not isinstance(given, Iterable):
         raise ParameterError(f"pairs is {named_type(given)}; expected an iterable of Pair")
     stream = iter(pairs)
     images: dict[str, GivenImage] = {}
-    captions: dict[str, int] = {}
+    captions: dict[str, CaptionHash] = {}
     last: Pair | None = None
     while some := list(islice(stream, together)):
         work = Work([], [], len(some))
@@ -97,15 +99,8 @@ def plan(writer: StoreWriter, pairs: Iterable[Pair], together: int) -> Iterator[
                 work.images.extend(_new_image(writer, pair, images))
             last = pair
             for one in _captions_of(pair):
-                if one.id not in captions:
-                    captions[one.id] = _hash_of(one.input)
-                    if not writer.has_caption(one.id, one.input):
-                        work.captions.append(one)
-                elif captions[one.id] != _hash_of(one.input):
-                    raise ParameterError(
-                        f"id {one.id!r:.80} is that of {one.input!r:.80} and of another caption; expected "
-                        "one caption per id"
-                    )
+                if _is_new_caption(writer, one, captions):
+                    work.captions.append(one)
         yield work
 
 
@@ -137,17 +132,35 @@ def _new_image(writer: StoreWriter, pair: Pair, before: dict[str, GivenImage]) -
         )
 
 
+def _is_new_caption(writer: StoreWriter, one: NewCaption, before: dict[str, CaptionHash]) -> bool:
+    """Return whether the store does not have a caption, and it was not given before.
+
+    Raises
+    ------
+    ParameterError
+        If another caption has its id, in the store or in a pair before, or the same one with another image,
+        foil, phrases or boxes.
+    """
+    _, caption, _, image_id, foil_of, phrases = one
+    given = CaptionHash.of(caption, image_id, foil_of, places_of(phrases))
+    first = before.setdefault(one.id, given)
+    if first is given:
+        return not writer.has_caption(one.id, caption, image_id=image_id, foil_of=foil_of, phrases=phrases)
+    name = given.difference(first)
+    if name is not None:
+        clash = CaptionClash.of(name, caption, image_id, foil_of, phrases)
+        raise ParameterError(
+            f"id {one.id!r:.80} is that of {clash.given} and of {clash.kind}; {clash.remedy}"
+        )
+    return False
+
+
 def _require_pair(given: object) -> None:
     if not isinstance(given, Pair):
         raise ParameterError(
             f"pairs has {named_type(given)} ({given!r:.80}); expected Pair, as the readers of "
             "exclip_widget.datasets yield"
         )
-
-
-def _hash_of(caption: object) -> int:
-    """Return the hash of a caption, or of what was given as one: it becomes a fault when it is read."""
-    return hash(caption if isinstance(caption, str) else repr(caption))
 
 
 def _captions_of(pair: Pair) -> Iterator[NewCaption]:

@@ -13,7 +13,7 @@ from ..errors import FileError, ParameterError
 from ..results.factors import Factors
 from ..results.rows import Tokens
 from ..whole_file import reason
-from .hashes import ImageHash
+from .hashes import CaptionClash, CaptionHash, ImageHash, places_of
 from .head import NAME, Head, read_head, write_head
 from .parts import Part, parts_of, require_pyarrow, require_text, row_of, write_part
 
@@ -54,15 +54,16 @@ class StoreWriter:
         self._open()
         self._rows: dict[str, list[Mapping[str, object]]] = {"captions": [], "images": []}
         self._bytes = {"captions": 0, "images": 0}
-        self._captions: dict[str, int] = {}
+        self._captions: dict[str, CaptionHash] = {}
         self._images: dict[str, ImageHash] = {}
         for part in self._parts("captions"):
-            found = part.columns(["id", "caption"])
-            self._captions |= {
-                key: hash(text) for key, text in zip(found["id"], found["caption"], strict=True)
-            }
+            # If two writers have written an input, the first one counts.
+            found = part.columns(["id", "caption", "image_id", "foil_of", "phrases"])
+            for key, caption, image_id, foil_of, phrases in zip(*found.values(), strict=True):
+                if key not in self._captions:
+                    places = [(one["start"], one["end"], one["boxes"]) for one in phrases]
+                    self._captions[key] = CaptionHash.of(caption, image_id, foil_of, places)
         for part in self._parts("images"):
-            # If two writers have written an image, the first one counts.
             for key, *kept in zip(*part.columns(["id", "stamp", "size", "digest"]).values(), strict=True):
                 self._images.setdefault(key, ImageHash.of(*kept))
 
@@ -89,24 +90,36 @@ class StoreWriter:
     def _parts(self, kind: str) -> list[Part]:
         return parts_of(self.folder, kind, self.head)
 
-    def has_caption(self, key: str, caption: str) -> bool:
-        """Return whether a caption is in the store, or waiting to be written.
+    def has_caption(
+        self,
+        key: str,
+        caption: str,
+        *,
+        image_id: str | None = None,
+        foil_of: str | None = None,
+        phrases: tuple[Phrase, ...] = (),
+    ) -> bool:
+        """Return whether a caption is in the store, or waiting to be written; see `add_caption`.
 
         Raises
         ------
         ParameterError
-            If another caption has its id, or one of the two cannot be stored as text.
+            If another caption has its id, or the same one with another image, foil, phrases or boxes; or if
+            its id or its text cannot be stored as text.
         """
         given: object = caption
         require_text("id", key)
         if isinstance(given, str):  # the explainer refuses anything else
             require_text(f"caption of id {key!r:.80}", given)
-        if key not in self._captions:
+        kept = self._captions.get(key)
+        if kept is None:
             return False
-        if not isinstance(given, str) or self._captions[key] != hash(given):
+        name = CaptionHash.of(caption, image_id, foil_of, places_of(phrases)).difference(kept)
+        if name is not None:
+            clash = CaptionClash.of(name, caption, image_id, foil_of, phrases)
             raise ParameterError(
-                f"id {key!r:.80} has another caption in store {str(self.folder)!r:.200} than "
-                f"{caption!r:.80}; expected one caption per id"
+                f"id {key!r:.80} has {clash.kind} in store {str(self.folder)!r:.200} than {clash.given}; "
+                f"{clash.remedy}"
             )
         return True
 
@@ -161,14 +174,14 @@ class StoreWriter:
         Raises
         ------
         ParameterError
-            If they are not factors of a caption by the store's method and model, or cannot be stored in its
-            dtype.
+            If they are not factors of a caption by the store's method and model, cannot be stored in its
+            dtype, or another caption has the id; see `has_caption`.
         FileError
             If a part is full and cannot be written.
         """
         if not isinstance(factors.rows, Tokens):
             raise ParameterError(f"factors of {key!r:.80} are an image's; expected a caption's")
-        if self.has_caption(key, factors.rows.caption):
+        if self.has_caption(key, factors.rows.caption, image_id=image_id, foil_of=foil_of, phrases=phrases):
             return
         more = {
             "image_id": image_id,
@@ -184,7 +197,7 @@ class StoreWriter:
             "source": source.encode(errors="backslashreplace").decode(),  # it may be any file's name
         }
         self._add("captions", key, factors, more)
-        self._captions[key] = hash(factors.rows.caption)
+        self._captions[key] = CaptionHash.of(factors.rows.caption, image_id, foil_of, places_of(phrases))
 
     def add_image(self, key: str, factors: Factors, *, stamp: str | None = None) -> None:
         """Add the factors of an image, unless the store has it.
