@@ -787,6 +787,20 @@ class Explainer:
         require_same_width(captions.shape[1], images.shape[1])
         return as_array(captions), as_array(images)
 
+    def origin_of_masked(self) -> Origin:
+        """Return what `masked_embeddings` depend on besides their inputs: the model and both references.
+
+        Examples
+        --------
+        >>> from exclip_widget import demo
+        >>> book = demo.load()
+        >>> Explainer(book.model, tokenizer=book.tokenizer).origin_of_masked().references
+        {'text_reference': None, 'image_reference': 'zeros'}
+        """
+        model = self._towers.model
+        references = self._all_references("text") | self._all_references("image")
+        return Origin(_name_of(model), {}, __version__, known_weights(model), references)
+
     # --------------------------------------------------------------------------------------- classifying
 
     def text_embeddings(self, captions: Iterable[str | Caption]) -> Float[np.ndarray, "captions embed"]:
@@ -995,8 +1009,10 @@ class Explainer:
 
     def _references(self, side: str) -> dict[str, Option]:
         """Return the reference of one side, if the method depends on it."""
-        if not self.method.needs_references:
-            return {}
+        return self._all_references(side) if self.method.needs_references else {}
+
+    def _all_references(self, side: str) -> dict[str, Option]:
+        """Return the reference of one side, which masking needs with any method."""
         if side == "text":
             return references_of(side, {"text_reference": self._text_reference})
         return references_of(side, {"image_reference": self._image_reference_name(), "seed": self._seed})

@@ -17,7 +17,7 @@ from ..errors import ParameterError
 from ..explainer import Explainer
 from ..masking import on_grid, own_terms_or_zeros, predicted_similarities, require_same_image
 from ..results.interactions import Interactions
-from ..results.origin import View
+from ..results.origin import Origin, View
 from .metrics import area, correlation, explained, present_after
 from .pairs import LabelledPair
 from .plausibility import Explain, Score, explained_by, view_of
@@ -45,6 +45,8 @@ class MaskedPair:
         The caption that was masked.
     view : View or None
         Size and hash of the image that was masked; None if unknown.
+    origin : Origin or None
+        The model that was run, and the references that took the place of what was masked; None if unknown.
     """
 
     tokens: dict[float, Bool[np.ndarray, "masks tokens"]]
@@ -52,6 +54,7 @@ class MaskedPair:
     actual: dict[tuple[str, float], Float[np.ndarray, " masks"]]
     caption: str
     view: View | None = None
+    origin: Origin | None = None
 
     def predicted(self, result: Interactions, kind: str, share: float) -> Float[np.ndarray, " masks"]:
         """Return the similarities that `result` predicts for the masks of one kind and share.
@@ -59,7 +62,7 @@ class MaskedPair:
         Raises
         ------
         ParameterError
-            If the result is of another caption or another image.
+            If the result is of another caption, image, model or reference.
         """
         count = self.tokens[share].shape[1]
         if result.caption != self.caption or len(result.rows) != count:
@@ -68,6 +71,7 @@ class MaskedPair:
                 f"of the {count} tokens of {self.caption!r:.80}; expected those of mask_pair for that pair"
             )
         require_same_image(result, self.view)
+        _require_same_origin("interactions", result.origin, self.origin)
         tokens, patches = self.tokens[share], on_grid(self.patches[share], *result.values.shape[1:])
         if kind == "patches":
             tokens = np.ones_like(tokens)
@@ -129,7 +133,40 @@ def mask_pair(
         actual["patches", share] = image @ captions[0]
         actual["words", share] = text @ images[0]
         actual["both", share] = (text * image).sum(1)
-    return MaskedPair(tokens, patches, actual, pair.caption, view_of(pair))
+    return MaskedPair(tokens, patches, actual, pair.caption, view_of(pair), explainer.origin_of_masked())
+
+
+def require_one_origin(masked: Sequence[MaskedPair], other: Origin | None = None) -> None:
+    """Require that masked pairs are of one model and the same references, as far as they are known.
+
+    Parameters
+    ----------
+    masked : sequence of MaskedPair
+        The pairs.
+    other : Origin, optional
+        That of masked pairs which the explainer would make; by default, that of the first one.
+
+    Raises
+    ------
+    ParameterError
+        If one differs. The message gives its index.
+    """
+    for number, one in enumerate(masked):
+        other = one.origin if other is None else other
+        _require_same_origin(f"masked[{number}]", one.origin, other)
+
+
+def _require_same_origin(name: str, origin: Origin | None, other: Origin | None) -> None:
+    """Require that similarities under masks are of one model and the same references as something else."""
+    if origin is None or other is None:
+        return
+    found = origin.difference_of_models(other) or origin.difference_of_references(other)
+    if found is not None:
+        what, ours, theirs = found
+        raise ParameterError(
+            f"{name}: {what} is {ours!r:.80}, and that of the masked model {theirs!r:.80}; expected masks "
+            "and explanations of one model with the same references, such as of one explainer"
+        )
 
 
 def _read_shares(given: object) -> list[float]:
@@ -204,8 +241,9 @@ def faithfulness(
     Raises
     ------
     ParameterError
-        If there are no pairs, `masked` contains a different number of them or is of others, `explain` returns
-        the interactions of another pair, or one of `shares`, `samples` and `seed` is out of range.
+        If there are no pairs, `masked` contains a different number of them or is of other pairs, another
+        model or other references, `explain` returns the interactions of another pair, model or reference, or
+        one of `shares`, `samples` and `seed` is out of range.
     """
     seed = random_seed(seed)
     pairs = list(pairs)
@@ -215,6 +253,8 @@ def faithfulness(
             if not pairs
             else f"masked has {len(masked or ())} pairs; expected one for each of the {len(pairs)} pairs"
         )
+    if masked is not None:
+        require_one_origin(masked, explainer.origin_of_masked())
     found: dict[tuple[str, float], list[tuple[float, float]]] = {}
     for number, pair in enumerate(pairs):
         result = explained_by(explainer, explain)(pair)
@@ -282,12 +322,14 @@ def deletion_curves(
     ------
     ParameterError
         If there are no pairs, `steps` is not a whole number of at least 1, or `explain` returns the
-        interactions of another pair.
+        interactions of another pair, model or reference.
     """
     steps = whole_number("steps", steps)
+    origin = explainer.origin_of_masked()
     areas = []
     for pair in pairs:
         result = explained_by(explainer, explain)(pair)
+        _require_same_origin("interactions", result.origin, origin)
         words = np.flatnonzero(np.array(result.words) >= 0)
         count, rows, columns = result.values.shape
         everything = np.arange(rows * columns)

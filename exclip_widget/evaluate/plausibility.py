@@ -108,7 +108,7 @@ def plausibility(
     ------
     ParameterError
         If there are no pairs, one is not a labelled pair, labelled words contain no whole token of the
-        caption, or `explain` returns the interactions of another pair.
+        caption, or `explain` returns the interactions of another pair or model.
 
     Examples
     --------
@@ -150,14 +150,14 @@ def plausibility(
 def explained_by(explainer: Explainer, explain: Explain | None) -> Explain:
     """Return `explain`, or `explainer.explain` of a pair if it is None.
 
-    What `explain` returns is checked: it must be of the pair that it is given, such as not a saved result of
-    another one.
+    What `explain` returns is checked: it must be of the pair that it is given and of the explainer's model,
+    such as not a saved result of another pair or checkpoint.
 
     Raises
     ------
     ParameterError
         When it is called, if it is not given a labelled pair, or does not return the interactions of that
-        pair.
+        pair by the explainer's model, as far as it is known.
     """
 
     def checked(pair: LabelledPair) -> Interactions:
@@ -177,6 +177,14 @@ def explained_by(explainer: Explainer, explain: Explain | None) -> Explain:
                 f"{pair.caption!r:.80}; expected those of the pair"
             )
         require_same_image(result, view_of(pair))
+        if result.origin is not None:
+            found = result.origin.difference_of_models(explainer.origin_of_masked())
+            if found is not None:
+                name, theirs, ours = found
+                raise ParameterError(
+                    f"explain returned interactions of a model with {name} {theirs!r:.80}, and the "
+                    f"explainer's has {ours!r:.80}; expected those of the explainer's model"
+                )
         return result
 
     return checked

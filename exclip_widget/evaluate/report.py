@@ -14,7 +14,15 @@ from ..explainer import Explainer
 from ..results.interactions import Interactions
 from ..results.latex import escape
 from ..results.tables import require_library
-from .faithfulness import KINDS, Curves, Faithfulness, MaskedPair, deletion_curves, faithfulness
+from .faithfulness import (
+    KINDS,
+    Curves,
+    Faithfulness,
+    MaskedPair,
+    deletion_curves,
+    faithfulness,
+    require_one_origin,
+)
 from .pairs import LabelledPair
 from .plausibility import Baseline, Explain, Plausibility, Score, explained_by, plausibility
 
@@ -34,11 +42,19 @@ class Trial:
         For recognition: collages whose captions name one object, then those that name two, and so on.
     masked : sequence of MaskedPair
         The model's similarities of the first few `pairs` under masks, from `mask_pair`.
+
+    Raises
+    ------
+    ParameterError
+        If `masked` are of different models or references.
     """
 
     pairs: Sequence[LabelledPair]
     collages: Sequence[Sequence[LabelledPair]]
     masked: Sequence[MaskedPair]
+
+    def __post_init__(self) -> None:
+        require_one_origin(self.masked)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from support.widgets import book
 
 from exclip_widget import Explainer, Interactions, ParameterError
@@ -22,6 +25,7 @@ from exclip_widget.evaluate import (
 )
 from exclip_widget.evaluate.faithfulness import KINDS, SHARES, deletion_order
 from exclip_widget.evaluate.plausibility import covers
+from exclip_widget.evaluate.report import Trial, make_report
 
 PAIRS = held_out_pairs(2)
 
@@ -273,6 +277,52 @@ def test_masks_of_another_pair_are_refused(explainer: Explainer) -> None:
     ):
         with pytest.raises(ParameterError, match=message):
             faithfulness(explainer, [other], masked=[masked])
+
+
+def of_other_weights() -> Explainer:
+    """Return an explainer of another checkpoint of the model."""
+    model = deepcopy(book().model)
+    with torch.no_grad():
+        model.visual.ln_post.weight.mul_(1.5)
+    return Explainer(model, tokenizer=book().tokenizer, method="exclip")
+
+
+def test_masks_of_another_model_are_refused(explainer: Explainer, result: Interactions) -> None:
+    """The masked similarities of one checkpoint say nothing about another, nor about another reference."""
+    masked = [mask_pair(explainer, PAIRS[0], samples=2)]
+    blurred = Explainer(book().model, tokenizer=book().tokenizer, method="exclip", image_reference="blur")
+    for other, name in ((of_other_weights(), "weights"), (blurred, "image_reference")):
+        with pytest.raises(ParameterError, match=rf"masked\[0\]: {name} is .* expected masks and"):
+            faithfulness(other, PAIRS[:1], masked=masked)
+        own = [mask_pair(other, PAIRS[0], samples=2)]
+        with pytest.raises(ParameterError, match=rf"interactions: {name} is "):
+            own[0].predicted(result, "both", 0.5)
+        with pytest.raises(ParameterError, match=rf"masked\[1\]: {name} is "):
+            Trial(PAIRS, [], [*masked, *own])
+        with pytest.raises(ParameterError, match=rf"masked\[0\]: {name} is "):
+            make_report("other", other, Trial(PAIRS, [], masked))
+        unknown = [replace(masked[0], origin=None)]
+        assert faithfulness(other, PAIRS[:1], masked=unknown).mean_correlation("both") is not None
+    # A method without references is scored against the masks of any explainer that has the same.
+    plain = Explainer(book().model, tokenizer=book().tokenizer, method="similarity")
+    assert faithfulness(plain, PAIRS[:1], masked=masked).mean_correlation("both") is not None
+    assert pickle.loads(pickle.dumps(masked[0])).origin == explainer.origin_of_masked()
+
+
+@pytest.mark.parametrize("score", [plausibility, faithfulness, deletion_curves])
+def test_explanations_of_another_model_are_refused(result: Interactions, score: Any) -> None:
+    with pytest.raises(ParameterError, match="explain returned interactions of a model with weights"):
+        score(of_other_weights(), PAIRS[:1], explain=lambda _: result)
+    unknown = replace(result, origin=None)
+    assert score(of_other_weights(), PAIRS[:1], explain=lambda _: unknown) is not None
+
+
+@pytest.mark.parametrize("score", [faithfulness, deletion_curves])
+def test_explanations_with_another_reference_are_refused(result: Interactions, score: Any) -> None:
+    blurred = Explainer(book().model, tokenizer=book().tokenizer, method="exclip", image_reference="blur")
+    with pytest.raises(ParameterError, match=r"interactions: image_reference is 'zeros'.* 'blur'; expected"):
+        score(blurred, PAIRS[:1], explain=lambda _: result)
+    assert plausibility(blurred, PAIRS[:1], explain=lambda _: result) is not None
 
 
 @pytest.mark.parametrize("score", [plausibility, faithfulness, deletion_curves])

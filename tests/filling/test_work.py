@@ -50,7 +50,7 @@ def test_an_id_is_that_of_one_pair(tmp_path: Path, change: dict[str, Any], said:
 
 
 def test_the_same_pair_may_be_given_again(tmp_path: Path) -> None:
-    """Boxes of other numbers, phrases in another order and a foil that is not given do not make another pair."""
+    """The order of phrases and boxes, their type of number, and a foil that is left out do not matter."""
     edges = [tuple(np.float32(edge) for edge in box) for box in BOAT.boxes]
     turned = replace(PAIR, phrases=(RED, replace(BOAT, boxes=tuple(reversed(edges)))), source="elsewhere:7")
     given = [replace(PAIR, foil=None), PAIR, turned]
