@@ -222,10 +222,11 @@ def read_drawing(
         raise ParameterError(f"kind={kind!r} shows no image; leave image out, or give kind='both'")
     limit = None if scale is None else positive_number("scale", scale)
     if kind == "words":
-        heats = [(text_of(result.rows, rows), result.heat(list(rows))) for rows in _parts_of(result, words)]
+        heats = [(_text_of(result, rows), result.heat(list(rows))) for rows in _parts_of(result, words)]
         limit = limit or max(float(np.abs(heat).max()) for _, heat in heats)
     else:
-        heats = [("" if words is None else text_of(result.rows, result[words]), result.heat(words))]
+        heats = [("" if words is None else _text_of(result, result[words]), result.heat(words))]
+    texts, tints = tinted_words(result, region, limit if kind == "caption" else None)
     return Drawing(
         result=result,
         kind=kind,
@@ -233,10 +234,25 @@ def read_drawing(
         words=words,
         region=region,
         heats=heats,
-        tints=tinted_words(result, region, limit if kind == "caption" else None),
+        tints=([drawable(text) for text in texts], tints),
         scale=limit,
         colors=colormap(palette),
     )
+
+
+def drawable(text: str) -> str:
+    r"""Return a text without byte order marks, which have no width and break matplotlib's PDFs.
+
+    Examples
+    --------
+    >>> drawable("\ufeffa boat")
+    'a boat'
+    """
+    return text.replace("\ufeff", "")
+
+
+def _text_of(result: Interactions, rows: Rows) -> str:
+    return drawable(text_of(result.rows, rows))
 
 
 def _parts_of(result: Interactions, words: Words) -> list[Rows]:
@@ -397,7 +413,7 @@ def _draw_receipt(
     """Draw the parts as bars, each from where the one before ends, and the similarity below them."""
     receipt = result.receipt(words, region)
     name = "similarity" if result.foil is None else "difference of similarities"
-    labels = [*(label for label, _ in receipt.lines), name]
+    labels = [*(drawable(label) for label, _ in receipt.lines), name]
     values = np.array([*receipt.parts.values(), receipt.similarity])
     starts = np.array([0.0, *np.cumsum(values[:-2]), 0.0])
     inks = [*(colors_at(0.7 * np.sign(values[:-1]), colors) / 255), np.array([0.2, 0.2, 0.2])]

@@ -292,6 +292,20 @@ def test_captions_are_text(kind: str) -> None:
     assert "$x_1$" in written
 
 
+@pytest.mark.parametrize("kind", ["heat", "words", "both", "caption", "receipt"])
+def test_a_byte_order_mark_is_drawn_as_nothing(kind: str) -> None:
+    """Matplotlib raises an IndexError for it in a PDF; files that were read as plain UTF-8 begin with one."""
+    marked = result_of("\ufeffa red\ufeff boat \ufeff")
+    words = None if kind == "caption" else [slice(None)]
+    image = IMAGE if kind in ("heat", "words", "both") else None
+    axes = marked.plot(image, words, kind=kind)
+    axes.figure.savefig(io.BytesIO(), format="pdf")
+    shown = [text.get_text() for text in axes.figure.findobj(mpl.text.Text)]
+    assert not any("\ufeff" in text for text in shown)
+    if kind in ("caption", "both"):
+        assert [text for text in shown if text in ("a", "red", "boat")] == ["a", "red", "boat"]
+
+
 def test_fonts_are_those_that_journals_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """PDF and PostScript use TrueType, whoever saves the figure; the user's own figures are left alone."""
 
