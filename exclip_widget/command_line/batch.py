@@ -13,7 +13,7 @@ import click
 
 from ..errors import ExclipError, FileError
 from ..whole_file import named
-from .ledger import Ledger, image_digest
+from .ledger import Ledger, Made, image_digest
 from .options import explainer_of, explaining
 from .outputs import FORMATS, Explanation, format_of, require_folder
 from .pairs import BadEntry, Entry, read_pairs
@@ -190,7 +190,7 @@ def _explain_all(
                     made = ledger.made(entry, digest)
                     due = ledger.due(entry, endings, made)  # another run may have written some meanwhile
                     for path, replace in due.items():
-                        ledger.write(found, path, made, replace=replace)
+                        _write(ledger, found, path, made, replace=replace)
                 except Exception as error:
                     message = _of_a_row(error)
                     report.fail(entry.line, message, ledger.remove_outdated(entry, endings))
@@ -201,6 +201,23 @@ def _explain_all(
                         report.changed += 1
                     else:
                         report.written += 1
+
+
+def _write(ledger: Ledger, found: Explanation, path: Path, made: Made, *, replace: bool) -> None:
+    """Write a file of a row.
+
+    Raises
+    ------
+    ExclipError, MemoryError
+        If it cannot be written. The libraries that draw and write files may raise anything for a caption that
+        they cannot take, which must not end the run.
+    """
+    try:
+        ledger.write(found, path, made, replace=replace)
+    except Exception as error:
+        if isinstance(error, ExclipError) or is_out_of_memory(error):
+            raise
+        raise FileError(f"{named(path)} cannot be written: {type(error).__name__}: {error!s:.200}") from error
 
 
 def _of_a_row(error: Exception) -> Exception:

@@ -315,6 +315,25 @@ def test_running_out_of_memory_costs_one_image(
     assert written(folder / "out") == ["b.safetensors"]
 
 
+def test_a_file_that_a_library_cannot_write_costs_one_row(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ledger.write
+
+    def write(explanation: Any, path: Path, **more: Any) -> None:
+        if path.stem == "a":
+            raise IndexError("list index out of range")
+        real(explanation, path, **more)
+
+    monkeypatch.setattr(ledger, "write", write)
+    done = run("batch", table(("boat.png", "a house", "", "a"), ("boat.png", "a boat", "", "b")), "-o", "out")
+    assert done.exit_code == 1
+    path = str(Path("out", "a.safetensors"))
+    message = f"file {path!r} cannot be written: IndexError: list index out of range"
+    assert lines(done) == [f"pairs.csv:2: {message}"]
+    assert written(folder / "out") == ["b.safetensors"]
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "message"),
     [
