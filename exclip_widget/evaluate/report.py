@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..checks import whole_number
+from ..errors import ParameterError
 from ..explainer import Explainer
 from ..results.interactions import Interactions
 from ..results.latex import escape
@@ -46,7 +48,8 @@ class Trial:
     Raises
     ------
     ParameterError
-        If `masked` are of different models or references.
+        If there are no pairs, one of `collages` is empty, there are more `masked` than `pairs`, or `masked`
+        are of different models or references.
     """
 
     pairs: Sequence[LabelledPair]
@@ -54,6 +57,18 @@ class Trial:
     masked: Sequence[MaskedPair]
 
     def __post_init__(self) -> None:
+        if not len(self.pairs):
+            raise ParameterError("pairs is empty; expected at least one labelled pair")
+        for number, some in enumerate(self.collages):
+            if not len(some):
+                raise ParameterError(
+                    f"collages[{number}] is empty; expected at least one labelled pair in each list"
+                )
+        if len(self.masked) > len(self.pairs):
+            raise ParameterError(
+                f"masked has {len(self.masked)} pairs, and pairs {len(self.pairs)}; expected masks of the "
+                "first few of pairs"
+            )
         require_one_origin(self.masked)
 
 
@@ -70,7 +85,7 @@ class Report:
     recognition : tuple of Score
         Scores on collages whose captions name one object, two, and so on.
     faithfulness, curves : Faithfulness, Curves, or None
-        Scores on the masked pairs; None for maps that predict nothing.
+        Scores on the masked pairs; None if there are none, and for maps that predict nothing.
     seconds : float
         Median time of an explanation in seconds.
     """
@@ -108,7 +123,14 @@ def make_report(
         Replaces each explanation before scoring. Its faithfulness is not scored.
     most : int, optional
         Largest number of `trial.pairs` to use, and a quarter as many collages of each kind, for slow methods.
+
+    Raises
+    ------
+    ParameterError
+        If `most` is not a whole number of at least 1, or a pair, a mask or an explanation is not what
+        `plausibility`, `faithfulness` and `deletion_curves` take.
     """
+    most = None if most is None else whole_number("most", most)
     timed = _Timed(explained_by(explainer, explain))
     pairs, masked = trial.pairs[:most], trial.masked[:most]
     # The masked pairs are the first of the labelled ones, so explain them only once.
@@ -118,6 +140,7 @@ def make_report(
         return known[id(pair)] if id(pair) in known else timed(pair)
 
     few = None if most is None else max(1, most // 4)
+    predicts = len(masked) > 0 and baseline is None
     return Report(
         name=name,
         plausibility=plausibility(explainer, pairs, explain=look_up, baseline=baseline),
@@ -125,10 +148,10 @@ def make_report(
             plausibility(explainer, some[:few], explain=timed, baseline=baseline).recognition
             for some in trial.collages
         ),
-        faithfulness=None
-        if baseline
-        else faithfulness(explainer, pairs[: len(masked)], explain=look_up, masked=masked),
-        curves=None if baseline else deletion_curves(explainer, pairs[: len(masked)], explain=look_up),
+        faithfulness=faithfulness(explainer, pairs[: len(masked)], explain=look_up, masked=masked)
+        if predicts
+        else None,
+        curves=deletion_curves(explainer, pairs[: len(masked)], explain=look_up) if predicts else None,
         seconds=float(np.median(timed.seconds)),
     )
 
@@ -150,7 +173,7 @@ class _Timed:
 def as_markdown(reports: Iterable[Report]) -> str:
     """Return the scores as two tables, plausibility and faithfulness, with 95 % bootstrap intervals."""
     reports = list(reports)
-    objects = max(len(one.recognition) for one in reports)
+    objects = max((len(one.recognition) for one in reports), default=0)
     lines = [
         "| explanation | pairs | hit | energy |"
         + "".join(f" recognition, {n + 1} |" for n in range(objects)),

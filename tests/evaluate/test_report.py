@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from support.libraries import hide_library
 from support.widgets import book
 
-from exclip_widget import Explainer, MissingLibraryError
+from exclip_widget import Explainer, MissingLibraryError, ParameterError
 from exclip_widget.demo.labelled import collages, held_out_pairs
 from exclip_widget.evaluate import baselines, deletion_curves, mask_pair, plausibility
 from exclip_widget.evaluate.report import Report, Trial, as_figure, as_latex, as_markdown, make_report
@@ -87,3 +88,34 @@ def test_figure_without_matplotlib(reports: list[Report], monkeypatch: pytest.Mo
     hide_library("matplotlib", monkeypatch)
     with pytest.raises(MissingLibraryError, match=r"pip install 'exclip-widget\[plot\]'"):
         as_figure(reports)
+
+
+@pytest.mark.parametrize("most", [-1, 0, True, 2.5, "2"])
+def test_most_is_a_whole_number(explainer: Explainer, trial: Trial, most: Any) -> None:
+    with pytest.raises(ParameterError, match=f"most={most!r} is not a whole number of at least 1"):
+        make_report("few", explainer, trial, most=most)
+
+
+def test_without_masked_pairs_faithfulness_is_not_scored(explainer: Explainer, trial: Trial) -> None:
+    found = make_report("plausible", explainer, Trial(trial.pairs[:1], [], []))
+    assert found.faithfulness is found.curves is None
+    assert len(found.plausibility.recognition) == 1
+    assert "--" in as_latex([found])
+    assert "plausible" in as_markdown([found])
+
+
+def test_trials_that_are_refused(trial: Trial) -> None:
+    for given, message in (
+        (([], [], []), "pairs is empty; expected at least one"),
+        ((trial.pairs, [trial.collages[0], []], []), r"collages\[1\] is empty; expected at least one"),
+        ((trial.pairs[:1], [], trial.masked), "masked has 2 pairs, and pairs 1; expected"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            Trial(*given)
+
+
+def test_tables_of_no_reports() -> None:
+    first, second = as_markdown([]).split("\n\n")
+    assert len(first.splitlines()) == len(second.splitlines()) == 2
+    assert len(as_latex([]).splitlines()) == 6
+    assert as_figure([]).axes
