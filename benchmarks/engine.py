@@ -150,7 +150,7 @@ def frozen(name: str, runs: int) -> None:
     before = megabytes()
     work: dict[str, Callable[[], object]] = {
         "forward": forward,
-        "the whole caption's heat map, which is shown first": first_estimate,
+        "the first estimate, with an exact sum over all tokens": first_estimate,
         "all image layers": lambda: all_layers([0]),
         "the same, rank 5": lambda: all_layers([0], rank=5),
         "the same, rank 2": lambda: all_layers([0], rank=2),

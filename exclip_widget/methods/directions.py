@@ -6,8 +6,9 @@ rows V of that span,
     T P^T = (T V^T) (V P^T)
 
 so one pull-back for each row of V is enough, instead of one for each token. The sum of each caption's factors
-comes first, so the heat map of the whole caption is exact from then on. Next comes what own terms need, and
-then the directions in which the factors are largest, so that a few directions leave out little.
+comes first, so the sum over all of its tokens, special tokens included, is exact from then on. Next comes
+what own terms need, and then the directions in which the factors are largest, so that a few directions leave
+out little.
 """
 
 from __future__ import annotations

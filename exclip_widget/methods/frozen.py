@@ -71,8 +71,9 @@ class FrozenGates(Method):
 
     Notes
     -----
-    If some directions are left out, the heat map of a whole caption is still exact, and those of its words
-    are off by about `Interactions.error`. Factors, of either side, are always exact.
+    If some directions are left out, the sum over all of a caption's tokens, special tokens included, is still
+    exact at each patch. Each token by itself is off by about `Interactions.error`, and so is the heat map of
+    all words, which leaves special tokens out. Factors, of either side, are always exact.
 
     Examples
     --------
@@ -173,7 +174,7 @@ class FrozenGates(Method):
             texts,
             None if self.length else _normalisation(held.embedding, images[0].reference_embedding()),
         )
-        # The map of the whole caption should not wait for those of its words.
+        # The sum over all tokens, which is shown first, should not wait for single tokens.
         first = torch.from_numpy(directions.first(self.rank)).to(held.embedding)
         together = TOGETHER if self.tolerance is None else 1
         passes = [first[:1], *(first[at : at + together] for at in range(1, len(first), together))]
