@@ -4,6 +4,7 @@ import { boxOf, centerOf, lassoOf, type Point, placeOf, strokeOf } from "../alge
 import { join, type Selection, same } from "../algebra/selection.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { claim } from "../ui/dom.ts";
+import { followDrags } from "../ui/drags.ts";
 import type { Scope } from "../ui/scope.ts";
 import { signed } from "../view/number-format.ts";
 import type { Settings, Tool } from "../view/settings.ts";
@@ -49,8 +50,6 @@ export function imageGestures(
   const spoken = signal("");
   let lastCursor = 0;
   let drag: Drag | null = null;
-  /** The pointer that drags: other fingers do not count. */
-  let dragging = -1;
   /** The patch just selected: it is not previewed until the pointer has been elsewhere. */
   let justKept = -1;
 
@@ -97,69 +96,61 @@ export function imageGestures(
     }
   }
 
-  function stopDrag(): void {
-    drag = null;
-    axis.rest();
-  }
-
-  scope.on(canvas, "pointerdown", (event) => {
-    if (event.button !== 0 || !event.isPrimary) return;
-    const from = pointOf(event);
-    const dab = dabOf(from);
-    drag = { path: [from], dab, patches: dab, moved: false };
-    cursor.value = null;
-    dragging = event.pointerId;
-    canvas.setPointerCapture(dragging);
-    canvas.focus({ preventScroll: true });
-  });
-  scope.on(canvas, "pointermove", (event) => {
-    const to = pointOf(event);
-    if (drag) {
-      if (event.pointerId !== dragging) return;
-      drag.patches = drawn(drag, to);
-      drag.moved ||= !same(drag.patches, drag.dab);
-      repaint();
-      if (drag.moved) axis.plan(drag.patches, event);
-      return;
-    }
-    const under = patchAt(to);
-    if (under >= 0 && under === justKept) return;
-    justKept = -1;
-    const patches = under < 0 ? [] : dabOf(to);
-    if (same(patches, axis.preview.peek() ?? [])) return;
-    axis.preview.value = patches.length > 0 ? patches : null;
-  });
-  scope.on(canvas, "pointerup", (event) => {
-    if (!drag || event.pointerId !== dragging) return;
-    const { moved } = drag;
-    const to = pointOf(event);
-    const patches = drawn(drag, to);
-    drag = null;
-    justKept = patchAt(to);
-    axis.keep(patches, event, !moved);
-    repaint();
-  });
-  scope.on(canvas, "pointercancel", ({ pointerId }) => {
-    if (pointerId === dragging) stopDrag();
-  });
-  scope.on(canvas, "pointerleave", () => {
-    if (drag) return;
-    justKept = -1;
-    axis.preview.value = null;
-  });
+  const dragging = followDrags(
+    canvas,
+    {
+      start(event) {
+        const from = pointOf(event);
+        const dab = dabOf(from);
+        drag = { path: [from], dab, patches: dab, moved: false };
+        cursor.value = null;
+        canvas.focus({ preventScroll: true });
+        return true;
+      },
+      move(event) {
+        if (!drag) return;
+        drag.patches = drawn(drag, pointOf(event));
+        drag.moved ||= !same(drag.patches, drag.dab);
+        repaint();
+        if (drag.moved) axis.plan(drag.patches, event);
+      },
+      drop(event) {
+        if (!drag) return;
+        const { moved } = drag;
+        const to = pointOf(event);
+        const patches = drawn(drag, to);
+        drag = null;
+        justKept = patchAt(to);
+        axis.keep(patches, event, !moved);
+        repaint();
+      },
+      stop() {
+        if (drag) repaint();
+        drag = null;
+        axis.rest();
+      },
+      hover(event) {
+        const to = pointOf(event);
+        const under = patchAt(to);
+        if (under >= 0 && under === justKept) return;
+        justKept = -1;
+        const patches = under < 0 ? [] : dabOf(to);
+        if (same(patches, axis.preview.peek() ?? [])) return;
+        axis.preview.value = patches.length > 0 ? patches : null;
+      },
+      leave() {
+        justKept = -1;
+        axis.preview.value = null;
+      },
+    },
+    scope,
+  );
   scope.on(canvas, "keydown", (event) => {
-    if (event.key === "Escape" && drag) {
-      stopDrag();
-      repaint();
-      event.stopPropagation();
-      return;
-    }
-    if (!act(event)) return;
-    claim(event);
+    if (act(event)) claim(event);
   });
   scope.on(canvas, "focusout", () => {
     cursor.value = null;
-    if (!drag) axis.rest();
+    if (!dragging.active()) axis.rest();
   });
 
   /** Act on a key; false if it is not ours. */
@@ -214,7 +205,7 @@ export function imageGestures(
   scope.effect(() => {
     // In another grid, the same numbers mean other patches.
     void state.grid.value;
-    stopDrag();
+    dragging.stop();
     cursor.value = null;
     lastCursor = 0;
   });

@@ -2,6 +2,7 @@
 import { extent } from "../algebra/numbers.ts";
 import { sorted } from "../algebra/selection.ts";
 import { claim } from "../ui/dom.ts";
+import { followDrags } from "../ui/drags.ts";
 import type { Scope } from "../ui/scope.ts";
 import type { Axis } from "../view/gestures.ts";
 
@@ -35,17 +36,16 @@ export function wordGestures(
     return far.indexOf(Math.min(...far));
   };
   const span = (a: number, b: number) => {
-    const [first, last] = extent(a, b);
+    const [from, to] = extent(a, b);
     return sorted(
       buttons()
-        .slice(first, last + 1)
+        .slice(from, to + 1)
         .flatMap(({ tokens }) => tokens),
     );
   };
 
-  let drag: { from: number; to: number } | null = null;
-  /** The pointer that drags: other fingers do not count. */
-  let dragging = -1;
+  /** The words between which the pointer drags. */
+  let [first, last] = [0, 0];
   /** The word just selected: it is not previewed until the pointer has been elsewhere. */
   let justKept = -1;
 
@@ -63,58 +63,45 @@ export function wordGestures(
     node.focus({ preventScroll: true });
   }
 
-  function stopDrag(): void {
-    drag = null;
-    axis.rest();
-  }
-
-  scope.on(caption, "pointerdown", (event) => {
-    const index = indexOf(event.target);
-    if (index < 0 || event.button !== 0 || !event.isPrimary) return;
-    drag = { from: index, to: index };
-    dragging = event.pointerId;
-    caption.setPointerCapture(dragging);
-    focus(index);
-  });
-  scope.on(caption, "pointermove", (event) => {
-    if (drag) {
-      if (event.pointerId !== dragging) return;
-      const to = nearest(event);
-      if (to === drag.to) return;
-      drag.to = to;
-      axis.plan(span(drag.from, to), event);
-      return;
-    }
-    const index = indexAt(event);
-    if (index === justKept && index >= 0) return;
-    justKept = -1;
-    axis.preview.value = buttons()[index]?.tokens ?? null;
-  });
-  scope.on(caption, "pointerup", (event) => {
-    if (!drag || event.pointerId !== dragging) return;
-    const { from, to } = drag;
-    drag = null;
-    keep(from, to, event);
-  });
-  scope.on(caption, "pointercancel", ({ pointerId }) => {
-    if (pointerId === dragging) stopDrag();
-  });
-  scope.on(caption, "pointerleave", () => {
-    if (drag) return;
-    justKept = -1;
-    axis.preview.value = null;
-  });
+  const dragging = followDrags(
+    caption,
+    {
+      start({ target }) {
+        const index = indexOf(target);
+        if (index < 0) return false;
+        [first, last] = [index, index];
+        focus(index);
+        return true;
+      },
+      move(event) {
+        const to = nearest(event);
+        if (to === last) return;
+        last = to;
+        axis.plan(span(first, last), event);
+      },
+      drop(event) {
+        keep(first, last, event);
+      },
+      stop: axis.rest,
+      hover(event) {
+        const index = indexAt(event);
+        if (index === justKept && index >= 0) return;
+        justKept = -1;
+        axis.preview.value = buttons()[index]?.tokens ?? null;
+      },
+      leave() {
+        justKept = -1;
+        axis.preview.value = null;
+      },
+    },
+    scope,
+  );
   scope.on(caption, "click", (event) => {
     // Pointers and keys have been dealt with; what remains are clicks by assistive technology.
     const index = indexOf(event.target);
     if (event.detail === 0 && index >= 0) keep(index, index, event);
   });
   scope.on(caption, "keydown", (event) => {
-    if (event.key === "Escape" && drag) {
-      stopDrag();
-      event.stopPropagation();
-      return;
-    }
     const index = indexOf(event.target);
     if (index < 0) return;
     if (event.key === "Enter" || event.key === " ") {
@@ -152,6 +139,6 @@ export function wordGestures(
   });
   scope.on(caption, "focusout", ({ relatedTarget }) => {
     const moved = relatedTarget instanceof Node && caption.contains(relatedTarget);
-    if (!drag && !moved) axis.rest();
+    if (!dragging.active() && !moved) axis.rest();
   });
 }

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { commands, userEvent } from "vitest/browser";
 import type { Point } from "../testing/drag.command.ts";
 import {
@@ -331,6 +331,85 @@ describe("the tools", () => {
     const other = await new (await import("../testing/harness.ts")).View(widget, model).settled();
     await press(view, "Lasso");
     expect(pressed(other, "Box")).toBe("true");
+  });
+});
+
+describe("a drag whose end never comes", () => {
+  /** Send a pointer's event to whatever lies at `point`, without capturing the pointer. */
+  const send = (type: string, [clientX, clientY]: Point, more: PointerEventInit = {}) =>
+    document.elementFromPoint(clientX, clientY)?.dispatchEvent(
+      new PointerEvent(type, {
+        ...{ clientX, clientY, pointerId: 1, isPrimary: true, bubbles: true, ...more },
+      }),
+    );
+  const places = {
+    words: (view: View) => [view.middle("a"), view.middle("boat")] as const,
+    image: (view: View) => [view.patch(0), view.patch(6)] as const,
+  };
+  const selection = (view: View) =>
+    view.find("exclip-readout").querySelector("[data-figure=selection]")?.textContent;
+
+  /** Open the widget; pointers that a test makes up cannot be captured. */
+  async function opened() {
+    const { view, model } = await open();
+    Element.prototype.setPointerCapture = () => {};
+    return { view, model };
+  }
+  const { setPointerCapture } = Element.prototype;
+  afterEach(() => {
+    Element.prototype.setPointerCapture = setPointerCapture;
+  });
+
+  it.each(["words", "image"] as const)("over the %s ends without the button", async (place) => {
+    const { view, model } = await opened();
+    const [from, to] = places[place](view);
+    send("pointerdown", from, { buttons: 1 });
+    send("pointermove", to, { buttons: 0 });
+    await painted();
+    // Only previewed: nothing is outlined, and a release selects nothing.
+    expect(view.pressed).toEqual([]);
+    expect(selection(view)).toContain("caption × image");
+    send("pointerup", to);
+    expect([model.get("tokens"), model.get("region")]).toEqual([[], []]);
+  });
+
+  it.each(["words", "image"] as const)("over the %s ends with its capture", async (place) => {
+    const { view, model } = await opened();
+    const [from, to] = places[place](view);
+    send("pointerdown", from, { buttons: 1 });
+    send("lostpointercapture", from);
+    send("pointermove", to, { buttons: 1 });
+    send("pointerup", to);
+    expect([model.get("tokens"), model.get("region")]).toEqual([[], []]);
+  });
+
+  it.each(["words", "image"] as const)("is not begun over the %s by Ctrl-click", async (place) => {
+    const { view, model } = await opened();
+    const [from, to] = places[place](view);
+    // On macOS, it opens a menu; the next event is that of another press.
+    send("pointerdown", from, { buttons: 1, ctrlKey: true });
+    send("pointermove", to, { buttons: 1 });
+    send("pointerup", to);
+    expect([model.get("tokens"), model.get("region")]).toEqual([[], []]);
+  });
+
+  it("leaves no lasso on the image", async () => {
+    const { view } = await opened();
+    view.canvas.focus();
+    await userEvent.keyboard("l");
+    const [[x, y], to] = places.image(view);
+    send("pointermove", [x, y]);
+    send("pointerleave", [x, y]);
+    await painted();
+    const before = view.pixels();
+    send("pointerdown", [x, y], { buttons: 1 });
+    send("pointermove", [x + 12, y], { buttons: 1 });
+    send("pointermove", to, { buttons: 1 });
+    await painted();
+    expect(view.pixels()).not.toBe(before);
+    send("lostpointercapture", to);
+    await painted();
+    expect(view.pixels()).toBe(before);
   });
 });
 
