@@ -1,6 +1,7 @@
 /** Edits a caption in place: Enter explains it, Esc cancels, and a refusal says why. */
 import { type ReadonlySignal, signal } from "@preact/signals-core";
 import type { TextName } from "../protocol.ts";
+import type { ExplainedText } from "../state/looks.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { textButton } from "../ui/buttons.ts";
 import { box, element, give } from "../ui/dom.ts";
@@ -12,8 +13,8 @@ export interface Editor {
   /** Shows what became of it. */
   answer: HTMLElement;
   readonly open: ReadonlySignal<boolean>;
-  /** Start editing a text; `home` gets the focus when it is over. */
-  start(text: string, home: HTMLElement): void;
+  /** Start with a text and its selected words; `home` gets the focus when it is over. */
+  start(from: ExplainedText, home: HTMLElement): void;
 }
 
 export function editor(part: TextName, name: string, state: WidgetState, scope: Scope): Editor {
@@ -104,23 +105,24 @@ export function editor(part: TextName, name: string, state: WidgetState, scope: 
     node,
     answer,
     open,
-    start(text, from) {
+    start(from, button) {
+      const text = from.caption.peek();
       before = text;
-      home = from;
+      home = button;
       field.value = text;
       open.value = true;
       grow();
       field.focus();
-      const [start, end] = chosenSpan(state) ?? [text.length, text.length];
+      const [start, end] = chosenSpan(from) ?? [text.length, text.length];
       field.setSelectionRange(start, end);
     },
   };
 }
 
 /** Return where the selected words are in the text: they are probably what the user wants to replace. */
-function chosenSpan(state: WidgetState): [number, number] | null {
-  const letters = Array.from(state.caption.peek());
-  const chosen = state.selectedTokens.peek().map((row) => state.tokens.peek()[row]);
+function chosenSpan({ caption, tokens, selected }: ExplainedText): [number, number] | null {
+  const letters = Array.from(caption.peek());
+  const chosen = selected.peek().map((row) => tokens.peek()[row]);
   const starts = chosen.flatMap((token) => token?.start ?? []);
   const ends = chosen.flatMap((token) => token?.end ?? []);
   if (starts.length === 0 || ends.length === 0) return null;

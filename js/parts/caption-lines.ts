@@ -68,12 +68,12 @@ function line(
   if (!writing || look === "difference") return node;
 
   const edit = iconButton(`Edit the ${look}`, icons.edit, scope, () =>
-    writing.start(state.texts[look].caption.peek(), edit.node),
+    writing.start(state.texts[look], edit.node),
   );
   const tools = box("exclip-line-tools", edit.node);
   // A foil starts as a copy of the caption.
   const add = iconButton("Compare with a foil", icons.add, scope, () =>
-    writing.start(state.caption.peek(), add.node),
+    writing.start(state.texts.caption, add.node),
   );
   const remove = iconButton("Remove the foil", icons.clear, scope, () =>
     state.questions.change({ foil: null }),

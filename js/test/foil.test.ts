@@ -101,6 +101,21 @@ describe("a foil", () => {
     expect(view.el.querySelector("textarea")).toBeNull();
   });
 
+  it.each(["caption", "foil", "difference"] as const)(
+    "and its caption are edited from their own selected words while the %s is looked at",
+    async (at) => {
+      const { view } = await open({ ...FOILED, tokens: [3] });
+      await userEvent.click(look(view, at));
+      for (const part of ["caption", "foil"]) {
+        await userEvent.click(view.el.querySelector(`[aria-label="Edit the ${part}"]`) as Element);
+        const field = view.find<HTMLTextAreaElement>(`exclip-field-${part}`);
+        const chosen = field.value.slice(field.selectionStart, field.selectionEnd);
+        expect([part, chosen]).toEqual([part, "boat"]);
+        await userEvent.keyboard("{Escape}");
+      }
+    },
+  );
+
   it("is refused with a message beneath it", async () => {
     const { model, view } = await open(FOILED);
     const edit = view.el.querySelector<HTMLElement>('[aria-label="Edit the foil"]');
