@@ -232,7 +232,7 @@ describe("what changes", () => {
 });
 
 describe.each(["light", "dark"] as const)("in the %s theme", (theme) => {
-  it.each([1000, 360])("is accessible at %i px", async (width) => {
+  it.each([1000, 700, 360, 240])("is accessible at %i px", async (width) => {
     document.body.dataset.jpThemeLight = String(theme === "light");
     const long = "a photo of a boat with a very long name ".repeat(3);
     const captions = [...CAPTIONS.slice(0, 3), long];
@@ -247,6 +247,9 @@ describe.each(["light", "dark"] as const)("in the %s theme", (theme) => {
     expect(
       violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join("\n")}`),
     ).toEqual([]);
+    for (const text of view.el.querySelectorAll(".exclip-listed-text")) {
+      expect(text.getBoundingClientRect().width).toBeGreaterThan(100);
+    }
     const { left, right } = view.root.getBoundingClientRect();
     for (const node of view.el.querySelectorAll(".exclip-listed *")) {
       const box = node.getBoundingClientRect();

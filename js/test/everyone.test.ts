@@ -58,7 +58,7 @@ describe("every user", () => {
     expect(editing(view)).toBe(false);
   });
 
-  it("has enough room at 360 px", async () => {
+  it.each([360, 280, 240])("has enough room at %i px", async (width) => {
     const { view } = await open({
       foil: "a small dog",
       _foil_tokens: tokensOf("a small dog"),
@@ -71,10 +71,15 @@ describe("every user", () => {
       ],
       _tests: [TEST],
     });
-    view.el.style.width = "360px";
+    view.el.style.width = `${width}px`;
     await view.settled();
-    await userEvent.click(pencil(view));
     const { right } = view.root.getBoundingClientRect();
+    for (const node of view.root.querySelectorAll(".exclip-number, .exclip-pair-value")) {
+      const digits = document.createRange();
+      digits.selectNodeContents(node);
+      expect(digits.getBoundingClientRect().right, node.outerHTML).toBeLessThanOrEqual(right);
+    }
+    await userEvent.click(pencil(view));
     for (const node of view.root.querySelectorAll("button, textarea, input[type=range], svg")) {
       expect(node.getBoundingClientRect().right, node.outerHTML).toBeLessThanOrEqual(right);
     }
