@@ -262,6 +262,30 @@ def test_on_paper_there_are_words_and_heat_and_no_controls(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_on_paper_nothing_is_left_out_that_scrolls_on_the_screen(open_page: Opener, tmp_path: Path) -> None:
+    captions = [CAPTION, *(f"a boat and {number} fish" for number in range(2, 32))]
+    widget = make(caption=captions)
+    widget.foil = "a blue boat"
+    widget.wait(60)
+    widget.to_html(tmp_path / "list.html")
+    page = open_page(tmp_path / "list.html", width=700)
+    rows = page.get_by_test_id("exclip-listed")
+    assert rows.evaluate("node => node.scrollHeight > node.clientHeight")
+    page.emulate_media(media="print")
+    cut = """() => [...document.querySelectorAll(".exclip *")].filter((node) => {
+      const { overflowY, contentVisibility } = getComputedStyle(node);
+      if (!node.checkVisibility() || node.matches(".exclip-heard, .exclip-live")) return false;
+      return contentVisibility !== "visible"
+        || (overflowY !== "visible" && node.scrollHeight > node.clientHeight);
+    }).map((node) => node.className)"""
+    assert page.evaluate(cut) == []
+    last = page.get_by_role("option").last.bounding_box()
+    figure = page.locator("figure").bounding_box()
+    assert last
+    assert figure
+    assert last["y"] + last["height"] <= figure["y"] + figure["height"]
+
+
 def test_markup_stays_text_in_a_file(open_page: Opener, tmp_path: Path) -> None:
     caption = f"a </script>{MARKUP} <!-- boat"
     result = result_of(tokens=tokens_of(caption), method=MARKUP)
