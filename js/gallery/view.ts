@@ -1,9 +1,10 @@
 /** One view of a gallery: what is asked, its status, and the tiles or an opened pair. */
 import { computed, signal } from "@preact/signals-core";
 import { appearance } from "../parts/appearance.ts";
-import { switchOf } from "../ui/buttons.ts";
+import { ignoreDisabled, switchOf } from "../ui/buttons.ts";
 import { box, element, give, write } from "../ui/dom.ts";
 import { showHints } from "../ui/hints.ts";
+import { keepKeys } from "../ui/host-keys.ts";
 import { icons } from "../ui/icons.ts";
 import { message } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
@@ -17,17 +18,12 @@ import { openedPair } from "./opened.ts";
 import type { GalleryState } from "./state.ts";
 import type { Look } from "./tile.ts";
 
-/** Without it, JupyterLab takes keys for its own commands. */
-const KEEPS_KEYS = "data-lm-suppress-shortcuts";
 const STOPS = 32;
 const OFFLINE =
   "The kernel is not responding. It may be busy. If it was restarted, run the cell again.";
 
 export function mountGallery(el: HTMLElement, state: GalleryState, scope: Scope): void {
-  const root = element("div", "exclip exclip-gallery", {
-    "data-testid": "exclip-gallery",
-    [KEEPS_KEYS]: true,
-  });
+  const root = element("div", "exclip exclip-gallery", { "data-testid": "exclip-gallery" });
   el.append(root);
   scope.onEnd(() => root.remove());
   const theme = watchTheme(root, scope);
@@ -89,12 +85,8 @@ export function mountGallery(el: HTMLElement, state: GalleryState, scope: Scope)
     line.hidden = part === null;
     bar.style.transform = `scaleX(${part ?? 0})`;
   });
-  // JupyterLab checks the element that has the focus before those around it.
-  scope.on(root, "focusin", ({ target }) => give(target as Element, { [KEEPS_KEYS]: true }));
-  const ignoreDisabled = (event: Event) => {
-    if ((event.target as Element).closest('[aria-disabled="true"]')) event.stopPropagation();
-  };
-  scope.on(root, "click", ignoreDisabled, true);
+  keepKeys(root, scope);
+  ignoreDisabled(root, scope);
   showHints(root, scope);
 }
 

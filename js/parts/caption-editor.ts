@@ -5,6 +5,7 @@ import type { ExplainedText } from "../state/looks.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { textButton } from "../ui/buttons.ts";
 import { box, element, give } from "../ui/dom.ts";
+import { isSaving } from "../ui/host-keys.ts";
 import { message, refusal } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 
@@ -75,6 +76,7 @@ export function editor(part: TextName, name: string, state: WidgetState, scope: 
 
   scope.on(field, "input", grow);
   scope.on(field, "keydown", (event) => {
+    if (isSaving(event)) return;
     // Letters, Esc and arrow keys are meant for the text here.
     event.stopPropagation();
     if (event.isComposing) return;

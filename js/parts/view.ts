@@ -1,7 +1,9 @@
 /** One view of a widget: the parts in their places, and what they share. */
 import type { WidgetState } from "../state/widget-state.ts";
+import { ignoreDisabled } from "../ui/buttons.ts";
 import { box, element, link } from "../ui/dom.ts";
 import { showHints } from "../ui/hints.ts";
+import { keepKeys } from "../ui/host-keys.ts";
 import type { Scope } from "../ui/scope.ts";
 import { createSettings } from "../view/settings.ts";
 import { watchTheme } from "../view/theme.ts";
@@ -9,7 +11,7 @@ import { createViewState } from "../view/view-state.ts";
 import { captionLines } from "./caption-lines.ts";
 import { imageView } from "./image.ts";
 import { imageUpload } from "./image-upload.ts";
-import { keepKeys } from "./keys.ts";
+import { clearWithEscape } from "./keys.ts";
 import { legend } from "./legend.ts";
 import { maskingTests } from "./masking-tests.ts";
 import { modelControls } from "./model-controls.ts";
@@ -83,6 +85,8 @@ export function mount(el: HTMLElement, state: WidgetState, scope: Scope): void {
   });
   scope.effect(() => speak(numbers.spoken.value));
   scope.effect(() => speak(image.spoken.value));
-  keepKeys(root, state, scope);
+  clearWithEscape(root, state, scope);
+  keepKeys(root, scope);
+  ignoreDisabled(root, scope);
   showHints(root, scope);
 }

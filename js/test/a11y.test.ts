@@ -82,19 +82,49 @@ it("the focused element keeps its keys from JupyterLab", async () => {
   }
 });
 
-it("saving is left to JupyterLab", async () => {
-  const { view } = await open();
-  const word = view.root.querySelector("button") as HTMLElement;
-  const keeps = () => word.closest("[data-lm-suppress-shortcuts]") !== null;
-  const kept: boolean[] = [];
-  const listen = () => kept.push(keeps());
-  document.addEventListener("keydown", listen);
-  word.focus();
-  for (const init of [{ key: "s" }, { key: "s", ctrlKey: true }, { key: "s", metaKey: true }]) {
-    word.dispatchEvent(new KeyboardEvent("keydown", { ...init, bubbles: true }));
+/** Say for each key pressed on `node` whether JupyterLab may take it. */
+async function takenFrom(node: Element, ...keys: KeyboardEventInit[]): Promise<boolean[]> {
+  const taken: boolean[] = [];
+  // The check that Lumino makes.
+  const keeps = () => node.closest("[data-lm-suppress-shortcuts]") !== null;
+  for (const init of keys) {
+    let isTaken = false;
+    const listen = () => {
+      isTaken = !keeps();
+    };
+    document.addEventListener("keydown", listen);
+    node.dispatchEvent(new KeyboardEvent("keydown", { ...init, bubbles: true }));
+    document.removeEventListener("keydown", listen);
+    taken.push(isTaken);
     await new Promise((resolve) => setTimeout(resolve));
     expect(keeps()).toBe(true);
   }
-  document.removeEventListener("keydown", listen);
-  expect(kept).toEqual([true, false, false]);
+  return taken;
+}
+const SAVING = [
+  { key: "s", ctrlKey: true },
+  { key: "s", metaKey: true },
+  { key: "S", ctrlKey: true },
+];
+
+it("saving is left to JupyterLab, wherever the focus is", async () => {
+  const view = await everything("light", 1000);
+  const stops = [...view.root.querySelectorAll<HTMLElement>("button, input, canvas, [tabindex]")];
+  for (const node of stops) node.focus();
+  for (const node of stops) {
+    if (!node.checkVisibility()) continue;
+    expect(await takenFrom(node, { key: "s" }, ...SAVING), node.outerHTML).toEqual([
+      false,
+      true,
+      true,
+      true,
+    ]);
+  }
+});
+
+it("saving is left to JupyterLab while a caption is edited", async () => {
+  const { view } = await open();
+  await userEvent.click(view.el.querySelector('[aria-label="Edit the caption"]') as Element);
+  const field = view.find("exclip-field-caption");
+  expect(await takenFrom(field, { key: "s" }, ...SAVING)).toEqual([false, true, true, true]);
 });

@@ -265,6 +265,41 @@ test("a click opens the full widget, and *Back* returns to the tile", async () =
   expect(said(el.querySelector(".exclip-active"))).toContain("8 +");
 });
 
+test("saving is left to JupyterLab, from the grid and from an opened pair", async () => {
+  const { model, el, grid, shown, loaded } = await open();
+  await loaded();
+  /** The check that Lumino makes. */
+  const taken = (node: HTMLElement) => {
+    let isTaken = false;
+    const listen = () => {
+      isTaken = node.closest("[data-lm-suppress-shortcuts]") === null;
+    };
+    node.focus();
+    document.addEventListener("keydown", listen);
+    node.dispatchEvent(new KeyboardEvent("keydown", { key: "s", ctrlKey: true, bubbles: true }));
+    document.removeEventListener("keydown", listen);
+    return isTaken;
+  };
+  expect(taken(grid)).toBe(true);
+  await new Promise((resolve) => setTimeout(resolve));
+  expect(grid.closest("[data-lm-suppress-shortcuts]")).not.toBeNull();
+  shown()[0]?.click();
+  const { _image, _result, _foil_result, ...plain } = await pairTraits({ _choices: null });
+  const { question } = of(model, "open").at(-1) as { question: number };
+  model.receive(
+    {
+      kind: "opened",
+      question,
+      tile: 0,
+      traits: plain,
+      binary: ["_image", "_result", "_foil_result"],
+    },
+    ...[_image, _result, _foil_result].map((one) => one as DataView),
+  );
+  await until(() => expect(el.querySelector(".exclip-heat")).not.toBeNull());
+  expect(taken(el.querySelector(".exclip-heat") as HTMLElement)).toBe(true);
+});
+
 describe("a pair whose message is lost", () => {
   /** Click a tile while the connection is down. */
   async function lost() {

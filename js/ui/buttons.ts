@@ -142,9 +142,17 @@ export function oneOf<Value extends string>(
 
 /**
  * Set whether a button does anything now, with a hint that says what, or why not.
- * Not by `disabled`, which would take the focus from it. `mount` blocks its clicks.
+ * Not by `disabled`, which would take the focus from it. `ignoreDisabled` blocks its clicks.
  */
 export function enable(node: HTMLElement, able: boolean, hint: string): void {
   give(node, { "aria-disabled": !able });
   node.dataset.hint = hint;
+}
+
+/** Block clicks on anything in `root` that does nothing now. */
+export function ignoreDisabled(root: HTMLElement, scope: Scope): void {
+  const block = (event: Event) => {
+    if ((event.target as Element).closest('[aria-disabled="true"]')) event.stopPropagation();
+  };
+  scope.on(root, "click", block, true);
 }
