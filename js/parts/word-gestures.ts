@@ -12,12 +12,13 @@ export interface WordButton {
   tokens: number[];
 }
 
+/** Return a function that forgets the gesture in progress, for when the words change. */
 export function wordGestures(
   caption: HTMLElement,
   buttons: () => readonly WordButton[],
   axis: Axis,
   scope: Scope,
-): void {
+): () => void {
   const indexOf = (target: EventTarget | null) =>
     buttons().findIndex(({ node }) => node.contains(target as Node | null));
   const indexAt = (event: PointerEvent) => {
@@ -82,7 +83,10 @@ export function wordGestures(
       drop(event) {
         keep(first, last, event);
       },
-      stop: axis.rest,
+      stop() {
+        justKept = -1;
+        axis.rest();
+      },
       hover(event) {
         const index = indexAt(event);
         if (index === justKept && index >= 0) return;
@@ -141,4 +145,6 @@ export function wordGestures(
     const moved = relatedTarget instanceof Node && caption.contains(relatedTarget);
     if (!dragging.active() && !moved) axis.rest();
   });
+
+  return dragging.stop;
 }

@@ -31,10 +31,11 @@ export function words(
   /** Set after each layout: new buttons need everything that the old ones had. */
   const laid = signal({});
   const axis = view.tokens;
+  const forget = wordGestures(caption, () => buttons, axis, scope);
 
   scope.effect(() => {
     // A caption laid out anew forgets what the pointer was doing in the old one.
-    axis.rest();
+    forget();
     caption.classList.toggle("exclip-pieces", settings.pieces.value);
     buttons = layOut(caption, state, settings.pieces.value, button);
     buttons.forEach(({ node }, i) => {
@@ -67,7 +68,6 @@ export function words(
     });
   });
 
-  wordGestures(caption, () => buttons, axis, scope);
   return caption;
 }
 

@@ -10,6 +10,7 @@ import {
   PATCHES,
   painted,
   range,
+  result,
   sum,
   type View,
 } from "../testing/harness.ts";
@@ -391,6 +392,21 @@ describe("a drag whose end never comes", () => {
     send("pointermove", to, { buttons: 1 });
     send("pointerup", to);
     expect([model.get("tokens"), model.get("region")]).toEqual([[], []]);
+  });
+
+  it("ends with the caption", async () => {
+    const { view, model } = await opened();
+    const [from, to] = places.words(view);
+    send("pointerdown", from, { buttons: 1 });
+    send("pointermove", to, { buttons: 1 });
+    expect(view.pressed).toEqual(["a", "red", "boat"]);
+    model.begin(1, { caption: "two old dogs", _tokens: tokensOf("two old dogs") });
+    model.finish(1, { _result: result(5) });
+    await painted();
+    send("pointermove", view.middle("dogs"), { buttons: 1 });
+    expect(view.pressed).toEqual([]);
+    send("pointerup", view.middle("dogs"));
+    expect(model.get("tokens")).toEqual([]);
   });
 
   it("leaves no lasso on the image", async () => {
