@@ -1,7 +1,9 @@
 /** The host's theme, and the system's high contrast. */
 import { afterEach, describe, expect, it } from "vitest";
 import { commands } from "vitest/browser";
-import { open } from "../testing/harness.ts";
+import exclip from "../main.ts";
+import { open, painted, traits } from "../testing/harness.ts";
+import { MockModel } from "../testing/mock.ts";
 
 describe("the host's theme", () => {
   const page = document.documentElement;
@@ -15,6 +17,39 @@ describe("the host's theme", () => {
     await expect.poll(() => view.root.dataset.exclipTheme).toBe("light");
     page.setAttribute("theme", "dark");
     await expect.poll(() => view.root.dataset.exclipTheme).toBe("dark");
+  });
+});
+
+describe("a host that renders before it attaches", () => {
+  const page = document.documentElement;
+  afterEach(() => page.removeAttribute("theme"));
+
+  async function detached() {
+    const model = new MockModel(await traits());
+    const el = document.createElement("div");
+    const close = exclip().render({ model, el });
+    const theme = () => el.querySelector<HTMLElement>(".exclip")?.dataset.exclipTheme;
+    return { el, close, theme };
+  }
+
+  it("has its theme from the start", async () => {
+    page.setAttribute("theme", "dark");
+    const { close, theme } = await detached();
+    expect(theme()).toBe("dark");
+    close();
+  });
+
+  it("may have another one at its place", async () => {
+    const { el, close, theme } = await detached();
+    expect(theme()).toBe("light");
+    await painted();
+    const place = document.createElement("div");
+    place.className = "dark";
+    document.body.append(place);
+    place.append(el);
+    await painted();
+    expect(theme()).toBe("dark");
+    close();
   });
 });
 

@@ -29,8 +29,10 @@ function hostTheme(el: Element): Theme {
   return system;
 }
 
+/** Return the next node to look at; what is not on the page yet will be somewhere in it. */
 function parentOf(node: Node): Node | null {
-  return node instanceof ShadowRoot ? node.host : node.parentNode;
+  if (node === document) return null;
+  return node instanceof ShadowRoot ? node.host : (node.parentNode ?? document.documentElement);
 }
 
 /** Follow the host's theme for as long as `scope` lives. */
@@ -44,7 +46,13 @@ export function watchTheme(el: Element, scope: Scope): ReadonlySignal<Theme> {
   for (const node of [document.documentElement, document.body]) {
     observer.observe(node, { attributes: true });
   }
-  scope.onEnd(() => observer.disconnect());
+  // Hosts may put it on the page only after it was rendered.
+  const attached = new ResizeObserver(update);
+  attached.observe(el);
+  scope.onEnd(() => {
+    observer.disconnect();
+    attached.disconnect();
+  });
   for (const query of [systemDark, forced]) scope.on(query, "change", update);
   return theme;
 }
