@@ -108,7 +108,10 @@ export function openedPair(
     if (shown.value !== before && tile.peek() !== null) close();
     before = shown.value;
   });
-  scope.onEnd(() => inner.end());
+  scope.onEnd(() => {
+    asked += 1; // a pair that is on its way has no place any more
+    inner.end();
+  });
 
   const node = box(
     "exclip-opened",

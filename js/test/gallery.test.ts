@@ -265,6 +265,33 @@ test("a click opens the full widget, and *Back* returns to the tile", async () =
   expect(said(el.querySelector(".exclip-active"))).toContain("8 +");
 });
 
+/** Send the pair that was asked for last. */
+async function sendPair(model: MockGallery, tile: number): Promise<void> {
+  const { _image, _result, _foil_result, ...traits } = await pairTraits({ _choices: null });
+  const binary = { _image, _result, _foil_result };
+  model.receive(
+    {
+      kind: "opened",
+      question: of(model, "open").at(-1)?.question,
+      tile,
+      traits,
+      binary: Object.keys(binary),
+    },
+    ...(Object.values(binary) as DataView[]),
+  );
+}
+
+test("a pair that arrives after its view was closed is not mounted", async () => {
+  const { model, tiles, loaded, close } = await open();
+  await loaded();
+  tiles()[5]?.click();
+  close();
+  const created = vi.spyOn(document, "createElement");
+  await sendPair(model, 5);
+  await painted();
+  expect(created).not.toHaveBeenCalled();
+});
+
 test("saving is left to JupyterLab, from the grid and from an opened pair", async () => {
   const { model, el, grid, shown, loaded } = await open();
   await loaded();
@@ -284,18 +311,7 @@ test("saving is left to JupyterLab, from the grid and from an opened pair", asyn
   await new Promise((resolve) => setTimeout(resolve));
   expect(grid.closest("[data-lm-suppress-shortcuts]")).not.toBeNull();
   shown()[0]?.click();
-  const { _image, _result, _foil_result, ...plain } = await pairTraits({ _choices: null });
-  const { question } = of(model, "open").at(-1) as { question: number };
-  model.receive(
-    {
-      kind: "opened",
-      question,
-      tile: 0,
-      traits: plain,
-      binary: ["_image", "_result", "_foil_result"],
-    },
-    ...[_image, _result, _foil_result].map((one) => one as DataView),
-  );
+  await sendPair(model, 0);
   await until(() => expect(el.querySelector(".exclip-heat")).not.toBeNull());
   expect(taken(el.querySelector(".exclip-heat") as HTMLElement)).toBe(true);
 });
