@@ -2,7 +2,7 @@
 import { computed } from "@preact/signals-core";
 import { partsOf } from "../algebra/words.ts";
 import { oneOf, rove, textButton } from "../ui/buttons.ts";
-import { box, button, element, give, link } from "../ui/dom.ts";
+import { box, button, element, give, link, refill } from "../ui/dom.ts";
 import { NO_KERNEL, refusal } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 import { ORDERS, type Order } from "./protocol.ts";
@@ -80,8 +80,9 @@ export function askBar(state: GalleryState, scope: Scope): HTMLElement {
   scope.effect(() => {
     const all = parts.value.flatMap((part) => ("word" in part ? [part.word] : []));
     words.hidden = all.length < 2;
-    words.replaceChildren(
-      ...parts.value.map((part) => {
+    refill(
+      words,
+      parts.value.map((part) => {
         if ("between" in part) return part.between;
         const { text, tokens } = part.word;
         const node = button("exclip-word exclip-phrase-word", { value: tokens.join() }, text);

@@ -99,9 +99,12 @@ function line(
     const compared = state.hasFoil.value;
     tools.hidden = state.choices.value === null || writing.open.value;
     if (look === "foil") {
+      // Removing the foil hides the button that has the focus.
+      const falls = !compared && tools.matches(":focus-within");
       edit.node.hidden = !compared;
       remove.node.hidden = !compared;
       add.node.hidden = compared || tools.hidden;
+      if (falls) add.node.focus({ preventScroll: true });
     }
     for (const [{ node }, hint] of [
       [edit, `Edit the ${look} (F2)`],

@@ -8,7 +8,7 @@ import type { Changes, TextName } from "../protocol.ts";
 import type { Listed } from "../state/listed.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { enable, textButton } from "../ui/buttons.ts";
-import { box, claim, element, give, write } from "../ui/dom.ts";
+import { box, claim, element, give, refill, write } from "../ui/dom.ts";
 import { NO_KERNEL } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 import { percent } from "../view/number-format.ts";
@@ -153,7 +153,7 @@ export function captionList(state: WidgetState, listed: Listed, scope: Scope): H
       const node = element(
         "div",
         "exclip-listed-row",
-        { role: "option" },
+        { role: "option", tabindex: -1 },
         row.rank,
         element("span", "exclip-listed-text", { dir: "auto" }, caption),
         row.part,
@@ -164,7 +164,10 @@ export function captionList(state: WidgetState, listed: Listed, scope: Scope): H
       );
       return { node, ...row };
     });
-    list.replaceChildren(...rows.map(({ node }) => node));
+    refill(
+      list,
+      rows.map(({ node }) => node),
+    );
   });
   scope.effect(() => {
     const scores = listed.scores.value;

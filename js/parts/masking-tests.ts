@@ -8,7 +8,7 @@ import type { MaskingTest } from "../protocol.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { attended } from "../ui/attended.ts";
 import { enable, rove, textButton } from "../ui/buttons.ts";
-import { box, button, drawing, element, give, panel, shape } from "../ui/dom.ts";
+import { box, button, drawing, element, give, panel, refill, shape } from "../ui/dom.ts";
 import { NO_KERNEL, refusal } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
 import { plain, signed } from "../view/number-format.ts";
@@ -39,7 +39,7 @@ export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
   });
   const refused = refusal("test");
   const rows = box("exclip-trials-rows");
-  const kept = box("exclip-trials-kept");
+  const kept = box("exclip-trials-kept", box(""), rows);
   const node = panel(
     "exclip-trials",
     "group",
@@ -102,8 +102,8 @@ export function maskingTests(state: WidgetState, scope: Scope): HTMLElement {
       { "aria-hidden": "true" },
       ...cells("masked", "predicted", "actual"),
     );
-    rows.replaceChildren(head, ...lines.reverse());
-    kept.replaceChildren(axes, rows);
+    refill(rows, [head, ...lines.reverse()], (row) => row.ariaLabel);
+    kept.firstElementChild?.replaceWith(axes);
     refresh();
   });
   return node;

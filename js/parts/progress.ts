@@ -27,6 +27,7 @@ export function progress(state: WidgetState, scope: Scope): ProgressView {
   const error = message("exclip-error", "alert");
   const notice = message("exclip-notice", "status");
   const status = box("exclip-status", running, hint, error.node, notice.node);
+  status.tabIndex = -1;
 
   function count(): void {
     const now = state.progress.value;
@@ -44,6 +45,8 @@ export function progress(state: WidgetState, scope: Scope): ProgressView {
   scope.effect(() => {
     const { phase, message } = state.status.value;
     const computing = phase === "computing";
+    // Otherwise the focus would fall to the page as its button disappears.
+    if (!computing && cancel.matches(":focus")) status.focus({ preventScroll: true });
     line.hidden = !computing;
     running.hidden = !computing;
     hint.hidden = computing || !state.interactions.value;

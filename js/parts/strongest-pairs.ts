@@ -5,7 +5,7 @@ import { type Pair, strongestPairs } from "../algebra/strongest-pairs.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { attended } from "../ui/attended.ts";
 import { rove } from "../ui/buttons.ts";
-import { box, button, drawing, element, give, panel } from "../ui/dom.ts";
+import { box, button, drawing, element, give, panel, refill } from "../ui/dom.ts";
 import type { Scope } from "../ui/scope.ts";
 import { css } from "../view/colormap.ts";
 import { patchCount, signed } from "../view/number-format.ts";
@@ -67,8 +67,7 @@ export function strongestPairsList(state: WidgetState, view: ViewState, scope: S
     const found = pairs.value;
     node.hidden = !found || found.positive.length + found.negative.length === 0;
     buttons = [];
-    columns.replaceChildren();
-    for (const name of ["positive", "negative"] as const) {
+    const signs = (["positive", "negative"] as const).map((name) => {
       const entries = (found?.[name] ?? []).map((pair) => {
         const squares = pair.region.map((p) => `M${p % width} ${Math.floor(p / width)}h1v1h-1z`);
         const shown = drawing("exclip-place", squares.join(""), width, rows);
@@ -83,8 +82,9 @@ export function strongestPairsList(state: WidgetState, view: ViewState, scope: S
         buttons.push({ node: entry, pair });
         return entry;
       });
-      columns.append(element("div", "exclip-pairs-column", { "data-sign": name }, ...entries));
-    }
+      return element("div", "exclip-pairs-column", { "data-sign": name }, ...entries);
+    });
+    refill(columns, signs);
     refresh();
   });
   scope.effect(() => {

@@ -5,7 +5,7 @@ import { placeOf } from "../algebra/regions.ts";
 import { join } from "../algebra/selection.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { switchOf } from "../ui/buttons.ts";
-import { button, element, panel } from "../ui/dom.ts";
+import { button, element, panel, refill } from "../ui/dom.ts";
 import { icons } from "../ui/icons.ts";
 import type { Scope } from "../ui/scope.ts";
 import { aligned } from "../view/number-format.ts";
@@ -128,9 +128,9 @@ function table(
     shown = [...rows.value];
     if (by) shown.sort((a, b) => compare(a, b, by.column) * (by.up ? 1 : -1));
     const texts = titles.map((_, i) => aligned(shown.map(({ values }) => values[i] ?? 0)));
-    const focused = body.querySelector<HTMLElement>("button:focus")?.dataset.row;
-    body.replaceChildren(
-      ...shown.map(({ key, name, selected, values }, i) =>
+    refill(
+      body,
+      shown.map(({ key, name, selected, values }, i) =>
         element(
           "tr",
           "",
@@ -149,11 +149,9 @@ function table(
           ),
         ),
       ),
+      // A choice made in the table keeps the focus on its entry.
+      (entry) => entry.dataset.row,
     );
-    // A choice made in the table keeps the focus on its entry.
-    if (focused === undefined) return;
-    const entries = [...body.querySelectorAll("button")];
-    entries.find((entry) => entry.dataset.row === focused)?.focus();
   });
   return panel(
     "exclip-table",

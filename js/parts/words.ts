@@ -3,7 +3,7 @@ import { signal } from "@preact/signals-core";
 import { partsOf } from "../algebra/words.ts";
 import type { ExplainedText } from "../state/looks.ts";
 import type { WidgetState } from "../state/widget-state.ts";
-import { button, element, give, panel } from "../ui/dom.ts";
+import { button, element, give, panel, refill } from "../ui/dom.ts";
 import type { Scope } from "../ui/scope.ts";
 import { signed } from "../view/number-format.ts";
 import type { Settings } from "../view/settings.ts";
@@ -101,7 +101,7 @@ export function layOut<Word extends HTMLElement>(
     words.push({ node, tokens, text, gap: null });
     nodes.push(node);
   }
-  caption.replaceChildren(...nodes);
+  refill(caption, nodes);
   return words;
 }
 

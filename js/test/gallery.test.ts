@@ -265,6 +265,15 @@ test("a click opens the full widget, and *Back* returns to the tile", async () =
   expect(said(el.querySelector(".exclip-active"))).toContain("8 +");
 });
 
+test("a word of the phrase keeps the focus when the phrase changes", async () => {
+  const { model, el, loaded } = await open();
+  await loaded();
+  model.ranked("red boat", 2);
+  el.querySelectorAll<HTMLElement>(".exclip-phrase-word")[1]?.focus();
+  model.ranked("two yellow fish", 3);
+  expect(document.activeElement?.textContent).toBe("yellow");
+});
+
 /** Send the pair that was asked for last. */
 async function sendPair(model: MockGallery, tile: number): Promise<void> {
   const { _image, _result, _foil_result, ...traits } = await pairTraits({ _choices: null });

@@ -1,6 +1,6 @@
 /** Small buttons with a drawing and a name, in rows that are a single Tab stop. */
 import type { Signal } from "@preact/signals-core";
-import { box, button, claim, drawing, give, panel } from "./dom.ts";
+import { box, button, claim, drawing, give, panel, refill } from "./dom.ts";
 import type { Scope } from "./scope.ts";
 
 export interface IconButton {
@@ -80,7 +80,7 @@ export function rove(container: HTMLElement, scope: Scope): () => void {
     claim(event);
     all[(index + step + all.length) % all.length]?.focus();
   });
-  const refresh = () => stop(items()[0]);
+  const refresh = () => stop(items().find((item) => item.matches(":focus")) ?? items()[0]);
   refresh();
   return refresh;
 }
@@ -124,7 +124,7 @@ export function oneOf<Value extends string>(
       if (hint) give(node, { "aria-label": hint, "data-hint": hint });
       return node;
     });
-    group.replaceChildren(...buttons);
+    refill(group, buttons);
     refresh();
   });
   scope.effect(() => {

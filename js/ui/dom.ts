@@ -50,6 +50,29 @@ export function write(node: Element, text: string): void {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/**
+ * Replace what a node contains. If a stop of the focus in it had the focus, the new one with the same key
+ * gets it, or else the last one: otherwise it would fall to the page. A key is the place unless given.
+ */
+export function refill(
+  node: Element,
+  content: readonly (Node | string)[],
+  keyOf: (stop: HTMLElement, place: number) => unknown = (_, place) => place,
+): void {
+  const stops = () => [...node.querySelectorAll<HTMLElement>("button, [tabindex]")];
+  const old = stops();
+  const place = old.findIndex((stop) => stop.matches(":focus")); // in a shadow root, too
+  const focused = old[place];
+  const key = focused && keyOf(focused, place);
+  // Browsers do not agree on whether the removal of the focused element is an event.
+  focused?.blur();
+  node.replaceChildren(...content);
+  if (!focused) return;
+  const now = stops();
+  const heir = now.find((stop, at) => keyOf(stop, at) === key) ?? now.at(-1);
+  heir?.focus({ preventScroll: true });
+}
+
 /** Create a part of a drawing. */
 export function shape<Tag extends keyof SVGElementTagNameMap>(
   tag: Tag,
