@@ -109,6 +109,13 @@ describe("choosing", () => {
     expect(view.words.map((word) => word.textContent)).toContain("red − blue");
   });
 
+  it("Shift-click selects no text", async () => {
+    const { view } = await openList();
+    await click(center(row(view, CAPTION)));
+    await click(center(row(view, "a green car")), ["Shift"]);
+    expect(String(getSelection())).toBe("");
+  });
+
   it("a foil that was chosen elsewhere does not change what is looked at", async () => {
     const { model, view } = await openList();
     model.update({ ...FOILED, _revision: 1 });
