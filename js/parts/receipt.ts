@@ -3,6 +3,7 @@ import { computed, type ReadonlySignal } from "@preact/signals-core";
 import { accountOf, type PartName } from "../algebra/account.ts";
 import { extent, range } from "../algebra/numbers.ts";
 import { invert } from "../algebra/selection.ts";
+import { wordsOf } from "../algebra/words.ts";
 import type { Look } from "../state/looks.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { attended } from "../ui/attended.ts";
@@ -168,9 +169,13 @@ function describe(state: WidgetState, view: ViewState): string {
   const tokens = view.tokens.selected.value;
   const patches = view.region.selected.value.length;
   const chosen = new Set(tokens);
-  const units = view.units.value
-    .filter((unit) => !unit.special && unit.tokens.some((t) => chosen.has(t)))
-    .map((unit) => unit.text);
+  const units = view.units.value.flatMap((unit) => {
+    const rows = unit.special ? [] : unit.tokens.filter((t) => chosen.has(t));
+    if (rows.length === unit.tokens.length) return [unit.text];
+    // Of some words, only pieces are selected.
+    const pieces = rows.length ? wordsOf(state.caption.value, state.tokens.value, true) : [];
+    return rows.map((t) => pieces[t]?.text ?? "");
+  });
   // Special tokens may belong to no word shown, yet Python may select them.
   const specials = state.tokens.value.filter(({ special }, t) => special && chosen.has(t));
   const names = [...units, ...specials.map(({ text }) => text)];

@@ -261,6 +261,9 @@ describe("pieces", () => {
     expect(view.figure("selection")).toBeCloseTo(sum([2, 5], range(PATCHES)), 10);
     await press(view, "Pieces");
     expect(view.word("Sailboat").getAttribute("aria-pressed")).toBe("mixed");
+    // What the value is of.
+    const selection = view.el.querySelector("[data-figure=selection]");
+    expect(selection?.firstElementChild?.textContent).toBe("boat <eot> × image");
   });
 
   it("do not change the scale or the marginals", async () => {
