@@ -23,6 +23,7 @@ export function editor(part: TextName, name: string, state: WidgetState, scope: 
   const open = signal(false);
   /** What was asked for and has not been answered yet. */
   let asked: string | null = null;
+  /** What was written when there was nothing to ask. */
   let before = "";
   let home: HTMLElement | null = null;
 
@@ -43,7 +44,7 @@ export function editor(part: TextName, name: string, state: WidgetState, scope: 
   const refused = refusal(part);
   const answer = box("exclip-answer", waiting.node, refused.node);
 
-  /** A caption is one line, however it was pasted. */
+  /** Return the field's text as one line, however it was pasted. */
   const written = () => field.value.replaceAll(/\s*\n\s*/g, " ");
 
   function grow(): void {
@@ -87,7 +88,7 @@ export function editor(part: TextName, name: string, state: WidgetState, scope: 
   });
   scope.on(node, "focusout", ({ relatedTarget }) => {
     if (node.contains(relatedTarget as Node | null) || asked !== null) return;
-    if (open.peek() && field.value === before) close();
+    if (open.peek() && written() === before) close();
   });
 
   scope.effect(() => {
@@ -109,9 +110,9 @@ export function editor(part: TextName, name: string, state: WidgetState, scope: 
     open,
     start(from, button) {
       const text = from.caption.peek();
-      before = text;
       home = button;
       field.value = text;
+      before = written();
       open.value = true;
       grow();
       field.focus();

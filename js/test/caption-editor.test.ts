@@ -76,6 +76,20 @@ describe("editing the caption", () => {
     expect(model.get("tokens")).toEqual([2]);
   });
 
+  it.each(["a red\nboat", "a red\r\nboat", "a red\rboat"])(
+    "asks nothing if %j is left as it is",
+    async (caption) => {
+      const { model, view } = await open({ caption, _tokens: tokensOf(caption) });
+      await userEvent.click(pencil(view));
+      await userEvent.keyboard("{Enter}");
+      expect(editing(view)).toBe(false);
+      await userEvent.click(pencil(view));
+      view.canvas.focus();
+      expect(editing(view)).toBe(false);
+      expect(changesAsked(model)).toEqual([]);
+    },
+  );
+
   it("starts with the selected words ready to be replaced", async () => {
     const { model, view } = await open({ tokens: [2] });
     await userEvent.click(pencil(view));
