@@ -1,6 +1,6 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { userEvent } from "vitest/browser";
-import { open, refuse, View } from "../testing/harness.ts";
+import { open, painted, refuse, View } from "../testing/harness.ts";
 import { tokensOf } from "../testing/mock.ts";
 
 const pencil = (view: View, part = "caption") =>
@@ -42,6 +42,23 @@ describe("every user", () => {
       const name = node.getAttribute("aria-label") ?? node.textContent;
       expect(name, node.outerHTML).toBeTruthy();
     }
+  });
+
+  it("hears an alert once, whatever else is asked meanwhile", async () => {
+    const { model, view } = await open();
+    view.find("exclip-image_layer").focus();
+    await userEvent.keyboard("{ArrowRight}");
+    refuse(model, "no such layer");
+    const alert = view.find("exclip-refused-control");
+    const written = vi.fn();
+    const observer = new MutationObserver(written);
+    observer.observe(alert, { childList: true, characterData: true, subtree: true });
+    await userEvent.click(pencil(view));
+    await userEvent.keyboard("x{Enter}");
+    expect(alert.textContent).toBe("no such layer");
+    await painted();
+    expect(written).not.toHaveBeenCalled();
+    observer.disconnect();
   });
 
   it("sees the same layers in two views of one widget", async () => {

@@ -1,5 +1,5 @@
 /** Messages that are on the screen only at times. */
-import { element } from "./dom.ts";
+import { element, write } from "./dom.ts";
 
 export const NO_KERNEL = "This needs a running kernel";
 
@@ -14,7 +14,8 @@ export function message(
     node,
     show(text) {
       node.hidden = !text;
-      node.textContent = text ?? "";
+      // Screen readers read an alert again each time it is written.
+      write(node, text ?? "");
     },
   };
 }
