@@ -274,15 +274,16 @@ class ExplainWidget(SyncedWidget):
 
     def set_state(self, sync_data: Mapping[str, Any]) -> None:
         """Apply a browser's selections, and request its changes of inputs. Ignore all other traits."""
-        for name in sync_data.keys() & {"tokens", "region"}:
-            chosen = read_selection(sync_data[name])
-            if chosen is None:
-                continue
-            try:
-                with self.transaction():
+        with self.transaction():
+            for name in sync_data.keys() & {"tokens", "region"}:
+                chosen = read_selection(sync_data[name])
+                if chosen is None:
+                    continue
+                # Only the selection's own error: observers, called as the transaction ends, raise theirs.
+                try:
                     super().set_state({name: list(chosen)})
-            except traitlets.TraitError:  # the caption or grid was replaced in the meantime
-                self.send_state(name)
+                except traitlets.TraitError:  # the caption or grid was replaced in the meantime
+                    self.send_state(name)
         given = {name: value for name, value in sync_data.items() if name in CHANGEABLE}
         if changes := read_changes(given):
             self.session.change(changes)

@@ -118,3 +118,13 @@ def test_selection_from_the_browser() -> None:
     assert widget._result
     assert widget._request["phase"] == "done"
     assert widget._esm != "alert(1)"
+
+
+def test_an_observers_own_error_is_not_mistaken_for_a_refused_selection() -> None:
+    """Here a user's observer copies the selection to a widget of another caption, which refuses it."""
+    widget, other = make(), make(caption="a boat")
+    widget.observe(lambda change: setattr(other, "tokens", change["new"]), "tokens")
+    last = len(widget._tokens) - 1
+    with pytest.raises(traitlets.TraitError, match=f"tokens has {last}; expected numbers from 0 to"):
+        widget.set_state({"tokens": [last], "region": [14]})
+    assert (widget.tokens, widget.region, other.tokens) == ([last], [14], [])
