@@ -49,6 +49,7 @@ export interface Summary {
 export interface SentSummary extends Summary {
   foil_similarity?: number | null;
   foil_total?: number | null;
+  foil_error?: number | null;
   foil_own?: Summary["own"];
 }
 
@@ -153,7 +154,15 @@ export interface LayerMessage {
 export type Report =
   | { kind: "alive" }
   | EstimateMessage
-  | { kind: "progress"; id: number; done: number; total: number; error?: number };
+  | {
+      kind: "progress";
+      id: number;
+      done: number;
+      total: number;
+      /** Missing if the estimate is exact. */
+      error?: number;
+      foil_error?: number;
+    };
 
 /** The answer to the question with that number. The traits of an accepted change arrive before it. */
 export type Answer =

@@ -180,6 +180,7 @@ def _summarise(result: Sequence[Interactions]) -> dict[str, float | list[float] 
         "error": largest_error(main),
         "foil_similarity": foil[0].similarity if foil else None,
         "foil_total": foil[0].total if foil else None,
+        "foil_error": largest_error(foil[0]) if foil else None,
     }
     outliers = () if main.outliers is None else np.flatnonzero(main.outliers).tolist()
     own = {"own": main.own_sums, "foil_own": foil[0].own_sums if foil else None}

@@ -214,10 +214,16 @@ def layer(
     }
 
 
-def progress(id: int, done: int, total: int, error: float | None = None) -> KernelMessage:
-    """Return the progress of request `id`, and roughly how far off its newest estimate may be."""
-    bound = {} if error is None else {"error": error}
-    return {"kind": "progress", "id": id, "done": done, "total": total, **bound}
+def progress(
+    id: int, done: int, total: int, error: float | None = None, foil_error: float | None = None
+) -> KernelMessage:
+    """Return the progress of request `id`, and roughly how far off its newest estimates may be.
+
+    An estimate without an error is exact.
+    """
+    bounds = {"error": error, "foil_error": foil_error}
+    known = {name: bound for name, bound in bounds.items() if bound is not None}
+    return {"kind": "progress", "id": id, "done": done, "total": total, **known}
 
 
 def accepted(question: int) -> KernelMessage:

@@ -370,7 +370,7 @@ class Session:
             for offset, chunk in wire.split_chunks(data):
                 self._host.send(protocol.estimate(self.id, part, self._frame, offset, len(data)), [chunk])
         main = self.result[0]
-        self._host.send(protocol.progress(self.id, main.nodes, main.steps, largest_error(main)))
+        self._host.send(protocol.progress(self.id, main.nodes, main.steps, *map(largest_error, self.result)))
 
     # --------------------------------------------------------------------------------- jobs of the worker
 

@@ -1,4 +1,5 @@
 /** The status of the newest request: a thin line and *Cancel* while computing, a message afterwards. */
+import { errorOf } from "../state/looks.ts";
 import type { WidgetState } from "../state/widget-state.ts";
 import { textButton } from "../ui/buttons.ts";
 import { box, element, panel } from "../ui/dom.ts";
@@ -56,9 +57,9 @@ export function progress(state: WidgetState, scope: Scope): ProgressView {
       : state.interactions.value && "newest estimate";
     const cancelled = `Cancelled.${stays ? ` Showing the ${stays}.` : ""}`;
     const said = phase === "cancelled" ? message || cancelled : phase === "idle" ? message : "";
-    const known = computing ? state.progress.value : state.summary.value;
-    const off = Number(known?.error);
-    const bound = off > 0 && `Each word × patch is known to about ±${plain(off)}.`;
+    const now = computing ? state.progress.value : state.summary.value;
+    const off = computing && now ? errorOf(now, state.look.value) : now?.error;
+    const bound = off && `Each word × patch is known to about ±${plain(off)}.`;
     notice.show([said, bound, state.notice.value].filter(Boolean).join(" "));
   });
   scope.effect(() => {

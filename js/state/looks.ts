@@ -142,11 +142,22 @@ export function createLooks(
   };
 }
 
+/** Return about how far off a look's values may be at most; null if all are exact, or if it is not known. */
+export function errorOf(
+  { error, foil_error }: Pick<SentSummary, "error" | "foil_error">,
+  look: Look,
+): number | null {
+  // The error of what is exact is null; an older state lacks the foil's.
+  const [own, other] = [Number(error), Number(foil_error)];
+  // The errors of two captions may add up.
+  return (look === "caption" ? own : look === "foil" ? other : own + other) || null;
+}
+
 function summaryOf(sent: SentSummary, look: Look): Summary | null {
   const { foil_similarity: similarity = null, foil_total: total = null, foil_own: own } = sent;
   if (look === "caption") return sent;
   if (similarity === null) return null;
-  const foil = { similarity, total, residual: null, own, error: sent.error };
+  const foil = { similarity, total, residual: null, own, error: errorOf(sent, look) };
   if (look === "foil") return foil;
   return {
     ...foil,

@@ -18,7 +18,8 @@ export interface Progress {
   /** When it should be finished (as `performance.now()`); null until that is known. */
   ends: number | null;
   /** About how far off the values shown so far may be: see `SentSummary`. */
-  error: number | undefined;
+  error: number;
+  foil_error: number;
 }
 
 export interface Requests {
@@ -118,13 +119,13 @@ export function createRequests(
       if (buffer) accept(report, buffer);
       return;
     }
-    const { done, total, error } = report;
+    const { done, total, error = 0, foil_error = 0 } = report;
     const time = performance.now();
     // Progress reported at once was made before this view joined.
     if (time - start.time < JOIN_MS) start = { time, done };
     const rate = (done - start.done) / (time - start.time);
     const ends = rate > 0 ? time + (total - done) / rate : null;
-    progress.value = { done, total, ends, error };
+    progress.value = { done, total, ends, error, foil_error };
   }
 
   return {

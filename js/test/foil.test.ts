@@ -14,6 +14,7 @@ import {
   PATCHES,
   range,
   refuse,
+  result,
   sum,
   type View,
 } from "../testing/harness.ts";
@@ -65,6 +66,53 @@ const still = (view: View, at: Look) => [
   ...view.find(`exclip-line-${at}`).querySelectorAll<HTMLElement>(".exclip-still .exclip-word"),
 ];
 const lastSent = (sent: readonly ToKernel[]) => sent.at(-1);
+
+describe("a foil that is not exact", () => {
+  const bounds = async (view: View) => {
+    const found = [];
+    for (const at of ["caption", "foil", "difference"] as const) {
+      look(view, at).click();
+      const text = view.find("exclip-notice").textContent ?? "";
+      found.push(Number(text.match(/±([\d.]+)\./)?.[1] ?? 0));
+    }
+    return found;
+  };
+  const { _summary } = FOILED;
+
+  it("has a bound of its own, and the difference has the sum of both", async () => {
+    const { view } = await open({
+      ...FOILED,
+      _summary: { ..._summary, error: 0.023, foil_error: 0.018 },
+    });
+    expect(await bounds(view)).toEqual([0.023, 0.018, 0.041]);
+  });
+
+  it("is the whole bound of the difference if the caption is exact", async () => {
+    const { view } = await open({
+      ...FOILED,
+      _summary: { ..._summary, error: null, foil_error: 0.018 },
+    });
+    expect(await bounds(view)).toEqual([0, 0.018, 0.018]);
+  });
+
+  it("has its bound while it is computed", async () => {
+    const { model, view } = await open(FOILED);
+    model.begin(1);
+    model.receive(...estimate(1, result(5)));
+    model.receive(...estimate(1, foilResult(), 0, { part: "foil" }));
+    model.receive({ kind: "progress", id: 1, done: 1, total: 4, error: 0.023, foil_error: 0.018 });
+    expect(await bounds(view)).toEqual([0.023, 0.018, 0.041]);
+    model.receive({ kind: "progress", id: 1, done: 2, total: 4, foil_error: 0.009 });
+    expect(await bounds(view)).toEqual([0, 0.009, 0.009]);
+  });
+
+  it("has none in a state of an older version, which has only the caption's", async () => {
+    const { view } = await open({ ...FOILED, _summary: { ..._summary, error: 0.023 } });
+    expect(await bounds(view)).toEqual([0.023, 0, 0]);
+    // The receipt still has its sums.
+    expect(view.figure("similarity")).toBeCloseTo(0.11, 12);
+  });
+});
 
 describe("a foil", () => {
   it("starts as a copy of the caption, from an unobtrusive button", async () => {

@@ -15,6 +15,7 @@ from support.widgets import Gate, book, interrupt, until, working
 from exclip_widget import Banzhaf, CaptionError, ExclipError, explainer
 from exclip_widget.models import towers
 from exclip_widget.paths import autograd
+from exclip_widget.results.shown import largest_error
 from exclip_widget.widget import session as sessions
 from exclip_widget.widget.protocol import TestSelection
 from exclip_widget.widget.request import Request
@@ -108,6 +109,15 @@ def test_how_far_off_words_stay_is_told_of_words_alone() -> None:
     assert result.error is not None
     of_words = result.error[[word >= 0 for word in result.words]]
     assert host.messages("progress")[-1]["error"] == host.traits["_summary"]["error"] == of_words.max()
+
+
+def test_how_far_off_a_foils_words_are_is_told_beside_the_captions() -> None:
+    session, host = begun(["a red boat", "a very blue boat"], method=Banzhaf(samples=64))
+    session.wait(60)
+    caption, foil = (largest_error(result) for result in session.result)
+    assert caption != foil
+    for told in (host.messages("progress")[-1], host.traits["_summary"]):
+        assert (told["error"], told["foil_error"]) == (caption, foil)
 
 
 def test_each_fact_is_told_once() -> None:
