@@ -4,7 +4,7 @@
  * afresh.
  */
 import type { Interactions } from "../algebra/interactions.ts";
-import type { EstimateMessage } from "../protocol.ts";
+import type { EstimateMessage, TextName } from "../protocol.ts";
 
 export type Bytes = ArrayBufferView | ArrayBuffer;
 type Chunk = Pick<EstimateMessage, "frame" | "offset" | "bytes">;
@@ -57,8 +57,14 @@ function interactionsOf(floats: Float32Array, [tokens, rows, columns]: Shape): I
   return { tokens, rows, columns, values: floats.subarray(0, size), cls: floats.subarray(size) };
 }
 
-/** Return a function that takes the chunks of frames as they arrive, and gives each frame that is complete. */
-export function assembleFrames(shape: Shape): (chunk: Chunk, data: Bytes) => Outcome {
+/**
+ * Return a function that takes the chunks of a text's frames as they arrive, and gives each frame that is
+ * complete.
+ */
+export function assembleFrames(
+  shape: Shape,
+  name: TextName,
+): (chunk: Chunk, data: Bytes) => Outcome {
   const size = payloadBytes(shape);
   /** Each frame has its own memory: what has been shown is never written to, and nothing is copied. */
   let floats = new Float32Array(0);
@@ -70,7 +76,7 @@ export function assembleFrames(shape: Shape): (chunk: Chunk, data: Bytes) => Out
 
   function drop(why: string): Outcome {
     isFilling = false;
-    return { problem: `Estimate ${frame + 1} was dropped: ${why}.` };
+    return { problem: `Estimate ${frame + 1} of the ${name} was dropped: ${why}.` };
   }
 
   return (chunk, data) => {

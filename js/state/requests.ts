@@ -93,7 +93,7 @@ export function createRequests(
     const shape = results.shapeOf(part);
     let assembler = assemblers[part];
     if (!assembler || !same(assembler.shape, shape)) {
-      assembler = { shape, accept: assembleFrames(shape) };
+      assembler = { shape, accept: assembleFrames(shape, part) };
       assemblers[part] = assembler;
     }
     results.show(part, assembler.accept(estimate, buffer));

@@ -1,5 +1,5 @@
 /** The interactions shown: the newest ones of caption and foil that fit the inputs. */
-import { type ReadonlySignal, type Signal, signal } from "@preact/signals-core";
+import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals-core";
 import type { Interactions } from "../algebra/interactions.ts";
 import type { TextName } from "../protocol.ts";
 import { decode, type Outcome, type Shape } from "./frames.ts";
@@ -13,10 +13,10 @@ const TRAITS = {
 
 export interface Results {
   readonly shown: Readonly<Record<TextName, ReadonlySignal<Interactions | null>>>;
-  /** Whether what is shown belongs to an earlier request, because the newest has nothing to show yet. */
+  /** Whether any of what is shown belongs to an earlier request, because the newest has nothing to show yet. */
   readonly stale: ReadonlySignal<boolean>;
-  /** What was wrong with the newest estimate or result. */
-  readonly problem: ReadonlySignal<string | null>;
+  /** What was wrong with the newest estimates or results; empty if nothing was. */
+  readonly problem: ReadonlySignal<string>;
   /** Return the shape that a text's result must have, given the inputs. */
   shapeOf(name: TextName): Shape;
   /** Show an estimate, or report what is wrong with it. */
@@ -30,8 +30,9 @@ export function createResults(traits: SyncedTraits): Results {
     caption: signal(null),
     foil: signal(null),
   };
-  const stale = signal(false);
-  const problem = signal<string | null>(null);
+  /** Which of them are those of an earlier request: caption and foil arrive one after the other. */
+  const old = { caption: signal(false), foil: signal(false) };
+  const problems = { caption: signal(""), foil: signal("") };
   /** Whether a result does not fit the inputs yet: a host may announce the inputs later. */
   const pending = { caption: false, foil: false };
 
@@ -44,9 +45,9 @@ export function createResults(traits: SyncedTraits): Results {
   function show(name: TextName, { frame, problem: wrong }: Outcome): void {
     if (frame) {
       shown[name].value = frame;
-      stale.value = false;
+      old[name].value = false;
     }
-    if (frame || wrong) problem.value = wrong ?? null;
+    if (frame || wrong) problems[name].value = wrong ?? "";
   }
 
   traits.onChange(({ now, changed }) => {
@@ -61,24 +62,33 @@ export function createResults(traits: SyncedTraits): Results {
       if (bytes?.byteLength) {
         const { frame, problem: wrong } = decode(bytes, shapeOf(name));
         pending[name] = !frame;
-        const words = wrong && `The saved result has ${wrong}. Run the cell again.`;
+        // Nothing else of this request will come.
+        if (wrong) shown[name].value = null;
+        const words = wrong && `The saved result of the ${name} has ${wrong}. Run the cell again.`;
         show(name, { frame, problem: words });
       } else {
         pending[name] = false;
-        if (name === "caption") stale.value = shown.caption.peek() !== null;
+        old[name].value = true;
+        problems[name].value = "";
       }
     }
   });
 
   return {
     shown,
-    stale,
-    problem,
+    stale: computed(() => NAMES.some((name) => old[name].value && shown[name].value)),
+    problem: computed(() =>
+      NAMES.map((name) => problems[name].value)
+        .join(" ")
+        .trim(),
+    ),
     shapeOf,
     show,
     expire() {
-      stale.value = shown.caption.peek() !== null;
-      problem.value = null;
+      for (const name of NAMES) {
+        old[name].value = true;
+        problems[name].value = "";
+      }
     },
   };
 }

@@ -172,7 +172,7 @@ describe("a damaged estimate", () => {
     const { model, view } = await fresh();
     model.begin(1);
     for (const message of messages) model.receive(...message);
-    expect(notice(view).textContent).toMatch(/Estimate 1 was dropped/);
+    expect(notice(view).textContent).toMatch(/Estimate 1 of the caption was dropped/);
     expect(notice(view).textContent).toMatch(words);
     expect(shown(view)).toBe(false);
     model.receive(...estimate(1, result(5), 1));
@@ -387,7 +387,7 @@ describe("a stream", () => {
     const { assembleFrames } = await import("../state/frames.ts");
     const shape = [256, 256, 256] as const;
     const bytes = 4 * (256 ** 3 + 256);
-    const assemble = assembleFrames(shape);
+    const assemble = assembleFrames(shape, "caption");
     const data = new DataView(new ArrayBuffer(CHUNK));
     const copied = vi.spyOn(Uint8Array.prototype, "set");
     const sliced = vi.spyOn(Uint8Array.prototype, "slice");

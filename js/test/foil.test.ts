@@ -114,6 +114,61 @@ describe("a foil that is not exact", () => {
   });
 });
 
+describe("a foil whose numbers come after the caption's", () => {
+  const isStale = (view: View) => view.root.classList.contains("exclip-stale");
+  const bad = (tokens: number) => payload(Array(tokens * PATCHES).fill(Number.NaN), range(tokens));
+  const begun = async (at: Look) => {
+    const { model, view } = await open(FOILED);
+    look(view, at).click();
+    model.begin(1, { image_layer: 3 });
+    return { model, view, end: { _result: result(5), _foil_result: foilResult() } };
+  };
+
+  it("is marked as old until they come", async () => {
+    const { model, view } = await begun("difference");
+    expect(isStale(view)).toBe(true);
+    model.receive(...estimate(1, result(5)));
+    expect(isStale(view)).toBe(true);
+    model.receive(...estimate(1, foilResult(), 0, { part: "foil" }));
+    expect(isStale(view)).toBe(false);
+  });
+
+  it("stays marked if its estimate is dropped, and the notice names it", async () => {
+    const { model, view } = await begun("foil");
+    model.receive(...estimate(1, result(5)));
+    model.receive(...estimate(1, bad(6), 0, { part: "foil" }));
+    expect(isStale(view)).toBe(true);
+    expect(view.find("exclip-notice").textContent).toBe(
+      "Estimate 1 of the foil was dropped: numbers that are not finite.",
+    );
+  });
+
+  it.each(["foil", "difference"] as const)(
+    "shows none of an earlier request if those of the newest cannot be read: %s",
+    async (at) => {
+      const { model, view, end } = await begun(at);
+      model.finish(1, { ...end, _foil_result: bad(6) });
+      expect(isStale(view)).toBe(false);
+      expect(view.values().some(Number.isFinite)).toBe(false);
+      const notice = view.find("exclip-notice");
+      expect(notice.textContent).toContain("The saved result of the foil has numbers that are not");
+      look(view, "caption").click();
+      expect(view.values()[0]).toBeCloseTo(sum([1], ALL), 10);
+      model.begin(2);
+      expect(notice.hidden).toBe(true);
+    },
+  );
+
+  it("does not hide what is wrong with the caption's", async () => {
+    const { model, view, end } = await begun("caption");
+    model.finish(1, { ...end, _result: bad(5) });
+    expect(view.find("exclip-notice").textContent).toContain("The saved result of the caption has");
+    expect(view.values().some(Number.isFinite)).toBe(false);
+    look(view, "foil").click();
+    expect(view.values().every(Number.isFinite)).toBe(true);
+  });
+});
+
 describe("a foil", () => {
   it("starts as a copy of the caption, from an unobtrusive button", async () => {
     const { model, view } = await open({ tokens: [2] });

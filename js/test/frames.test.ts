@@ -46,13 +46,13 @@ describe("decoding a payload", () => {
 
 describe("assembling frames", () => {
   it.each([56, 40, 16, 5])("works in chunks of %i bytes", (size) => {
-    const outcomes = feed(assembleFrames(SHAPE), chunks(0, size));
+    const outcomes = feed(assembleFrames(SHAPE, "caption"), chunks(0, size));
     expect(outcomes.slice(0, -1).every((o) => !o.frame && !o.problem)).toBe(true);
     expect(Array.from(outcomes.at(-1)?.frame?.values ?? [])).toEqual(VALUES);
   });
 
   it("shows each step when it is complete", () => {
-    const assemble = assembleFrames(SHAPE);
+    const assemble = assembleFrames(SHAPE, "caption");
     const finer = VALUES.map((value) => value / 2);
     const [first] = feed(assemble, chunks(0, 56));
     const [second] = feed(assemble, chunks(1, 56, finer));
@@ -61,7 +61,7 @@ describe("assembling frames", () => {
   });
 
   it("drops a step whose chunks are out of order, reports it once, and goes on with the next", () => {
-    const assemble = assembleFrames(SHAPE);
+    const assemble = assembleFrames(SHAPE, "caption");
     const [a, b, c, d] = chunks(0, 16);
     const outcomes = feed(assemble, [a, c, b, d]);
     expect(outcomes.filter((o) => o.problem)).toHaveLength(1);
@@ -71,19 +71,19 @@ describe("assembling frames", () => {
 
   it("drops a step with a repeated chunk", () => {
     const [a, b, c, d] = chunks(0, 16);
-    const outcomes = feed(assembleFrames(SHAPE), [a, b, b, c, d]);
-    expect(outcomes[2]?.problem).toMatch(/Estimate 1 was dropped/);
+    const outcomes = feed(assembleFrames(SHAPE, "caption"), [a, b, b, c, d]);
+    expect(outcomes[2]?.problem).toMatch(/Estimate 1 of the caption was dropped/);
     expect(outcomes.some((o) => o.frame)).toBe(false);
   });
 
   it("keeps a finished step when it arrives again", () => {
-    const assemble = assembleFrames(SHAPE);
+    const assemble = assembleFrames(SHAPE, "caption");
     expect(feed(assemble, chunks(0, 56))[0]?.frame).toBeDefined();
     expect(feed(assemble, chunks(0, 56))).toEqual(feed(assemble, chunks(0, 56)).map(() => ({})));
   });
 
   it("reports a step that ended early, and shows the next", () => {
-    const assemble = assembleFrames(SHAPE);
+    const assemble = assembleFrames(SHAPE, "caption");
     feed(assemble, chunks(0, 16).slice(0, 2));
     const [outcome] = feed(assemble, chunks(1, 56));
     expect(outcome?.problem).toContain("missing");
@@ -91,7 +91,7 @@ describe("assembling frames", () => {
   });
 
   it("never writes into a step that was shown", () => {
-    const assemble = assembleFrames(SHAPE);
+    const assemble = assembleFrames(SHAPE, "caption");
     const [first] = feed(assemble, chunks(0, 56));
     feed(
       assemble,
@@ -106,7 +106,7 @@ describe("assembling frames", () => {
 
   it("drops a step with numbers that are not finite, in whatever chunk they arrive", () => {
     const broken = VALUES.map((value, i) => (i === 6 ? Number.POSITIVE_INFINITY : value));
-    const outcomes = feed(assembleFrames(SHAPE), chunks(0, 5, broken));
+    const outcomes = feed(assembleFrames(SHAPE, "caption"), chunks(0, 5, broken));
     expect(outcomes.filter((o) => o.problem).map((o) => o.problem)).toEqual([
       expect.stringContaining("not finite"),
     ]);
@@ -117,14 +117,14 @@ describe("assembling frames", () => {
     const huge: Shape = [1e6, 1e6, 1e6];
     const [piece] = chunks(0, 56);
     if (!piece) return;
-    expect(assembleFrames(huge)(piece.chunk, piece.data).problem).toContain("needs");
+    expect(assembleFrames(huge, "caption")(piece.chunk, piece.data).problem).toContain("needs");
   });
 
   it("drops wrong lengths", () => {
     const [piece] = chunks(0, 56);
     if (!piece) return;
     const accept = (bytes: number, data: DataView) =>
-      assembleFrames(SHAPE)({ frame: 0, offset: 0, bytes }, data).problem;
+      assembleFrames(SHAPE, "caption")({ frame: 0, offset: 0, bytes }, data).problem;
     expect(accept(60, piece.data)).toContain("60 bytes");
     expect(accept(BYTES, new DataView(new ArrayBuffer(64)))).toContain("came twice");
   });

@@ -148,7 +148,7 @@ describe("a computation", () => {
     const { model, view } = await fresh();
     model.begin(1);
     model.receive(...estimate(1, result(5), 0, { offset: 64 }));
-    expect(view.find("exclip-notice").textContent).toMatch(/Estimate 1 was dropped/);
+    expect(view.find("exclip-notice").textContent).toMatch(/Estimate 1 of the caption was dropped/);
     model.receive(...estimate(1, result(5), 1));
     expect(view.find("exclip-notice").hidden).toBe(true);
   });
