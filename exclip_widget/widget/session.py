@@ -485,12 +485,16 @@ class Session:
             with self._host.lock:
                 if not self._is_current(id):
                     return False
-        found = self._cache.classify(request)
+        # As a job of its own, an observer's error is logged and does not fail the computation.
+        self.worker.submit(READING, partial(self._publish_scores, id, self._cache.classify(request)))
+        self._run_urgent(READING)
+        return self._is_current(id)
+
+    def _publish_scores(self, id: int, found: Classification) -> None:
         with self._host.transaction():
             if self._is_current(id):
                 self.classification = found
                 self._host.publish(**scores_traits(found))
-            return self._is_current(id)
 
     def _fail(self, id: int, error: Exception) -> None:
         with self._host.transaction():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support.pages import states_of
-from support.widgets import answer, ask, book, explained, line, make, until
+from support.widgets import answer, ask, book, explained, line, make, until, working
 
 from exclip_widget import CaptionError, DualEncoder, Explainer, ExplainWidget, classify, demo
 from exclip_widget.widget.request import MOST_LISTED
@@ -264,6 +264,28 @@ def test_a_failure_leaves_the_last_list_and_its_numbers() -> None:
     state = line(widget).state()
     assert (tuple(state["captions"]), state["_scores"]) == (CAPTIONS, widget._scores)
     assert widget._scores is not None
+
+
+def test_an_observer_that_fails_does_not_fail_the_result(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[str] = []
+
+    def fail(change: Any) -> None:
+        seen.append(change.name)
+        raise ValueError(f"{change.name} is not wanted")
+
+    widget = make(caption=CAPTIONS)
+    widget.wait(60)
+    until(lambda: not working())
+    widget.observe(fail, ["_scores", "_result"])
+    with pytest.raises(ValueError, match="is not wanted"):
+        widget.image = PAGES[1].image
+    seen.clear()
+    assert widget.wait(60).similarity == pytest.approx(explained(1, CAPTIONS[0]).similarity, abs=1e-5)
+    until(lambda: not working())
+    assert seen == ["_scores", "_result"]
+    assert caplog.text.count("ValueError: _scores is not wanted") == 1
+    assert widget._request["phase"] == "done"
+    assert_ranked(widget, CAPTIONS, 1)
 
 
 def test_own_models_without_a_scale_have_no_probabilities() -> None:
