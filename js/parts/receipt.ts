@@ -66,12 +66,7 @@ export function receipt(state: WidgetState, view: ViewState, scope: Scope): Rece
 
   const rows = ORDER.map((name) => ({ name, row: row(name) }));
   const note = box("exclip-explain");
-  const list = element(
-    "div",
-    "",
-    { role: "list", "aria-label": "What the similarity is made of" },
-    ...rows.map(({ row }) => row.node),
-  );
+  const list = element("div", "", { role: "list" }, ...rows.map(({ row }) => row.node));
   const node = element("div", "exclip-receipt", { "data-testid": "exclip-readout" }, list, note);
   rove(list, scope);
 
@@ -84,6 +79,8 @@ export function receipt(state: WidgetState, view: ViewState, scope: Scope): Rece
     const ends = [0];
     for (const value of values) ends.push((ends.at(-1) ?? 0) + value);
     const texts = rounded(values, similarity ?? ends.at(-1) ?? 0);
+    const sum = SUMS[state.look.value];
+    list.ariaLabel = `What the ${sum} is made of`;
     const [from, to] = extent(...ends);
     const place = (value: number) => (100 * (value - from)) / (to - from || 1);
     list.style.setProperty("--exclip-zero", `${place(0)}%`);
@@ -95,10 +92,10 @@ export function receipt(state: WidgetState, view: ViewState, scope: Scope): Rece
       const open = similarity === null && name !== "unexplained" && name !== "outlier";
       row.node.hidden = value === null && !open && !total && name !== "selection";
       row.show(
-        name === "selection" ? what.value : total ? SUMS[state.look.value] : TEXTS[name][0],
+        name === "selection" ? what.value : total ? sum : TEXTS[name][0],
         value,
         value === null ? "–" : ((total ? texts.total : texts.summands[index]) ?? ""),
-        noteOf(name, value, similarity),
+        noteOf(name, value, similarity, sum),
       );
       const [a, b] = total ? [0, similarity ?? 0] : [ends[index] ?? 0, ends[index + 1] ?? 0];
       const ink = total ? "currentColor" : css(view.ink.value.map.at(Math.sign(b - a) * 0.7));
@@ -127,10 +124,15 @@ export function receipt(state: WidgetState, view: ViewState, scope: Scope): Rece
   return { node, spoken };
 }
 
-function noteOf(name: PartName | "similarity", value: number | null, similarity: number | null) {
+function noteOf(
+  name: PartName | "similarity",
+  value: number | null,
+  similarity: number | null,
+  sum: string,
+) {
   const [, note] = TEXTS[name];
   if (value === null || !similarity || name === "similarity") return `${note}.`;
-  return `${note}: ${percent(value / similarity)} of the similarity.`;
+  return `${note}: ${percent(value / similarity)} of the ${sum}.`;
 }
 
 function row(name: string) {

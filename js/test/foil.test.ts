@@ -169,6 +169,20 @@ describe("a foil whose numbers come after the caption's", () => {
   });
 });
 
+describe("the receipt", () => {
+  it.each([
+    ["caption", 0.05 / 0.41, "similarity"],
+    ["foil", 0.04 / 0.3, "similarity of the foil"],
+    ["difference", 0.01 / 0.11, "difference of similarities"],
+  ] as const)("says what a part is a share of: %s", async (at, share, sum) => {
+    const { view } = await open(FOILED);
+    look(view, at).click();
+    const part = view.el.querySelector('[data-figure="words"]');
+    expect(part?.ariaLabel).toContain(` ${(100 * share).toFixed(1)} % of the ${sum}.`);
+    expect(part?.closest("[role=list]")?.ariaLabel).toBe(`What the ${sum} is made of`);
+  });
+});
+
 describe("a foil", () => {
   it("starts as a copy of the caption, from an unobtrusive button", async () => {
     const { model, view } = await open({ tokens: [2] });
