@@ -14,7 +14,7 @@ from ..errors import ParameterError
 from ..results.origin import View
 from ..results.pairs import HALF
 from ..results.regions import cover, grow, mask_of_boxes, patch_boxes
-from ..results.rows import Grid
+from ..results.rows import Grid, Span
 from ..results.selection import Rows
 from .parts import Part, outliers_of, view_of
 
@@ -67,6 +67,8 @@ class Ranked:
         The foil in question, if there is one.
     boxes : tuple of (float, float, float, float)
         The boxes in question, in pixels of the image.
+    span : (int, int) or None
+        Where these words are in the caption, ``caption[start:end]``; None if all of them are in question.
     """
 
     caption_id: str
@@ -76,6 +78,7 @@ class Ranked:
     rows: Rows = ()
     foil_id: str | None = None
     boxes: tuple[tuple[float, ...], ...] = ()
+    span: Span | None = None
 
 
 COLUMNS = ("id", "values", "embedding", "rows", "columns", "first", "size", "crop", "digest", "outliers")

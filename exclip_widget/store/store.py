@@ -443,8 +443,15 @@ class Store:
                         boxes = _boxes(phrase["boxes"])
                         share = off_box(heat, boxes, view) if rows else None
                         if share is not None:
-                            words = caption["caption"][start:end]
-                            yield Ranked(caption["id"], key, share, words, tuple(rows), boxes=tuple(boxes))
+                            yield Ranked(
+                                caption["id"],
+                                key,
+                                share,
+                                caption["caption"][start:end],
+                                tuple(rows),
+                                boxes=tuple(boxes),
+                                span=(start, end),
+                            )
 
         return _largest(shares(), top)
 

@@ -354,7 +354,7 @@ class GallerySession:
             "image": ranked.image_id,
             "caption": "" if caption is None else texts[caption],
             "foil": None if ranked.foil_id is None else texts[ranked.foil_id],
-            "words": ranked.words,
+            "span": ranked.span,
             "value": ranked.value if math.isfinite(ranked.value) else None,
             "error": None,
             "rows": 0,

@@ -42,8 +42,8 @@ export interface SentTile {
   image: string;
   caption: string;
   foil: string | null;
-  /** The words of the caption that the order is about; empty if it is about all of them. */
-  words: string;
+  /** Start and end, in code points, of the words that the order is about; null if it is about all of them. */
+  span: readonly number[] | null;
   value: number | null;
   /** Why there is no picture; null if nothing went wrong. */
   error: string | null;
@@ -123,8 +123,9 @@ function isTile(given: unknown, heat: unknown): given is SentTile {
   const size = ((heat ?? {}) as { byteLength?: unknown }).byteLength;
   return (
     ["tile", "rows", "columns"].every((name) => isCount(given[name])) &&
-    ["image", "caption", "words"].every(isText) &&
+    ["image", "caption"].every(isText) &&
     ["foil", "error"].every(isTextOrNull) &&
+    (given.span === null || isNumbers(given.span, 2)) &&
     (given.value === null || isReal(given.value)) &&
     isReal(given.end) &&
     isNumbers(given.crop, 4) &&

@@ -79,14 +79,17 @@ export function tileView(id: (index: number) => string, column: number): TileVie
   }
 
   function setText(tile: Tile | undefined, order: Order): void {
-    const [caption, words] = [tile?.caption ?? "", tile?.words ?? ""];
-    const start = words ? caption.indexOf(words) : -1;
+    const caption = tile?.caption ?? "";
     const foil = tile?.foil ? `foil: ${tile.foil}` : "";
-    if (start < 0) text.replaceChildren(caption || (tile?.image ?? ""));
+    if (!tile?.span) text.replaceChildren(caption || (tile?.image ?? ""));
     else {
+      const [start = 0, end = 0] = tile.span;
+      // Offsets count code points, while a JavaScript string counts UTF-16 units.
+      const letters = Array.from(caption);
+      const cut = (from: number, to?: number) => letters.slice(from, to).join("");
       // There is room for two lines, and the words in question should be in them.
-      const before = start > LONG_START ? "… " : caption.slice(0, start);
-      text.replaceChildren(before, element("b", "", words), caption.slice(start + words.length));
+      const before = start > LONG_START ? "… " : cut(0, start);
+      text.replaceChildren(before, element("b", "", cut(start, end)), cut(end));
     }
     write(against, foil);
     node.classList.toggle("exclip-tile-two", foil !== "");

@@ -96,6 +96,19 @@ test("only visible tiles are in the page and asked for", async () => {
   await until(() => expect(said(shown().at(-1))).toContain(`${COUNT} `));
 });
 
+test.each([
+  ["a caterpillar, a cat", [17, 20], "a caterpillar, a <b>cat</b>"],
+  ["a man sees a man", [0, 5], "<b>a man</b> sees a man"],
+  ["😀 a <i>cat</i> 😀 runs", [4, 14], "😀 a <b>&lt;i&gt;cat&lt;/i&gt;</b> 😀 runs"],
+  ["far behind all the others, a dog and a cat", [37, 42], "… <b>a cat</b>"],
+  ["a cat", null, "a cat"],
+])("the words in question are marked where they are: %s", async (caption, span, marked) => {
+  const { tiles, loaded } = await open({ _count: 1 }, () => ({ header: { caption, span } }));
+  await loaded();
+  const shown = tiles()[0]?.querySelector(".exclip-tile-caption")?.innerHTML;
+  expect(shown?.replace(' class=""', "")).toBe(marked);
+});
+
 test("heat is painted in the shared colours and on the shared scale", async () => {
   const { tiles, el, loaded } = await open({ _end: 0.02 });
   await loaded();

@@ -99,7 +99,7 @@ export class MockGallery implements GalleryModel {
         image: `image ${numbers[i]}`,
         caption: `caption ${numbers[i]}`,
         foil: null,
-        words: "",
+        span: null,
         value: null,
         error: null,
         rows: side,

@@ -315,7 +315,8 @@ def test_words_whose_heat_is_off_their_boxes(folder: Path) -> None:
     assert sorted((one.caption_id, round(one.value, 3)) for one in found) == sorted(
         (key, round(value, 3)) for key, value in expected
     )
-    assert all(one.words in store.text_factors(one.caption_id).rows.caption for one in found)  # type: ignore[union-attr]
+    places = {(pair.id, phrase.span): phrase.text for pair in PAIRS for phrase in pair.phrases}
+    assert all(one.words == places[one.caption_id, one.span] for one in found)
 
 
 # ------------------------------------------------------------------------------------------- resuming
