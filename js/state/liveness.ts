@@ -37,7 +37,7 @@ export interface Liveness<Message = ToKernel> {
   catchUp(): void;
   /** Whether that state is still on its way: anything chosen meanwhile is newer. */
   isCatchingUp(): boolean;
-  /** Note that a message has arrived from the kernel; `isAnswer` if it answers a `join`. */
+  /** Note that something has arrived from the kernel; `isAnswer` if it answers a `join`. */
   heard(isAnswer: boolean): void;
   dispose(): void;
 }
@@ -73,11 +73,11 @@ export function createLiveness<Message = ToKernel>(
   function miss(): void {
     const computing = owed.isComputing();
     const questions = owed.hasQuestions();
+    silent.value = computing && everHeard;
     if (everHeard && !computing && !questions) return;
     batch(() => {
       // Saved in the middle of a computation, or its kernel has gone since.
       if (computing && !everHeard) abandoned.value = true;
-      silent.value = computing && everHeard;
       answering.value = everHeard && !questions;
     });
     delay *= 2;

@@ -85,11 +85,12 @@ export function createState(model: Model): WidgetState {
   const image = signal<Image | null>(null);
   const choices = traits.signal("_choices", null);
 
-  let revision = 0;
+  let revision = Number.NaN; // neither below nor above the first one
   traits.onChange(({ now, changed }) => {
     // A host may restore a state that it read before a newer one arrived.
     const { _revision: next = 0 } = now;
     if (next < revision) liveness.catchUp();
+    else if (next > revision) liveness.heard(false);
     revision = next;
     // A masking test of something no longer shown is dropped.
     if (changed("_request") && now._request?.phase === "computing") questions.forget("test");

@@ -225,6 +225,35 @@ describe("a kernel", () => {
     expect(notice(view).hidden).toBe(true);
   });
 
+  const openSilent = async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const { model, view } = await openTimed();
+    model.receive({ kind: "alive" });
+    model.begin(1, { _revision: 1 });
+    vi.advanceTimersByTime(11_000);
+    expect(notice(view).textContent).toContain("not responding");
+    return { model, view, end: { _result: result(5) } };
+  };
+
+  it("whose result comes at last, without a message, is not reported any more", async () => {
+    const { model, view, end } = await openSilent();
+    model.finish(1, { ...end, _revision: 2 });
+    expect(notice(view).hidden).toBe(true);
+    // Nor with the next request, before it has come to its first estimate.
+    model.begin(2, { _revision: 3 });
+    vi.advanceTimersByTime(9_000);
+    vi.useRealTimers();
+    expect(notice(view).hidden).toBe(true);
+  });
+
+  it("is not waited for once there is nothing to wait for, also by a host without revisions", async () => {
+    const { model, view, end } = await openSilent();
+    model.finish(1, end);
+    vi.advanceTimersByTime(100_000);
+    vi.useRealTimers();
+    expect(notice(view).hidden).toBe(true);
+  });
+
   it("that is alive is never reported as silent", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const { model, view } = await openTimed();
