@@ -1,9 +1,9 @@
 /** The selections, shared with the kernel so that Python can read and set them. */
 import { batch, type ReadonlySignal, signal } from "@preact/signals-core";
 import { type Selection, same } from "../algebra/selection.ts";
-import type { Model } from "../protocol.ts";
+import type { Model, Traits } from "../protocol.ts";
 import type { Liveness } from "./liveness.ts";
-import { type Cover, INPUTS, type SyncedTraits } from "./traits.ts";
+import { alike, type Cover, INPUTS, type SyncedTraits } from "./traits.ts";
 
 export interface Selections {
   /** Selected rows of the caption. */
@@ -13,9 +13,12 @@ export interface Selections {
   readonly region: ReadonlySignal<Selection>;
   selectTokens(tokens: Selection, foilOnly: Selection): void;
   selectRegion(patches: Selection): void;
-  /** What was selected while the kernel's whole state, which is older, was on its way. */
+  /**
+   * What was selected while the kernel's whole state, which is older, was on its way. It is forgotten if
+   * that state has another caption or grid, where it would mean something else.
+   */
   cover: Cover;
-  /** Send it again once that state has arrived. */
+  /** Send it again once that state has arrived; call this with its answer. */
   settle(): void;
 }
 
@@ -40,7 +43,7 @@ export function createSelections(
   });
 
   function save(name: keyof typeof newer, selection: Selection): void {
-    if (isCatchingUp()) newer = { ...newer, [name]: [...selection] };
+    if (isCatchingUp() || newer[name]) newer = { ...newer, [name]: [...selection] };
     model.set(name, [...selection]);
     model.save_changes();
   }
@@ -60,12 +63,21 @@ export function createSelections(
       region.value = patches;
       save("region", patches);
     },
-    cover: () => newer,
+    cover(given) {
+      const before = traits.now();
+      const differs = (name: keyof Traits) => !alike(given[name], before[name]);
+      if (newer.tokens && (differs("caption") || differs("_tokens"))) delete newer.tokens;
+      if (newer.region && differs("_grid")) delete newer.region;
+      return newer;
+    },
     settle() {
-      if (Object.keys(newer).length === 0) return;
-      newer = {};
-      save("tokens", tokens.peek());
-      save("region", region.peek());
+      // In JupyterLab, the answer arrives before the state, but in the same task.
+      setTimeout(() => {
+        const { tokens, region } = newer;
+        newer = {};
+        if (tokens) save("tokens", tokens);
+        if (region) save("region", region);
+      });
     },
   };
 }

@@ -57,7 +57,7 @@ export interface SyncedTraits {
 }
 
 /** Compare contents: hosts create new objects for values that have not changed. */
-function alike(a: unknown, b: unknown): boolean {
+export function alike(a: unknown, b: unknown): boolean {
   return a === b || (!ArrayBuffer.isView(a) && JSON.stringify(a) === JSON.stringify(b));
 }
 

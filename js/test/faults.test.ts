@@ -3,7 +3,9 @@ import { describe, expect, it, vi } from "vitest";
 import { userEvent } from "vitest/browser";
 import type { Interactions } from "../algebra/interactions.ts";
 import exclip from "../main.ts";
+import type { Traits } from "../protocol.ts";
 import {
+  click,
   EMPTY,
   estimate,
   NOTHING,
@@ -338,12 +340,47 @@ describe("a kernel", () => {
     model.update({ ...state, _revision: 5 });
     expect(view.pressed).toEqual(["red"]);
     model.receive({ kind: "alive" });
+    await soon();
     expect(view.pressed).toEqual(["red"]);
     expect(model.get("tokens")).toEqual([2]);
     expect(model.saved).toBeGreaterThan(before);
     // From here on, Python's selection counts again.
     model.update(state);
     expect(view.pressed).toEqual([]);
+  });
+
+  describe.each(["after", "before"])("whose state comes %s its answer", (order) => {
+    /** Select the word "red" and a patch while the kernel's state is on its way, and let it come. */
+    const selectedMeanwhile = async (state: Partial<Traits>) => {
+      const { model, view } = await open();
+      model.update({ _revision: 5 });
+      model.update({ _revision: 4 });
+      view.word("red").click();
+      await click(view.patch(6));
+      expect([model.get("tokens"), model.get("region")]).toEqual([[2], [6]]);
+      const come = () => model.update({ tokens: [], region: [], ...state, _revision: 6 });
+      if (order === "before") come();
+      model.receive({ kind: "alive" });
+      if (order === "after") come();
+      await soon();
+      expect(view.pressed).toEqual(model.get("tokens")?.length ? ["red"] : []);
+      return [model.get("tokens"), model.get("region")];
+    };
+
+    it("selects nothing of another caption, and keeps the patches", async () => {
+      const caption = "two cats and dogs";
+      const next = { caption, _tokens: tokensOf(caption), _result: result(6) };
+      expect(await selectedMeanwhile(next)).toEqual([[], [6]]);
+    });
+
+    it("selects nothing of another grid, and keeps the words", async () => {
+      const next = { _grid: wholeImage(2, 4), _result: result(5, 8) };
+      expect(await selectedMeanwhile(next)).toEqual([[2], []]);
+    });
+
+    it("keeps both at another layer", async () => {
+      expect(await selectedMeanwhile({ image_layer: 3 })).toEqual([[2], [6]]);
+    });
   });
 
   it("that was interrupted says so, and the last good result stays", async () => {
