@@ -98,9 +98,10 @@ export function askBar(state: GalleryState, scope: Scope): HTMLElement {
     void parts.value;
     const chosen = state.words.value;
     const counts = state.order.value === "match";
+    const disabled = !state.answering.value || state.isChangingPhrase.value;
     for (const node of nodes()) {
       const pressed = counts && rowsOf(node).every((row) => chosen.includes(row));
-      give(node, { "aria-pressed": pressed, "aria-disabled": !state.answering.value });
+      give(node, { "aria-pressed": pressed, "aria-disabled": disabled });
     }
   });
   scope.on(words, "click", ({ target }) => {

@@ -58,6 +58,8 @@ export interface GalleryState {
   readonly answering: ReadonlySignal<boolean>;
   /** Why the last question was refused; null if it was not. */
   readonly refused: ReadonlySignal<string | null>;
+  /** Whether another phrase has been asked for: its words are not known before the answer. */
+  readonly isChangingPhrase: ReadonlySignal<boolean>;
   /** Changes whenever tiles come or go. */
   readonly arrived: ReadonlySignal<object>;
   ask(changes: Changes): void;
@@ -98,7 +100,7 @@ export function createGalleryState(model: GalleryModel): GalleryState {
   const view = Math.floor(Math.random() * Number.MAX_SAFE_INTEGER);
   // Rises across reloads of the page too, because the kernel outlives the page.
   let question = Date.now();
-  let asked: { question: number; changes: Changes } | null = null;
+  const asked = signal<{ question: number; changes: Changes } | null>(null);
   let timer: ReturnType<typeof setTimeout> | undefined;
   let lastAsked = 0;
   let owedTiles = false;
@@ -109,9 +111,10 @@ export function createGalleryState(model: GalleryModel): GalleryState {
 
   const liveness = createLiveness<ToKernel>(model, {
     isComputing: () => request.peek().phase === "computing",
-    hasQuestions: () => asked !== null || opening.size > 0 || owedTiles,
+    hasQuestions: () => asked.peek() !== null || opening.size > 0 || owedTiles,
     askAgain(isThere) {
-      if (asked) liveness.send({ kind: "ask", ...asked });
+      const waiting = asked.peek();
+      if (waiting) liveness.send({ kind: "ask", ...waiting });
       for (const one of opening.values()) {
         // On a slow link, the pair may still be on its way. The kernel says if it has been lost.
         if (one.missed && isThere) liveness.send(one.message);
@@ -217,8 +220,8 @@ export function createGalleryState(model: GalleryModel): GalleryState {
           const reason = message.kind === "refused" ? message.message : null;
           if (reason !== null) opening.get(number)?.reject(new Error(reason));
           opening.delete(number);
-          if (number !== asked?.question) break;
-          asked = null;
+          if (number !== asked.peek()?.question) break;
+          asked.value = null;
           refused.value = reason;
         }
       }
@@ -246,14 +249,16 @@ export function createGalleryState(model: GalleryModel): GalleryState {
     progress: computed(() => (request.value.phase === "computing" ? (done.value ?? 0) : null)),
     answering: liveness.answering,
     refused,
+    isChangingPhrase: computed(() => asked.value?.changes.phrase !== undefined),
     arrived,
     ask(changes) {
       question += 1;
       // A change made while another question is waiting is asked together with it.
-      const others = changes.phrase === undefined ? asked?.changes : undefined;
-      asked = { question, changes: { ...others, ...changes } };
+      const others = changes.phrase === undefined ? asked.peek()?.changes : undefined;
+      const all = { question, changes: { ...others, ...changes } };
+      asked.value = all;
       refused.value = null;
-      liveness.send({ kind: "ask", ...asked });
+      liveness.send({ kind: "ask", ...all });
     },
     tile: (index) => tiles.get(index),
     want(one, some) {

@@ -109,6 +109,38 @@ test.each([
   expect(shown?.replace(' class=""', "")).toBe(marked);
 });
 
+test("a word of the last phrase is not asked of the next one", async () => {
+  const { model, el, find } = await open();
+  model.ranked("a red boat", 2);
+  await painted();
+  const words = () => [...el.querySelectorAll<HTMLElement>(".exclip-phrase-word")];
+  const asks = () => of(model, "ask").map(({ changes }) => changes);
+  const answer = (kind: string) =>
+    model.receive({ kind, question: of(model, "ask").at(-1)?.question, message: "unknown" });
+  const phrase = async (text: string) => {
+    await userEvent.fill(find("exclip-phrase"), text);
+    await userEvent.keyboard("{Enter}");
+    words()[2]?.click();
+    words()[2]?.focus();
+    await userEvent.keyboard("{Enter}");
+    expect(asks().at(-1)).toEqual({ phrase: text });
+  };
+  await phrase("two cats asleep");
+  // The order does not depend on the phrase.
+  el.querySelector<HTMLElement>('.exclip-orders [value="special"]')?.click();
+  expect(asks().at(-1)).toEqual({ phrase: "two cats asleep", order: "special" });
+  answer("refused");
+  words()[2]?.click();
+  expect(asks().at(-1)).toEqual({ words: [3], order: "match" });
+  answer("accepted");
+
+  await phrase("two dogs asleep");
+  model.ranked("two dogs asleep", 3);
+  answer("accepted");
+  words()[2]?.click();
+  expect(asks().at(-1)).toEqual({ words: [3], order: "match" });
+});
+
 test("heat is painted in the shared colours and on the shared scale", async () => {
   const { tiles, el, loaded } = await open({ _end: 0.02 });
   await loaded();
