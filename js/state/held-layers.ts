@@ -11,18 +11,22 @@ import type { Cover, SyncedTraits } from "./traits.ts";
 /** A slider that has not moved for this long has come to rest. */
 const REST_MS = 200;
 
+const TOPICS = ["text_layer", "image_layer"] as const;
+
 export interface HeldLayers {
   /** Covers the kernel's traits until the kernel has followed. */
   cover: Cover;
   /** Store a result. */
   keep(message: LayerMessage, buffers: readonly Bytes[]): void;
   /** Go to a layer: at once if its result is here, otherwise by asking the kernel. */
-  goTo(topic: "text_layer" | "image_layer", layer: Layer): void;
+  goTo(topic: (typeof TOPICS)[number], layer: Layer): void;
 }
 
 export function createHeldLayers(
   traits: Pick<SyncedTraits, "now" | "read">,
-  questions: Pick<Questions, "change" | "forget"> & { isWaiting(): boolean },
+  questions: Pick<Questions, "change" | "forget"> & {
+    isWaiting(topics?: readonly (keyof Changes)[]): boolean;
+  },
 ): HeldLayers {
   /** Results by layers, of one request only: those of others do not apply to what is shown. */
   const results = new Map<string, Partial<Traits>>();
@@ -39,7 +43,7 @@ export function createHeldLayers(
 
   return {
     cover({ _request: request }) {
-      const isMoving = Object.keys(moved).length > 0 || questions.isWaiting();
+      const isMoving = Object.keys(moved).length > 0 || questions.isWaiting(TOPICS);
       if (!isMoving || request?.id !== id) shown = undefined;
       return shown;
     },

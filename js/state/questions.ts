@@ -36,8 +36,11 @@ export interface Questions {
 /** What the state does with the questions. */
 interface Answered {
   receive(answer: Answer): void;
-  /** Whether an answer is due. A masking test may take its time; anything else is answered at once. */
-  isWaiting(): boolean;
+  /**
+   * Whether an answer is due, on these topics or on any. A masking test may take its time; anything else is
+   * answered at once.
+   */
+  isWaiting(topics?: readonly Topic[]): boolean;
   isTesting(): boolean;
   /**
    * Repeat the changes that have not been answered. An image, which is long, and a test, whose inputs
@@ -135,7 +138,10 @@ export function createQuestions(
       else sendImage(last, file);
     },
     forget: (topic) => put(topic, undefined),
-    isWaiting: () => list().some(([topic, question]) => topic !== "test" && isOpen(question)),
+    isWaiting: (topics) =>
+      list().some(
+        ([topic, question]) => (topics?.includes(topic) ?? topic !== "test") && isOpen(question),
+      ),
     isTesting: () => isOpen(open.peek().test),
     askAgain(isThere) {
       for (const [topic, question] of list()) {

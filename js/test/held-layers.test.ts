@@ -97,6 +97,33 @@ describe("a held layer", () => {
     expect(view.values()[1]).toBeCloseTo(word(2), 6);
   });
 
+  it.each<[string, (view: View) => unknown]>([
+    [
+      "an image is being sent",
+      (view) => userEvent.upload(view.find("exclip-file"), new File(["an image"], "cat.png")),
+    ],
+    [
+      "another method has been asked for",
+      (view) => view.find("exclip-controls").querySelector<HTMLElement>("[value=banzhaf]")?.click(),
+    ],
+    ["a test runs", (view) => view.find("exclip-test").click()],
+  ])("does not hide the kernel's newer one while %s", async (_, ask) => {
+    const { model, view } = await held({ tokens: [2] });
+    slide(view, 0);
+    await rest();
+    const asked = lastChange(model);
+    const sent = model.sent.length;
+    await ask(view);
+    await vi.waitFor(() => expect(model.sent.length).toBeGreaterThan(sent));
+    model.update({ image_layer: 0, _result: at(-1), _summary: summary(-0.1) });
+    accept(model, asked);
+    expect(slider(view).value).toBe("0");
+    // Another browser scrubs.
+    model.update({ image_layer: 3, _result: at(2), _summary: summary(0.2) });
+    expect(slider(view).value).toBe("3");
+    expect(view.values()[1]).toBeCloseTo(word(2), 6);
+  });
+
   it("stays if the answer arrives before the traits, as in JupyterLab", async () => {
     const { model, view } = await held();
     slide(view, 4);
