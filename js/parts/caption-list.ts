@@ -11,7 +11,7 @@ import { enable, textButton } from "../ui/buttons.ts";
 import { box, claim, element, give, refill, write } from "../ui/dom.ts";
 import { NO_KERNEL } from "../ui/message.ts";
 import type { Scope } from "../ui/scope.ts";
-import { percent } from "../view/number-format.ts";
+import { fixed, percent } from "../view/number-format.ts";
 
 /** How many rows Page Up and Page Down move. */
 const PAGE = 10;
@@ -184,7 +184,7 @@ export function captionList(state: WidgetState, listed: Listed, scope: Scope): H
       if (!row) continue;
       const probability = probabilities?.[index];
       write(row.rank, String(rank + 1));
-      write(row.similarity, (similarities[index] ?? 0).toFixed(3).replace("-", "−"));
+      write(row.similarity, fixed(Math.round(1000 * (similarities[index] ?? 0)), 3));
       write(row.rule, scores.rule ? `, ${scores.rule} probability ` : "");
       write(row.probability, probability === undefined ? "" : percent(probability));
       row.node.style.setProperty("--exclip-share", String(probability ?? 0));

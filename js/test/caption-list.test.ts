@@ -68,6 +68,13 @@ describe("the list", () => {
     expect(texts(view)).toEqual([1, 3, 0, 2].map((index) => CAPTIONS[index]));
   });
 
+  it("gives a similarity that rounds to 0 no sign", async () => {
+    const similarities = [0.0003, -0.0003, -0.0006, 0];
+    const { view } = await openList({ _scores: { ...SCORES, similarities } });
+    const shown = (text: string) => row(view, text).querySelectorAll(".exclip-listed-number")[0];
+    expect(CAPTIONS.map((text) => shown(text)?.textContent)).toEqual(["0", "0", "−0.001", "0"]);
+  });
+
   it("names a sigmoid as one", async () => {
     const { view } = await openList({ _scores: { ...SCORES, rule: "sigmoid" } });
     expect(row(view, CAPTION).textContent).toContain(", sigmoid probability 10.0 %");

@@ -57,11 +57,12 @@ export function rounded(
   }
   return {
     summands: whole.map((n) => fixed(n, decimals, "+")),
-    total: fixed(sum, decimals, ""),
+    total: fixed(sum, decimals),
   };
 }
 
-function fixed(units: number, decimals: number, plus: string): string {
+/** Format a whole number of units of the last decimal; 0 has neither sign nor decimals. */
+export function fixed(units: number, decimals: number, plus = ""): string {
   if (units === 0) return "0";
   const text = Math.abs(units / 10 ** decimals).toFixed(decimals);
   return `${units < 0 ? "−" : plus}${text}`;
