@@ -100,11 +100,12 @@ def test_other_pixels_are_told_at_the_line_that_shows_them(name: str, other: Any
     result = explained(photograph())
     with pytest.warns(UserWarning, match="different pixels from the one in which 'a red boat'") as told:
         SHOWING[name](result, other, tmp_path)
-    assert [one.filename for one in told] == [__file__]
+    # Old versions of traitlets warn of their own metadata whenever a widget is made.
+    assert [one.filename for one in told if one.category is UserWarning] == [__file__]
 
 
 @pytest.mark.parametrize("name", SHOWING)
 def test_nothing_is_told_of_the_image_itself(name: str, tmp_path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         SHOWING[name](explained(photograph()), photograph(), tmp_path)
