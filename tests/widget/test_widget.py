@@ -62,6 +62,7 @@ def test_result_is_that_of_explain() -> None:
         "error": None,
         "foil_similarity": None,
         "foil_total": None,
+        "foil_error": None,
         "own": list(result.own_sums),
         "foil_own": None,
         "outliers": [],
