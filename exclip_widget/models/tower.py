@@ -152,6 +152,12 @@ class TestRun:
         return bool((tokens - self.tokens).norm() <= REPEATED_APART * self.tokens.norm())
 
 
+def _whole_patches(pixels: Float[Tensor, "1 3 height width"], patch: tuple[int, int]) -> tuple[int, int]:
+    """Return how many rows and columns of whole patches fit into an image."""
+    height, width = pixels.shape[-2:]
+    return height // patch[0], width // patch[1]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageTower(Tower):
     """An image encoder, from pixels (batch, 3, height, width).
@@ -196,15 +202,12 @@ class ImageTower(Tower):
         It is less than 1 if the patches do not divide an image, whose last pixels then go unseen, and more
         than 1 if the tower pads the image at its end.
         """
-        size = pixels.shape[-2:]
         if self.patch is None:
             return 1.0, 1.0
-        counts = self.known_grid(pixels) or [
-            side // step for side, step in zip(size, self.patch, strict=True)
-        ]
+        counts = self.known_grid(pixels) or _whole_patches(pixels, self.patch)
         down, across = (
             count * step / side if count and abs(count * step - side) < step else 1.0
-            for side, step, count in zip(size, self.patch, counts, strict=True)
+            for side, step, count in zip(pixels.shape[-2:], self.patch, counts, strict=True)
         )
         return down, across
 
@@ -234,11 +237,11 @@ class ImageTower(Tower):
 
     def _likely_grid(self, count: int, pixels: Float[Tensor, "1 3 height width"]) -> tuple[int, int] | None:
         """Return the grid of the whole patches of an image if `count` tokens may be that, or a likely one."""
-        height, width = pixels.shape[-2:]
         if self.patch is not None:
-            rows, columns = height // self.patch[0], width // self.patch[1]
+            rows, columns = _whole_patches(pixels, self.patch)
             if 0 <= count - rows * columns <= MOST_OTHERS:
                 return rows, columns
+        height, width = pixels.shape[-2:]
         return infer_grid(count, height, width)
 
     def _first_patch(

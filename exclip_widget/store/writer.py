@@ -187,12 +187,7 @@ class StoreWriter:
             "image_id": image_id,
             "foil_of": foil_of,
             "phrases": [
-                {
-                    "start": one.span[0],
-                    "end": one.span[1],
-                    "boxes": [edge for box in one.boxes for edge in box],
-                }
-                for one in phrases
+                {"start": start, "end": end, "boxes": edges} for start, end, edges in places_of(phrases)
             ],
             "source": source.encode(errors="backslashreplace").decode(),  # it may be any file's name
         }
