@@ -49,6 +49,8 @@ LOST = "The pair was sent, but has not arrived. Open it again."
 MOST_HEAT_BYTES = 2**24
 """Largest total size of the cached heat maps of single pairs, in bytes."""
 
+OTHER_PIXELS = "Another image, or another copy of it, was explained."
+
 LEVELS = 127
 """Quantisation levels on each side of 0 in a heat map sent to the browser."""
 
@@ -364,12 +366,14 @@ class GallerySession:
             "boxes": [] if view is None else [_fractions(box, view) for box in ranked.boxes],
         }
         try:
-            picture = self._thumbnails.thumbnail(ranked.image_id, None if view is None else view.size)
+            picture, is_other = self._thumbnails.thumbnail(ranked.image_id, view)
             heat = self._heat(entry)
         except ExclipError as error:
             return header | {"error": message_of(error)}, b"", b""
         except Exception as error:  # from an image decoder that was fed a file of another kind
             return header | {"error": f"{type(error).__name__}: {message_of(error)}"}, b"", b""
+        if is_other:
+            header["error"] = OTHER_PIXELS
         if heat is None:
             return header, picture, b""
         end = float(np.abs(heat).max())

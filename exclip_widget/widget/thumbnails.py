@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from PIL import Image
 
@@ -14,6 +14,7 @@ from ..datasets.reading import path_of
 from ..errors import ImageError, ParameterError, named_type
 from ..image import ImageLike, open_image
 from ..lru_cache import LRUCache
+from ..results.origin import View
 
 Pictures: TypeAlias = str | os.PathLike[str] | Mapping[str, ImageLike] | Callable[[str], ImageLike]
 """Where to find pictures: a folder, a mapping from ids to images, or a function from an id to an image."""
@@ -28,6 +29,22 @@ MOST_BYTES = 2**25
 
 SUFFIXES = ("", ".jpg", ".jpeg", ".png", ".webp", ".JPG", ".JPEG", ".PNG")
 """Suffixes that may follow an id in a file name."""
+
+
+class Thumbnail(NamedTuple):
+    """A small copy of a picture.
+
+    Attributes
+    ----------
+    jpeg : bytes
+        The copy, as a JPEG.
+    is_of_other_pixels : bool
+        Whether the picture is not the image that was explained, as far as that is known: it is another one,
+        or a copy that was compressed or edited.
+    """
+
+    jpeg: bytes
+    is_of_other_pixels: bool
 
 
 class Thumbnails:
@@ -49,13 +66,13 @@ class Thumbnails:
     >>> pictures = Thumbnails({"7": Image.new("RGB", (900, 300))})
     >>> pictures.picture("7").size
     (900, 300)
-    >>> Image.open(io.BytesIO(pictures.thumbnail("7", (900, 300)))).size
+    >>> Image.open(io.BytesIO(pictures.thumbnail("7").jpeg)).size
     (256, 85)
     """
 
     def __init__(self, pictures: Pictures) -> None:
         self._find = _finder_of(pictures)
-        self._kept = LRUCache[bytes](len, MOST_BYTES)
+        self._kept = LRUCache[Thumbnail](lambda kept: len(kept.jpeg), MOST_BYTES)
 
     def picture(self, image_id: str) -> Image.Image:
         """Return the picture of an image.
@@ -67,33 +84,35 @@ class Thumbnails:
         """
         return open_image(self._find(image_id))
 
-    def thumbnail(self, image_id: str, size: tuple[int, int] | None) -> bytes:
+    def thumbnail(self, image_id: str, explained: View | None = None) -> Thumbnail:
         """Return the picture of an image as a small JPEG.
 
         Parameters
         ----------
         image_id : str
             Id of the image.
-        size : (int, int) or None
-            Width and height of the image that was explained, if known.
+        explained : View, optional
+            The image that was explained, if known.
 
         Raises
         ------
         ImageError
-            If it is missing, cannot be read, or has another size.
+            If it is missing, cannot be read, or has another size than the one that was explained.
         """
         kept = self._kept.get(image_id)
         if kept is None:
             image = self.picture(image_id)
-            if size is not None and image.size != size:
+            if explained is not None and image.size != explained.size:
+                width, height = explained.size
                 raise ImageError(
                     f"the picture of {image_id!r:.80} is {image.width} x {image.height} pixels; expected "
-                    f"{size[0]} x {size[1]}, the size of the image that was explained"
+                    f"{width} x {height}, the size of the image that was explained"
                 )
+            is_other = explained is not None and explained.is_of_other_pixels(image)
             image.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
             buffer = io.BytesIO()
             image.save(buffer, "jpeg", quality=QUALITY)
-            kept = buffer.getvalue()
+            kept = Thumbnail(buffer.getvalue(), is_other)
             self._kept.put(image_id, kept)
         return kept
 

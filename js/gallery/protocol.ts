@@ -45,7 +45,7 @@ export interface SentTile {
   /** Start and end, in code points, of the words that the order is about; null if it is about all of them. */
   span: readonly number[] | null;
   value: number | null;
-  /** Why there is no picture; null if nothing went wrong. */
+  /** Why there is no picture, or what is wrong with it; null if nothing is. */
   error: string | null;
   rows: number;
   columns: number;

@@ -435,6 +435,19 @@ test("a tile without a picture says why", async () => {
   expect(el.querySelector("b")).toBeNull();
 });
 
+test("a note on a picture leaves the picture in sight", async () => {
+  const error = "Another image, or another copy of it, was explained.";
+  const { tiles } = await open({ _count: 1 }, () => ({ header: { error }, picture }));
+  await until(() => expect(said(tiles()[0])).toContain(error));
+  const part = (name: string) => tiles()[0]?.querySelector(`.exclip-tile-${name}`) as HTMLElement;
+  await until(() =>
+    expect(part("picture").checkVisibility({ visibilityProperty: true })).toBe(true),
+  );
+  const [frame, note] = [part("frame"), part("error")].map((node) => node.getBoundingClientRect());
+  expect(note?.bottom).toBeCloseTo(frame?.bottom ?? 0, 0);
+  expect(note?.height).toBeLessThan(0.7 * (frame?.height ?? 0));
+});
+
 test("no results, a failure and a silent kernel each get a message", async () => {
   const request = { id: 1, shown: 1 };
   const none = await open({

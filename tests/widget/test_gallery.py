@@ -245,6 +245,17 @@ def test_what_cannot_be_shown_is_refused(store: Store, tmp_path: Path) -> None:
         results.order = np.array(["set", "special"])
 
 
+def test_a_picture_of_other_pixels_is_shown_with_a_note(store: Store, tmp_path: Path) -> None:
+    for number in (0, 1):
+        PAIRS[number].image.save(tmp_path / f"scene {number}.png")
+    PAIRS[0].image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "scene 0.png")
+    tiles = tiles_of(gallery_of(store, images=tmp_path), 0, 1)
+    header, picture, heat = tiles[0]
+    assert header["error"] == "Another image, or another copy of it, was explained."
+    assert min(len(picture), len(heat)) > 0
+    assert tiles[1][0]["error"] is None
+
+
 def test_a_missing_picture_is_a_tile_that_says_so(store: Store, tmp_path: Path) -> None:
     for pair in PAIRS[:3]:
         pair.image.save(tmp_path / f"{pair.image_id}.png")

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from exclip_widget import ImageError, ParameterError
+from exclip_widget.results.origin import View
 from exclip_widget.widget import thumbnails
 from exclip_widget.widget.thumbnails import SIDE, Thumbnails
 
@@ -22,7 +23,7 @@ def decoded(data: bytes) -> Image.Image:
 
 
 def test_a_thumbnail_is_a_small_jpeg_of_the_picture() -> None:
-    small = decoded(Thumbnails({"a": RED}).thumbnail("a", (600, 300)))
+    small = decoded(Thumbnails({"a": RED}).thumbnail("a", View.of(RED)).jpeg)
     assert (small.format, small.size) == ("JPEG", (SIDE, SIDE // 2))
     assert np.abs(np.asarray(small).astype(int) - (200, 30, 30)).max() < 12
 
@@ -60,11 +61,21 @@ def test_a_function_finds_pictures_and_its_errors_are_named() -> None:
 def test_what_is_missing_broken_or_of_another_size_is_said(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG no picture")
     with pytest.raises(ImageError, match="not of a format"):
-        Thumbnails(tmp_path).thumbnail("broken", None)
+        Thumbnails(tmp_path).thumbnail("broken")
     with pytest.raises(ImageError, match="no picture of 'b'"):
-        Thumbnails({"a": RED}).thumbnail("b", None)
+        Thumbnails({"a": RED}).thumbnail("b")
     with pytest.raises(ImageError, match="600 x 300 pixels; expected 96 x 96"):
-        Thumbnails({"a": RED}).thumbnail("a", (96, 96))
+        Thumbnails({"a": RED}).thumbnail("a", View((96, 96)))
+
+
+def test_a_picture_of_other_pixels_than_were_explained_is_marked() -> None:
+    edited = RED.copy()
+    edited.putpixel((599, 299), (200, 30, 31))
+    pictures = Thumbnails({"same": RED, "edited": edited})
+    explained = View.of(RED)
+    assert not pictures.thumbnail("same", explained).is_of_other_pixels
+    assert pictures.thumbnail("edited", explained).is_of_other_pixels
+    assert not Thumbnails({"unknown": edited}).thumbnail("unknown", View(RED.size)).is_of_other_pixels
 
 
 @pytest.mark.parametrize(
@@ -83,10 +94,10 @@ def test_thumbnails_are_made_once_as_far_as_there_is_room(monkeypatch: pytest.Mo
         found.append(key)
         return RED
 
-    size = len(Thumbnails(find).thumbnail("a", None))
+    size = len(Thumbnails(find).thumbnail("a").jpeg)
     monkeypatch.setattr(thumbnails, "MOST_BYTES", 2 * size)
     found.clear()
     pictures = Thumbnails(find)
     for key in ("a", "b", "a", "c", "a", "b"):
-        pictures.thumbnail(key, None)
+        pictures.thumbnail(key)
     assert found == ["a", "b", "c", "b"]
