@@ -47,12 +47,12 @@ def _head(explanation: Explanation, image: str, model: str) -> str:
         *([f"foil: {visible(foil.caption)}"] if foil is not None else []),
         f"{visible(model)}, {result.method} at {result.text_layer} and {result.image_layer}",
         "",
-        f"similarity   {result.similarity:+.4f}",
+        f"similarity   {result.similarity:+z.4f}",
     ]
     if foil is not None:
         lines += [
-            f"of the foil  {foil.similarity:+.4f}",
-            f"difference   {result.similarity - foil.similarity:+.4f}",
+            f"of the foil  {foil.similarity:+z.4f}",
+            f"difference   {result.similarity - foil.similarity:+z.4f}",
         ]
     if not math.isnan(result.residual):
         lines.append(f"residual     {result.residual:.2%}")
@@ -74,7 +74,7 @@ def _words(shown: Interactions) -> str:
     for word, value in words:
         bar = "█" * round(BAR * abs(value) / most)
         color = "yellow" if value > 0 else "blue"
-        lines.append(f"  {word:<{width}}  {value:+.4f}" + (f"  {click.style(bar, fg=color)}" if bar else ""))
+        lines.append(f"  {word:<{width}}  {value:+z.4f}" + (f"  {click.style(bar, fg=color)}" if bar else ""))
     return "\n".join(lines)
 
 
@@ -85,7 +85,7 @@ def _pairs(shown: Interactions) -> str:
         return ""
     width = max(len(visible(pair.text)) for pair in pairs)
     lines = ["strongest pairs of a phrase and a region"]
-    lines += [f"  {visible(pair.text):<{width}}  {pair.value:+.4f}  {_place(shown, pair)}" for pair in pairs]
+    lines += [f"  {visible(pair.text):<{width}}  {pair.value:+z.4f}  {_place(shown, pair)}" for pair in pairs]
     return "\n".join(lines)
 
 
@@ -110,4 +110,4 @@ def _receipt(explanation: Explanation) -> str:
     name = "similarity" if explanation.foil is None else "difference"
     rows = [(visible(label), value) for label, value in [*receipt.lines, (name, receipt.similarity)]]
     width = max(len(label) for label, _ in rows)
-    return "\n".join(f"  {label:<{width}}  {value:+.4f}" for label, value in rows)
+    return "\n".join(f"  {label:<{width}}  {value:+z.4f}" for label, value in rows)

@@ -76,7 +76,7 @@ def answers(store: Store, phrase: str = PHRASE) -> Iterator[str]:
     yield f"Images that match {phrase!r} best, and where, in pixels ({_since(start)})"
     for match in found:
         assert match.box is not None  # scenes are images, not preprocessed pixels
-        yield f"  {match.value:+.3f}  {match.image_id}  {', '.join(f'{edge:.0f}' for edge in match.box)}"
+        yield f"  {match.value:+z.3f}  {match.image_id}  {', '.join(f'{edge:.0f}' for edge in match.box)}"
     for question, (ask, limit, said) in QUESTIONS.items():
         start = time.perf_counter()
         ranked = ask(store)
@@ -87,7 +87,7 @@ def answers(store: Store, phrase: str = PHRASE) -> Iterator[str]:
             caption = store.text_factors(one.caption_id).rows
             assert isinstance(caption, Tokens)
             words = f": {one.words}" if one.words else ""
-            yield f"  {one.value:+.3f}  {one.image_id}  {caption.caption}{words}"
+            yield f"  {one.value:+z.3f}  {one.image_id}  {caption.caption}{words}"
 
 
 ALL = 10**9

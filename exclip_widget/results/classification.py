@@ -124,7 +124,7 @@ class Classification:
         width = max(map(len, self.captions))
         lines = []
         for index in self.order:
-            line = f"{self.captions[index]:<{width}}  {self.similarities[index]:+.4f}"
+            line = f"{self.captions[index]:<{width}}  {self.similarities[index]:+z.4f}"
             if self.probabilities is not None:
                 line += f"  {self.probabilities[index]:8.2%}"
             lines.append(line)
@@ -133,5 +133,5 @@ class Classification:
     def __repr__(self) -> str:
         return (
             f"Classification({len(self)} captions, best {self.best!r:.60} at "
-            f"{self.similarities[self.order[0]]:.4f})"
+            f"{self.similarities[self.order[0]]:z.4f})"
         )

@@ -421,7 +421,7 @@ def _draw_receipt(
     axes.barh(places, values, left=starts, color=inks, height=0.7)
     for place, (start, value) in enumerate(zip(starts, values, strict=True)):
         axes.annotate(
-            f"{value:+.3f}".replace("-", "−"),
+            f"{value:+z.3f}".replace("-", "−"),
             (max(start, start + value), place),
             xytext=(3, 0),
             textcoords="offset points",

@@ -107,7 +107,7 @@ class Pair:
     text: str
 
     def __repr__(self) -> str:
-        return f"Pair({self.text!r} × {_count_patches(self.region)}: {self.value:+.4f})"
+        return f"Pair({self.text!r} × {_count_patches(self.region)}: {self.value:+z.4f})"
 
 
 class Pairs(NamedTuple):
@@ -289,7 +289,7 @@ class Interactions:
         similarity = "similarity" if self.foil is None else "difference of similarities"
         return (
             f"Interactions({self.caption!r}: {len(self.rows)} tokens x {rows} x {columns} patches, "
-            f"{similarity} {self.similarity:.4f}{residual})"
+            f"{similarity} {self.similarity:z.4f}{residual})"
         )
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:

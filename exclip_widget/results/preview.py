@@ -53,7 +53,7 @@ def preview(result: Interactions) -> str:
         f'<div style="max-width:640px;line-height:1.7"><div dir="auto">{" ".join(words)}</div>'
         f'<img alt="heat map of all words" width="{width}" height="{height}" '
         f'style="margin:6px 0;image-rendering:pixelated" src="{source}">'
-        f"<div>{similarity} {result.similarity:.4f}, method {escape(result.method)}</div></div>"
+        f"<div>{similarity} {result.similarity:z.4f}, method {escape(result.method)}</div></div>"
     )
 
 

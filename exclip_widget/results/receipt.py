@@ -69,7 +69,7 @@ class Receipt:
     def __str__(self) -> str:
         rows = [*self.lines, ("similarity", self.similarity)]
         width = max(len(label) for label, _ in rows)
-        return "\n".join(f"{label:<{width}}  {value:+.4f}" for label, value in rows)
+        return "\n".join(f"{label:<{width}}  {value:+z.4f}" for label, value in rows)
 
 
 def parts_of(

@@ -46,7 +46,7 @@ class Match:
     box: tuple[float, float, float, float] | None
 
     def __repr__(self) -> str:
-        return f"Match({self.image_id!r}: {self.value:+.4f})"
+        return f"Match({self.image_id!r}: {self.value:+z.4f})"
 
 
 @dataclass(frozen=True)

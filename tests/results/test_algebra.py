@@ -19,6 +19,7 @@ from support.shapes import unchecked_arrays
 
 from exclip_widget import Explainer, ParameterError, demo
 from exclip_widget.results import Grid, Interactions, Origin, View
+from exclip_widget.results.receipt import Receipt
 
 RESULT = result_of()
 ORIGIN = RESULT.origin
@@ -68,6 +69,15 @@ def test_parts_add_up_to_wholes(result: Interactions, data: st.DataObject) -> No
     assert sum(receipt.parts.values()) == pytest.approx(result.similarity, abs=1e-12)
     assert receipt.parts["selection"] == pytest.approx(result.between(words, region), abs=1e-12)
     assert list(receipt.parts) == ["selection", "rest", "special", "class", "reference", "residual"]
+
+
+def test_numbers_that_round_to_zero_have_no_minus_sign() -> None:
+    receipt = Receipt("red × 1 patch", {"selection": -1e-6, "rest": -0.5}, -0.5)
+    assert str(receipt).splitlines() == [
+        "red × 1 patch          +0.0000",
+        "other words × patches  -0.5000",
+        "similarity             -0.5000",
+    ]
 
 
 def test_a_receipt_of_a_method_that_knows_no_sum() -> None:
