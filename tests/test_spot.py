@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import transformers
 from open_clip import CustomTextCLIP
 from PIL import Image
@@ -352,12 +353,13 @@ class Arranged(torch.nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.arrange = arrange
+        self.prepare: Callable[[torch.Tensor], torch.Tensor] = lambda pixels: pixels
         self.convolution = torch.nn.Conv2d(3, 16, **({"kernel_size": 8, "stride": 8} | convolution))
         self.words, self.patches = torch.nn.Embedding(64, 16), torch.nn.Linear(16, 16)
         self.last = torch.nn.Linear(16, 6)
 
     def image(self, pixels: torch.Tensor) -> torch.Tensor:
-        tokens = self.arrange(self.convolution(pixels).flatten(2).transpose(1, 2))
+        tokens = self.arrange(self.convolution(self.prepare(pixels)).flatten(2).transpose(1, 2))
         return self.last(self.patches(tokens).tanh().mean(1))
 
     def text(self, ids: torch.Tensor) -> torch.Tensor:
@@ -370,6 +372,30 @@ class Arranged(torch.nn.Module):
 
 def own_inputs(height: int = 32, width: int = 32) -> dict[str, Any]:
     return {"preprocess": preprocess_to(height, width), "tokenizer": SmallTokenizer()}
+
+
+@pytest.mark.parametrize("side", [35, 39, 50])
+def test_pixels_that_are_resized_in_the_model(side: int) -> None:
+    """Then the patches cover the whole image, whether or not they would divide it."""
+    model = Arranged(lambda tokens: tokens)
+    model.prepare = lambda pixels: F.interpolate(pixels, (32, 32), mode="bilinear", antialias=True)
+    found = explain(model.described(), picture(), "a boat", **own_inputs(side, side))
+    assert found.crop == pytest.approx((0, 0, 1, 1), abs=0.02)
+    assert_found(model.described(), (4, 4), **own_inputs(side, side))
+
+
+@pytest.mark.parametrize("side", [36, 50])
+def test_pixels_that_are_cropped_in_the_model(side: int) -> None:
+    """A corner is what patches that do not divide an image leave over; anything else is refused."""
+    model, inputs = Arranged(lambda tokens: tokens), own_inputs(side, side)
+    if side - 32 < 8:
+        model.prepare = lambda pixels: pixels[..., :32, :32]
+        found = explain(model.described(), picture(), "a boat", **inputs)
+        assert found.crop == pytest.approx((0, 0, 32 / side, 32 / side), abs=0.02)
+    edge = (side - 32) // 2
+    model.prepare = lambda pixels: pixels[..., edge : edge + 32, edge : edge + 32]
+    with pytest.raises(ModelError, match=r"does not read rows 0 to \d of the .*crop in preprocess"):
+        explain(model.described(), picture(), "a boat", **inputs)
 
 
 def by_norm(tokens: torch.Tensor) -> torch.Tensor:
