@@ -17,7 +17,6 @@ from ..errors import ModelError, ParameterError
 from ..paths.cut import (
     MOST_OTHERS,
     REPEATED_APART,
-    Activation,
     Layer,
     Order,
     TokenLayout,
@@ -27,7 +26,8 @@ from ..paths.cut import (
 from ..paths.evaluation_mode import evaluation_mode
 from ..paths.last_block import LastBlock
 from .fingerprint import Fingerprint
-from .patch_places import CHANGE, SURE_CORRELATION, Covered, PatchPlaces, with_changed_patches
+from .patch_places import SURE_CORRELATION, Covered, PatchPlaces, with_changed_patches
+from .read_pixels import ReadPixels, covered_by, whole_patches
 from .stems import GridOf
 from .token_sources import token_sources
 
@@ -154,23 +154,6 @@ class TestRun:
         return bool((tokens - self.tokens).norm() <= REPEATED_APART * self.tokens.norm())
 
 
-def _covered_by(
-    counts: tuple[int, int], patch: tuple[int, int], pixels: Float[Tensor, "1 3 height width"]
-) -> Covered:
-    """Return how much of an image a grid of patches covers if it is the image, but for part of a patch."""
-    down, across = (
-        count * step / side if count and abs(count * step - side) < step else 1.0
-        for side, step, count in zip(pixels.shape[-2:], patch, counts, strict=True)
-    )
-    return down, across
-
-
-def _whole_patches(pixels: Float[Tensor, "1 3 height width"], patch: tuple[int, int]) -> tuple[int, int]:
-    """Return how many rows and columns of whole patches fit into an image."""
-    height, width = pixels.shape[-2:]
-    return height // patch[0], width // patch[1]
-
-
 @dataclass(frozen=True, kw_only=True)
 class ImageTower(Tower):
     """An image encoder, from pixels (batch, 3, height, width).
@@ -223,71 +206,14 @@ class ImageTower(Tower):
         """
         if self.patch is None:
             return 1.0, 1.0
-        counts = self.known_grid(pixels) or _whole_patches(pixels, self.patch)
-        covered = _covered_by(counts, self.patch, pixels)
+        covered = covered_by(self.known_grid(pixels) or whole_patches(pixels, self.patch), self.patch, pixels)
         if self.is_own or covered == (1.0, 1.0):
             return covered
         with evaluation_mode(self.root):
-            return self._tested_cover(pixels, covered)
-
-    def _tested_cover(self, pixels: Float[Tensor, "1 3 height width"], covered: Covered) -> Covered:
-        """Return `covered` if the first layer shows that it holds; else that all pixels are covered."""
-        assert self.patch is not None
-        layer = self.layers[0]
-        (at,) = read_activations([layer], self.encode, pixels)
-        grid = at.layout.map or self.known_grid(pixels) or self._likely_grid(at.tokens.shape[1], pixels)
-        if grid is None:
-            return covered  # it is refused when the patches are looked for
-        covered = _covered_by(grid, self.patch, pixels)
-        whole = [1.0, 1.0]
-        for axis, (share, step) in enumerate(zip(covered, self.patch, strict=True)):
-            side, count = pixels.shape[2 + axis], grid[axis]
-            if share < 1:  # nothing changes with the pixels beyond
-                holds = not self._count_moved(at, pixels, axis, count * step, side)
-            elif share > 1:  # the pixels of the last whole patch are those of no other
-                among = self._count_moved(at, pixels, axis, (count - 2) * step, (count - 1) * step)
-                holds = among == grid[1 - axis]
-            else:
-                continue
-            if holds:
-                whole[axis] = share
-            else:
-                self._require_read_edges(pixels, grid, at)
-        return whole[0], whole[1]
-
-    def _require_read_edges(
-        self, pixels: Float[Tensor, "1 3 height width"], grid: tuple[int, int], at: Activation
-    ) -> None:
-        """Require that a tower whose patches are not those of the pixels as given reads all of the image.
-
-        Raises
-        ------
-        ModelError
-            If it does not read a quarter of a patch at one of its edges.
-        """
-        for axis, name in enumerate(("rows", "columns")):
-            side = pixels.shape[2 + axis]
-            edge = max(1, side // grid[axis] // 4)
-            for start, end in ((0, edge), (side - edge, side)):
-                if not self._count_moved(at, pixels, axis, start, end):
-                    raise ModelError(
-                        f"the image tower does not read {name} {start} to {end - 1} of the {side} that it is "
-                        "given, so it is unknown which part of an image its patches show; crop in preprocess "
-                        "instead of in the model"
-                    )
-
-    def _count_moved(
-        self, at: Activation, pixels: Float[Tensor, "1 3 height width"], axis: int, start: int, end: int
-    ) -> int:
-        """Return how many tokens of an activation change if some rows (axis 0) or columns of pixels do."""
-        changed = pixels.clone()
-        band = changed.narrow(2 + axis, start, end - start)
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(band.shape, generator=generator, dtype=torch.float32, device="cpu")
-        band += (CHANGE * (1 + noise)).to(band)
-        (after,) = read_activations([at.layer], self.encode, changed)
-        moves = (after.tokens - at.tokens).norm(dim=-1)
-        return int((moves > REPEATED_APART * at.tokens.norm(dim=-1)).sum())
+            (at,) = read_activations(self.layers[:1], self.encode, pixels)
+            grid = at.layout.map or self._grid_of(at.tokens.shape[1], pixels)
+            # Tokens that form no grid are refused when the patches are looked for.
+            return covered if grid is None else ReadPixels(self.encode, pixels, at, grid).covered(self.patch)
 
     def locate_patches(
         self, layer: Layer, layout: TokenLayout, count: int, pixels: Float[Tensor, "1 3 height width"]
@@ -303,9 +229,9 @@ class ImageTower(Tower):
             return len(layer.order), len(layer.order[0]), 0
         if layout.map:
             return (*layout.map, 0)
-        height, width = pixels.shape[-2:]
-        grid = self.known_grid(pixels) or self._likely_grid(count, pixels)
+        grid = self._grid_of(count, pixels)
         if grid is None or 0 in grid:
+            height, width = pixels.shape[-2:]
             raise ModelError(
                 f"the {count} tokens at layer {layer.name!r} do not form a grid of patches of an image of "
                 f"{height} x {width} pixels; choose a layer where they do, or give the grid with "
@@ -313,10 +239,13 @@ class ImageTower(Tower):
             )
         return (*grid, self._first_patch(layer, count, grid, pixels))
 
-    def _likely_grid(self, count: int, pixels: Float[Tensor, "1 3 height width"]) -> tuple[int, int] | None:
-        """Return the grid of the whole patches of an image if `count` tokens may be that, or a likely one."""
+    def _grid_of(self, count: int, pixels: Float[Tensor, "1 3 height width"]) -> tuple[int, int] | None:
+        """Return the grid of `count` tokens: the known one, that of the whole patches, or a likely one."""
+        known = self.known_grid(pixels)
+        if known is not None:
+            return known
         if self.patch is not None:
-            rows, columns = _whole_patches(pixels, self.patch)
+            rows, columns = whole_patches(pixels, self.patch)
             if 0 <= count - rows * columns <= MOST_OTHERS:
                 return rows, columns
         height, width = pixels.shape[-2:]
@@ -329,9 +258,9 @@ class ImageTower(Tower):
 
         Code other than the library's may add, drop or move tokens, so a test run must not contradict it.
         """
-        if not self.is_own and self.patch is not None and grid != _whole_patches(pixels, self.patch):
+        if not self.is_own and self.patch is not None and grid != whole_patches(pixels, self.patch):
             (first,) = read_activations(self.layers[:1], self.encode, pixels)
-            self._require_read_edges(pixels, grid, first)
+            ReadPixels(self.encode, pixels, first, grid).require_edges()
         rows, columns = grid
         others = count - rows * columns
         extra = self.extra_tokens if others else 0  # some towers add a class token only later
