@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from .errors import ImageError, named_type
 
@@ -18,6 +18,20 @@ ImageLike: TypeAlias = Image.Image | np.ndarray | str | os.PathLike[str] | Binar
 
 URL = re.compile(r"data:|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 """Start of a string that is a URL rather than a path."""
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""From an EXIF orientation to what turns the image upright."""
+
+ORIENTED = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
+"""Names of the metadata in which Pillow looks for an orientation."""
 
 
 def open_image(source: ImageLike) -> Image.Image:
@@ -29,8 +43,8 @@ def open_image(source: ImageLike) -> Image.Image:
         Arrays are (rows, columns), (rows, columns, 3) or (rows, columns, 4), with row 0 at the top. Their
         values are bytes, 16-bit integers, booleans or floats from 0 to 1. The values of a 32-bit PIL image
         must be floats from 0 to 1 or whole numbers from 0 to 255. In a path, `~` stands for the home
-        directory. Files are rotated upright according to their EXIF orientation. Only the first frame of
-        an animation is read. Transparency becomes white.
+        directory. Files are rotated upright according to their EXIF orientation, unless their EXIF data is
+        damaged. Only the first frame of an animation is read. Transparency becomes white.
 
     Raises
     ------
@@ -111,7 +125,7 @@ def _from_open_file(file: BinaryIO, name: str) -> Image.Image:
 def _from_file(file: Path | io.BytesIO, name: str) -> Image.Image:
     try:
         with Image.open(file) as image:
-            return ImageOps.exif_transpose(_first_frame(image, name))
+            return upright(_first_frame(image, name))
     except ImageError:
         raise
     except FileNotFoundError:
@@ -123,6 +137,28 @@ def _from_file(file: Path | io.BytesIO, name: str) -> Image.Image:
     except Exception as error:
         # Decoders raise all kinds of errors on malformed data.
         raise ImageError(f"{name} cannot be read: {error}") from None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return an image rotated according to its EXIF orientation, or as it is if its EXIF data is damaged.
+
+    `ImageOps.exif_transpose` would fail on damaged data, even on some whose orientation can be read, because
+    it also writes the data again.
+    """
+    image.load()  # some formats have their EXIF data after the pixels
+    try:
+        turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (MemoryError, Warning):  # a warning is raised only if the user has asked for it
+        raise
+    except Exception:
+        # Pillow raises all kinds of errors. Image viewers show such a file unrotated.
+        return image
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    for name in ORIENTED:  # so that nobody turns it again
+        turned.info.pop(name, None)
+    return turned
 
 
 def _first_frame(image: Image.Image, name: str) -> Image.Image:

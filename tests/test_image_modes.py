@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +196,73 @@ def test_an_open_file_is_turned_upright() -> None:
     IMAGE.save(file, "png", exif=exif)
     assert difference(open_image(file), IMAGE.transpose(Image.Transpose.ROTATE_270)) == 0
     assert ImageOps.exif_transpose(Image.open(file)).size == open_image(file).size
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_each_orientation_is_turned_upright_once(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    IMAGE.save(file, "png", exif=exif)
+    read = open_image(file)
+    assert difference(read, ImageOps.exif_transpose(Image.open(file))) == 0
+    assert difference(ImageOps.exif_transpose(read), read) == 0
+
+
+def jpeg(exif: bytes) -> bytes:
+    file = io.BytesIO()
+    IMAGE.save(file, "jpeg", exif=b"Exif\0\0" + exif)
+    return file.getvalue()
+
+
+def png_with(kind: bytes, data: bytes) -> bytes:
+    """Return a PNG with a further chunk before its pixels."""
+    file = io.BytesIO()
+    IMAGE.save(file, "png")
+    whole = file.getvalue()
+    at = whole.index(b"IDAT") - 4
+    chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return whole[:at] + chunk + whole[at:]
+
+
+DAMAGED = {
+    "cut in its header": jpeg(b"MM"),
+    "cut in its first address": jpeg(b"MM\0*\0\0"),
+    "garbage": jpeg(b"garbage!"),
+    "zeros": jpeg(bytes(20)),
+    "another number than TIFF's": jpeg(b"II\x2b\0\x08\0\0\0"),
+    "printed bytes": jpeg(rb"b'Exif\x00\x00MM"),
+    "PNG": png_with(b"eXIf", b"garbage"),
+    "hexadecimal": png_with(b"tEXt", b"Raw profile type exif\0\nexif\n 4\nzzzz\n"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_file_with_damaged_exif_data_is_read_as_it_is(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(DAMAGED[name])
+    for source in (tmp_path / "a", io.BytesIO(DAMAGED[name]), Image.open(tmp_path / "a")):
+        assert difference(open_image(source), Image.open(tmp_path / "a")) == 0
+
+
+@pytest.mark.parametrize(("tag", "kind"), [(0x0132, 11), (0x02BC, 11)])
+def test_an_orientation_beside_damaged_exif_data_is_followed(tag: int, kind: int) -> None:
+    """Pillow can read such data, but not write it again."""
+    entries = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0) + struct.pack(">HHII", tag, kind, 1, 38)
+    data = jpeg(b"MM\0*\0\0\0\x08\0\x02" + entries + bytes(4) + b"\xff\0\0\1" * 4)
+    with pytest.raises(Exception, match=r"."):
+        ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    wanted = Image.open(io.BytesIO(data)).transpose(Image.Transpose.ROTATE_270)
+    assert difference(open_image(io.BytesIO(data)), wanted) == 0
+
+
+def test_a_lack_of_memory_for_exif_data_is_not_taken_for_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def getexif(_: Image.Image) -> None:
+        raise MemoryError("no memory left")
+
+    data = jpeg(b"MM")
+    monkeypatch.setattr(Image.Image, "getexif", getexif)
+    with pytest.raises(ImageError, match="no memory left"):
+        open_image(io.BytesIO(data))
 
 
 def test_a_closed_image_is_refused(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageError
-from ..image import open_image
+from ..image import open_image, upright
 from .protocol import UploadChunk
 
 MOST_BYTES = 32 * 2**20
@@ -83,7 +83,7 @@ def decode(file: UploadedFile) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=[kind for kind in FORMATS if kind in Image.OPEN]) as image:
             _require_safe_size(image, name)
-            return open_image(ImageOps.exif_transpose(image))
+            return open_image(upright(image))
     except ImageError:
         raise
     except UnidentifiedImageError:

@@ -72,6 +72,13 @@ def test_uploaded_picture_is_upright_and_opaque() -> None:
     assert widget.image.getpixel((0, 0)) == (255, 255, 255)
 
 
+def test_uploaded_picture_with_damaged_exif_data_is_read_as_it_is() -> None:
+    widget = make()
+    upload(widget, 1, file_of(Image.new("RGB", (40, 20), "red"), exif=b"garbage"))
+    assert answer(widget, 1) == {"kind": "accepted", "question": 1}
+    assert widget.image.size == (40, 20)
+
+
 def png_header(width: int, height: int) -> bytes:
     """Return a PNG whose header declares this size."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
