@@ -371,7 +371,7 @@ def _unknown(given: Given) -> list[Piece]:
     padding = min(repeated, len(ending) - 1) if repeated > 1 else 0
     filled = min(stop + len(ending) - padding, len(ids))
     if filled == len(ids):
-        _require_last_word(given)
+        _require_end(given)
     # A single id at either end marks it. Several may be text that the tokenizer adds.
     before = [START] if start == 1 else shown(ids[:start])
     after = [END] if filled - stop == 1 else shown(ids[stop:filled])
@@ -388,12 +388,35 @@ def _named(tokenizer: Any, number: int) -> str:
     return (text.strip() or SPACE) if isinstance(text, str) else f"[{number}]"
 
 
-def _require_last_word(given: Given) -> None:
-    """Require that the last word of a caption without padding has a part in its ids."""
-    words = given.text.rsplit(maxsplit=1)
-    shorter = words[0] if len(words) > 1 else given.text.strip()[:-1]
-    if given.ids_of(shorter) == given.ids and given.is_full():
-        raise too_long(f"more than {len(given.ids)}", given.text, given.tower, len(given.ids))
+def _require_end(given: Given) -> None:
+    """Require that the end of a caption without padding has a part in its ids.
+
+    If the caption was cut, it keeps its ids when its last letters are dropped. But it also keeps them if the
+    tokenizer never reads those letters, such as the last ones of an unknown word. Then the last word by
+    itself keeps its ids as well.
+    """
+    if not given.is_full():
+        return
+    text, empty = given.text.strip(), given.ids_of("")
+    while given.ids_of(text.split()[-1]) == empty and len(text.split()) > 1:
+        text = text.rsplit(maxsplit=1)[0]  # without words that the tokenizer never reads
+    size = len(text.split()[-1])
+    word = _with_room(given, text[-size:])
+    # A shorter word may be split in another way, so more than one is tried. The first has another last letter
+    # instead, which differs in its last byte only.
+    changes = [(1, chr(ord(text[-1]) ^ 1)), *((2**power, "") for power in range((size - 1).bit_length()))]
+    for dropped, added in [*changes, (size, "")]:
+        other, other_word = (part[: max(len(part) - dropped, 0)] + added for part in (text, word))
+        keeps_ids = given.ids in (given.ids_of(other), given.ids_of(other.rstrip()))
+        if keeps_ids and given.ids_of(other_word) != given.ids_of(word):
+            raise too_long(f"more than {len(given.ids)}", given.text, given.tower, len(given.ids))
+
+
+def _with_room(given: Given, word: str) -> str:
+    """Return the end of a word that is short enough to have more ids if it is repeated."""
+    while len(word) > 1 and given.ids_of(f"{word} {word}") == given.ids_of(word):
+        word = word[len(word) // 2 :]
+    return word
 
 
 def _inside(ids: list[int], empty: list[int]) -> Span:

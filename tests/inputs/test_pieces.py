@@ -195,6 +195,59 @@ def test_tokenizer_that_cuts_the_caption(
     assert read_caption("red boat", tokenize, Tower(context, padded=padded)).rows.caption == "red boat"
 
 
+def cut_at(context: int, ids_of: Callable[[str], list[int]]) -> Callable[[str], torch.Tensor]:
+    """Make a bare function that frames the ids of a caption, and cuts those that do not fit."""
+
+    def tokenize(text: str) -> torch.Tensor:
+        framed = torch.tensor([1, *ids_of(text)[: context - 2], 2])
+        return torch.nn.functional.pad(framed, (0, context - len(framed)))[None]
+
+    return tokenize
+
+
+def numbered(name: str) -> Callable[[str], list[int]]:
+    """Return what gives a caption's ids without the vocabulary that they are from."""
+    if name == "characters":
+        return lambda text: [ord(char) % 50_000 + 3 for char in text]
+    if name == "bytes":
+        return lambda text: [byte + 3 for byte in text.encode()]
+    inner = tokenizer(name)
+    return lambda text: [number + 3 for number in inner(text, add_special_tokens=False)["input_ids"]]
+
+
+@pytest.mark.parametrize("name", ["characters", "bytes", "word piece", "unigram", "byte level"])
+@pytest.mark.parametrize(
+    "text",
+    ["two redboats", "a toneboatdog, !!", "a 漢猫漢猫漢猫漢猫", "漢猫漢猫漢", "dog 漢猫。", "two red 🦊"],
+)
+def test_a_cut_anywhere_in_the_last_word_is_found(name: str, text: str) -> None:
+    """It is, whether or not the ids before it would do for a shorter word."""
+    ids_of = numbered(name)
+    count = len(ids_of(text))
+    before = text.split()[-1 - text.endswith("!!")]
+    for context in range(len(ids_of(text[: text.index(before)])) + 3, count + 4):
+        tokenize, tower = cut_at(context, ids_of), Tower(context, padded=True)
+        if context < count + 2:
+            assert f"takes more than {context} tokens" in refusal(CaptionError, text, tokenize, tower)
+        else:
+            assert read_caption(text, tokenize, tower).rows.caption == text
+
+
+@pytest.mark.parametrize(
+    "text", ["a red boatyard", "a red boat xyzzy", "a red boat on", "a boatyard 🦊 on!?"]
+)
+def test_last_letters_that_are_never_read_are_not_cut(text: str) -> None:
+    """They take no ids in a caption that just fits, and would take none in a shorter one."""
+
+    def ids_of(text: str) -> list[int]:
+        words = [word for word in re.findall(r"[a-z]+", text) if word != "on"]
+        return [4 + ["red", "boat"].index(word[:4]) if word[:4] in ("red", "boat") else 3 for word in words]
+
+    context = len(ids_of(text)) + 2
+    caption = read_caption(text, cut_at(context, ids_of), Tower(context, padded=True))
+    assert sum(word >= 0 for word in caption.rows.words) == context - 2
+
+
 def test_dropped_words_are_not_cut() -> None:
     """A row that the tokenizer does not pad is full, but a longer caption has more ids."""
 
