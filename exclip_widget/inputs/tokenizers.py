@@ -97,14 +97,20 @@ def _called(tokenizer: Tokenizer, text: str, **options: Any) -> Any:
         # Some messages repeat the caption, whatever its length.
         reason = " ".join(str(error).replace(text, "...").split()) or "no message"
         message = f"tokenizer raised {type(error).__name__} for caption {text!r:.80}: {reason:.100}"
-        if isinstance(error, RuntimeError):  # OpenAI's clip.tokenize raises it if a caption is too long
+        # OpenAI's clip.tokenize raises a RuntimeError if a caption is too long. A processor may raise one as
+        # well, as it takes the caption for the path of an image.
+        if isinstance(error, RuntimeError) and not _is_processor(tokenizer):
             raise CaptionError(message) from error
         raise ParameterError(f"{message}; {_advice(tokenizer)}") from error
 
 
+def _is_processor(tokenizer: object) -> bool:
+    return hasattr(tokenizer, "image_processor")
+
+
 def _advice(tokenizer: object) -> str:
     """Return what to pass instead of a tokenizer that failed."""
-    if hasattr(tokenizer, "image_processor"):
+    if _is_processor(tokenizer):
         return "it is a processor; pass it as processor=, or its .tokenizer as tokenizer="
     return "expected a callable that returns the ids of a caption, such as open_clip.get_tokenizer(name)"
 

@@ -280,12 +280,15 @@ def test_tokenizer_that_raises(tokenizer: Callable[..., Any]) -> None:
     assert found.value.__cause__ is not None
 
 
-def test_processor_as_a_tokenizer() -> None:
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError])
+def test_processor_as_a_tokenizer(kind: type[Exception]) -> None:
+    """Some take the caption for the path of an image, and the decoder raises a RuntimeError."""
+
     class Processor:
         image_processor = tokenizer = None
 
         def __call__(self, _: Any) -> Any:
-            raise ValueError("Incorrect image source.")
+            raise kind("Incorrect image source.")
 
     message = refusal(ParameterError, "a boat", Processor(), Tower(77))
     assert "Incorrect image source" in message
