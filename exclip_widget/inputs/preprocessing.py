@@ -141,7 +141,7 @@ def field_of_view(preprocess: Preprocess, size: tuple[int, int]) -> tuple[float,
     Raises
     ------
     ParameterError
-        If `preprocess` mirrors or turns the image.
+        If `preprocess` mirrors or turns the image, or changes what it shows, such as to its edges.
     """
     try:
         # Ignored are errors such as a division by the brightness of a black image.

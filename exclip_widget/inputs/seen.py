@@ -64,7 +64,8 @@ class SeenPart:
         Raises
         ------
         ParameterError
-            If the preprocessing mirrors or turns the image, or has changed since it made the pixels.
+            If the preprocessing mirrors or turns the image or changes what it shows, such as to its edges.
+            Also if it has changed since it made the pixels.
         ImageError
             If the part cannot be determined.
         """

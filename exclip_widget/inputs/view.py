@@ -60,7 +60,7 @@ def find_view(preprocess: Callable[[Image.Image], Tensor], size: tuple[int, int]
     Raises
     ------
     ParameterError
-        If it mirrors or turns the image.
+        If it mirrors or turns the image, or changes what it shows, such as to its edges.
     """
     if size[0] * size[1] <= MOST_TRUE_PIXELS and min(size) >= LEAST_TRUE_SIDE:
         return View(preprocess, size).box
@@ -305,6 +305,7 @@ def _require_upright(
 
 def _not_upright() -> ParameterError:
     return ParameterError(
-        "preprocess mirrors or turns the image, so it is unknown where in the image a patch is; pass "
-        "preprocessing that keeps the image upright, and mirror or turn the image itself before"
+        "preprocess mirrors or turns the image, or changes what it shows, such as to its edges, so it is "
+        "unknown where in the image a patch is; pass preprocessing that only resizes, crops, pads or "
+        "normalises, and change the image itself before"
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor
 from torchvision import transforms as T
 
@@ -214,6 +214,12 @@ def test_a_mirrored_crop_with_padding_is_refused(each_by_itself: bool) -> None:
     for size in ((640, 480), (640, 160)):
         with pytest.raises(ParameterError, match="preprocess mirrors or turns the image"):
             field_of_view(preprocess, size)
+
+
+def test_edges_of_an_image_are_refused() -> None:
+    preprocess = turned(lambda image: image.filter(ImageFilter.FIND_EDGES))
+    with pytest.raises(ParameterError, match=r"or changes what it shows, such as to its edges.*only resizes"):
+        field_of_view(preprocess, (64, 64))
 
 
 def test_an_inverted_image_is_upright() -> None:
