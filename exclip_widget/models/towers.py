@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from types import FunctionType, MethodType
@@ -290,7 +291,26 @@ def _not_known(model: Any) -> str:
             f"model is of kind {kind}, which {held}; expected {known}; "
             f"pass model.get_submodule({holder!r}), or wrap the whole in DualEncoder"
         )
-    return f"model is of kind {kind}; expected {known}; wrap any other in DualEncoder"
+    return f"model is of kind {kind}; expected {known}; {_advice(model)}"
+
+
+def _advice(model: Any) -> str:
+    """Return what to do with a value that is not of a known family."""
+    if isinstance(model, (tuple, list)):
+        return (
+            "unpack it and pass the model in it, such as the first value of "
+            "open_clip.create_model_and_transforms(...)"
+        )
+    if isinstance(model, (str, os.PathLike)):
+        return (
+            "load the model first, such as by open_clip.create_model_and_transforms(...) or "
+            "CLIPModel.from_pretrained(...)"
+        )
+    if isinstance(model, Mapping):
+        return "if it is a state dict, load it into a model by load_state_dict(...) and pass the model"
+    if isinstance(model, type):
+        return "pass a model of this class rather than the class itself"
+    return "wrap any other in DualEncoder"
 
 
 def _require_python(model: nn.Module, layers: Sequence[Layer]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,3 +85,20 @@ def test_hooks_on_saved_tensors_that_are_disabled() -> None:
         with pytest.raises(ModelError, match=r"hooks .* are disabled here \(not here\).*explain outside"):
             explain(MODEL, IMAGE, CAPTION, method="exclip", **options)
     assert found.similarity == expected.similarity
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        (lambda model: (model, None, None), "unpack it and pass the model in it"),
+        (lambda _: "ViT-B-32", "load the model first"),
+        (lambda _: Path("model.pt"), "load the model first"),
+        (lambda model: model.state_dict(), "by load_state_dict(...) and pass the model"),
+        (lambda model: dict(model.state_dict()), "by load_state_dict(...) and pass the model"),
+        (type, "pass a model of this class"),
+        (lambda _: 3, "wrap any other in DualEncoder"),
+    ],
+)
+def test_what_is_no_model_is_refused_with_what_to_do(given: Callable[[Any], Any], advice: str) -> None:
+    with pytest.raises(ModelError, match=re.escape(advice)):
+        Explainer(given(build("plain")))
