@@ -13,12 +13,12 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
 
-from ..errors import ModelError, with_article
 from ..inputs.preprocessing import Preprocess
 from ..paths.cut import FAULTS, Layer, Order, embedding_of, is_out_of_memory, read_activations
 from ..paths.evaluation_mode import evaluation_mode
 from ..paths.last_block import LastBlock
 from .as_written import are_as_written, is_as_written, is_of_library
+from .blocks import find_blocks, no_layers
 from .caption_end import confirmed_end
 from .family import Family
 from .fingerprint import Fingerprint, outline
@@ -30,7 +30,6 @@ from .tower import (
     ImageTower,
     LastBlockSpec,
     TextTower,
-    find_blocks,
     is_pointwise,
     is_pointwise_itself,
     layers_at,
@@ -169,10 +168,7 @@ def _image_layers(visual: Any) -> list[nn.Module]:
     for name in ("blocks", "stages", "layers"):
         if isinstance(found := getattr(trunk, name, None), (nn.ModuleList, nn.Sequential)) and len(found):
             return _without_lists(found)
-    kind = f"{type(visual).__module__}.{type(visual).__qualname__}"
-    raise ModelError(
-        f"no layers were found in the image tower, {with_article(kind)}; wrap the model in DualEncoder"
-    )
+    raise no_layers("image", visual)
 
 
 def _without_lists(layers: Iterable[nn.Module]) -> list[nn.Module]:
@@ -194,18 +190,21 @@ def _image_last_block(model: Any, visual: Any) -> LastBlockSpec | None:
 
 # -------------------------------------------------------------------------------------------- text
 
+_BLOCKS_OF_TRANSFORMERS = tuple(
+    f"transformer.{path}" for path in ("encoder.layer", "encoder.block", "encoder.layers", "layers")
+)
+"""Where a text tower of transformers keeps its blocks, BERT's and T5's among them."""
+
 
 def _text_tower(model: Any) -> TextTower:
     text = _text_of(model)
     modules = _text_modules(model, text)
     embedding = _token_embedding(text)
     rows = rows_of(modules if embedding is None else embedding.modules())
-    blocks = list(text.transformer.resblocks) if hasattr(text, "ln_final") else find_blocks(modules)
-    if not blocks:
-        kind = f"{type(text).__module__}.{type(text).__qualname__}"
-        raise ModelError(
-            f"no layers were found in the text tower, {with_article(kind)}; wrap the model in DualEncoder"
-        )
+    if hasattr(text, "ln_final"):
+        blocks = list(text.transformer.resblocks)
+    else:
+        blocks = find_blocks("text", text, _BLOCKS_OF_TRANSFORMERS, model.visual.modules())
     pad = getattr(getattr(text, "config", None), "pad_token_id", None)
     is_own_call = is_as_written(model, "encode_text", installed=True)
     options = {"normalize": False} if "normalize" in signature(model.encode_text).parameters else {}

@@ -414,16 +414,6 @@ class TextTower(Tower):
         return self if self.settle is None else self.settle()
 
 
-def find_blocks(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """Return the longest chain of modules of one class in a tower: the blocks of any transformer."""
-    chains = [
-        list(part)
-        for part in modules
-        if isinstance(part, (nn.ModuleList, nn.Sequential)) and len({type(member) for member in part}) == 1
-    ]
-    return max(chains, key=len, default=[])
-
-
 def rows_of(modules: Iterable[nn.Module]) -> int | None:
     """Return the number of rows of the first embedding among `modules`; None if there is none.
 

@@ -17,6 +17,7 @@ from ..inputs.tokenizers import Tokenizer
 from ..paths.cut import embedding_of
 from ..paths.last_block import LastBlock
 from .as_written import are_as_written, is_as_written
+from .blocks import find_blocks
 from .caption_end import confirmed_end
 from .family import Family
 from .fingerprint import outline
@@ -26,13 +27,15 @@ from .tower import (
     ImageTower,
     LastBlockSpec,
     TextTower,
-    find_blocks,
     is_pointwise,
     layers_at,
     weight_in,
 )
 
 KINDS = ("CLIPModel", "SiglipModel", "Siglip2Model")
+
+_BLOCKS = ("encoder.layers",)
+"""Where a tower keeps its blocks."""
 
 
 class TransformersFamily(Family):
@@ -80,7 +83,7 @@ def _embedding(output: object) -> Tensor:
 def _text_tower(model: Any) -> TextTower:
     config, text = model.config.text_config, model.text_model
     is_clip = hasattr(model, "text_projection")
-    blocks = find_blocks(text.modules())
+    blocks = find_blocks("text", text, _BLOCKS)
     # The module's own copy is what it pools by, whatever the configuration says now.
     end = getattr(text, "eos_token_id", config.eos_token_id)
     beside = _beside(model, "text_projection")
@@ -95,7 +98,9 @@ def _text_tower(model: Any) -> TextTower:
         return int(ids.argmax() if end in (None, 2) else (ids == end).int().argmax())
 
     last_block = (
-        _last_block_spec(model, "get_text_features", text, text.final_layer_norm, model.text_projection, -1)
+        _last_block_spec(
+            model, "get_text_features", text, blocks[-1], text.final_layer_norm, model.text_projection, -1
+        )
         if is_clip
         else None
     )
@@ -122,6 +127,7 @@ def _beside(model: Any, projection: str) -> tuple[nn.Module, ...]:
 
 def _image_tower(model: Any) -> ImageTower:
     config, vision = model.config.vision_config, model.vision_model
+    blocks = find_blocks("image", vision, _BLOCKS)
     is_clip, patch = hasattr(model, "visual_projection"), config.patch_size
     size = None if _takes_patches(model) else (config.image_size, config.image_size)
 
@@ -137,9 +143,9 @@ def _image_tower(model: Any) -> ImageTower:
         root=vision if is_own_call else model,
         beside=beside,
         encode=encode,
-        layers=layers_at(model, find_blocks(vision.modules())),
+        layers=layers_at(model, blocks),
         last_block=_last_block_spec(
-            model, "get_image_features", vision, vision.post_layernorm, model.visual_projection, 0
+            model, "get_image_features", vision, blocks[-1], vision.post_layernorm, model.visual_projection, 0
         )
         if is_clip
         else None,
@@ -190,10 +196,9 @@ def pixels_of(inputs: Any) -> Float[Tensor, "1 3 height width"]:
 
 
 def _last_block_spec(
-    model: Any, method: str, tower: Any, norm: nn.Module, projection: nn.Module, row: int
+    model: Any, method: str, tower: Any, block: Any, norm: nn.Module, projection: nn.Module, row: int
 ) -> LastBlockSpec | None:
     """Return CLIP's last block; None if anything is not as the library wrote it."""
-    block: Any = find_blocks(tower.modules())[-1]
     if type(block).__name__ != "CLIPEncoderLayer" or type(tower.encoder).__name__ != "CLIPEncoder":
         return None
     attn, tail = block.self_attn, [block.layer_norm2, block.mlp, norm, projection]
