@@ -69,12 +69,14 @@ class Caption:
             known = torch.arange(len(self.ids), len(self.row_index), device="cpu")
             sources = torch.cat([sources[:-appended], known])
         index = self.row_index[sources].where(sources >= 0, -1)
-        last = int(index.max())
+        # A class token that the tower appends has a row after the words, whether it drops some or not.
+        last = int(index[sources < len(self.ids)].max())
         if any(span is not None for span in self.rows.spans[last + 1 :]):
             raise CaptionError(
                 f"the model drops {self.rows.texts[last + 1]!r} and what follows from caption "
                 f"{self.rows.caption!r:.80}; shorten it"
             )
+        last = int(index.max())
         read = replace(self, rows=self.rows.first(last + 1), row_index=index)
         added = (index < 0).nonzero()
         if not len(added):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from types import MethodType
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import open_clip
 import pytest
 import torch
+from support.zoo.families import family
 from support.zoo.inputs import picture, preprocess_to
 from support.zoo.models import build, inputs_of
 from torch import Tensor, nn
 
-from exclip_widget import DualEncoder, ExclipError, Interactions, explain
+from exclip_widget import CaptionError, DualEncoder, ExclipError, Interactions, explain
 from exclip_widget.models.token_sources import token_sources
 from exclip_widget.paths.cut import Layer
 
@@ -123,6 +125,33 @@ def test_fewer_tokens_than_words_are_refused(arrange: Callable[[Tensor], Tensor]
     )
     with pytest.raises(ExclipError, match=message):
         explain(model, picture(), "a red boat", tokenizer=short_ids, preprocess=preprocess_to(16, 16))
+
+
+class OlderCoCa(open_clip.CoCa):
+    """Drops the last id to make room for its class token, as open_clip's own CoCa once did."""
+
+    def encode_text(self, text: Tensor, normalize: bool = True) -> Tensor:
+        found: Tensor = self.text(text[:, :-1])[0]
+        return nn.functional.normalize(found, dim=-1) if normalize else found
+
+
+@pytest.mark.parametrize("with_end", [False, True])
+def test_a_class_token_does_not_hide_that_the_last_word_is_dropped(with_end: bool) -> None:
+    this = family("open_clip CoCa")
+    model = copy.deepcopy(this.model)
+    model.__class__ = OlderCoCa
+    length = model.text.context_length
+
+    def tokenizer(caption: str) -> Tensor:
+        return open_clip.tokenize([caption], length + 1)[:, :length]
+
+    caption = " ".join(["boat"] * (length - 2 - with_end) + ["dog"])
+    options = {**this.options, "tokenizer": tokenizer, "method": "similarity"}
+    if with_end:
+        assert explain(model, picture(), caption, **options).tokens[-3:] == ("dog", "<eot>", "<cls>")
+    else:
+        with pytest.raises(CaptionError, match="drops 'dog' and what follows"):
+            explain(model, picture(), caption, **options)
 
 
 def short_ids(caption: str) -> Tensor:
