@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import functools
 import itertools
+import operator
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -144,13 +145,32 @@ def _surroundings() -> object:
     """Return the settings that affect the results of torch's own functions: device, precision, backends."""
     return (
         torch.get_default_device(),
-        torch.get_float32_matmul_precision(),
         torch.get_default_dtype(),
         torch.are_deterministic_algorithms_enabled(),
         torch.backends.mkldnn.enabled,
         torch.backends.cudnn.enabled,
-        torch.backends.cudnn.allow_tf32,
+        *_float32_precision(),
     )
+
+
+def _float32_precision() -> list[object]:
+    """Return torch's settings of the precision in which float32 tensors are multiplied.
+
+    Its newer settings, one for each backend and operation, show the older ones as well. The older ones
+    raise an error on being read once a newer one has been set.
+    """
+    if not hasattr(torch.backends, "fp32_precision"):  # before torch 2.9
+        return [torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32]
+    return [operator.attrgetter(place)(torch.backends) for place in _FLOAT32_PRECISIONS]
+
+
+_FLOAT32_PRECISIONS = [
+    f"{backend}fp32_precision"
+    for backend in (
+        *("", "cuda.matmul.", "cudnn.", "cudnn.conv.", "cudnn.rnn."),
+        *("mkldnn.", "mkldnn.matmul.", "mkldnn.conv.", "mkldnn.rnn."),
+    )
+]
 
 
 # ------------------------------------------------------------------------------------- descriptions

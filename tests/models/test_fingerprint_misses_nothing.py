@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -216,3 +217,52 @@ def test_what_pickle_notes_of_a_class_is_no_change() -> None:
         copyreg._slotnames(kind)
     assert before is not None
     assert outline(model.modules()) == before
+
+
+@pytest.fixture
+def precision() -> Iterator[Callable[[str, str], None]]:
+    """Return a function that sets one of torch's newer precisions of float32, restored afterwards."""
+    if not hasattr(torch.backends, "fp32_precision"):
+        pytest.skip("torch has no such settings before version 2.9")
+    before: list[tuple[Any, str]] = []
+
+    def change(path: str, value: str) -> None:
+        place = attrgetter(path)(torch.backends) if path else torch.backends
+        before.append((place, place.fp32_precision))
+        place.fp32_precision = value
+
+    yield change
+    for place, value in reversed(before):
+        place.fp32_precision = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("", "tf32"),
+        ("cuda.matmul", "tf32"),
+        ("cudnn", "ieee"),
+        ("cudnn.conv", "ieee"),
+        ("cudnn.rnn", "ieee"),
+        ("mkldnn.matmul", "bf16"),
+        ("mkldnn.conv", "bf16"),
+    ],
+)
+def test_a_newer_setting_of_precision_counts(
+    precision: Callable[[str, str], None], path: str, value: str
+) -> None:
+    # Once one of these is set, torch raises an error on reading its older settings.
+    model = build("plain")
+    before = taken(model)
+    precision(path, value)
+    assert taken(model) != before
+
+
+def test_an_older_setting_of_precision_counts() -> None:
+    model, allowed = build("plain"), torch.backends.cuda.matmul.allow_tf32
+    before = taken(model)
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = not allowed
+        assert taken(model) != before
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = allowed
