@@ -139,7 +139,7 @@ def text_sides(
             length = tower.context_length if trimmed else len(ids)
             inputs, empty = (F.pad(one, (0, length - len(one))) for one in (ids, reference))
             others = None
-            if not tower.is_own:
+            if tower.may_go_around:
                 others = with_other_words(inputs, caption.word_ids(), empty, tower.vocabulary)[None]
             read = _placed(caption, sources, at.layer, len(tokens), trimmed)
             kept, rows, row_index = len(read.row_index), read.rows, read.row_index.clone()
@@ -285,7 +285,7 @@ def _side(
         return embedding_of((tower.own_encode or tower.encode)(inputs))[0]
 
     def around() -> Tensor | None:
-        if tower.is_own:  # a library's layers are what everything goes through
+        if not tower.may_go_around:
             return None
         with torch.no_grad():
             found = change_around(cut, reference, reference_inputs, others)

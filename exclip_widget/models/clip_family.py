@@ -92,6 +92,7 @@ def _image_tower(model: Any) -> ImageTower:
         last_block=_image_last_block(model, visual),
         encoder_code=type(model).encode_image if is_own_call else None,
         is_own=is_own_call and are_as_written(visual.modules(), installed=True),
+        is_chain=_is_chain(visual),
         size=size,
         size_from=size_from,
         grid_of=grid_of,
@@ -171,6 +172,21 @@ def _image_layers(visual: Any) -> list[nn.Module]:
     raise no_layers("image", visual)
 
 
+_CHAINS_OF_TIMM = (
+    *("VisionTransformer", "VisionTransformerDistilled", "VisionTransformerRelPos", "Beit", "Eva", "Hiera"),
+    *("ConvNeXt", "SwinTransformer", "SwinTransformerV2", "FastVit", "PyramidVisionTransformerV2"),
+)
+"""Classes of timm whose layers run one after another. Others may have several streams, such as CrossViT."""
+
+
+def _is_chain(visual: Any) -> bool:
+    """Return whether the layers of an image tower, as its library wrote it, run one after another."""
+    trunk = getattr(visual, "trunk", None)
+    if trunk is None:  # CLIP's own transformer or residual network
+        return hasattr(visual, "layer1") or hasattr(visual, "transformer")
+    return type(trunk).__name__ in _CHAINS_OF_TIMM
+
+
 def _without_lists(layers: Iterable[nn.Module]) -> list[nn.Module]:
     """Return layers with the entries of a list in its place, as a list of modules itself is never run."""
     found: list[nn.Module] = []
@@ -194,6 +210,14 @@ _BLOCKS_OF_TRANSFORMERS = tuple(
     f"transformer.{path}" for path in ("encoder.layer", "encoder.block", "encoder.layers", "layers")
 )
 """Where a text tower of transformers keeps its blocks, BERT's and T5's among them."""
+
+_CHAINS_OF_TRANSFORMERS = ("bert", "roberta", "xlm-roberta", "t5", "mt5", "m2m_100")
+"""Kinds of text towers, named as in transformers, whose layers run one after another."""
+
+
+def _kind_of(text: Any) -> object:
+    """Return the kind of a text tower of transformers, such as `"bert"`; None if it is no such tower."""
+    return getattr(getattr(text, "config", None), "model_type", None)
 
 
 def _text_tower(model: Any) -> TextTower:
@@ -236,6 +260,7 @@ def _text_tower(model: Any) -> TextTower:
         padded=pad is None,
         appended=int(getattr(text, "cls_emb", None) is not None),
         is_own=is_own_call and are_as_written(modules, installed=True),
+        is_chain=hasattr(text, "ln_final") or _kind_of(text) in _CHAINS_OF_TRANSFORMERS,
         end_of=end_of if pools_as_written else confirmed_end(model, encode_whole, end_of, trimmed=False),
     )
 

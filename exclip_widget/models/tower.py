@@ -78,6 +78,9 @@ class Tower:
     is_own : bool
         Whether `encode` is known to run only its library's own code. Such a text tower makes one token of
         each id, in order, before those that it appends, and an image tower keeps the order of the patches.
+    is_chain : bool
+        Whether everything that its library's own code takes from the input to the embedding is known to go
+        through each of the layers.
     """
 
     side: str
@@ -91,6 +94,12 @@ class Tower:
     encoder_code: object = None
     beside: tuple[nn.Module, ...] = ()
     is_own: bool = False
+    is_chain: bool = False
+
+    @property
+    def may_go_around(self) -> bool:
+        """Whether something that changes with the input may go around a layer."""
+        return not (self.is_own and self.is_chain)
 
     def modules(self) -> Iterator[nn.Module]:
         """Yield all modules that `encode` runs, and no other tower's."""

@@ -116,6 +116,7 @@ def _text_tower(model: Any) -> TextTower:
         vocabulary=config.vocab_size,
         padded=not is_clip,  # SigLIP pools its last position, whatever token is there
         is_own=is_own_call and are_as_written([*text.modules(), *beside], installed=True),
+        is_chain=True,
         end_of=end_of if pools_as_written else confirmed_end(model, encode, end_of, trimmed=False),
     )
 
@@ -151,6 +152,7 @@ def _image_tower(model: Any) -> ImageTower:
         else None,
         encoder_code=type(model).get_image_features if is_own_call else None,
         is_own=is_own_call and are_as_written([*vision.modules(), *beside], installed=True),
+        is_chain=True,
         size=size,
         size_from="" if size is None else "config.vision_config.image_size",
         grid_of=(lambda height, width: (height // patch, width // patch))

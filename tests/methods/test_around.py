@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import open_clip
 import pytest
+import timm
 import torch
 from support.explaining import CAPTION, IMAGE
+from support.zoo.families import family
 from support.zoo.inputs import preprocess_to
 from support.zoo.models import build, inputs_of
-from support.zoo.tokenizers import SmallTokenizer
+from support.zoo.tokenizers import SMALL_CONTEXT, SmallTokenizer
+from support.zoo.weights import draw
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,6 +23,7 @@ from exclip_widget import DualEncoder, Explainer, explain, interactions_of
 from exclip_widget.inputs.references import fit_reference
 from exclip_widget.methods.around import with_other_words
 from exclip_widget.models.tower import ANY_VOCABULARY
+from exclip_widget.models.towers import find_towers
 from exclip_widget.store import Head
 from exclip_widget.store.parts import factors_of, row_of
 
@@ -115,6 +121,55 @@ def test_a_library_model_takes_no_pass_for_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("exclip_widget.methods.side.change_around", fail)
     model = build("plain")
     assert explain(model, IMAGE, CAPTION, **inputs_of(model), method="exclip").residual < 0.1
+
+
+@pytest.mark.parametrize("of", ["open_clip SigLIP", "open_clip, BERT", "transformers SigLIP", "OpenAI ViT"])
+def test_known_towers_are_chains(of: str) -> None:
+    towers = find_towers(family(of).model)
+    assert not towers.text.may_go_around
+    assert not towers.image.may_go_around
+
+
+@pytest.fixture(scope="module")
+def crossing() -> Any:
+    """Return a model whose image tower has two streams: timm's own CrossViT, small."""
+    create = timm.create_model
+    small = {"embed_dim": (16, 24), "num_heads": (2, 2), "depth": ((1, 1, 0), (1, 1, 0)), "img_size": 120}
+    with mock.patch.object(timm, "create_model", lambda *given, **named: create(*given, **named | small)):
+        model = open_clip.CustomTextCLIP(
+            12,
+            vision_cfg={"timm_model_name": "crossvit_tiny_240", "timm_pool": "", "image_size": 120},
+            text_cfg={
+                "context_length": SMALL_CONTEXT,
+                "vocab_size": 64,
+                "layers": 2,
+                "width": 24,
+                "heads": 3,
+            },
+        )
+    draw(model, 3)
+    return model.eval()
+
+
+@pytest.mark.parametrize("layer", [0, -1])
+def test_a_second_stream_of_a_library_tower_is_left_as_residual(crossing: Any, layer: int) -> None:
+    assert find_towers(crossing).image.is_own
+    count = len(crossing.visual.trunk.blocks)
+    described = DualEncoder(
+        crossing,
+        encode_text=crossing.encode_text,
+        encode_image=crossing.encode_image,
+        text_layers=["text.transformer.resblocks.0"],
+        image_layers=[f"visual.trunk.blocks.{at}" for at in range(count)],
+        context_length=SMALL_CONTEXT,
+        padded=True,
+    )
+    options = INPUTS | {"preprocess": preprocess_to(120, 120), "text_layer": 0, "image_layer": layer}
+    found, expected = (explain(model, IMAGE, CAPTION, **options) for model in (crossing, described))
+    assert expected.residual > 0.02
+    assert found.residual == pytest.approx(expected.residual, rel=1e-2)
+    assert found.receipt(0).parts == pytest.approx(expected.receipt(0).parts, abs=1e-3)
+    assert found.reference_term == pytest.approx(expected.reference_term, abs=1e-3)
 
 
 def test_other_words_are_no_ids_of_special_tokens() -> None:
