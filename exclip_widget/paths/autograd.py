@@ -283,7 +283,8 @@ def _bytes_kept(run: Callable[[Tensor], Tensor], nodes: Tensor) -> int:
     kept: dict[int, torch.UntypedStorage] = {}
 
     def note(tensor: Tensor) -> Tensor | None:
-        if type(tensor) not in (Tensor, nn.Parameter):  # has no memory: torch is tracing an operator
+        # Sparse tensors, which are weights, have no storage; nor has a tensor that torch traces with.
+        if tensor.layout is not torch.strided or type(tensor) not in (Tensor, nn.Parameter):
             return tensor
         # Keeping the tensor would leak: an output that its own graph node holds is never freed. Keeping its
         # storage is enough to keep the address from being reused before all are counted.

@@ -36,7 +36,7 @@ CONSTANT = frozenset(
 SWITCHES = frozenset("Softmax SafeSoftmax Sigmoid Hardsigmoid".split())
 """Those of them that are gates whatever they multiply, even a constant."""
 
-SUMS_WITH_PRODUCTS = frozenset("Addmm Addbmm Baddbmm Addmv Addcmul Addcdiv".split())
+SUMS_WITH_PRODUCTS = frozenset("Addmm Addbmm Baddbmm Addmv Addcmul Addcdiv SparseAddmm".split())
 """Sums of a first term and a product."""
 
 PRODUCTS = SUMS_WITH_PRODUCTS | frozenset("Mul Div Mm Bmm Mv Dot Matmul Linear".split())

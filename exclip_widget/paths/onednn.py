@@ -40,9 +40,16 @@ def _linear(x: Tensor, transposed: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _fits(*factors: Tensor) -> bool:
-    return all(
-        factor.dtype == torch.float32 and factor.is_cpu and factor.numel() and type(factor) in _TENSORS
-        for factor in factors
+    return all(map(_is_known_to_onednn, factors))
+
+
+def _is_known_to_onednn(tensor: Tensor) -> bool:
+    return (
+        tensor.dtype == torch.float32
+        and tensor.is_cpu
+        and tensor.layout is torch.strided  # oneDNN has no products of sparse matrices
+        and tensor.numel() > 0
+        and type(tensor) in _TENSORS
     )
 
 

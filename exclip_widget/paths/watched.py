@@ -293,9 +293,15 @@ def _differs(one: Tensor | float, other: Tensor | float, least: float) -> bool:
         return isinstance(one, float) and isinstance(other, float) and abs(one - other) > least * abs(one)
     if one.shape != other.shape:
         return True
+    before, after = _dense(one.detach()), _dense(other.detach())
     # Masks are infinite in both.
-    apart = torch.nan_to_num((one.detach() - other.detach()).float(), posinf=0, neginf=0).norm()
-    return bool(apart > least * torch.nan_to_num(one.detach().float(), posinf=0, neginf=0).norm())
+    apart = torch.nan_to_num((before - after).float(), posinf=0, neginf=0).norm()
+    return bool(apart > least * torch.nan_to_num(before.float(), posinf=0, neginf=0).norm())
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    """Return a sparse tensor as a dense one, as torch cannot subtract sparse tensors of every layout."""
+    return tensor if tensor.layout is torch.strided or tensor.is_nested else tensor.to_dense()
 
 
 def _operations(kinds: frozenset[str]) -> frozenset[str]:

@@ -28,6 +28,8 @@ def nothing_like(tensor: Tensor, shape: tuple[int, ...] | None = None) -> Tensor
 
 
 def _is_nothing(tensor: Tensor) -> bool:
+    if tensor.layout is not torch.strided:  # a sparse tensor has no address
+        return False
     zero = _zeros.get((tensor.dtype, tensor.device))
     return zero is not None and tensor.data_ptr() == zero.data_ptr()
 
@@ -60,6 +62,8 @@ _BY_ELEMENT = {
 
 
 def _mm(back: Tensor, weight: Tensor) -> Tensor:
+    if back.layout is not torch.strided or weight.layout is not torch.strided:
+        return torch.mm(back, weight)  # torch cannot pick rows of a sparse matrix
     # A packed projection of queries, keys and values: the gradients of the first two are zero.
     held = 2 * weight.shape[1]
     if back.shape[1] == 3 * weight.shape[1] and not back[:, :held].any():
