@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol, TypeAlias
@@ -75,13 +76,22 @@ class CutPath:
         self._is_twice_differentiable: bool | None = None
 
     def bytes_per_node(self, cotangents: int) -> int:
-        """Return what autograd saves for one node, measured once. Cotangents go one after another."""
+        """Return what autograd saves for one node, measured once. Cotangents go one after another.
+
+        If it cannot be measured, one node is taken to fill all memory, so that nodes go one at a time.
+        """
         del cotangents
         if not self._bytes_per_node:
             one = (self.reference + self.d)[None]
-            self._bytes_per_node = max(
-                1, _bytes_kept(self.run, torch.cat([one, one])) - _bytes_kept(self.run, one)
-            )
+            _require_hooks()
+            try:
+                of_two, of_one = _bytes_kept(self.run, torch.cat([one, one])), _bytes_kept(self.run, one)
+                self._bytes_per_node = max(1, of_two - of_one)
+            except FAULTS as error:
+                # Such as torch.func.grad, which refuses hooks. If the model itself fails, it will again.
+                if is_out_of_memory(error):
+                    raise
+                self._bytes_per_node = sys.maxsize
         return self._bytes_per_node
 
     def embeddings(self, nodes: Nodes) -> Float[Tensor, "nodes embed"]:
@@ -265,14 +275,8 @@ def _not_differentiable(error: Exception) -> str:
     return f"the model cannot be differentiated: {told:.200}; methods 'similarity' and 'banzhaf' do without"
 
 
-def _bytes_kept(run: Callable[[Tensor], Tensor], nodes: Tensor) -> int:
-    """Return how many bytes autograd saves during a run on `nodes`, the model's weights included.
-
-    Raises
-    ------
-    ModelError
-        If the caller has disabled hooks on what autograd saves.
-    """
+def _require_hooks() -> None:
+    """Raise `ModelError` if the caller has disabled hooks on what autograd saves."""
     disabled = torch._C._autograd._saved_tensors_hooks_get_disabled_error_message()
     if disabled is not None:
         raise ModelError(
@@ -280,17 +284,22 @@ def _bytes_kept(run: Callable[[Tensor], Tensor], nodes: Tensor) -> int:
             f"({disabled:.100}), and without them the memory that a pass takes is unknown; explain outside "
             "torch.autograd.graph.disable_saved_tensors_hooks, or use another method than 'exclip'"
         )
+
+
+def _bytes_kept(run: Callable[[Tensor], Tensor], nodes: Tensor) -> int:
+    """Return how many bytes autograd saves during a run on `nodes`, the model's weights included."""
     kept: dict[int, torch.UntypedStorage] = {}
 
-    def note(tensor: Tensor) -> Tensor | None:
+    def note(tensor: Tensor) -> Tensor:
         # Sparse tensors, which are weights, have no storage; nor has a tensor that torch traces with.
         if tensor.layout is not torch.strided or type(tensor) not in (Tensor, nn.Parameter):
             return tensor
         # Keeping the tensor would leak: an output that its own graph node holds is never freed. Keeping its
-        # storage is enough to keep the address from being reused before all are counted.
+        # storage is enough to keep the address from being reused before all are counted. What is detached
+        # leads to no node, and serves a model that takes derivatives in its pass.
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage
-        return None
+        return tensor.detach()
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda noted: noted):
         run(nodes.detach().requires_grad_())

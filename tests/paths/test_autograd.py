@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from support.oracle import assert_close
+from support.zoo.inputs import scene
+from support.zoo.models import build, inputs_of
 from torch import Tensor, nn
 
+from exclip_widget import explain
 from exclip_widget.paths.autograd import gradients
 
 X = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(3, 4)
@@ -72,3 +79,31 @@ def test_out_of_memory_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(torch.OutOfMemoryError):
         gradients(y, [x], COTANGENTS)
     assert len(calls) == 1
+
+
+def by_func(x: Tensor) -> Tensor:
+    return torch.func.grad(lambda y: (0.35 * y * y).sum())(x)
+
+
+def by_forward_mode(x: Tensor) -> Tensor:
+    factor: Tensor = torch.func.jacfwd(lambda scale: 0.7 * x * scale)(torch.ones((), dtype=x.dtype))
+    return factor
+
+
+def by_autograd(x: Tensor) -> Tensor:
+    with torch.enable_grad():
+        y = x if x.requires_grad else x.detach().requires_grad_()
+        return torch.autograd.grad((0.35 * y * y).sum(), y, create_graph=True)[0]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch.func.jacfwd imports it
+@pytest.mark.parametrize("derive", [by_func, by_forward_mode, by_autograd])
+def test_a_block_that_takes_derivatives(derive: Callable[[Tensor], Tensor]) -> None:
+    def values(change: Callable[[Tensor], Tensor]) -> np.ndarray:
+        model = build("plain")
+        model.visual.transformer.resblocks[1].register_forward_hook(lambda *given: change(given[2]))
+        options = {"method": "exclip", "text_layer": 1, "image_layer": 1, **inputs_of(model)}
+        found: np.ndarray = explain(model, Image.fromarray(scene(0)), "two red boats", **options).values
+        return found
+
+    assert_close(values(derive), values(lambda x: 0.7 * x), 1e-4)
