@@ -15,7 +15,7 @@ from ..errors import ExclipError, FileError
 from ..whole_file import named
 from .ledger import Ledger, Made, image_digest
 from .options import explainer_of, explaining
-from .outputs import FORMATS, Explanation, format_of, require_folder
+from .outputs import FORMATS, Explanation, FilesRead, format_of, require_folder
 from .pairs import BadEntry, Entry, read_pairs
 from .refusals import is_out_of_memory, one_line
 
@@ -128,7 +128,8 @@ def batch(pairs: Path, folder: Path, suffixes: tuple[str, ...], force: bool, **g
         # Even if all files exist, only the model can tell whether it would make the same ones.
         explainer = explainer_of(given)
         ledger.require_same(explainer.recipe(), [entry.name for entry in usable], endings)
-        todo = _due(ledger, usable, endings, report)
+        read = FilesRead([pairs, given.get("image_reference"), *(entry.image for entry in usable)])
+        todo = _due(ledger, usable, endings, read, report)
         if todo:
             ledger.prepare()
             _explain_all(explainer, todo, ledger, endings, report, force=force)
@@ -136,7 +137,9 @@ def batch(pairs: Path, folder: Path, suffixes: tuple[str, ...], force: bool, **g
     click.get_current_context().exit(report.exit_code)
 
 
-def _due(ledger: Ledger, entries: Sequence[Entry], endings: Sequence[str], report: Report) -> list[Entry]:
+def _due(
+    ledger: Ledger, entries: Sequence[Entry], endings: Sequence[str], read: FilesRead, report: Report
+) -> list[Entry]:
     """Return the pairs of which a file is to be written; the report counts all others."""
     from tqdm import tqdm
 
@@ -148,6 +151,8 @@ def _due(ledger: Ledger, entries: Sequence[Entry], endings: Sequence[str], repor
     )
     for entry in checked:
         try:
+            for ending in endings:
+                read.require_other(ledger.folder / f"{entry.name}{ending}")
             is_due = ledger.due(entry, endings, ledger.made(entry, digest_of(entry.image)))
         except ExclipError as error:
             report.fail(entry.line, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +96,8 @@ def explain(
     require_text(caption, "caption")
     require_text(foil, "foil")
     chosen: Words = [*words, *tokens] or None
-    check_targets(outputs, force=force)
+    inputs = image, given.get("image_reference")
+    check_targets(outputs, inputs, force=force)
     if per_word is not None:
         format_of(".png", ".png")
         require_folder(per_word.parent)
@@ -106,7 +108,7 @@ def explain(
     _ = found.shown[chosen]  # raises before anything is written
     written = list(outputs)
     if per_word is not None:
-        written += _write_words(found, per_word, force=force)
+        written += _write_words(found, per_word, inputs, force=force)
     for path in outputs:
         write(found, path, force=force)
     for path in written:
@@ -122,7 +124,9 @@ def explanation_of(explainer: Explainer, image: Any, caption: str, foil: str | N
     return Explanation(results[0], image, results[1] if foil is not None else None)
 
 
-def _write_words(found: Explanation, folder: Path, *, force: bool) -> list[Path]:
+def _write_words(
+    found: Explanation, folder: Path, inputs: Sequence[str | None], *, force: bool
+) -> list[Path]:
     """Write a picture of each word to a folder, all with the same colour scale, and return their paths."""
     from ..errors import FileError
     from ..results.selection import rows_of_words, text_of
@@ -138,7 +142,7 @@ def _write_words(found: Explanation, folder: Path, *, force: bool) -> list[Path]
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise FileError(f"folder {str(folder)!r:.200} cannot be created: {reason(error)}") from None
-    check_targets(paths, force=force)
+    check_targets(paths, inputs, force=force)
     for path, rows in zip(paths, words, strict=True):
         write(replace(found, words=list(rows), kind="heat", scale=scale), path, force=force)
     return paths

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FileError, ParameterError
+from ..image import expanded
 from ..whole_file import named, reason, write_whole
 
 if TYPE_CHECKING:
@@ -218,8 +219,10 @@ def format_of(suffix: str, given: str) -> Format:
     return found
 
 
-def check_targets(paths: Iterable[Path], *, force: bool) -> None:
+def check_targets(paths: Iterable[Path], inputs: Iterable[str | Path | None] = (), *, force: bool) -> None:
     """Raise an error for files that cannot be written, before anything is computed.
+
+    `inputs` are files that are read, and are never replaced. None stands for an option that was not given.
 
     Raises
     ------
@@ -228,16 +231,54 @@ def check_targets(paths: Iterable[Path], *, force: bool) -> None:
     MissingLibraryError
         If the library of a suffix is not installed.
     FileError
-        If a file exists and `force` is not set, or its folder does not exist.
+        If a file exists and `force` is not set, if it is an input, or if its folder does not exist.
     """
     seen: set[Path] = set()
+    read = FilesRead(inputs)
     for path in paths:
         format_of(path.suffix, str(path))
+        read.require_other(path)
         if path in seen:
             raise ParameterError(f"{named(path)} is given twice")
         seen.add(path)
         _require_free(path, force=force)
         require_folder(path.parent)
+
+
+class FilesRead:
+    """Files that are read, none of which may be replaced.
+
+    Parameters
+    ----------
+    paths : iterable of path or None
+        Their paths. Those of no file are ignored.
+    """
+
+    def __init__(self, paths: Iterable[str | Path | None]) -> None:
+        found = (_identity(path) for path in paths if path is not None)
+        self._identities = {identity for identity in found if identity is not None}
+
+    def require_other(self, target: Path) -> None:
+        """Require that a file to be written is none of these.
+
+        Raises
+        ------
+        FileError
+            If it is one, by whatever path.
+        """
+        if self._identities and _identity(target) in self._identities:
+            raise FileError(
+                f"{named(target)} is a file that is read, so it is not replaced; give another name"
+            )
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """Return what identifies a file among all of the machine; None if there is no such file."""
+    try:
+        found = expanded(path).stat()
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def require_folder(folder: Path) -> None:

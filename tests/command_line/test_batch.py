@@ -231,6 +231,15 @@ def test_files_of_another_pair_are_not_taken_for_ones_own(folder: Path, run: Run
     assert len(written(folder / "out")) == 3
 
 
+def test_an_image_of_the_table_is_never_replaced(folder: Path, run: Run) -> None:
+    name = table(("boat.png", BOAT, "", "boat"), ("house.png", HOUSE, "", "other"))
+    before = (folder / "boat.png").read_bytes()
+    done = run("batch", name, "-o", ".", "--suffix", "png", "--force")
+    assert done.stdout == "2 pairs: 1 written, 1 failed\n"
+    assert "boat.png' is a file that is read, so it is not replaced; give another name" in done.stderr
+    assert (folder / "boat.png").read_bytes() == before
+
+
 def test_a_folder_has_files_of_one_set_of_options(folder: Path, run: Run, refusal: Refusal) -> None:
     name = table(("boat.png", "a boat", "", "a"))
     run("batch", name, "-o", "out")

@@ -53,6 +53,21 @@ def test_a_result_is_saved(folder: Path, run: Run, expected: Interactions) -> No
     assert sorted(one.name for one in folder.iterdir()) == ["boat.png", "house.png", "r.safetensors"]
 
 
+@pytest.mark.parametrize("target", ["boat.png", "link.png", "../{}/boat.png"])
+def test_the_image_is_never_replaced(target: str, folder: Path, refusal: Refusal) -> None:
+    os.link("boat.png", "link.png")
+    before = (folder / "boat.png").read_bytes()
+    target = target.format(folder.name)
+    message = refusal("explain", "boat.png", CAPTION, "-o", "r.csv", "-o", target, "--force")
+    assert "boat.png' is a file that is read" in message or "link.png' is a file that is read" in message
+    message = refusal(
+        "explain", "house.png", CAPTION, "--image-reference", "boat.png", "-o", target, "--force"
+    )
+    assert "is a file that is read, so it is not replaced; give another name" in message
+    assert (folder / "boat.png").read_bytes() == before
+    assert not (folder / "r.csv").exists()
+
+
 def test_several_files_of_one_explanation(folder: Path, run: Run, expected: Interactions) -> None:
     names = ["a.png", "a.svg", "a.pdf", "a.csv", "a.JSON", "a.tex"]
     options = [part for name in names for part in ("-o", name)]
