@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ..errors import FileError, named_type
 from ..whole_file import named
-from .pairs import Pair, as_caption
+from .pairs import Pair, as_caption, as_id
 from .reading import PathLike, file_of, path_of, refuse
 from .reports import Fault, MalformedError, OnError, warn
 
@@ -109,10 +109,43 @@ def _files(shard: Path, on_error: OnError) -> Iterator[_File]:
                 if len(data) < member.size:
                     raise FileError(f"{named(shard)} ends in the middle of {member.name!r:.80}")
                 yield _File(key, suffix, data)
+        _require_end(shard, archive.offset, on_error)
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         if isinstance(error, FileError):
             raise
+        if shard.is_file() and _is_compressed(shard):
+            raise FileError(f"{named(shard)} is compressed; expected an uncompressed tar archive") from None
         refuse(shard, error)
+
+
+def _is_compressed(shard: Path) -> bool:
+    """Return whether a file begins as those of gzip, bzip2, xz and zstandard do."""
+    with shard.open("rb") as file:
+        return file.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"))
+
+
+def _require_end(shard: Path, offset: int, on_error: OnError) -> None:
+    """Require that an archive ends where `tarfile` stopped reading: it takes a damaged header for the end.
+
+    An archive that just stops may be complete, as not every program marks the end, so that is only a fault.
+
+    Raises
+    ------
+    FileError
+        If there is something else than the end mark, a block of zeros.
+    """
+    if not shard.is_file():  # such as a pipe, which cannot be read again
+        return
+    with shard.open("rb") as file:
+        file.seek(offset)
+        block = file.read(tarfile.BLOCKSIZE)
+    if block.strip(b"\0"):
+        raise FileError(
+            f"{named(shard)} is damaged at byte {offset}, and the samples after it cannot be read; download "
+            "it again"
+        )
+    if len(block) < tarfile.BLOCKSIZE:
+        on_error(Fault(str(shard), "the archive has no end mark, so samples may be missing"))
 
 
 def _of_sample(shard: Path, key: str, sample: dict[str, bytes], on_error: OnError) -> list[Pair]:
@@ -120,6 +153,7 @@ def _of_sample(shard: Path, key: str, sample: dict[str, bytes], on_error: OnErro
         return []
     source = f"{shard}:{key}"
     try:
+        as_id(key, "the name of the sample")
         data = next((sample[suffix] for suffix in IMAGES if suffix in sample), None)
         if data is None:
             raise MalformedError("the sample has no image")
