@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TypeAlias
 
 from ..errors import named_type
@@ -90,9 +91,13 @@ def as_caption(given: object, name: str = "caption") -> str:
         raise MalformedError(f"{name} {given!r:.40} has no words")
     if len(given) > MOST_CAPTION:
         raise MalformedError(f"{name} has {len(given)} characters; expected at most {MOST_CAPTION}")
-    if any("\ud800" <= one <= "\udfff" for one in given):
-        raise MalformedError(f"{name} {given!r:.80} is not UTF-8")
-    return given
+    return _require_utf8(given, name)
+
+
+def _require_utf8(text: str, name: str) -> str:
+    if any("\ud800" <= one <= "\udfff" for one in text):
+        raise MalformedError(f"{name} {text!r:.80} is not UTF-8")
+    return text
 
 
 def as_id(given: object, name: str) -> str:
@@ -108,9 +113,9 @@ def as_id(given: object, name: str) -> str:
     >>> as_id(17, "id")
     '17'
     """
-    if isinstance(given, bool) or not isinstance(given, (int, str)) or given == "":
+    if isinstance(given, bool) or not isinstance(given, (Integral, str)) or given == "":
         raise MalformedError(f"{name} is {_kind(given)}; expected text or a whole number")
-    return str(given)
+    return _require_utf8(str(given), name)
 
 
 def as_box(given: object) -> Box:
@@ -168,7 +173,8 @@ def _number(given: object, box: object) -> float:
 
 
 def _kind(given: object) -> str:
-    return "missing" if given is None or given == "" else f"{named_type(given)} ({given!r:.40})"
+    is_missing = given is None or (isinstance(given, str) and not given)
+    return "missing" if is_missing else f"{named_type(given)} ({given!r:.40})"
 
 
 def phrase_in(caption: str, text: str, boxes: Iterable[Box]) -> Phrase:

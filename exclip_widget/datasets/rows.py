@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
@@ -57,6 +58,15 @@ def read_rows(
     given: object = rows
     if isinstance(given, Mapping):
         raise ParameterError(f"rows has several splits, {', '.join(map(repr, given))}; expected one of them")
+    for attribute, call in (
+        ("iterrows", 'to_dict("records")'),
+        ("to_pylist", "to_pylist()"),
+        ("to_dicts", "to_dicts()"),
+    ):
+        if hasattr(given, attribute):
+            raise ParameterError(
+                f"rows is {named_type(given)}; expected an iterable of dicts: pass rows.{call}"
+            )
     if isinstance(given, (str, bytes)) or not (isinstance(given, Iterable) or _is_indexed(given)):
         raise ParameterError(f"rows is {named_type(given)}; expected an iterable of dicts")
     return _pairs(rows, names_of_columns(columns, COLUMNS), name, on_error)
@@ -107,9 +117,12 @@ def _of_row(row: Any, names: Mapping[str, str], source: str) -> list[Pair]:
         raise MalformedError(f"the row is {named_type(row)}; expected a mapping")
     image = _as_image(row.get(names["image"]))
     given = row.get(names["caption"])
+    if isinstance(given, np.ndarray) and given.ndim == 1:  # as pandas reads a list from Parquet
+        given = given.tolist()
     several = isinstance(given, (list, tuple))
     captions: Sequence[object] = given if isinstance(given, (list, tuple)) else [given]
-    number, group, foil = (row.get(names[column]) for column in ("id", "image_id", "foil"))
+    optional = (row.get(names[column]) for column in ("id", "image_id", "foil"))
+    number, group, foil = (None if _is_missing(one) else one for one in optional)
     own = source if number is None else as_id(number, "id")
     read = [as_caption(one) for one in captions]
     if not read:
@@ -127,11 +140,19 @@ def _of_row(row: Any, names: Mapping[str, str], source: str) -> list[Pair]:
     ]
 
 
+def _is_missing(given: object) -> bool:
+    """Return whether this is what a table has in an empty cell: None, NaN, or NA as in pandas."""
+    is_nan = isinstance(given, (float, np.floating)) and bool(given != given)
+    return given is None or is_nan or type(given).__name__ in ("NAType", "NaTType")
+
+
 def _as_image(given: object) -> ImageLike:
     if isinstance(given, Mapping):
         given = given.get("bytes") or given.get("path")
     if isinstance(given, bytes):
         return io.BytesIO(given)
-    if isinstance(given, (Image.Image, np.ndarray, str)) and not (isinstance(given, str) and not given):
+    if isinstance(given, (Image.Image, np.ndarray, str, os.PathLike)) and not (
+        isinstance(given, str) and not given
+    ):
         return given
     raise MalformedError(f"image is {named_type(given)}; expected an image, its bytes or its path")

@@ -66,8 +66,12 @@ def names_of_columns(columns: Mapping[str, str] | None, known: tuple[str, ...]) 
     Raises
     ------
     ParameterError
-        If `columns` names an unknown column.
+        If `columns` is no mapping, or names an unknown column.
     """
+    if columns is not None and not isinstance(columns, Mapping):
+        raise ParameterError(
+            f"columns is {named_type(columns)}; expected a mapping, such as {{'caption': 'sentences'}}"
+        )
     given = dict(columns or {})
     if unknown := set(given) - set(known):
         raise ParameterError(f"columns names {sorted(unknown)[0]!r}; expected some of {', '.join(known)}")

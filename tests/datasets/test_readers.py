@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import math
 import tarfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -463,6 +467,39 @@ def test_what_is_wrong_in_rows_is_skipped() -> None:
         read_rows(None)  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="columns names 'text'"):
         read_rows([], columns={"text": "caption"})
+    with pytest.raises(ParameterError, match="columns is a list; expected a mapping"):
+        read_rows([], columns=["text"])  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match=r'pass rows.to_dict\("records"\)'):
+        read_rows(pd.DataFrame({"image": []}))  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match=r"pass rows.to_pylist\(\)"):
+        read_rows(pa.table({"image": []}))  # type: ignore[arg-type]
+
+
+def test_rows_of_a_data_frame(images: Path) -> None:
+    """Captions are arrays, numbers are NumPy's, and empty cells are NaN or NA."""
+    rows = [
+        {"image": images / "1.jpg", "caption": np.array(["a cup", "a mug"]), "id": np.int64(3)},
+        {"image": images / "1.jpg", "caption": "a boat", "id": math.nan, "image_id": pd.NA, "foil": math.nan},
+        {"image": images / "1.jpg", "caption": pd.NA},
+    ]
+    pairs, (fault,) = read(read_rows, rows)
+    assert said(pairs) == [("3#0", "3", "a cup"), ("3#1", "3", "a mug"), ("rows:1", "rows:1", "a boat")]
+    assert [pair.foil for pair in pairs] == [None] * 3
+    assert "caption is an NAType" in fault.reason
+
+
+def test_an_id_that_is_no_unicode_costs_its_row(tmp_path: Path, images: Path) -> None:
+    jpg = (images / "1.jpg").read_bytes()
+    rows = [{"image": jpg, "caption": "a boat", "id": one} for one in ("a", "\ud800", "b")]
+    assert [pair.id for pair in read(read_rows, rows)[0]] == ["a", "b"]
+    names = ["1", "l\udce9", "2"]  # as a file system gives a name in Latin-1
+    path = shard(
+        tmp_path / "a.tar",
+        [(f"{name}.{end}", data) for name in names for end, data in (("jpg", jpg), ("txt", b"a boat"))],
+    )
+    pairs, (fault,) = read(read_webdataset, path)
+    assert [pair.id for pair in pairs] == ["a/1", "a/2"]
+    assert "is not UTF-8" in fault.reason
 
 
 # ------------------------------------------------------------------------------------------ WebDataset
@@ -540,6 +577,28 @@ def test_a_damaged_shard_is_one_error(tmp_path: Path, images: Path, kind: str) -
     whole = path.read_bytes()
     path.write_bytes({"cut off": whole[:700], "no archive": b"hello" * 200, "empty": b""}[kind])
     with pytest.raises(FileError, match=r"a\.tar"):
+        list(read_webdataset(path))
+
+
+def test_a_shard_that_is_damaged_in_the_middle(tmp_path: Path, images: Path) -> None:
+    """`tarfile` takes a damaged header for the end of the archive."""
+    jpg = (images / "1.jpg").read_bytes()
+    files = [
+        (f"{number}.{end}", data) for number in "123" for end, data in (("jpg", jpg), ("txt", b"a boat"))
+    ]
+    path = shard(tmp_path / "a.tar", files)
+    whole = path.read_bytes()
+    at = whole.index(b"2.jpg")
+    for damaged in (whole[:at] + b"9" + whole[at + 1 :], whole[: at + 100]):
+        path.write_bytes(damaged)
+        with pytest.raises(FileError, match=f"is damaged at byte {at}"):
+            list(read_webdataset(path))
+    path.write_bytes(whole[:at])
+    pairs, (fault,) = read(read_webdataset, path)
+    assert len(pairs) == 1
+    assert "has no end mark" in fault.reason
+    path.write_bytes(gzip.compress(whole))
+    with pytest.raises(FileError, match="is compressed; expected an uncompressed tar archive"):
         list(read_webdataset(path))
 
 
