@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .interruption import between_passes
+
 FORK_WAIT_S = 60.0
 """How long a fork waits for a computation in another thread to restore the model's state."""
 
@@ -52,9 +54,10 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Run a block with `model` in evaluation mode, without gradients or autocast, then restore everything.
 
     Only one thread at a time may do so: modes belong to the model, which several widgets' threads may share.
-    A block within another block of the same model leaves the model as it is.
+    A block within another block of the same model leaves the model as it is. Ctrl-C ends it where nothing
+    is left half restored; see `between_passes`.
     """
-    with _lock, ExitStack() as stack:
+    with _lock, between_passes(), ExitStack() as stack:
         if id(model) not in _devices:
             modules = list(model.modules())
             _devices[id(model)] = _device_types(modules)
