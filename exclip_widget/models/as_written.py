@@ -71,6 +71,8 @@ def _is_undisturbed() -> bool:
 
 def _is_as_written(module: nn.Module, method: str, own: dict[type, _Search], installed: bool) -> bool:
     kind = type(module)
+    if is_quantised(kind):
+        return False
     if kind not in own:
         own[kind] = _searched(kind, method)
     search, state = own[kind], vars(module)
@@ -107,6 +109,14 @@ _REGISTRIES = (
     ("transformers.modeling_utils", "ALL_ATTENTION_FUNCTIONS"),
     ("transformers.masking_utils", "ALL_MASK_ATTENTION_FUNCTIONS"),
 )
+
+
+def is_quantised(kind: type) -> bool:
+    """Return whether a class is one of torch's quantised modules.
+
+    They round activations by one scale for a whole batch, so inputs and their padding affect one another.
+    """
+    return "quantized" in kind.__module__
 
 
 def is_of_library(module: nn.Module) -> bool:

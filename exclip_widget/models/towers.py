@@ -19,6 +19,7 @@ from ..inputs.preprocessing import Preprocess
 from ..inputs.tokenizers import Tokenizer
 from ..paths.cut import FAULTS, Layer, says_enough
 from ..results.classification import Logits
+from .as_written import is_quantised
 from .clip_family import ClipFamily
 from .dual_encoder import DualEncoder, DualEncoderFamily
 from .family import Family
@@ -99,10 +100,11 @@ class Towers:
             If a module is quantised: its output would seem to depend on nothing.
         """
         for name, module in self.model.named_modules():
-            if "quantized" in type(module).__module__:
+            if is_quantised(type(module)):
                 raise ModelError(
                     f"module {name!r} is quantised ({type(module).__qualname__}), and no gradient goes "
-                    "through it; methods 'similarity' and 'banzhaf' do without"
+                    "through it; method 'similarity' does without, and so does 'banzhaf' unless the inputs "
+                    "of a batch affect one another"
                 )
 
     def in_dtype(self, dtype: torch.dtype) -> Towers:

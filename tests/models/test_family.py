@@ -12,6 +12,7 @@ import pytest
 import torch
 from support.explaining import CAPTION, IMAGE, MODEL, found, refusal_of, values_of
 from support.oracle import assert_close, relative_error
+from support.zoo.families import family
 from support.zoo.inputs import CAPTIONS, picture
 from support.zoo.models import build, inputs_of, open_clip_model, openai_model
 from support.zoo.openai import clip
@@ -163,3 +164,16 @@ def test_a_quantised_model_is_refused_by_name_where_gradients_are_needed() -> No
             explain(model, IMAGE, CAPTION, **inputs, text_layer=layer, image_layer=layer, method="exclip")
     result = explain(model, IMAGE, CAPTION, **inputs, method="banzhaf", samples=8)
     assert np.isfinite(result.values).all()
+
+
+def test_inputs_of_a_quantised_model_are_read_apart() -> None:
+    """It rounds activations by one scale for a whole batch, padding included."""
+    siglip = family("transformers SigLIP")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.ao is deprecated
+        model = torch.ao.quantization.quantize_dynamic(siglip.model, {nn.Linear}, dtype=torch.qint8)
+    with torch.no_grad():
+        text = siglip.encode_text(model, siglip.ids(CAPTION))
+        own = torch.cosine_similarity(siglip.encode_image(model, siglip.pixels(IMAGE)), text)
+    result = explain(model, IMAGE, CAPTION, **siglip.options, method="similarity")
+    assert result.similarity == pytest.approx(float(own), abs=1e-4)
