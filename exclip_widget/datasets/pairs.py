@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import TypeAlias
 
-from ..errors import named_type
+import numpy as np
+
+from ..errors import ParameterError, named_type
 from ..image import ImageLike
 from .reports import MalformedError
 
@@ -33,11 +35,23 @@ class Phrase:
     boxes : tuple of (float, float, float, float)
         Left, top, right and bottom of each box in pixels of the image; right and bottom are exclusive. Boxes
         may extend beyond the image, as human annotations sometimes do.
+
+    Raises
+    ------
+    ParameterError
+        If a box is not four numbers, or has no area.
     """
 
     text: str
     span: tuple[int, int]
     boxes: tuple[Box, ...]
+
+    def __post_init__(self) -> None:
+        for box in self.boxes:
+            try:
+                as_box(box)
+            except MalformedError as error:
+                raise ParameterError(f"boxes of phrase {self.text!r:.80}: {error}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +75,11 @@ class Pair:
         A caption that is wrong, but as close to this one as the data set offers.
     source : str
         Where the record was read from, as ``"file:line"``.
+
+    Raises
+    ------
+    ParameterError
+        If a phrase is not where it says to be in the caption.
     """
 
     id: str
@@ -70,6 +89,29 @@ class Pair:
     phrases: tuple[Phrase, ...] = ()
     foil: str | None = None
     source: str = ""
+
+    def __post_init__(self) -> None:
+        caption: object = self.caption
+        for phrase in _phrases_in(self.phrases):
+            start, end = phrase.span
+            # A caption that is no text is a fault of its pair when it is read.
+            if isinstance(caption, str) and not (
+                0 <= start < end <= len(caption) and caption[start:end] == phrase.text
+            ):
+                raise ParameterError(
+                    f"phrase {phrase.text!r:.80} is not at {phrase.span} in caption {caption!r:.200}; "
+                    "expected caption[start:end] to be its text"
+                )
+
+
+def _phrases_in(given: object) -> Iterator[Phrase]:
+    """Yield the phrases of a pair, which somebody may have made by hand."""
+    if not isinstance(given, (tuple, list)):
+        raise ParameterError(f"phrases is {named_type(given)}; expected a tuple of Phrase")
+    for phrase in given:
+        if not isinstance(phrase, Phrase):
+            raise ParameterError(f"phrases has {named_type(phrase)}; expected a tuple of Phrase")
+        yield phrase
 
 
 def as_caption(given: object, name: str = "caption") -> str:
@@ -157,7 +199,7 @@ def as_box_of_size(given: object) -> Box:
 
 
 def _four_numbers(given: object, names: str) -> Iterator[float]:
-    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 4:
+    if not isinstance(given, (Sequence, np.ndarray)) or isinstance(given, str) or len(given) != 4:
         raise MalformedError(f"box {given!r:.80} is not four numbers: {names}")
     return (_number(edge, given) for edge in given)
 

@@ -50,11 +50,33 @@ class Mention:
 
 @dataclass(frozen=True, eq=False)
 class LabelledPair:
-    """An image, a caption and its labelled phrases; `labelled_pair` makes one from phrases and boxes."""
+    """An image, a caption and its labelled phrases; `labelled_pair` makes one from phrases and boxes.
+
+    Raises
+    ------
+    ParameterError
+        If a mask is not one of the image's pixels, or a span is not one of the caption.
+    """
 
     image: Image.Image
     caption: str
     mentions: tuple[Mention, ...]
+
+    def __post_init__(self) -> None:
+        expected = open_image(self.image).size[::-1]
+        for mention in self.mentions:
+            mask, (start, end) = np.asarray(mention.mask), mention.span
+            if mask.dtype != bool or mask.shape != expected:
+                given = f"{mask.dtype} {mask.shape}"
+                raise ParameterError(
+                    f"the mask of span {mention.span} is {given}; expected bool {expected}, the height and "
+                    "width of the image"
+                )
+            if not 0 <= start < end <= len(self.caption):
+                raise ParameterError(
+                    f"span {mention.span} is not in caption {self.caption!r:.200}, which has "
+                    f"{len(self.caption)} characters"
+                )
 
 
 def labelled_pair(image: ImageLike, caption: str, places: Mapping[str, Place]) -> LabelledPair:

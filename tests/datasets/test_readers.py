@@ -23,6 +23,7 @@ from exclip_widget import FileError, ParameterError
 from exclip_widget.datasets import (
     Fault,
     Pair,
+    Phrase,
     RecordWarning,
     read_coco,
     read_flickr30k,
@@ -486,6 +487,25 @@ def test_rows_of_a_data_frame(images: Path) -> None:
     assert said(pairs) == [("3#0", "3", "a cup"), ("3#1", "3", "a mug"), ("rows:1", "rows:1", "a boat")]
     assert [pair.foil for pair in pairs] == [None] * 3
     assert "caption is an NAType" in fault.reason
+
+
+def test_phrases_and_boxes_made_by_hand() -> None:
+    def of(span: Any = (2, 6), boxes: Any = ((0, 0, 8, 8),), phrases: Any = None) -> Pair:
+        phrase = Phrase("boat", span, boxes)
+        return Pair("1", "1", "a.png", "a boat", (phrase,) if phrases is None else phrases)
+
+    assert of(boxes=np.array([[0, 0, 8, 8]])).phrases[0].span == (2, 6)
+    for wrong, message in (
+        ({"boxes": ((0, 0, math.nan, 8),)}, "boxes of phrase 'boat': "),
+        ({"boxes": ((0, 0, 8),)}, "is not four numbers"),
+        ({"boxes": ((8, 8, 4, 4),)}, "has no area; expected left < right"),
+        ({"span": (-3, 5)}, r"phrase 'boat' is not at \(-3, 5\) in caption 'a boat'"),
+        ({"span": (0, 4)}, r"is not at \(0, 4\)"),
+        ({"phrases": "boat"}, "phrases is a str; expected a tuple of Phrase"),
+        ({"phrases": ("boat",)}, "phrases has a str"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            of(**wrong)
 
 
 def test_an_id_that_is_no_unicode_costs_its_row(tmp_path: Path, images: Path) -> None:

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from support.shapes import unchecked_arrays
 
 from exclip_widget import CaptionError, ParameterError
 from exclip_widget.datasets import Pair, Phrase
-from exclip_widget.evaluate import cover, labelled, labelled_pair
+from exclip_widget.evaluate import LabelledPair, Mention, cover, labelled, labelled_pair
 from exclip_widget.results.rows import Tokens
 
 IMAGE = Image.new("RGB", (40, 30))
@@ -112,3 +113,15 @@ def test_a_pair_of_a_data_set_is_labelled_by_its_boxes() -> None:
     assert (sea.span, int(sea.mask.sum())) == ((10, 13), 4)
     with pytest.raises(ParameterError, match="no phrase of 'a boat'"):
         labelled(Pair("1", "1", image, "a boat"))
+
+
+def test_masks_and_spans_made_by_hand() -> None:
+    image = Image.new("RGB", (8, 6))
+    LabelledPair(image, "a boat", (Mention((2, 6), np.ones((6, 8), bool)),))
+    for span, mask, message in (
+        ((2, 6), np.ones((8, 6), bool), r"is bool \(8, 6\); expected bool \(6, 8\)"),
+        ((2, 6), np.ones((6, 8)), "is float64"),
+        ((2, 9), np.ones((6, 8), bool), r"span \(2, 9\) is not in caption 'a boat', which has 6"),
+    ):
+        with unchecked_arrays(), pytest.raises(ParameterError, match=message):
+            LabelledPair(image, "a boat", (Mention(span, mask),))

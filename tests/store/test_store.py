@@ -539,24 +539,24 @@ def test_a_caption_that_is_not_text_is_a_fault(tmp_path: Path) -> None:
     [
         ({"id": "\udcff.png"}, r"id '\\udcff.png'"),
         ({"image_id": "\udcff.png"}, r"image_id '\\udcff.png'"),
-        ({"caption": "a \udcff boat"}, r"caption of id '0a' 'a \\udcff boat'"),
+        ({"caption": "a \udcff boat", "phrases": ()}, r"caption of id '0a' 'a \\udcff boat'"),
         ({"foil": "a \udcff boat"}, r"caption of id '0a~foil' 'a \\udcff boat'"),
     ],
 )
 def test_text_that_is_not_unicode_is_refused_before_anything_is_explained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str], name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], name: str
 ) -> None:
     monkeypatch.delattr(Explainer, "text_factors")
     monkeypatch.delattr(Explainer, "image_factors")
     with pytest.raises(ParameterError, match=rf"^{name} cannot be stored, .*'\\udcff'; replace such"):
-        write_store(tmp_path / "store", explainer(), [replace(PAIRS[0], **change)])  # type: ignore[arg-type]
+        write_store(tmp_path / "store", explainer(), [replace(PAIRS[0], **change)])
     assert not [*(tmp_path / "store").rglob("part-*")]
 
 
 def test_ids_that_are_not_text_are_refused(tmp_path: Path) -> None:
     for change in ({"id": 7}, {"image_id": 7}):
         with pytest.raises(ParameterError, match="id 7 is an int; expected a string"):
-            write_store(tmp_path / "store", explainer(), [replace(PAIRS[0], **change)])  # type: ignore[arg-type]
+            write_store(tmp_path / "store", explainer(), [replace(PAIRS[0], **change)])
     with StoreWriter(tmp_path / "store", Head(explainer().recipe())) as writer:
         factors = explainer().text_factors("a boat")
         for name in ("image_id", "foil_of"):
