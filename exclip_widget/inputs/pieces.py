@@ -64,6 +64,13 @@ class Given:
         found: list[int] = token_ids(text, self.tokenizer, self.tower).tolist()
         return found
 
+    def ids_if_taken(self, text: str) -> list[int] | None:
+        """Return the ids of another text; None if the tokenizer refuses it, such as for its length."""
+        try:
+            return self.ids_of(text)
+        except ExclipError:
+            return None
+
     def range_of_caption(self) -> Span:
         """Return the range of ids that an empty caption does not have; all if the tokenizer refuses one."""
         try:
@@ -397,8 +404,8 @@ def _require_end(given: Given) -> None:
     """
     if not given.is_full():
         return
-    text, empty = given.text.strip(), given.ids_of("")
-    while given.ids_of(text.split()[-1]) == empty and len(text.split()) > 1:
+    text, empty = given.text.strip(), given.ids_if_taken("")
+    while given.ids_if_taken(text.split()[-1]) == empty and len(text.split()) > 1:
         text = text.rsplit(maxsplit=1)[0]  # without words that the tokenizer never reads
     size = len(text.split()[-1])
     word = _with_room(given, text[-size:])
@@ -407,14 +414,14 @@ def _require_end(given: Given) -> None:
     changes = [(1, chr(ord(text[-1]) ^ 1)), *((2**power, "") for power in range((size - 1).bit_length()))]
     for dropped, added in [*changes, (size, "")]:
         other, other_word = (part[: max(len(part) - dropped, 0)] + added for part in (text, word))
-        keeps_ids = given.ids in (given.ids_of(other), given.ids_of(other.rstrip()))
-        if keeps_ids and given.ids_of(other_word) != given.ids_of(word):
+        keeps_ids = given.ids in (given.ids_if_taken(other), given.ids_if_taken(other.rstrip()))
+        if keeps_ids and given.ids_if_taken(other_word) != given.ids_if_taken(word):
             raise too_long(f"more than {len(given.ids)}", given.text, given.tower, len(given.ids))
 
 
 def _with_room(given: Given, word: str) -> str:
     """Return the end of a word that is short enough to have more ids if it is repeated."""
-    while len(word) > 1 and given.ids_of(f"{word} {word}") == given.ids_of(word):
+    while len(word) > 1 and given.ids_if_taken(f"{word} {word}") == given.ids_if_taken(word):
         word = word[len(word) // 2 :]
     return word
 
