@@ -89,7 +89,7 @@ class CutPath:
                 self._bytes_per_node = max(1, of_two - of_one)
             except FAULTS as error:
                 # Such as torch.func.grad, which refuses hooks. If the model itself fails, it will again.
-                if is_out_of_memory(error):
+                if says_enough(error):
                     raise
                 self._bytes_per_node = sys.maxsize
         return self._bytes_per_node
