@@ -335,7 +335,7 @@ def test_hostile_captions(caption: str, folder: Path, run: Run) -> None:
     [
         (["boat.png", "a red boat", "-o", "a.gif"], "'a.gif' ends in '.gif'; expected one of .html, .png"),
         (["boat.png", "a red boat", "-o", "a"], "ends in 'no suffix'; expected one of"),
-        (["boat.png", "a red boat", "-o", "boat.png"], "file 'boat.png' exists already; pass --force to"),
+        (["house.png", "a house", "-o", "boat.png"], "file 'boat.png' exists already; pass --force to"),
         (
             ["boat.png", "a red boat", "-o", "no/such/a.csv"],
             "there is no folder 'no/such' to write to",

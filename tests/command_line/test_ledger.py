@@ -176,6 +176,9 @@ def test_a_file_that_batch_did_not_write_is_not_replaced(run: Run) -> None:
     image = Path("boat.png").read_bytes()
     done = run("batch", name, "-o", ".", "--suffix", "png")
     assert done.exit_code == 2
+    assert "pairs.csv:2: file 'boat.png' is a file that is read, so it is not replaced" in done.stderr
+    assert Path("boat.png").read_bytes() == image
+    done = run("batch", table(("house.png", "a house", "", "boat")), "-o", ".", "--suffix", "png")
     assert "pairs.csv:2: file 'boat.png' exists already and is not what batch wrote there" in done.stderr
     assert Path("boat.png").read_bytes() == image
     # A result that was edited since is not replaced either.
