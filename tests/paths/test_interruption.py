@@ -1,96 +1,55 @@
-"""Ctrl-C at any line of what gives a model hooks and modes, and takes them back, leaves nothing behind."""
+"""A computation that is no longer wanted stops before its next pass and leaves nothing half-changed."""
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Callable, Iterator
-from types import CodeType, FrameType
+import itertools
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
+from PIL import Image
 from support.snapshots import unchanged
-from support.zoo.inputs import picture
+from support.zoo.inputs import scene
 from support.zoo.models import build, inputs_of
 
-from exclip_widget import Explainer
-from exclip_widget.paths import cut, evaluation_mode, onednn
-from exclip_widget.paths.interruption import between_passes, end_if_unwanted
+from exclip_widget import explain
+from exclip_widget.paths.interruption import NoLongerWantedError, end_if_unwanted, interruptible
 
-FUNCTIONS = (cut._hooked, evaluation_mode.evaluation_mode, evaluation_mode._forced, onednn.fast_products)
-
-
-@pytest.fixture(autouse=True)
-def _own_handler() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+IMAGE = Image.fromarray(scene(0))
+METHODS = {"frozen": 5, "exclip": 10, "banzhaf": 2}
+"""The minimum number of places at which each method can be stopped."""
 
 
-def code_of(function: Any) -> CodeType:
-    return function.__wrapped__.__code__
+@pytest.mark.parametrize("method", METHODS)
+def test_it_ends_wherever_it_is(method: str) -> None:
+    model = build("plain")
+    options: dict[str, Any] = inputs_of(model) | {"method": method, "text_layer": 0, "image_layer": 0}
+    if method == "banzhaf":
+        del options["text_layer"], options["image_layer"]
+    whole = explain(build("plain"), IMAGE, "a red boat", **options)
+    for most in itertools.count():
+        left = most
+
+        def is_wanted() -> bool:
+            nonlocal left
+            left -= 1
+            return left >= 0
+
+        with unchanged(model):
+            try:
+                with interruptible(is_wanted):
+                    found = explain(model, IMAGE, "a red boat", **options)
+            except NoLongerWantedError:
+                assert left == -1  # nothing was started after the stop
+                continue
+        break
+    assert most >= METHODS[method]
+    np.testing.assert_allclose(found.values, whole.values, atol=1e-6)
 
 
-def run_with(at_line: Callable[[int], None], code: CodeType, work: Callable[[], object]) -> None:
-    """Run `work`, calling a function with the number of each line of some code before it is run."""
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        if frame.f_code is not code:
-            return None
-        if event == "line":
-            at_line(frame.f_lineno)
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-
-
-@pytest.mark.parametrize("method", ["exclip", "frozen"])
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_ctrl_c_at_every_line(function: Any, method: str) -> None:
-    model, code = build("plain").train(), code_of(function)
-    explainer = Explainer(model, **inputs_of(model), method=method)
-    image, is_enabled = picture(), torch.is_grad_enabled()
-    expected = explainer.explain(image, "a red boat").similarity
-    reached: list[int] = []
-    run_with(reached.append, code, lambda: explainer.explain(image, "a boat"))
-    for line in dict.fromkeys(reached):
-        left = [1]
-
-        def interrupt(number: int, line: int = line, left: list[int] = left) -> None:
-            if number == line and left[0]:
-                left[0] = 0
-                signal.raise_signal(signal.SIGINT)
-
-        with unchanged(model), pytest.raises(KeyboardInterrupt):
-            run_with(interrupt, code, lambda: explainer.explain(image, "a boat"))
-        assert torch.is_grad_enabled() == is_enabled
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert explainer.explain(image, "a red boat").similarity == pytest.approx(expected)
-
-
-def test_a_second_ctrl_c_is_not_put_off() -> None:
-    reached = []
-
-    def work() -> None:
-        with between_passes():
-            for number in range(3):
-                signal.raise_signal(signal.SIGINT)
-                reached.append(number)
-
-    with pytest.raises(KeyboardInterrupt):
-        work()
-    assert reached == [0]
-
-
-def test_ctrl_c_ends_a_computation_before_its_next_pass() -> None:
-    with between_passes():
-        signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            end_if_unwanted()
+def test_nobody_asks_outside() -> None:
+    with interruptible(lambda: False), pytest.raises(NoLongerWantedError):
+        end_if_unwanted()
     end_if_unwanted()
+    with interruptible(lambda: False), interruptible(lambda: True):
+        end_if_unwanted()
