@@ -273,7 +273,7 @@ class FilesRead:
 
 
 def _identity(path: str | Path) -> tuple[int, int] | None:
-    """Return what identifies a file among all of the machine; None if there is no such file."""
+    """Return what identifies a file among all those of the machine; None if there is no such file."""
     try:
         found = expanded(path).stat()
     except (OSError, ValueError, RuntimeError):

@@ -79,7 +79,7 @@ class Pair:
     Raises
     ------
     ParameterError
-        If a phrase is not where it says to be in the caption.
+        If a phrase is not where its span says it is in the caption.
     """
 
     id: str

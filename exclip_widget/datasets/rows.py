@@ -151,8 +151,6 @@ def _as_image(given: object) -> ImageLike:
         given = given.get("bytes") or given.get("path")
     if isinstance(given, bytes):
         return io.BytesIO(given)
-    if isinstance(given, (Image.Image, np.ndarray, str, os.PathLike)) and not (
-        isinstance(given, str) and not given
-    ):
+    if isinstance(given, (Image.Image, np.ndarray, os.PathLike)) or (isinstance(given, str) and given):
         return given
     raise MalformedError(f"image is {named_type(given)}; expected an image, its bytes or its path")

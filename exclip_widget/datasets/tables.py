@@ -66,7 +66,7 @@ def names_of_columns(columns: Mapping[str, str] | None, known: tuple[str, ...]) 
     Raises
     ------
     ParameterError
-        If `columns` is no mapping, or names an unknown column.
+        If `columns` is not a mapping, or names an unknown column.
     """
     if columns is not None and not isinstance(columns, Mapping):
         raise ParameterError(

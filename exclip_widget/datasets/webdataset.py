@@ -132,7 +132,7 @@ def _require_end(shard: Path, offset: int, on_error: OnError) -> None:
     Raises
     ------
     FileError
-        If there is something else than the end mark, a block of zeros.
+        If there is anything but the end mark, a block of zeros.
     """
     if not shard.is_file():  # such as a pipe, which cannot be read again
         return

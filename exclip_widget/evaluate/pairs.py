@@ -63,7 +63,9 @@ class LabelledPair:
     mentions: tuple[Mention, ...]
 
     def __post_init__(self) -> None:
-        expected = open_image(self.image).size[::-1]
+        image: object = self.image  # somebody may give another kind than `labelled_pair` does
+        opened = image if isinstance(image, Image.Image) else open_image(self.image)
+        expected = opened.size[::-1]
         for mention in self.mentions:
             mask, (start, end) = np.asarray(mention.mask), mention.span
             if mask.dtype != bool or mask.shape != expected:
