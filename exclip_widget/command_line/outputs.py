@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FileError, ParameterError
-from ..image import expanded
 from ..whole_file import named, reason, write_whole
 
 if TYPE_CHECKING:
@@ -274,6 +273,8 @@ class FilesRead:
 
 def _identity(path: str | Path) -> tuple[int, int] | None:
     """Return what identifies a file among all those of the machine; None if there is no such file."""
+    from ..image import expanded  # here, because it loads numpy, which the help does without
+
     try:
         found = expanded(path).stat()
     except (OSError, ValueError, RuntimeError):
