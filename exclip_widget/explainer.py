@@ -360,6 +360,8 @@ class Explainer:
     def read_view(self, image: ImageLike) -> tuple[Float[Tensor, "1 3 height width"], View]:
         """Return the pixels that the model sees of an image, and which part of the image they show.
 
+        The patches of some models cover less of it, or reach beyond it; see `view_of_patches`.
+
         Raises
         ------
         ImageError
@@ -367,8 +369,7 @@ class Explainer:
         """
         pixels, opened = self._open_image(image)
         assert opened is not None
-        covered = self._towers.image.covered(pixels)
-        return pixels, View.of(opened, SeenPart(self.preprocess, opened, pixels, covered))
+        return pixels, View.of(opened, SeenPart(self.preprocess, opened, pixels))
 
     def _read_image(self, image: ImageLike | Tensor) -> _Seen:
         """Return the pixels that the model sees of an image, and which part of it they show, if known."""
@@ -403,6 +404,28 @@ class Explainer:
             ((side,),) = self._image_sides([pixels], [self._image_layer])
         grid = _grid_of(side)
         return grid.rows, grid.columns
+
+    def view_of_patches(
+        self, view: View, pixels: Float[Tensor, "1 3 height width"], grid: tuple[int, int]
+    ) -> View:
+        """Return which part of an image a grid of patches at the image layer covers.
+
+        Patches that do not divide the image leave some of its pixels out, or reach beyond its end.
+
+        Parameters
+        ----------
+        view, pixels
+            As `read_view` returns them.
+        grid : (int, int)
+            Rows and columns of patches; see `grid`.
+
+        Raises
+        ------
+        ModelError
+            If code other than the library's crops the pixels before it cuts them into patches.
+        """
+        (covered,) = self._towers.image.covered(pixels, [(self._image_layer, grid)])
+        return view.covered_by(covered)
 
     # --------------------------------------------------------------------------------------- explaining
 
@@ -502,7 +525,7 @@ class Explainer:
             pixels, view = self._read_image(images)  # type: ignore[arg-type]
             with evaluation_mode(self._towers.model):
                 ((side,),) = self._image_sides([pixels], [self._image_layer])
-                return replace(self._factors(side, self._origin("image")), view=view)
+                return self._factors(side, self._origin("image"), view)
 
         def read() -> Iterator[tuple[int, _Seen]]:
             for index, image in enumerate(images):
@@ -516,8 +539,10 @@ class Explainer:
 
         total = len(images) if isinstance(images, Sized) else None
         with tqdm(total=total, unit="image", disable=not progress, dynamic_ncols=True) as bar:
-            found = self._factors_of(read(), sides_of, lambda one: one[0].shape, "images", bar)
-            return [replace(factors, view=view) for _, (_, view), factors in found]
+            found = self._factors_of(
+                read(), sides_of, lambda one: one[0].shape, "images", bar, view_of=itemgetter(1)
+            )
+            return [factors for *_, factors in found]
 
     def _factors_of(
         self,
@@ -526,10 +551,13 @@ class Explainer:
         like: Callable[[T], Hashable],
         name: str,
         bar: Any,
+        *,
+        view_of: Callable[[T], View | None] = lambda _: None,
     ) -> list[tuple[int, T, Factors]]:
         """Return the factors of inputs, running those that are alike through the tower together.
 
-        `inputs`, `sides_of`, `like` and `name` are as `sides_together` takes them.
+        `inputs`, `sides_of`, `like` and `name` are as `sides_together` takes them. `view_of` returns the view
+        of an image.
         """
 
         def sides_in_mode(batch: Sequence[T]) -> Sequence[Side]:
@@ -542,7 +570,7 @@ class Explainer:
             origin = self._origin(batch[0][2].name)
             for index, one, side in batch:
                 with naming(name, index), evaluation_mode(self._towers.model):
-                    factors = self._factors(side, origin)
+                    factors = self._factors(side, origin, view_of(one))
                 found.append((index, one, factors))
                 bar.update()
         return found
@@ -569,7 +597,8 @@ class Explainer:
             Approximate number of estimates to yield. Each builds on the one before, and the last is the
             result.
         view : View, optional
-            Size of the image and the part of it that the model sees, if `image` is a tensor.
+            Size of the image and the part of it that the model sees, if `image` is a tensor; as `read_view`
+            returns it.
 
         Raises
         ------
@@ -996,10 +1025,11 @@ class Explainer:
         is_known = self._towers.state is not None and self._towers.source is self._towers.model
         return MOST_TOGETHER if is_known else 1
 
-    def _factors(self, side: Side, origin: Origin) -> Factors:
-        """Return the method's factors of a side."""
+    def _factors(self, side: Side, origin: Origin, view: View | None = None) -> Factors:
+        """Return the method's factors of a side; `view` is the part of an image that its pixels show."""
         outliers = _outliers_of(side) if isinstance(side.rows, Grid) else None
-        return replace(self.method.factors(side, self._memory), outliers=outliers, origin=origin)
+        factors = self.method.factors(side, self._memory)
+        return replace(factors, outliers=outliers, origin=origin, view=_covered(view, side))
 
     def _origin(self, side: str) -> Origin:
         """Return what makes the factors of one side, `"text"` or `"image"`."""
@@ -1162,11 +1192,16 @@ def _labelled(
     view: View | None,
     references: Mapping[str, Option],
 ) -> list[Interactions]:
-    outliers = _outliers_of(side)
+    outliers, view = _outliers_of(side), _covered(view, side)
     return [
         label_estimate(estimate, text, _grid_of(side), side.layer.name, view, outliers, references=references)
         for estimate, text in zip(estimates, texts, strict=True)
     ]
+
+
+def _covered(view: View | None, side: Side) -> View | None:
+    """Return which part of an image the patches of a side cover, from the part that its pixels show."""
+    return None if view is None else view.covered_by(side.covered)
 
 
 def _outliers_of(side: Side) -> Bool[np.ndarray, "rows columns"]:

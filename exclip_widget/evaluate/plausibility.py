@@ -202,8 +202,12 @@ def covers(
 
     Mentions that are cropped out of the model's view are left out.
     """
-    crop = explainer.read_view(pair.image)[1].crop if result.crop is None else result.crop
-    found = [(one, cover(one.mask, crop, (result.grid.rows, result.grid.columns))) for one in pair.mentions]
+    grid = result.grid.rows, result.grid.columns
+    crop = result.crop
+    if crop is None:
+        pixels, view = explainer.read_view(pair.image)
+        crop = explainer.view_of_patches(view, pixels, grid).crop
+    found = [(one, cover(one.mask, crop, grid)) for one in pair.mentions]
     seen = [(one, shares) for one, shares in found if shares.any()]
     if not seen:
         raise ParameterError(

@@ -41,8 +41,6 @@ class SeenPart:
         The image.
     pixels : Tensor
         What the function gave for it, checked.
-    covered : (float, float), optional
-        How much of the height and of the width of the pixels the model's patches cover.
     """
 
     def __init__(
@@ -50,11 +48,9 @@ class SeenPart:
         preprocess: Preprocess,
         image: Image.Image,
         pixels: Float[Tensor, "1 3 height width"],
-        covered: tuple[float, float] = (1.0, 1.0),
     ) -> None:
         # A copy, because the model may change its input in place.
         self._trial: Trial | None = Trial(preprocess, image, pixels.detach().to("cpu", copy=True))
-        self._covered = covered
         self._found: Box | ExclipError | None = None
         _waiting.add(self)
 
@@ -79,8 +75,7 @@ class SeenPart:
         if isinstance(self._found, ExclipError):
             raise type(self._found)(str(self._found))
         assert self._found is not None
-        (left, top, width, height), (down, across) = self._found, self._covered
-        return left, top, width * across, height * down
+        return self._found
 
     @property
     def bytes(self) -> int:

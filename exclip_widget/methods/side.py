@@ -209,10 +209,13 @@ def image_sides(
     (images, starts), state = cached_activations(tower, layers, batch, references)
     sides = []
     for pixels, given, found, reference in zip(batch, references, images, starts, strict=True):
+        grids = [Grid(*tower.locate_patches(at.layer, at.layout, at.tokens.shape[1], pixels)) for at in found]
+        shares = tower.covered(
+            pixels, [(at.layer, (grid.rows, grid.columns)) for at, grid in zip(found, grids, strict=True)]
+        )
         of_image = []
-        for at, start in zip(found, reference, strict=True):
+        for at, start, grid, covered in zip(found, reference, grids, shares, strict=True):
             (tokens,), count = at.tokens, at.tokens.shape[1]
-            grid = Grid(*tower.locate_patches(at.layer, at.layout, count, pixels))
             of_image.append(
                 _side(
                     towers,
@@ -225,7 +228,7 @@ def image_sides(
                     reference=start.tokens[0],
                     row_index=torch.arange(count, device="cpu"),
                     rows=grid,
-                    covered=tower.covered(pixels),
+                    covered=covered,
                 )
             )
         sides.append(of_image)

@@ -97,7 +97,7 @@ def _image_tower(model: Any) -> ImageTower:
         size_from=size_from,
         grid_of=grid_of,
         extra_tokens=extra_tokens,
-        patch=patch_size_of(visual.modules()),
+        patch=_patch_size(visual),
     )
 
 
@@ -120,6 +120,14 @@ def _patches(
         return rows, columns
 
     return grid_of, int(before)
+
+
+def _patch_size(visual: nn.Module) -> tuple[int, int] | None:
+    """Return the height and width in pixels of the first layer's patches; see `ImageTower.patch`.
+
+    The stem of a ResNet of CLIP's halves the image twice, by convolutions that overlap.
+    """
+    return (4, 4) if hasattr(visual, "layer1") else patch_size_of(visual.modules())
 
 
 def _orders(visual: Any, count: int) -> list[Order | None]:

@@ -5,8 +5,10 @@ Code other than the library's may resize or crop the pixels before they are cut 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -15,6 +17,9 @@ from torch import Tensor
 from ..errors import ModelError
 from ..paths.cut import REPEATED_APART, Activation, read_activations
 from .patch_places import CHANGE, Covered
+
+MOST_MERGES = 16
+"""More often than this, no tower halves its grid."""
 
 
 def whole_patches(pixels: Float[Tensor, "1 3 height width"], patch: tuple[int, int]) -> tuple[int, int]:
@@ -39,6 +44,42 @@ def covered_by(
     down, across = (
         count * step / side if count and abs(count * step - side) < step else 1.0
         for side, step, count in zip(pixels.shape[-2:], patch, grid, strict=True)
+    )
+    return down, across
+
+
+def divides_evenly(grid: tuple[int, int], merged: tuple[int, int]) -> bool:
+    """Return whether a grid of merged patches leaves out none of those that it is made of, and adds none.
+
+    Examples
+    --------
+    >>> divides_evenly((8, 12), (4, 6)), divides_evenly((5, 6), (2, 3))
+    (True, False)
+    """
+    times = {count // after if count % after == 0 else 0 for count, after in zip(grid, merged, strict=True)}
+    return len(times) == 1 and times <= {2**power for power in range(MOST_MERGES)}
+
+
+def covered_after(covered: Covered, grids: Sequence[tuple[int, int]]) -> Covered:
+    """Return how much of an image the last of several grids covers if the first one covers `covered`.
+
+    Each grid is the one before, or has patches of 2 x 2 or more of its patches merged. If these do not divide
+    it, it leaves some out, or has some added at its end.
+
+    Examples
+    --------
+    >>> covered_after((1.0, 1.0), [(10, 12), (10, 12), (5, 6), (2, 3)])
+    (0.8, 1.0)
+    >>> covered_after((1.0, 1.0), [(10, 12), (5, 6), (3, 3)])
+    (1.2, 1.0)
+    """
+    merged = 1
+    for before, after in pairwise(grids):
+        if before != after:
+            ratio = max(one / other for one, other in zip(before, after, strict=True))
+            merged *= 2 ** max(1, int(math.log2(ratio)))
+    down, across = (
+        share * merged * last / first for share, first, last in zip(covered, grids[0], grids[-1], strict=True)
     )
     return down, across
 

@@ -27,7 +27,7 @@ from ..paths.evaluation_mode import evaluation_mode
 from ..paths.last_block import LastBlock
 from .fingerprint import Fingerprint
 from .patch_places import SURE_CORRELATION, Covered, PatchPlaces, with_changed_patches
-from .read_pixels import ReadPixels, covered_by, whole_patches
+from .read_pixels import ReadPixels, covered_after, covered_by, divides_evenly, whole_patches
 from .stems import GridOf
 from .token_sources import token_sources
 
@@ -201,12 +201,15 @@ class ImageTower(Tower):
         height, width = pixels.shape[-2:]
         return None if self.grid_of is None else self.grid_of(height, width)
 
-    def covered(self, pixels: Float[Tensor, "1 3 height width"]) -> Covered:
-        """Return how much of the height and of the width of `pixels` the patches cover.
+    def covered(
+        self, pixels: Float[Tensor, "1 3 height width"], grids: Sequence[tuple[Layer, tuple[int, int]]]
+    ) -> list[Covered]:
+        """Return how much of the height and of the width of `pixels` grids of patches at layers cover.
 
         It is less than 1 if the patches do not divide an image, whose last pixels then go unseen, and more
-        than 1 if the tower pads the image at its end. Code other than the library's may resize the pixels
-        before it cuts them into patches, so a test run must not contradict it.
+        than 1 if the tower pads the image at its end. A later stage, which merges patches, may leave out or
+        pad more. Code other than the library's may resize the pixels before it cuts them into patches, so a
+        test run must not contradict it.
 
         Raises
         ------
@@ -214,15 +217,36 @@ class ImageTower(Tower):
             If such code crops the pixels.
         """
         if self.patch is None:
-            return 1.0, 1.0
-        covered = covered_by(self.known_grid(pixels) or whole_patches(pixels, self.patch), self.patch, pixels)
-        if self.is_own or covered == (1.0, 1.0):
-            return covered
+            return [(1.0, 1.0)] * len(grids)
+        first = self.known_grid(pixels) or whole_patches(pixels, self.patch)
+        covered = covered_by(first, self.patch, pixels)
+        is_whole = covered == (1.0, 1.0)
+        is_merged = any(grid != first for _, grid in grids)
+        if (is_whole and all(divides_evenly(first, grid) for _, grid in grids)) or (
+            self.is_own and not is_merged
+        ):
+            return [covered] * len(grids)
+        places = [self._place_of(layer) for layer, _ in grids]
         with evaluation_mode(self.root):
-            (at,) = read_activations(self.layers[:1], self.encode, pixels)
-            grid = at.layout.map or self._grid_of(at.tokens.shape[1], pixels)
-            # Tokens that form no grid are refused when the patches are looked for.
-            return covered if grid is None else ReadPixels(self.encode, pixels, at, grid).covered(self.patch)
+            reached = read_activations(
+                self.layers[: max(places) + 1 if is_merged else 1], self.encode, pixels
+            )
+            passed = [at.layout.map or self._grid_of(at.tokens.shape[1], pixels) for at in reached]
+            known = [size for size in passed if size is not None]
+            if not known:  # it is refused when the patches are looked for
+                return [covered] * len(grids)
+            if self.is_own:
+                covered = covered_by(known[0], self.patch, pixels)
+            else:
+                covered = ReadPixels(self.encode, pixels, reached[0], known[0]).covered(self.patch)
+        return [
+            covered_after(covered, [*known[: max(place, 1)], grid])
+            for place, (_, grid) in zip(places, grids, strict=True)
+        ]
+
+    def _place_of(self, layer: Layer) -> int:
+        """Return the index of a layer; that of the output is the number of layers."""
+        return self.layers.index(layer) if layer in self.layers else len(self.layers)
 
     def locate_patches(
         self, layer: Layer, layout: TokenLayout, count: int, pixels: Float[Tensor, "1 3 height width"]
@@ -329,7 +353,8 @@ class ImageTower(Tower):
     def _test_run(
         self, layer: Layer, grid: tuple[int, int], pixels: Float[Tensor, "1 3 height width"]
     ) -> TestRun:
-        changed = with_changed_patches(pixels, grid, self.covered(pixels))
+        (covered,) = self.covered(pixels, [(layer, grid)])
+        changed = with_changed_patches(pixels, grid, covered)
         # What a user's code does before the layer need not know of batches.
         batches = torch.split(changed, 1) if self.is_described else [changed]
         tokens = torch.cat([read_activations([layer], self.encode, batch)[0].tokens for batch in batches])
@@ -355,8 +380,7 @@ class ImageTower(Tower):
             If the image and its mirror images do not all show that grid. It is looked for at the first layer
             with as many tokens, as later ones mix them.
         """
-        until = self.layers.index(layer) if layer in self.layers else len(self.layers)
-        reached = read_activations([*self.layers[:until], layer], self.encode, pixels)
+        reached = read_activations([*self.layers[: self._place_of(layer)], layer], self.encode, pixels)
         earliest = next(at.layer for at in reached if at.tokens.shape[1] == count)
         found = [
             self._places_at(earliest, grid, pixels, flipped)[1].correlation(first)

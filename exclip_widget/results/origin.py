@@ -53,6 +53,7 @@ class View:
         self.size = size
         self.digest = digest
         self._crop = crop
+        self._shares = (1.0, 1.0)
 
     @classmethod
     def of(cls, image: Image.Image, crop: Crop | Callable[[], Crop] = WHOLE) -> View:
@@ -76,9 +77,32 @@ class View:
         digests = {one.digest for one in (self, other) if one.digest is not None}
         return self.size != other.size or len(digests) > 1
 
+    def covered_by(self, shares: tuple[float, float]) -> View:
+        """Return the view of a grid of patches, given how much of the pixels' height and width it covers.
+
+        The grid begins at the upper left corner of the pixels. A view of another grid does not matter: the
+        shares are always those of the pixels.
+
+        Examples
+        --------
+        >>> View((640, 480), (0.125, 0, 0.75, 1)).covered_by((0.5, 1))
+        View(size=(640, 480), crop=(0.125, 0, 0.75, 0.5))
+        """
+        if shares == self._shares:
+            return self
+        # A crop that is not known yet is then looked up once for both views.
+        crop = self._crop_of_pixels if callable(self._crop) else self._crop
+        view = View(self.size, crop, self.digest)
+        view._shares = shares
+        return view
+
     @property
     def crop(self) -> Crop:
         """Left, top, width and height of what the model saw, as fractions of the image."""
+        (left, top, width, height), (down, across) = self._crop_of_pixels(), self._shares
+        return left, top, width * across, height * down
+
+    def _crop_of_pixels(self) -> Crop:
         if callable(self._crop):
             self._crop = self._crop()
         return self._crop

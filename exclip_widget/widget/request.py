@@ -76,6 +76,8 @@ class Request:
         The requested text and image layer; None for the method's default.
     grid : (int, int)
         Rows and columns of patches.
+    view : View
+        The part of the image that they cover.
     methods : dict
         Methods that were passed as objects, by name.
     listed : tuple of Caption
@@ -87,6 +89,7 @@ class Request:
     captions: tuple[Caption, ...]
     chosen_layers: tuple[LayerName | None, LayerName | None]
     grid: tuple[int, int]
+    view: View
     methods: Mapping[str, Method]
     listed: tuple[Caption, ...] = ()
 
@@ -102,12 +105,14 @@ class Request:
         explainer = Explainer(model, **options)
         captions, listed = _read_given(explainer, caption)
         shown = _read_image(explainer, image)
+        grid, view = _patches_of(explainer, shown)
         return cls(
             explainer=explainer,
             image=shown,
             captions=captions,
             chosen_layers=(options.get("text_layer"), options.get("image_layer")),
-            grid=explainer.grid(shown.pixels),
+            grid=grid,
+            view=view,
             methods=_with_method({}, options.get("method")),
             listed=listed,
         )
@@ -139,12 +144,14 @@ class Request:
             image = _read_image_again(explainer, self.image)
         captions, listed = self._read_captions(changes)
         same_grid = image is self.image and explainer.layers[1] == self.explainer.layers[1]
+        grid, view = (self.grid, self.view) if same_grid else _patches_of(explainer, image)
         return Request(
             explainer=explainer,
             image=image,
             captions=captions,
             chosen_layers=(text_layer, image_layer),
-            grid=self.grid if same_grid else explainer.grid(image.pixels),
+            grid=grid,
+            view=view,
             methods=methods,
             listed=listed,
         )
@@ -336,6 +343,12 @@ def _read_image(explainer: Explainer, given: Any) -> ShownImage:
     pixels, view = explainer.read_view(image)
     _ = view.crop  # so that an unknown crop is reported with the image
     return ShownImage(image, pixels, view, encode_image(image), digest(pixels))
+
+
+def _patches_of(explainer: Explainer, shown: ShownImage) -> tuple[tuple[int, int], View]:
+    """Return the rows and columns of an image's patches, and the part of the image that they cover."""
+    grid = explainer.grid(shown.pixels)
+    return grid, explainer.view_of_patches(shown.view, shown.pixels, grid)
 
 
 def _read_image_again(explainer: Explainer, shown: ShownImage) -> ShownImage:

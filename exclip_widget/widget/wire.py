@@ -23,7 +23,7 @@ def request_traits(request: Request) -> dict[str, Any]:
         "image_layer": image_layer,
         "captions": request.texts,
         **text_traits([caption.rows for caption in request.captions]),
-        **image_traits(request.image.encoded, request.grid, request.image.view.crop),
+        **image_traits(request.image.encoded, request.grid, request.view.crop),
     }
 
 
