@@ -53,7 +53,7 @@ class View:
         self.size = size
         self.digest = digest
         self._crop = crop
-        self._shares = (1.0, 1.0)
+        self._shares: tuple[float, float] = (1, 1)
 
     @classmethod
     def of(cls, image: Image.Image, crop: Crop | Callable[[], Crop] = WHOLE) -> View:
