@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .autograd import CutPath, Nodes, differentiating, gradients, require_gradient
 from .cut import Cut
-from .gates import STEP, hold_gates
+from .gates import STEP, hold_gates, unknown_gate
 from .onednn import fast_products
 from .watched import WatchedPass, are_alike
 from .without_zeros import WithoutZeros
@@ -75,8 +75,10 @@ def _require_as_recorded(
     Raises
     ------
     ModelError
-        If its embeddings or their derivatives differ.
+        If its embeddings or their derivatives differ, or some operator has no gate.
     """
+    for name in sorted(watched.branches):
+        raise unknown_gate(f"torch's operator {name!r}")
     cut.require_same(tokens, embedded)
     # If a gate is hidden from autograd, the derivative lacks its share; but gates are held anyway.
     if moved is not None and are_alike(watched.joined, moved.joined, 1e-3 * STEP):

@@ -210,10 +210,10 @@ class _Graph:
         ]
         following = [one for _, one in factors]
         if name in WEIGHTS and len(factors) > 1 and WEIGHTS[name] in [place for place, _ in factors]:
-            raise ModelError(_UNKNOWN.format(f"{node.name()} of two signals"))
+            raise unknown_gate(f"{node.name()} of two signals")
         if name == "CopySlices" and self.watched.hidden:
             done = " and ".join(sorted(self.watched.hidden))
-            raise ModelError(_UNKNOWN.format(f"{done}, in place on a part of a tensor,"))
+            raise unknown_gate(f"{done}, in place on a part of a tensor,")
         if name in LINEAR or not factors:
             return following
         if name in PRODUCTS:
@@ -223,9 +223,9 @@ class _Graph:
             gate = self._gate_of_tanh
         is_affine = name in BATCH_NORMS and not node._saved_training  # uses its stored statistics
         if gate is None and not is_affine:
-            raise ModelError(_UNKNOWN.format(node.name()))
+            raise unknown_gate(node.name())
         if [place for place, _ in factors] != [0]:
-            raise ModelError(_UNKNOWN.format(f"{node.name()}, whose weight or bias depends on the tokens,"))
+            raise unknown_gate(f"{node.name()}, whose weight or bias depends on the tokens,")
         if gate is not None:
             _replace(node, 0, gate(node))
         return following
@@ -234,7 +234,7 @@ class _Graph:
         try:
             x = self.watched.input_of(node)
         except KeyError:
-            raise ModelError(_UNKNOWN.format(f"{node.name()}, whose input is not known,")) from None
+            raise unknown_gate(f"{node.name()}, whose input is not known,") from None
         let_through = _ratio(node._saved_result.detach(), x, 1)
         return lambda grad: grad * let_through
 
@@ -249,18 +249,18 @@ class _Graph:
         if name == "Div" and len(of_product) > 1:
             of_product = [one for one in of_product if one[0] == 0]  # a denominator is a gate
         if name == "Div" and of_product and of_product[0][0] != 0:
-            raise ModelError(_UNKNOWN.format(f"{node.name()} of a constant"))
+            raise unknown_gate(f"{node.name()} of a constant")
         if len(of_product) > 1:
             # Such as silu(a) * b: the activation is the gate of a gated linear unit.
             plain = [one for one in of_product if not self._ends_in_activation(one[1])]
             if len(plain) != 1:
-                raise ModelError(_UNKNOWN.format(f"{node.name()} of two signals"))
+                raise unknown_gate(f"{node.name()} of two signals")
             of_product = plain
         going_on = added + of_product
         if not of_product and len(factors) > len(added):
             kinds, between = self._down_to_gates([one for one in factors if one not in added])
             if not kinds <= SWITCHES:
-                raise ModelError(_UNKNOWN.format(f"{node.name()} of a constant"))
+                raise unknown_gate(f"{node.name()} of a constant")
             self._of_gates |= {node, *between}
         stopped = [place for place, _ in factors if place not in {kept for kept, _ in going_on}]
         if stopped and going_on and name == "Bmm":
@@ -305,6 +305,14 @@ class _Graph:
                 break
             (node,) = below
         return node
+
+
+def unknown_gate(operation: str) -> ModelError:
+    """Return the error about an operation whose gate is not known, with the methods that hold none."""
+    return ModelError(
+        f"the gate of {operation} is not known, so it cannot be held; methods 'exclip', 'gradient', "
+        "'similarity' and 'banzhaf' do without"
+    )
 
 
 def _replace(node: Node, place: int, held: Held) -> None:
@@ -352,8 +360,4 @@ _DETACHED = (
 _UNSEEN = (
     "part of the signal leaves torch, such as through NumPy or a number, and rejoins it through {}, so no "
     "derivative shows its share; compute it with torch, or use method 'similarity' or 'banzhaf'"
-)
-_UNKNOWN = (
-    "the gate of {} is not known, so it cannot be held; method 'exclip' does without, "
-    "and so do 'similarity' and 'banzhaf'"
 )

@@ -157,6 +157,8 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         What depends on the tokens.
     hidden : set of str
         In-place operations on a view of a tensor that are not linear.
+    branches : set of str
+        Operators that take functions, such as torch.cond, and something of the signal.
     """
 
     supports_higher_order_operators = True
@@ -167,6 +169,7 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._is_own = is_own
         self.signal = Signal(start)
         self.hidden: set[str] = set()
+        self.branches: set[str] = set()
         self._joined: list[Joined] = []
         self._detached: dict[int, Tensor] = {}  # keeps the tensors, so that no others get their ids
         self._gates: set[int] = set()  # of the detached, those that are gates
@@ -187,7 +190,9 @@ class WatchedPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         self._find_nodes()
-        if not isinstance(func, OpOverload):  # such as torch.cond, whose node is rejected by name
+        if not isinstance(func, OpOverload):
+            if any(one in self.signal for one in tree_leaves(args) if isinstance(one, Tensor)):
+                self.branches.add(func.__name__)
             return func(*args, **(kwargs or {}))
         before = None
         # Tensors of other types may have no memory, such as those that torch traces torch.cond with.

@@ -103,6 +103,15 @@ def test_a_branch_of_torchs_own_operators(by_onednn: bool, monkeypatch: pytest.M
     assert relative_error(found.values, expected.values) < 1e-4
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_branches_have_no_gate() -> None:
+    with pytest.raises(
+        ModelError, match=r"gate of torch's operator 'cond' is not known.*'exclip', 'gradient'"
+    ):
+        _explained(_with(_Branches), 0, method="frozen", steps=None)
+    assert _explained(_with(_Branches), 0, method="gradient", steps=None).values.any()
+
+
 def test_no_way_back_is_one_error() -> None:
     with pytest.raises(ModelError, match=r"cannot be differentiated.*no way back.*'banzhaf'"):
         _explained(_with(_activation(_Fails)), 0)
