@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,15 +100,26 @@ class Head:
         ParameterError
             If the two differ. The message names the first thing in which they do.
         """
-        names = ("dtype", *dict.fromkeys((*other.recipe, *self.recipe)))
-        ours = {"dtype": self.dtype, **self.recipe}
-        theirs = {"dtype": other.dtype, **other.recipe}
-        for name in names:
-            if name not in FREE and ours.get(name) != theirs.get(name):
+        for name, ours, theirs in self.differences(other):
+            if name not in FREE:
                 raise ParameterError(
-                    f"{where} was made with {name}={ours.get(name)!r:.80}, not with "
-                    f"{theirs.get(name)!r:.80}; continue in the same way, or write another store"
+                    f"{where} was made with {name}={ours!r:.80}, not with {theirs!r:.80}; continue in the "
+                    "same way, or write another store"
                 )
+
+    def differences(self, other: Head) -> Iterator[Difference]:
+        """Yield all in which two heads differ: the dtype, and entries of their recipes.
+
+        Examples
+        --------
+        >>> recipe = dict.fromkeys(NEEDED, "same")
+        >>> list(Head(recipe).differences(Head(recipe | {"weights": "others"}, "float32")))
+        [('dtype', 'float16', 'float32'), ('weights', 'same', 'others')]
+        """
+        ours, theirs = {"dtype": self.dtype, **self.recipe}, {"dtype": other.dtype, **other.recipe}
+        for name in dict.fromkeys((*theirs, *ours)):
+            if ours.get(name) != theirs.get(name):
+                yield name, ours.get(name), theirs.get(name)
 
 
 def read_head(folder: Path) -> Head:
@@ -126,12 +137,19 @@ def read_head(folder: Path) -> Head:
     except (OSError, ValueError) as error:
         raise FileError(f"there is no store in {str(folder)!r:.200}: {reason(error)} ({NAME})") from None
     try:
-        return _head_of(json.loads(data))
+        return head_of(json.loads(data))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise FileError(f"{named(path)} is not the head of a store: {error!s:.200}") from None
 
 
-def _head_of(given: Any) -> Head:
+def head_of(given: Any) -> Head:
+    """Return the head that a JSON object describes.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError, AttributeError, ParameterError
+        If it is none that this version of the package reads.
+    """
     if given["format"] != FORMAT:
         raise ValueError(f"it names format {given['format']!r:.60}; expected {FORMAT!r}")
     if given["version"] != VERSION:

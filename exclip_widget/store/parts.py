@@ -13,6 +13,7 @@ the store's head, which distinguishes them from the parts of other stores.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from ..results.origin import Origin, View, references_of
 from ..results.rows import Grid, Tokens
 from ..results.tables import require_library
 from ..whole_file import named
-from .head import Head
+from .head import NAME, Head, head_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -312,8 +313,10 @@ class Part:
         pa = require_pyarrow()
         with self.errors():
             schema = pa.parquet.read_schema(self.path)
-            if (schema.metadata or {}).get(HEAD) != self.head.text().encode():
-                raise ValueError("it is not a part of this store")
+            theirs = (schema.metadata or {}).get(HEAD)
+            if theirs is None:
+                raise ValueError("it has no head of a store")
+            _require_of_store(self.path, self.head, head_of(json.loads(theirs)))
             wanted = schema_of(self.kind, self.head)
             for name in OPTIONAL.difference(schema.names).intersection(wanted.names):
                 wanted = wanted.remove(wanted.get_field_index(name))
@@ -395,6 +398,24 @@ class Part:
                 raise ValueError(f"factors are not rows of {width} numbers")
             whole = numbers_of(memoryview(data)[offsets[0] : offsets[-1]], self.head, width)
         return whole, (offsets - offsets[0]) // each
+
+
+def _require_of_store(path: Path, head: Head, theirs: Head) -> None:
+    """Refuse a part that was written with another head than its store now has.
+
+    Either may have been exchanged: a part copied here from another store, or the store's own head.
+
+    Raises
+    ------
+    FileError
+        If the two differ.
+    """
+    for name, ours, found in head.differences(theirs):
+        raise FileError(
+            f"part {str(path)!r:.200} is not of this store: it was made with {name}={found!r:.80}, and "
+            f"{NAME} says {ours!r:.80}; if only this part differs, move it out of the store; if all of them "
+            f"do, put back the {NAME} that they were written with"
+        )
 
 
 class _Errors:

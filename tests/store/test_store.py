@@ -592,7 +592,10 @@ def test_folders_that_are_no_stores(tmp_path: Path, copied: Path) -> None:
         (json.dumps(good | {"dtype": "int8"}), "dtype='int8'"),
         (json.dumps(good | {"recipe": {}}), "the recipe has no 'model'"),
         (json.dumps(good | {"recipe": good["recipe"] | {"seed": [1]}}), "'seed' of the recipe is a list"),
-        (json.dumps(good | {"recipe": good["recipe"] | {"method": "other"}}), "not a part of this store"),
+        (
+            json.dumps(good | {"recipe": good["recipe"] | {"method": "other"}}),
+            "method='exclip', and store.json says 'other'",
+        ),
     ):
         head.write_text(text)
         with pytest.raises(FileError, match=reason):
