@@ -86,8 +86,8 @@ def _number(value: Any) -> float:
         return math.nan
 
 
-def callable_or_none(name: str, value: T) -> T:
-    """Return `value`, if it is callable or None.
+def callable_or_none(name: str, value: T, expected: str = "the one from the model's library") -> T:
+    """Return `value`, if it is callable or None. An error says which callable was `expected`.
 
     Raises
     ------
@@ -95,5 +95,5 @@ def callable_or_none(name: str, value: T) -> T:
         If it is anything else.
     """
     if value is not None and not callable(value):
-        raise ParameterError(f"{name}={value!r} is not callable; expected the one from the model's library")
+        raise ParameterError(f"{name}={value!r} is not callable; expected {expected}")
     return value

@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ..checks import finite_number, random_seed, whole_number
-from ..errors import ParameterError
+from ..errors import ParameterError, named_type
 from ..explainer import Explainer
 from ..masking import on_grid, own_terms_or_zeros, predicted_similarities, require_same_image
 from ..results.interactions import Interactions
 from ..results.origin import Origin, View
 from .metrics import area, correlation, explained, present_after
-from .pairs import LabelledPair
+from .pairs import LabelledPair, several
 from .plausibility import Explain, Score, explained_by, view_of
 
 SHARES = (0.3, 0.5, 0.7)
@@ -136,6 +136,23 @@ def mask_pair(
     return MaskedPair(tokens, patches, actual, pair.caption, view_of(pair), explainer.origin_of_masked())
 
 
+def masked_pairs(given: object) -> list[MaskedPair]:
+    """Return masked pairs as a list.
+
+    Raises
+    ------
+    ParameterError
+        If they are something else.
+    """
+    found = list(several("masked", given, "MaskedPair"))
+    for number, one in enumerate(found):
+        if not isinstance(one, MaskedPair):
+            raise ParameterError(
+                f"masked[{number}] is {named_type(one)}; expected MaskedPair, as mask_pair returns"
+            )
+    return found
+
+
 def require_one_origin(masked: Sequence[MaskedPair], other: Origin | None = None) -> None:
     """Require that masked pairs are of one model and the same references, as far as they are known.
 
@@ -216,7 +233,7 @@ def faithfulness(
     pairs: Iterable[LabelledPair],
     *,
     explain: Explain | None = None,
-    masked: Sequence[MaskedPair] | None = None,
+    masked: Iterable[MaskedPair] | None = None,
     shares: Sequence[float] = SHARES,
     samples: int = 64,
     seed: int = 0,
@@ -233,7 +250,7 @@ def faithfulness(
         Images and captions; their labels are not used here.
     explain : callable, optional
         Explains a pair instead of `explainer.explain`.
-    masked : sequence of MaskedPair, optional
+    masked : iterable of MaskedPair, optional
         The result of `mask_pair` for each pair, to score several explanations against the same masks.
     shares, samples, seed
         As in `mask_pair`; used only if `masked` is not given.
@@ -246,7 +263,8 @@ def faithfulness(
         one of `shares`, `samples` and `seed` is out of range.
     """
     seed = random_seed(seed)
-    pairs = list(pairs)
+    pairs = list(several("pairs", pairs))
+    masked = None if masked is None else masked_pairs(masked)
     if not pairs or (masked is not None and len(masked) != len(pairs)):
         raise ParameterError(
             "there are no pairs to score; expected at least one"
@@ -256,8 +274,9 @@ def faithfulness(
     if masked is not None:
         require_one_origin(masked, explainer.origin_of_masked())
     found: dict[tuple[str, float], list[tuple[float, float]]] = {}
+    explain = explained_by(explainer, explain)
     for number, pair in enumerate(pairs):
-        result = explained_by(explainer, explain)(pair)
+        result = explain(pair)
         truth = (
             mask_pair(explainer, pair, shares=shares, samples=samples, seed=seed + number)
             if masked is None
@@ -327,8 +346,9 @@ def deletion_curves(
     steps = whole_number("steps", steps)
     origin = explainer.origin_of_masked()
     areas = []
-    for pair in pairs:
-        result = explained_by(explainer, explain)(pair)
+    explain = explained_by(explainer, explain)
+    for pair in several("pairs", pairs):
+        result = explain(pair)
         _require_same_origin("interactions", result.origin, origin)
         words = np.flatnonzero(np.array(result.words) >= 0)
         count, rows, columns = result.values.shape

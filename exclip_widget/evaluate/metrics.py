@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ..checks import random_seed
+from ..checks import random_seed, whole_number
 
 ON = 0.25
 """A patch lies on an object that covers at least this share of it."""
@@ -161,11 +161,17 @@ def interval(
     seed : int
         Random seed of the draws.
 
+    Raises
+    ------
+    ParameterError
+        If `resamples` is not a whole number of at least 1, or `seed` is out of range.
+
     Examples
     --------
     >>> interval(np.ones(8))
     (1.0, 1.0)
     """
+    resamples = whole_number("resamples", resamples)
     known = ~np.isnan(scores)
     if not known.any():
         return float("nan"), float("nan")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -151,6 +151,19 @@ def labelled(pair: Pair) -> LabelledPair:
             "at least one"
         )
     return LabelledPair(opened, pair.caption, mentions)
+
+
+def several(name: str, given: object, kind: str = "LabelledPair") -> Iterable[Any]:
+    """Return what is given for several pairs, if it can be gone through one by one.
+
+    Raises
+    ------
+    ParameterError
+        If it cannot, such as a single pair. The message begins with `name`.
+    """
+    if isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping)):
+        return given
+    raise ParameterError(f"{name} is {named_type(given)}; expected a list of {kind}, even for a single one")
 
 
 def _require_phrases(caption: object, places: object) -> None:

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float
 
+from ..checks import callable_or_none
 from ..errors import ParameterError, named_type
 from ..explainer import Explainer
 from ..image import open_image
@@ -21,7 +22,7 @@ from ..results.interactions import Interactions
 from ..results.origin import View
 from ..results.regions import cover
 from .metrics import energy, hit, interval, recognition
-from .pairs import LabelledPair, Mention
+from .pairs import LabelledPair, Mention, several
 
 Explain: TypeAlias = Callable[[LabelledPair], Interactions]
 """Maps a pair to the interactions to score: a method at certain layers, for example, or a baseline."""
@@ -108,7 +109,8 @@ def plausibility(
     ------
     ParameterError
         If there are no pairs, one is not a labelled pair, labelled words contain no whole token of the
-        caption, or `explain` returns the interactions of another pair or model.
+        caption, `explain` returns the interactions of another pair or model, or `baseline` those of other
+        tokens or patches.
 
     Examples
     --------
@@ -123,11 +125,13 @@ def plausibility(
     recognitions: list[float] = []
     chances: list[float] = []
     residuals: list[float] = []
-    for number, pair in enumerate(pairs):
-        found = explained_by(explainer, explain)(pair)
+    explain = explained_by(explainer, explain)
+    callable_or_none("baseline", baseline, "one of evaluate.baselines, such as blob or chance()")
+    for number, pair in enumerate(several("pairs", pairs)):
+        found = explain(pair)
         known = covers(explainer, pair, found)
         if baseline is not None:
-            found = baseline(found, known)
+            found = _of_baseline(baseline(found, known), found)
         heats = np.stack([heat_of(found, mention) for mention, _ in known])
         inside = np.stack([shares for _, shares in known])
         hits += [(number, float(hit(*one))) for one in zip(heats, inside, strict=True)]
@@ -147,6 +151,18 @@ def plausibility(
     )
 
 
+def _of_baseline(result: object, of: Interactions) -> Interactions:
+    """Return what a baseline returned, if it is of the same tokens and patches as what it was given."""
+    if not isinstance(result, Interactions):
+        raise ParameterError(f"baseline returned {named_type(result)}; expected Interactions")
+    if result.values.shape != of.values.shape:
+        raise ParameterError(
+            f"baseline returned interactions of shape {result.values.shape}; expected {of.values.shape}, as "
+            "of those that it is given"
+        )
+    return result
+
+
 def explained_by(explainer: Explainer, explain: Explain | None) -> Explain:
     """Return `explain`, or `explainer.explain` of a pair if it is None.
 
@@ -156,9 +172,10 @@ def explained_by(explainer: Explainer, explain: Explain | None) -> Explain:
     Raises
     ------
     ParameterError
-        When it is called, if it is not given a labelled pair, or does not return the interactions of that
-        pair by the explainer's model, as far as it is known.
+        If `explain` is not callable. When it is called, if it is not given a labelled pair, or does not
+        return the interactions of that pair by the explainer's model, as far as it is known.
     """
+    callable_or_none("explain", explain, "one that maps a LabelledPair to Interactions")
 
     def checked(pair: LabelledPair) -> Interactions:
         given: object = pair

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..checks import whole_number
-from ..errors import ParameterError
+from ..errors import ParameterError, named_type
 from ..explainer import Explainer
 from ..results.interactions import Interactions
 from ..results.latex import escape
@@ -23,9 +23,10 @@ from .faithfulness import (
     MaskedPair,
     deletion_curves,
     faithfulness,
+    masked_pairs,
     require_one_origin,
 )
-from .pairs import LabelledPair
+from .pairs import LabelledPair, several
 from .plausibility import Baseline, Explain, Plausibility, Score, explained_by, plausibility
 
 if TYPE_CHECKING:
@@ -38,18 +39,19 @@ class Trial:
 
     Attributes
     ----------
-    pairs : sequence of LabelledPair
-        For `plausibility`.
-    collages : sequence of sequence of LabelledPair
-        For recognition: collages whose captions name one object, then those that name two, and so on.
-    masked : sequence of MaskedPair
-        The model's similarities of the first few `pairs` under masks, from `mask_pair`.
+    pairs : iterable of LabelledPair
+        For `plausibility`. It becomes a list.
+    collages : iterable of iterable of LabelledPair
+        For recognition: collages whose captions name one object, then those that name two, and so on. Each
+        becomes a list.
+    masked : iterable of MaskedPair
+        The model's similarities of the first few `pairs` under masks, from `mask_pair`. It becomes a list.
 
     Raises
     ------
     ParameterError
-        If there are no pairs, one of `collages` is empty, there are more `masked` than `pairs`, or `masked`
-        are of different models or references.
+        If there are no pairs, one of `collages` is empty, there are more `masked` than `pairs`, `masked` are
+        of different models or references, or something is not a list of pairs.
     """
 
     pairs: Sequence[LabelledPair]
@@ -57,10 +59,18 @@ class Trial:
     masked: Sequence[MaskedPair]
 
     def __post_init__(self) -> None:
-        if not len(self.pairs):
+        collages = several("collages", self.collages, "lists of LabelledPair")
+        lists = {
+            "pairs": list(several("pairs", self.pairs)),
+            "collages": [list(several(f"collages[{n}]", some)) for n, some in enumerate(collages)],
+            "masked": masked_pairs(self.masked),
+        }
+        for name, found in lists.items():
+            object.__setattr__(self, name, found)
+        if not self.pairs:
             raise ParameterError("pairs is empty; expected at least one labelled pair")
         for number, some in enumerate(self.collages):
-            if not len(some):
+            if not some:
                 raise ParameterError(
                     f"collages[{number}] is empty; expected at least one labelled pair in each list"
                 )
@@ -127,9 +137,11 @@ def make_report(
     Raises
     ------
     ParameterError
-        If `most` is not a whole number of at least 1, or a pair, a mask or an explanation is not what
-        `plausibility`, `faithfulness` and `deletion_curves` take.
+        If `name` is not a string, `most` is not a whole number of at least 1, or a pair, a mask or an
+        explanation is not what `plausibility`, `faithfulness` and `deletion_curves` take.
     """
+    if not isinstance(name, str):
+        raise ParameterError(f"name is {named_type(name)} ({name!r:.80}); expected a string")
     most = None if most is None else whole_number("most", most)
     timed = _Timed(explained_by(explainer, explain))
     pairs, masked = trial.pairs[:most], trial.masked[:most]
@@ -233,7 +245,7 @@ def as_latex(reports: Iterable[Report]) -> str:
             None if curves is None else curves.gap,
         ]
         cells = ["--" if score is None else _cell_of_latex(score) for score in scores]
-        lines.append(_row_of_latex([escape(one.name)], cells))
+        lines.append(_row_of_latex([escape(" ".join(one.name.split()))], cells))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
 
@@ -255,8 +267,8 @@ def _pooled(scores: dict[tuple[str, float], Score], kind: str) -> Score:
 
 
 def _name(report: Report) -> str:
-    """Return a report's name, escaped for a table cell."""
-    return report.name.replace("|", "\\|")
+    """Return a report's name on one line, escaped for a table cell."""
+    return " ".join(report.name.split()).replace("|", "\\|")
 
 
 def _cell(score: Score) -> str:
