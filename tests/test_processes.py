@@ -126,3 +126,32 @@ def test_a_fork_while_another_thread_explains() -> None:
         check=False,
     )
     assert found.stdout.splitlines() == ["(True, True, 0)"] * 3, found.stderr
+
+
+HASH = """
+    import os, torch
+    from support.zoo.models import build
+    from exclip_widget.models.fingerprint import fingerprint
+
+    torch.set_num_threads(2)
+    model = build("plain")
+    before = fingerprint(model.modules())
+    if os.fork() == 0:
+        print(fingerprint(model.modules()) == before, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks with threads are safe on Linux only")
+def test_a_fork_after_weights_were_hashed() -> None:
+    """The threads that hashed them do not exist in the child."""
+    found = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(HASH)],
+        env={"PYTHONPATH": ":".join(sys.path), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert found.stdout == "True\n", found.stderr

@@ -12,6 +12,7 @@ import enum
 import functools
 import itertools
 import operator
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -344,6 +345,10 @@ def _pool() -> ThreadPoolExecutor:
     if not _pools:
         _pools.append(ThreadPoolExecutor(2, thread_name_prefix="exclip-hash"))
     return _pools[0]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pools.clear)  # its threads do not exist in the child
 
 
 def _hash_on_device(memory: Tensor) -> bytes:
