@@ -142,12 +142,35 @@ HASH = """
     os.wait()
 """
 
+LOCKS = """
+    import os, threading, time
+    from exclip_widget.inputs.seen import _waiting
+    from exclip_widget.results.pictures import _lock
+
+    begun = threading.Event()
+
+    def hold(lock):
+        with lock:
+            begun.set()
+            time.sleep(0.2)
+
+    for lock in (_lock, _waiting.lock):
+        begun.clear()
+        threading.Thread(target=hold, args=(lock,)).start()
+        begun.wait()
+        if os.fork() == 0:
+            os._exit(not lock.acquire(timeout=5))
+        assert os.wait()[1] == 0
+    print(True)
+"""
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks with threads are safe on Linux only")
-def test_a_fork_after_weights_were_hashed() -> None:
-    """The threads that hashed them do not exist in the child."""
+@pytest.mark.parametrize("code", [HASH, LOCKS], ids=["hashed weights", "held locks"])
+def test_a_fork_of_a_process_with_threads(code: str) -> None:
+    """The threads that hashed weights, or hold a lock, do not exist in the child."""
     found = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(HASH)],
+        [sys.executable, "-c", textwrap.dedent(code)],
         env={"PYTHONPATH": ":".join(sys.path), "PATH": ""},
         capture_output=True,
         text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from contextlib import suppress
 from threading import Lock
@@ -90,7 +91,7 @@ class _Waiting:
     def __init__(self) -> None:
         self._parts: deque[ref[SeenPart]] = deque()
         self._bytes = 0  # an upper bound: parts may be gone, or looked up
-        self._lock = Lock()
+        self.lock = Lock()
 
     def add(self, part: SeenPart) -> None:
         """Add a part, and look up the oldest if all of them together are too large."""
@@ -99,7 +100,7 @@ class _Waiting:
                 surplus()
 
     def _added(self, part: SeenPart) -> list[SeenPart]:
-        with self._lock:
+        with self.lock:
             self._parts.append(ref(part))
             self._bytes += part.bytes
             if self._bytes <= MOST_WAITING:
@@ -117,6 +118,14 @@ class _Waiting:
 
 
 _waiting = _Waiting()
+
+if hasattr(os, "register_at_fork"):
+    # A child must not start with a lock that another thread holds, as that thread does not exist there.
+    os.register_at_fork(
+        before=_waiting.lock.acquire,
+        after_in_parent=_waiting.lock.release,
+        after_in_child=_waiting.lock.release,
+    )
 
 
 class _Views:

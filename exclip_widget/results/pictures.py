@@ -6,6 +6,7 @@ up to a limit, for the results that are displayed.
 
 from __future__ import annotations
 
+import os
 from threading import Lock
 
 from PIL import Image
@@ -22,6 +23,10 @@ def _bytes_of(image: Image.Image) -> int:
 
 _kept = LRUCache[Image.Image](_bytes_of, MOST_BYTES)
 _lock = Lock()
+
+if hasattr(os, "register_at_fork"):
+    # A child must not start with a lock that another thread holds, as that thread does not exist there.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def remember(digest: str, image: Image.Image) -> None:
