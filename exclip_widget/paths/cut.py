@@ -486,10 +486,12 @@ class Cut:
         ModelError
             If the embeddings differ by more than rounding.
         """
-        one = tokens[-1:].detach()
+        first, one = tokens[:1].detach(), tokens[-1:].detach()
+        # What mixes them may look at lengths, or at which tokens are alike, perhaps only of the first input.
+        others = [0.5 * one.flip(1), first]
         with self._unrecorded():
-            alone, (_, together) = self._embed(one), self._embed(torch.cat([0.5 * one, one]))
-            apart = _apart(together, alone)
+            alone, together = self._embed(one), self._embed(torch.cat([*others, one]))
+            apart = _apart(together[-1:], alone)
             if apart > RECORDED_APART:
                 self._require_repeatable(one, alone)
                 raise ModelError(
