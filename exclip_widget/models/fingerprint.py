@@ -45,7 +45,7 @@ def outline(modules: Iterable[nn.Module]) -> Fingerprint | None:
         return None
     text, tensors = described
     small = [tensor for tensor in tensors if _is_small_buffer(tensor)]
-    places = tuple((tensor.data_ptr(), _version(tensor)) for tensor in tensors)
+    places = tuple((tensor.data_ptr(), version_of(tensor)) for tensor in tensors)
     return text, places, _hash_tensors(small)
 
 
@@ -108,7 +108,7 @@ def _weights_outline(module: nn.Module) -> tuple[object, ...]:
     for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
         plain = tensor.detach()
         for part in [plain] if plain.layout is torch.strided else _parts(plain):
-            places.append((name, part.data_ptr(), _version(tensor), _layout(part)))
+            places.append((name, part.data_ptr(), version_of(tensor), _layout(part)))
             if part.numel() and not part.is_quantized:
                 offset = part.storage_offset() + _place(part.shape, part.stride())
                 values.setdefault((part.dtype, part.device), []).append(part.as_strided((1,), (1,), offset))
@@ -298,8 +298,12 @@ def _is_small_buffer(tensor: Tensor) -> bool:
     return not is_weight and tensor.untyped_storage().nbytes() <= _SMALL
 
 
-def _version(tensor: Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version
+def version_of(tensor: Tensor) -> int:
+    """Return autograd's count of changes; -1 if it keeps none, as of values made in inference mode."""
+    try:
+        return tensor._version
+    except RuntimeError:
+        return -1
 
 
 # ------------------------------------------------------------------------------------------- bytes

@@ -25,7 +25,7 @@ from ..paths.cut import (
 )
 from ..paths.evaluation_mode import evaluation_mode
 from ..paths.last_block import LastBlock
-from .fingerprint import Fingerprint
+from .fingerprint import Fingerprint, version_of
 from .patch_places import SURE_CORRELATION, Covered, PatchPlaces, with_changed_patches
 from .read_pixels import ReadPixels, covered_after, covered_by, divides_evenly, whole_patches
 from .stems import GridOf
@@ -520,9 +520,9 @@ def module_in(module: nn.Module, dtype: torch.dtype) -> Any:
 def computes_in(module: nn.Module, dtype: torch.dtype) -> bool:
     """Return whether autograd can differentiate the module in `dtype` without a copy."""
     weights = [weight for weight in module.parameters() if weight.is_floating_point()]
-    return all(weight.dtype == dtype and not weight.is_inference() for weight in weights)
+    return all(weight.dtype == dtype and version_of(weight) >= 0 for weight in weights)
 
 
 def weight_in(weight: Tensor, dtype: torch.dtype) -> Tensor:
     """Return `weight` detached and in `dtype`; a copy if autograd could not use it."""
-    return (weight.clone() if weight.is_inference() else weight.detach()).to(dtype)
+    return (weight.clone() if version_of(weight) < 0 else weight.detach()).to(dtype)

@@ -58,6 +58,23 @@ def test_model_made_in_inference_mode() -> None:
     np.testing.assert_allclose(outcome, values_of(picture()), rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("layer", [-1, 0])
+@pytest.mark.parametrize("method", ["exclip", "frozen", "gradient"])
+def test_weights_made_in_inference_mode_and_converted_later(method: str, layer: int) -> None:
+    """They no longer count as made there, but still cannot take part in autograd."""
+    model: Any = build("plain")
+    norms = [block.ln_2 for block in (*model.transformer.resblocks, *model.visual.transformer.resblocks)]
+    for norm in norms:
+        with torch.inference_mode():
+            norm.weight = torch.nn.Parameter(norm.weight.clone())
+    model.double()
+    assert not any(norm.weight.is_inference() for norm in norms)
+    steps = 2 if method == "exclip" else None
+    options = {"method": method, "text_layer": layer, "image_layer": layer, "steps": steps}
+    found = values_of(picture(), model=model, **options)
+    np.testing.assert_allclose(found, values_of(picture(), **options), rtol=1e-3, atol=1e-6)
+
+
 def test_frozen_model() -> None:
     model = build("plain").requires_grad_(False)
     np.testing.assert_allclose(values_of(picture(), model=model), values_of(picture()), rtol=1e-3, atol=1e-6)

@@ -15,6 +15,14 @@ from torch import Tensor, nn
 from support.shapes import unchecked_arrays
 
 
+def _version(tensor: Tensor) -> int | None:
+    """Return autograd's count of changes; None if it keeps none, as for values made in inference mode."""
+    try:
+        return tensor._version
+    except RuntimeError:
+        return None
+
+
 def _tensor_state(tensor: Tensor) -> tuple[Any, ...]:
     grad = tensor.grad
     plain = tensor.layout == torch.strided
@@ -25,8 +33,8 @@ def _tensor_state(tensor: Tensor) -> tuple[Any, ...]:
         str(tensor.device),
         tuple(tensor.shape),
         tensor.requires_grad,
-        None if tensor.is_inference() else tensor._version,
-        tensor.detach().reshape(-1).view(torch.uint8).numpy().tobytes() if plain else str(tensor),
+        _version(tensor),
+        tensor.data.reshape(-1).view(torch.uint8).numpy().tobytes() if plain else str(tensor),
         None if grad is None else (id(grad), grad._version, grad.numpy().tobytes()),
         len(tensor._backward_hooks or {}),
     )
