@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import ModelError
+from .batch_norm import mend_batch_norms
 from .cut import FAULTS, Cut, is_out_of_memory, says_enough
 from .interruption import end_if_unwanted
 from .onednn import fast_products
@@ -180,6 +181,7 @@ class CutPath:
         with torch.enable_grad():
             embedded = self.run(x)
         require_gradient(embedded)
+        mend_batch_norms(embedded)
         self._width = embedded.shape[1]
         return embedded
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .autograd import CutPath, Nodes, differentiating, gradients, require_gradient
+from .batch_norm import mend_batch_norms
 from .cut import Cut
 from .gates import STEP, hold_gates, unknown_gate
 from .onednn import fast_products
@@ -119,6 +120,7 @@ class HeldPass:
             with WatchedPass(self._start, is_own=first.is_own) as watched, torch.enable_grad():
                 self._embedded, passed = first.embed_through(self._start, later)
             require_gradient(self._embedded)
+            mend_batch_norms(self._embedded)
             _require_as_recorded(first, self._start, self._embedded, watched, moved)
             self._passed = [native for native in passed if native is not None and native.requires_grad]
             if len(self._passed) < len(later):
