@@ -713,6 +713,13 @@ def _own_faults(what: str) -> Iterator[None]:
             raise
         told = next(iter(str(error).strip().splitlines()), "")
         raise ModelError(f"{what} with {type(error).__name__}: {told:.300}") from error
+    except RuntimeError as error:
+        if "Inference tensors do not track version counter" in str(error):
+            raise ModelError(
+                f"{what}, because some weights were made in torch's inference mode and converted later, such "
+                "as by model.to(...); pass copy.deepcopy(model), made outside of that mode"
+            ) from error
+        raise
 
 
 class _AllFound(BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +74,17 @@ def test_weights_made_in_inference_mode_and_converted_later(method: str, layer: 
     options = {"method": method, "text_layer": layer, "image_layer": layer, "steps": steps}
     found = values_of(picture(), model=model, **options)
     np.testing.assert_allclose(found, values_of(picture(), **options), rtol=1e-3, atol=1e-6)
+
+
+def test_a_model_made_in_inference_mode_and_converted_later() -> None:
+    """torch itself cannot run it any more, but a copy."""
+    with torch.inference_mode():
+        model = build("plain")
+    model.double()
+    with pytest.raises(ModelError, match=r"encoder fails, because .* inference mode.*copy\.deepcopy"):
+        values_of(picture(), model=model)
+    found = values_of(picture(), model=copy.deepcopy(model))
+    np.testing.assert_allclose(found, values_of(picture()), rtol=1e-3, atol=1e-6)
 
 
 def test_frozen_model() -> None:

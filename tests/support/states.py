@@ -107,6 +107,8 @@ def own_method(model: nn.Module, draw: random.Random) -> str:
     }
     name, (part, method) = _some(found, draw)
     before = getattr(part, method)
+    if isinstance(before, nn.Module):
+        raise NotHereError
     setattr(part, method, lambda *args, **kwargs: _scaled(before(*args, **kwargs), 1.3))
     return f"a method of its own, {name}"
 
