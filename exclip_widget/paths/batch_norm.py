@@ -17,7 +17,7 @@ from .kinds import Node
 
 
 def mend_batch_norms(embedded: Float[Tensor, "nodes embed"]) -> None:
-    """Let autograd differentiate an embedding as it should where batch normalisation is on the way to it."""
+    """Let autograd differentiate correctly any batch normalisation on the way to an embedding."""
     if not embedded.is_cpu:
         return
     stack: list[Node] = [embedded.grad_fn]
