@@ -294,7 +294,8 @@ def _side(
             found = change_around(cut, reference, reference_inputs, others)
         return None if found is None else found.to(dtype)
 
-    is_last = layer == tower.layers[-1] and tower.last_block is not None and len(row_index) == len(tokens)
+    in_order = torch.equal(row_index, torch.arange(len(tokens), device="cpu"))  # each token has its own row
+    is_last = layer == tower.layers[-1] and tower.last_block is not None and in_order
     if is_last and isinstance(tower, TextTower):
         # The last block's path pools the last token. Old models pool the highest id, wherever it is.
         is_last = tower.end_of(inputs[0]) == len(tokens) - 1

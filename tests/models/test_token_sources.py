@@ -104,6 +104,83 @@ def test_only_a_word_that_differs_from_the_reference_contributes(at: int, own: b
     assert abs(result.residual) < 1e-2
 
 
+def argmax(ids: Tensor) -> Tensor:
+    return ids.argmax(-1)
+
+
+def first_end(ids: Tensor) -> Tensor:
+    rows, places = (ids == ids.max()).nonzero(as_tuple=True)
+    assert len(rows) == len(ids), "a caption without an end"
+    assert (ids == 49407).any(1).all()
+    return places
+
+
+def with_start(ids: Tensor) -> Tensor:
+    assert (ids[:, 0] == 49406).all(), "a caption without a start"
+    return first_end(ids)
+
+
+class CoOp(nn.Module):
+    """Puts two learned vectors before the words, and two behind them or before them as well."""
+
+    def __init__(self, find_end: Callable[[Tensor], Tensor], place: str) -> None:
+        super().__init__()
+        self.clip: Any = build("plain")
+        self.prompts = nn.Parameter(torch.randn(1, 4, 24, generator=torch.Generator().manual_seed(0)))
+        self.find_end, self.place = find_end, place
+
+    def text(self, ids: Tensor) -> Tensor:
+        end = int(self.find_end(ids)[0])
+        embedded, prompts = self.clip.token_embedding(ids), self.prompts.expand(len(ids), -1, -1)
+        before = {"front": 4, "middle": 2, "end": 0}[self.place]
+        words = embedded[:, 1:end]
+        parts = embedded[:, :1], prompts[:, :before], words, prompts[:, before:], embedded[:, end:-4]
+        tokens = torch.cat(parts, 1) + self.clip.positional_embedding
+        tokens = self.clip.ln_final(self.clip.transformer(tokens, attn_mask=self.clip.attn_mask))
+        return tokens[:, end + 4] @ self.clip.text_projection
+
+
+@pytest.mark.parametrize("find_end", [argmax, first_end, with_start])
+@pytest.mark.parametrize("place", ["front", "middle", "end"])
+def test_prompts_whose_place_depends_on_where_a_caption_ends(
+    place: str, find_end: Callable[[Tensor], Tensor]
+) -> None:
+    """The ids of the start and the end cannot be replaced to see which tokens they make."""
+    model = CoOp(find_end, place)
+    described = DualEncoder(
+        model,
+        encode_text=model.text,
+        encode_image=model.clip.encode_image,
+        text_layers=["clip.transformer.resblocks.0"],
+        image_layers=["clip.visual.transformer.resblocks.0"],
+        context_length=77,
+    )
+    options = {"method": "exclip", "text_layer": 0, **inputs_of(model.clip)}
+    result = explain(described, picture(), "a red boat", text_reference="a blue boat", **options)
+    assert changed_words(result) == ["red"]
+    longer = explain(described, picture(), "a red boat", text_reference="boat", **options)
+    assert "<eot>" in changed_words(longer)
+    assert "<prompt>" in result.tokens
+
+
+@pytest.mark.parametrize("method", ["exclip", "frozen", "gradient"])
+@pytest.mark.parametrize("layer", [0, -1])
+def test_prompts_in_place_of_words(method: str, layer: int) -> None:
+    """Words that only keep places for learned vectors have rows, but nothing to say."""
+    model = build("plain")
+    prompts = torch.randn(1, 2, 24, generator=torch.Generator().manual_seed(0))
+    model.token_embedding.register_forward_hook(
+        lambda _, __, given: torch.cat([given[:, :1], prompts.expand(len(given), -1, -1), given[:, 3:]], 1)
+    )
+    options = {"method": method, "text_layer": layer, **inputs_of(build("plain"))}
+    result = explain(model, picture(), "x x a red boat", **options)
+    assert result.tokens == ("<sot>", "x", "x", "a", "red", "boat", "<eot>", "<prompt>")
+    assert not result.values[1:3].any()
+    assert result.values[5].any()
+    if method == "exclip":
+        assert abs(result.residual) < 0.1
+
+
 @pytest.mark.parametrize(
     ("arrange", "message"),
     [
