@@ -225,19 +225,42 @@ def phrase_in(caption: str, text: str, boxes: Iterable[Box]) -> Phrase:
     Raises
     ------
     MalformedError
-        If it does not occur, or occurs more than once, which makes it ambiguous.
+        If it does not occur, or occurs more than once, which makes it ambiguous. It does not occur within
+        longer words.
 
     Examples
     --------
     >>> phrase_in("a red boat", "red boat", [(0, 0, 8, 8)])
     Phrase(text='red boat', span=(2, 10), boxes=((0, 0, 8, 8),))
     """
-    found = caption.count(text) if text.strip() else 0
-    if found != 1:
-        said = f"occurs {found} times" if found else "does not occur"
+    starts = starts_of(caption, text)
+    if len(starts) != 1:
+        said = f"occurs {len(starts)} times" if starts else "does not occur"
         raise MalformedError(f"phrase {text!r:.80} {said} in caption {caption!r:.200}; expected once")
-    start = caption.index(text)
-    return Phrase(text, (start, start + len(text)), tuple(boxes))
+    return Phrase(text, (starts[0], starts[0] + len(text)), tuple(boxes))
+
+
+def starts_of(caption: str, text: str) -> list[int]:
+    """Return where a phrase begins in a caption, wherever it is not a part of longer words.
+
+    Words end only between letters of scripts that have capitals, and digits: in others, such as Chinese, they
+    need not be apart.
+
+    Examples
+    --------
+    >>> starts_of("a man and a woman", "man"), starts_of("a woman", "man")
+    ([2], [])
+    """
+    if not text.strip():
+        return []
+    found = (one.start() for one in re.finditer(f"(?={re.escape(text)})", caption))
+    return [at for at in found if not (_splits(caption, at) or _splits(caption, at + len(text)))]
+
+
+def _splits(caption: str, at: int) -> bool:
+    """Return whether a place in a caption lies within a word."""
+    around = caption[max(0, at - 1) : at + 1]
+    return len(around) == 2 and all(one.isdecimal() or one.lower() != one.upper() for one in around)
 
 
 def named_phrases(caption: str, boxes: Iterable[tuple[str, Box]]) -> tuple[Phrase, ...]:

@@ -20,7 +20,7 @@ from ..results.interactions import Interactions
 from ..results.origin import Origin, View
 from .metrics import area, correlation, explained, present_after
 from .pairs import LabelledPair, several
-from .plausibility import Explain, Score, explained_by, view_of
+from .plausibility import Explain, ImageNumbers, Score, explained_by, view_of
 
 SHARES = (0.3, 0.5, 0.7)
 """Shares of players that random masks leave unmasked, as in FIxLIP."""
@@ -287,7 +287,7 @@ def faithfulness(
             found.setdefault((kind, share), []).append(
                 (correlation(predicted, actual), explained(predicted, actual))
             )
-    groups = tuple(range(len(pairs)))
+    groups = tuple(map(ImageNumbers().number_of, pairs))
     parts = [
         {case: Score(np.array(scores)[:, which], groups) for case, scores in found.items()}
         for which in (0, 1)
@@ -345,7 +345,7 @@ def deletion_curves(
     """
     steps = whole_number("steps", steps)
     origin = explainer.origin_of_masked()
-    areas = []
+    areas, groups, numbers = [], [], ImageNumbers()
     explain = explained_by(explainer, explain)
     for pair in several("pairs", pairs):
         result = explain(pair)
@@ -362,16 +362,16 @@ def deletion_curves(
         captions, images = explainer.masked_embeddings(
             pair.image, pair.caption, present[:, :count], present[:, count:].reshape(-1, rows, columns)
         )
+        groups.append(numbers.number_of(pair))
         areas.append([area(curve) for curve in np.split((captions * images).sum(1), len(orders))])
     if not areas:
         raise ParameterError("there are no pairs to score; expected at least one")
     deletion, insertion, both_down, both_up = np.array(areas).T
-    groups = tuple(range(len(areas)))
     return Curves(
-        insertion=Score(insertion, groups),
-        deletion=Score(deletion, groups),
-        gap=Score(insertion - deletion, groups),
-        both=Score(both_up - both_down, groups),
+        insertion=Score(insertion, tuple(groups)),
+        deletion=Score(deletion, tuple(groups)),
+        gap=Score(insertion - deletion, tuple(groups)),
+        both=Score(both_up - both_down, tuple(groups)),
     )
 
 

@@ -85,6 +85,8 @@ def correlation(predicted: Float[np.ndarray, " cases"], actual: Float[np.ndarray
     >>> round(correlation(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0])), 6)
     1.0
     """
+    if _is_constant(predicted) or _is_constant(actual):
+        return float("nan")
     one, other = (array.astype(np.float64) - array.mean(dtype=np.float64) for array in (predicted, actual))
     scale = float(np.linalg.norm(one) * np.linalg.norm(other))
     return float(one @ other) / scale if scale > 0 else float("nan")
@@ -101,20 +103,31 @@ def explained(predicted: Float[np.ndarray, " cases"], actual: Float[np.ndarray, 
     >>> explained(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
     1.0
     """
+    if _is_constant(actual):
+        return float("nan")
     truth = actual.astype(np.float64)
     variance = float(((truth - truth.mean()) ** 2).sum())
     missed = float(((truth - predicted.astype(np.float64)) ** 2).sum())
     return 1 - missed / variance if variance > 0 else float("nan")
 
 
+def _is_constant(values: Float[np.ndarray, " cases"]) -> bool:
+    """Return whether all values are the same: then their distances from their mean are only rounding."""
+    return bool((values == values[:1]).all())
+
+
 def rank_correlation(one: Float[np.ndarray, "..."], other: Float[np.ndarray, "..."]) -> float:
     """Return Spearman's correlation of the entries of two arrays of the same shape; ties share a rank.
+
+    It is NaN if an entry is, or either array is constant.
 
     Examples
     --------
     >>> round(rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([1.0, 10.0, 100.0])), 6)
     1.0
     """
+    if np.isnan(one).any() or np.isnan(other).any():
+        return float("nan")
     return correlation(_ranks(one.ravel()), _ranks(other.ravel()))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from ..datasets.pairs import Pair
+from ..datasets.pairs import Pair, starts_of
 from ..errors import CaptionError, ParameterError, named_type
 from ..image import ImageLike, open_image
 from ..results.regions import mask_of_boxes
@@ -182,14 +182,13 @@ def _require_phrases(caption: object, places: object) -> None:
 
 
 def _span_of(phrase: str, caption: str) -> Span:
-    found = caption.count(phrase) if phrase else 0
-    if found != 1:
-        said = f"occurs {found} times" if found else "does not occur"
+    starts = starts_of(caption, phrase)
+    if len(starts) != 1:
+        said = f"occurs {len(starts)} times" if starts else "does not occur"
         raise ParameterError(
             f"{phrase!r} {said} in the caption {caption!r}; expected a phrase that occurs once"
         )
-    start = caption.index(phrase)
-    return start, start + len(phrase)
+    return starts[0], starts[0] + len(phrase)
 
 
 def _mask_of(phrase: str, place: Place, size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:

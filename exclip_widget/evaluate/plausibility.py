@@ -122,13 +122,15 @@ def plausibility(
     """
     hits: list[tuple[int, float]] = []
     energies: list[float] = []
-    recognitions: list[float] = []
+    recognitions: list[tuple[int, float]] = []
     chances: list[float] = []
     residuals: list[float] = []
+    images = ImageNumbers()
     explain = explained_by(explainer, explain)
     callable_or_none("baseline", baseline, "one of evaluate.baselines, such as blob or chance()")
-    for number, pair in enumerate(several("pairs", pairs)):
+    for pair in several("pairs", pairs):
         found = explain(pair)
+        number = images.number_of(pair)
         known = covers(explainer, pair, found)
         if baseline is not None:
             found = _of_baseline(baseline(found, known), found)
@@ -136,16 +138,18 @@ def plausibility(
         inside = np.stack([shares for _, shares in known])
         hits += [(number, float(hit(*one))) for one in zip(heats, inside, strict=True)]
         energies += [energy(*one) for one in zip(heats, inside, strict=True)]
-        recognitions.append(recognition(heats, inside))
+        recognitions.append((number, recognition(heats, inside)))
         chances += [float(shares.mean()) for shares in inside]
         residuals.append(found.residual)
     if not hits:
         raise ParameterError("there are no pairs to score; expected at least one")
-    images = tuple(number for number, _ in hits)
+    groups = tuple(number for number, _ in hits)
     return Plausibility(
-        hit=Score(np.array([one for _, one in hits]), images),
-        energy=Score(np.array(energies), images),
-        recognition=Score(np.array(recognitions), tuple(range(len(recognitions)))),
+        hit=Score(np.array([one for _, one in hits]), groups),
+        energy=Score(np.array(energies), groups),
+        recognition=Score(
+            np.array([one for _, one in recognitions]), tuple(number for number, _ in recognitions)
+        ),
         chance=float(np.mean(chances)),
         residual=float(np.median(residuals)),
     )
@@ -205,6 +209,18 @@ def explained_by(explainer: Explainer, explain: Explain | None) -> Explain:
         return result
 
     return checked
+
+
+class ImageNumbers:
+    """Numbers the images of pairs, so that the scores of one image are known to belong together."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[object, ...], int] = {}
+
+    def number_of(self, pair: LabelledPair) -> int:
+        """Return the number of a pair's image: the same for all pairs of one image."""
+        view = view_of(pair)
+        return self._numbers.setdefault((view.size, view.digest), len(self._numbers))
 
 
 def view_of(pair: LabelledPair) -> View:

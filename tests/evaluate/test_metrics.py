@@ -73,6 +73,7 @@ def test_correlation() -> None:
     assert correlation(-actual, actual) == pytest.approx(-1)
     assert correlation(np.array([1.0, 2.0, 3.0]), actual) == pytest.approx(3 / np.sqrt(2 * 14 / 3))
     assert np.isnan(correlation(np.ones(3), actual))
+    assert np.isnan(correlation(np.full(7, 0.1), np.arange(7.0)))  # whose mean is rounded
     guesses = [correlation(RNG.standard_normal(8), RNG.standard_normal(8)) for _ in range(4000)]
     assert np.mean(guesses) == pytest.approx(0, abs=0.02)
 
@@ -84,6 +85,7 @@ def test_explained() -> None:
     assert explained(actual[::-1], actual) == -3  # a squared error of 8 against a total of 2
     assert explained(actual + 1, actual) == -0.5  # a wrong offset counts
     assert np.isnan(explained(actual, np.ones(3)))
+    assert np.isnan(explained(np.zeros(64), np.full(64, 0.1)))
 
 
 def test_rank_correlation() -> None:
@@ -93,6 +95,7 @@ def test_rank_correlation() -> None:
     # Ties share their rank: 0, 1.5, 1.5, 3 against 0, 1, 2, 3.
     tied = rank_correlation(np.array([0.0, 1.0, 1.0, 2.0]), np.arange(4.0))
     assert tied == pytest.approx(4.5 / np.sqrt(4.5 * 5))
+    assert np.isnan(rank_correlation(np.array([1.0, np.nan, 2.0]), np.arange(3.0)))
 
 
 def test_area() -> None:

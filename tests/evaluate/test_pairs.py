@@ -13,6 +13,8 @@ from support.shapes import unchecked_arrays
 
 from exclip_widget import CaptionError, ParameterError
 from exclip_widget.datasets import Pair, Phrase
+from exclip_widget.datasets.pairs import phrase_in
+from exclip_widget.datasets.reports import MalformedError
 from exclip_widget.evaluate import LabelledPair, Mention, cover, labelled, labelled_pair
 from exclip_widget.results.rows import Tokens
 
@@ -36,6 +38,33 @@ def test_tokens_of_a_mention() -> None:
         "a red boat", ("<sot>", "a", "red", "bo", "at"), (None, (0, 1), (2, 5), (6, 8), (8, 10)), ()
     )
     assert pair.mentions[0].tokens_of(rows) == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("caption", "phrase", "spans"),
+    [
+        ("a man and a woman", "man", [(2, 5)]),
+        ("a woman", "man", []),
+        ("a red boat", "a", [(0, 1)]),
+        ("a cat's cat-flap", "cat", [(2, 5), (8, 11)]),
+        ("Jets of 747s, and a 747", "747", [(20, 23)]),
+        ("\u00e9t\u00e9, t\u00e9", "t\u00e9", [(5, 7)]),
+        ("\u4e00\u53ea\u7ea2\u8239", "\u7ea2\u8239", [(2, 4)]),
+        ("a boat (red)", "(red)", [(7, 12)]),
+        ("aaa aa", "aa", [(4, 6)]),
+    ],
+)
+def test_phrases_are_whole_words(caption: str, phrase: str, spans: list[tuple[int, int]]) -> None:
+    """If the script has capitals; in Chinese, nothing is between words."""
+    if len(spans) == 1:
+        assert labelled_pair(IMAGE, caption, {phrase: (0, 0, 9, 9)}).mentions[0].span == spans[0]
+        assert phrase_in(caption, phrase, [(0, 0, 9, 9)]).span == spans[0]
+    else:
+        said = f"occurs {len(spans)} times" if spans else "does not occur"
+        with pytest.raises(ParameterError, match=said):
+            labelled_pair(IMAGE, caption, {phrase: (0, 0, 9, 9)})
+        with pytest.raises(MalformedError, match=said):
+            phrase_in(caption, phrase, [(0, 0, 9, 9)])
 
 
 @pytest.mark.parametrize(

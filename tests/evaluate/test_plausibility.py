@@ -10,7 +10,15 @@ from support.widgets import book
 
 from exclip_widget import Explainer, ParameterError
 from exclip_widget.demo.labelled import collages, held_out_pairs
-from exclip_widget.evaluate import baselines, labelled_pair, plausibility
+from exclip_widget.evaluate import (
+    LabelledPair,
+    baselines,
+    deletion_curves,
+    faithfulness,
+    labelled_pair,
+    plausibility,
+)
+from exclip_widget.evaluate.pairs import Mention
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +90,26 @@ def test_a_box_on_what_is_cropped_away(explainer: Explainer) -> None:
 def test_refused(explainer: Explainer) -> None:
     with pytest.raises(ParameterError, match="there are no pairs"):
         plausibility(explainer, [])
-    part = labelled_pair(held_out_pairs(1)[0].image, "a red boat", {"oa": (0, 0, 9, 9)})
+    image = held_out_pairs(1)[0].image
+    part = LabelledPair(image, "a red boat", (Mention((7, 9), np.ones(image.size[::-1], bool)),))
     with pytest.raises(ParameterError, match="'oa' is not a token of 'a red boat'"):
         plausibility(explainer, [part])
+
+
+def test_scores_of_one_image_belong_together(explainer: Explainer) -> None:
+    """Whether an image has one pair with all mentions, or a pair for each of them."""
+    together = held_out_pairs(3)
+    apart = [LabelledPair(pair.image, pair.caption, (one,)) for pair in together for one in pair.mentions]
+    assert len(apart) > len(together)
+    expected, found = plausibility(explainer, together), plausibility(explainer, apart)
+    assert found.energy.groups == expected.energy.groups
+    assert found.energy.interval == expected.energy.interval
+    assert len(found.recognition) == len(apart)
+    assert len(set(found.recognition.groups)) == len(together)
+    curves = deletion_curves(explainer, apart, steps=2)
+    assert curves.gap.groups == found.recognition.groups
+    faithful = faithfulness(explainer, apart, samples=2, shares=[0.5])
+    assert faithful.correlation["both", 0.5].groups == found.recognition.groups
 
 
 def test_cls_and_total_are_no_part_of_a_baseline(explainer: Explainer) -> None:
