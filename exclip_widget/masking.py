@@ -57,6 +57,8 @@ def check_selection(
     ParameterError
         If both are empty, one is not a list, or a number is out of range.
     """
+    if not isinstance(interactions, Interactions):
+        raise ParameterError(f"interactions is {named_type(interactions)}; expected what explain returns")
     count, rows, columns = interactions.values.shape
     found = []
     for name, given, most in (("tokens", tokens, count), ("region", region, rows * columns)):

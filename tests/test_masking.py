@@ -211,6 +211,12 @@ def test_bad_masks_are_refused(tokens: Any, patches: Any, message: str) -> None:
         EXPLAINER.masked_embeddings(PAGE.image, PAGE.caption, tokens, patches)
 
 
+def test_what_is_no_result_is_refused() -> None:
+    for given in (None, EXPLAINER.text_factors("a boat")):
+        with pytest.raises(ParameterError, match=r"interactions is a .*; expected what explain returns"):
+            EXPLAINER.test(given, PAGE.image, [1])  # type: ignore[arg-type]
+
+
 def test_words_that_have_changed_since() -> None:
     class Cut(type(book().tokenizer)):
         words = 99

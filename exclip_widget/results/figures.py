@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..checks import positive_number
-from ..errors import ParameterError
+from ..errors import ParameterError, named_type
 from ..image import ImageLike
 from .colormap import PALETTES, colormap, colors_at, is_dark, opacity
 from .explained_image import read_explained_image
@@ -101,6 +102,9 @@ def plot(
     drawing = read_drawing(result, image, words, region, kind=kind, scale=scale, palette=palette)
     register_colormaps()
     if axes is not None:
+        given: object = axes
+        if not isinstance(given, require_library("matplotlib.axes", "plot").Axes):
+            raise ParameterError(f"axes is {named_type(given)} ({given!r:.80}); expected matplotlib axes")
         drawing.draw(axes)
         return axes
     pyplot = require_library("matplotlib.pyplot", "plot")
@@ -216,8 +220,8 @@ def read_drawing(
     ImageError, ParameterError
         As `Interactions.plot` does.
     """
-    if kind not in SIZES:
-        raise ParameterError(f"kind={kind!r} is not one of {', '.join(map(repr, SIZES))}")
+    if kind not in tuple(SIZES):  # which also takes what has no hash
+        raise ParameterError(f"kind={kind!r:.80} is not one of {', '.join(map(repr, SIZES))}")
     if kind in IMAGELESS and image is not None and image is not False:
         raise ParameterError(f"kind={kind!r} shows no image; leave image out, or give kind='both'")
     limit = None if scale is None else positive_number("scale", scale)
@@ -241,14 +245,16 @@ def read_drawing(
 
 
 def drawable(text: str) -> str:
-    r"""Return a text without byte order marks, which have no width and break matplotlib's PDFs.
+    r"""Return a text that matplotlib draws.
+
+    It has no byte order marks, which have no width and break PDFs, and halves of characters are replaced.
 
     Examples
     --------
-    >>> drawable("\ufeffa boat")
-    'a boat'
+    >>> drawable("\ufeffa boat"), drawable("a \ud83d")
+    ('a boat', 'a \ufffd')
     """
-    return text.replace("\ufeff", "")
+    return re.sub("[\ud800-\udfff]", "\ufffd", text.replace("\ufeff", ""))
 
 
 def _text_of(result: Interactions, rows: Rows) -> str:

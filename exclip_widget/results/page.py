@@ -99,6 +99,10 @@ def write_page(
     """
     target = path_of(path, SUFFIX)
     encode = encoding_once()
+    if not isinstance(results, Iterable):
+        raise ParameterError(
+            f"results is {named_type(results)}; expected a list of tuples of a result and its image"
+        )
     figures = [figure_of(*read_shown("results", one), encode=encode) for one in results]
     write_figures(target, figures, title=title, overwrite=overwrite)
 

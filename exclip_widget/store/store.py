@@ -212,6 +212,8 @@ class Store:
         return found
 
     def _place(self, places: dict[str, _Place], key: str, kind: str) -> _Place:
+        if not isinstance(key, str):
+            raise ParameterError(f"{key!r:.80} is {named_type(key)}; expected the id of a {kind}, a string")
         if key not in places:
             raise ParameterError(
                 f"the store has no {kind} {key!r:.80}; it has {len(places)}, such as "

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import finite_number
 from ..errors import ExclipError
 from ..lru_cache import LRUCache
 from ..results.interactions import Interactions
@@ -131,6 +132,7 @@ class GallerySession:
         """
         if self.worker.is_current_thread:
             raise RuntimeError("wait() was called from an observer of this gallery; it would never return")
+        timeout = None if timeout is None else finite_number("timeout", timeout)
         with self._settled:
             if not self._settled.wait_for(lambda: self.is_settled, timeout):
                 raise TimeoutError(f"no result after {timeout} s")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
+from ..checks import finite_number
 from ..errors import ExclipError, ImageError
 from ..paths.interruption import NoLongerWantedError, interruptible
 from ..results.classification import Classification
@@ -157,6 +158,7 @@ class Session:
         """
         if self.worker.is_current_thread:
             raise RuntimeError("wait() was called from an observer of this widget; it would never return")
+        timeout = None if timeout is None else finite_number("timeout", timeout)
         with self._settled:
             if not self._settled.wait_for(lambda: self.is_settled, timeout):
                 raise TimeoutError(f"no result after {timeout} s")

@@ -292,6 +292,16 @@ def test_captions_are_text(kind: str) -> None:
     assert "$x_1$" in written
 
 
+@pytest.mark.parametrize("kind", ["words", "both", "caption", "receipt"])
+def test_half_a_character_is_drawn_as_its_replacement(kind: str) -> None:
+    result = result_of("a red\ud83d boat")
+    axes = result.plot(None, None if kind == "caption" else [slice(None)], kind=kind)
+    axes.figure.savefig(io.BytesIO(), format="pdf")
+    shown = "".join(text.get_text() for text in axes.figure.findobj(mpl.text.Text))
+    assert "\ufffd" in shown
+    assert "\ud83d" not in shown
+
+
 @pytest.mark.parametrize("kind", ["heat", "words", "both", "caption", "receipt"])
 def test_a_byte_order_mark_is_drawn_as_nothing(kind: str) -> None:
     """Matplotlib raises an IndexError for it in a PDF; files that were read as plain UTF-8 begin with one."""
@@ -396,6 +406,8 @@ def test_figures_that_show_something_else_are_told_apart() -> None:
     ("result", "arguments", "error", "message"),
     [
         (RESULT, {"kind": "pie"}, ParameterError, "kind='pie' is not one of 'heat', 'words', 'both', 'cap"),
+        (RESULT, {"kind": []}, ParameterError, r"kind=\[\] is not one of"),
+        (RESULT, {"axes": 5}, ParameterError, r"axes is an int \(5\); expected matplotlib axes"),
         (RESULT, {"image": IMAGE, "kind": "receipt"}, ParameterError, "shows no image"),
         (RESULT, {"image": IMAGE.resize((40, 30))}, ImageError, "40 x 30 pixels; expected 80 x 60"),
         (RESULT, {"image": "boat.png"}, ImageError, "there is no image 'boat.png'"),

@@ -237,6 +237,9 @@ def test_what_cannot_be_shown(shown: Any, error: type[ExclipError], message: str
 
 
 def test_no_results_and_no_title(tmp_path: Path) -> None:
+    for several in (None, 5, RESULT):
+        with pytest.raises(ParameterError, match=r"results is an? .*; expected a list of tuples"):
+            write_page(tmp_path / "p.html", several)  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="results is empty; expected at least one result"):
         write_page(tmp_path / "p.html", [])
     with pytest.raises(ParameterError, match="title=5 is an int; expected a string"):

@@ -192,6 +192,8 @@ def test_heat_maps_of_a_phrase_on_all_images(folder: Path) -> None:
         np.testing.assert_allclose(heat, expected, rtol=1e-4, atol=1e-6)
     best = store.find("0a", [2, 3], top=1)[0]
     assert best.value == pytest.approx(max(heat.max() for _, heat in heats))
+    with pytest.raises(ParameterError, match=r"\[\] is a list; expected the id of a caption, a string"):
+        store.interactions([], "x")  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="no caption 'none'"):
         store.heats("none")  # raised at once, not only when the first one is requested
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.widgets import Gate, book, interrupt, until, working
 
-from exclip_widget import Banzhaf, CaptionError, ExclipError, explainer
+from exclip_widget import Banzhaf, CaptionError, ExclipError, ParameterError, explainer
 from exclip_widget.models import towers
 from exclip_widget.paths import autograd
 from exclip_widget.results.shown import largest_error
@@ -83,6 +83,8 @@ def begun(caption: Any = "a red boat", model: Any = None, **options: Any) -> tup
 def test_a_request_from_begin_to_end() -> None:
     session, host = begun()
     assert host.traits["_request"] == {"id": 1, "phase": "computing", "message": ""}
+    with pytest.raises(ParameterError, match="timeout='a' is not a finite number"):
+        session.wait("a")  # type: ignore[arg-type]
     result = session.wait(60)
     assert (session.id, session.phase, session.result) == (1, "done", (result,))
     assert len(host.messages("estimate")) == len(host.messages("progress")) == sessions.ESTIMATES
