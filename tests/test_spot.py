@@ -398,6 +398,16 @@ def test_pixels_that_are_cropped_in_the_model(side: int) -> None:
         explain(model.described(), picture(), "a boat", **inputs)
 
 
+@pytest.mark.parametrize("side", [32, 56])
+@pytest.mark.parametrize("pads", [(0, 1, 0, 0), (0, 3, 0, 0), (0, 0, 1, 0)])
+def test_pixels_that_are_padded_in_the_model(side: int, pads: tuple[int, ...]) -> None:
+    """Then a patch shows another part of the image than its place in the grid."""
+    model = Arranged(lambda tokens: tokens)
+    model.prepare = lambda pixels: F.interpolate(F.pad(pixels, [side * one for one in pads]), (side, side))
+    with pytest.raises(ModelError, match="it is unclear which of them are the"):
+        explain(model.described(), picture(), "a boat", **own_inputs(side, side))
+
+
 def by_norm(tokens: torch.Tensor) -> torch.Tensor:
     order = tokens.norm(dim=-1).argsort(1)[..., None].expand_as(tokens)
     return tokens.gather(1, order)

@@ -32,6 +32,9 @@ MIXED = 0.03
 LEAST_CORRELATION = 0.2
 """Smallest correlation between the shares of tokens and the bits of their patches."""
 
+LEAST_OF_A_BIT = 0.1
+"""The same for a single bit: random towers have 0.4 or more at all layers."""
+
 SURE_CORRELATION = 0.5
 """The same for tokens that are surely patches in order: random towers that merge neighbouring patches have
 0.7 to 0.9, and those that drop patches by what they show up to 0.4."""
@@ -128,7 +131,14 @@ class PatchPlaces:
                 return True
         if (shares - shares.mean(0)).square().mean().sqrt() < MIXED:
             return False
-        return _correlation(shares, bits) < LEAST_CORRELATION
+        if _correlation(shares, bits) < LEAST_CORRELATION:
+            return True
+        # Patches that are shifted, stretched or mirrored along one axis are out of order in some bits only.
+        varies = (shares - shares.mean(0)).square().mean(0).sqrt() >= MIXED
+        return any(
+            _correlation(shares[:, [bit]], bits[:, [bit]]) < LEAST_OF_A_BIT
+            for bit in varies.nonzero()[:, 0].tolist()
+        )
 
     def correlation(self, first: int) -> float:
         """Return the correlation between the shares of the tokens from `first` on and the patches in order.
