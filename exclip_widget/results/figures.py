@@ -54,6 +54,9 @@ GAP = 0.06
 MARGIN = 0.04
 """Inches around the contents of a new figure."""
 
+MOST_OF_LINE = 0.95
+"""Largest width of a word with its background, as a fraction of the axes' width."""
+
 LINE, GAP_OF_WORDS = 1.5, 0.35
 """Distances between the lines and between the words of a tinted caption, in multiples of its font size."""
 
@@ -371,7 +374,7 @@ def _write_caption(axes: Axes, drawing: Drawing, *, above: bool) -> None:
     """
     texts, fractions = drawing.tints
     # Captions are text: `parse_math` would read dollars as formulas.
-    drawn = [
+    drawn: list[Any] = [
         axes.annotate(
             text,
             (0, 1),
@@ -379,13 +382,19 @@ def _write_caption(axes: Axes, drawing: Drawing, *, above: bool) -> None:
             xytext=(0, 0),
             textcoords="offset points",
             annotation_clip=False,
-            in_layout=above,
+            in_layout=False,
             parse_math=False,
             color="white" if is_dark(ground) else "black",
             bbox={"facecolor": ground / 255, "edgecolor": "none", "pad": 1.5},
         )
         for text, ground in zip(texts, colors_at(fractions, drawing.colors), strict=True)
     ]
+    # A word that is wider than the axes would leave them no space.
+    _laid_out(axes)
+    width = MOST_OF_LINE * axes.get_window_extent().width
+    for text in drawn:
+        text.set_fontsize(text.get_fontsize() / max(1, text.get_window_extent().width / width))
+        text.set_in_layout(above)
     # Making space for the lines may shrink the axes, and then the lines break elsewhere.
     for _ in range(3):
         points = 72 / _laid_out(axes).dpi

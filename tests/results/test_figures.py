@@ -292,6 +292,17 @@ def test_captions_are_text(kind: str) -> None:
     assert "$x_1$" in written
 
 
+@pytest.mark.parametrize("kind", ["both", "caption"])
+def test_a_word_that_is_wider_than_the_figure_is_made_to_fit(kind: str) -> None:
+    axes = result_of("a " + "W" * 60 + " boat").plot(IMAGE if kind == "both" else None, kind=kind)
+    axes.figure.draw_without_rendering()
+    whole = axes.figure.bbox
+    words = [text.get_window_extent() for text in axes.texts]
+    assert all(whole.x0 <= word.x0 and word.x1 <= whole.x1 for word in words)
+    if kind == "both":
+        assert axes.get_window_extent().width > 0.7 * whole.width
+
+
 @pytest.mark.parametrize("kind", ["words", "both", "caption", "receipt"])
 def test_half_a_character_is_drawn_as_its_replacement(kind: str) -> None:
     result = result_of("a red\ud83d boat")
